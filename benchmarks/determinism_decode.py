@@ -1,0 +1,128 @@
+"""Decode one stream in one way and print the hashes of what was read; see determinism.py."""
+
+import argparse
+import hashlib
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from promptcodec import images
+from promptcodec.api import Codec
+from promptcodec.bitstream import Container, parse
+from promptcodec.codec.coder import decode_y, decode_z
+from promptcodec.codec.gains import Gains
+from promptcodec.config import STRIDE
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to decode.
+
+    Attributes:
+        name: in reports.
+        threads: of torch.
+        batch: pictures that go through the networks together; the stream's is the second of them.
+        onednn: the oneDNN kernels of torch may be used.
+        bfloat16: autocast of the float networks.
+        compiled: torch.compile in place of eager.
+        cuda: on the GPU.
+    """
+
+    name: str
+    threads: int = 1
+    batch: int = 1
+    onednn: bool = True
+    bfloat16: bool = False
+    compiled: bool = False
+    cuda: bool = False
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What was read from the stream and made of it.
+
+    Attributes:
+        indexes: uint8 (M, h, w).
+        symbols: int32 (M, h, w).
+        rgb: uint8 (H, W, 3).
+    """
+
+    indexes: np.ndarray
+    symbols: np.ndarray
+    rgb: np.ndarray
+
+
+@torch.no_grad()
+def decode(codec: Codec, container: Container, variant: Variant) -> Decoded:
+    """Decode the one tile of a base-rate stream, step by step.
+
+    Args:
+        codec: the base that wrote it.
+        container: the parsed stream.
+        variant: how; threads and oneDNN are set by the caller.
+    """
+    device = torch.device("cuda" if variant.cuda else "cpu")
+    model, tables = codec.model.to(device), codec.tables
+    gains = Gains.constant(model.config.latent_channels, container.gain)
+    (tile,) = container.tiles
+    rows, columns = -(-container.height // STRIDE), -(-container.width // STRIDE)
+    steps = (model.indexes, model.reconstruct_latents, model.synthesise)
+    find_indexes, rebuild, synthesise = map(compiled, steps) if variant.compiled else steps
+    z_hat = decode_z(tile.z, (model.config.z_channels, rows, columns), tables)
+    z_batch = among_others(torch.from_numpy(z_hat), variant.batch).to(device)
+    own = min(1, variant.batch - 1)
+    with torch.autocast(device.type, torch.bfloat16, enabled=variant.bfloat16):
+        indexes = find_indexes(z_batch, gains=gains)[own].cpu().numpy()
+        symbols = decode_y(tile.y, indexes, tables)
+        symbol_batch = among_others(torch.from_numpy(symbols), variant.batch).to(device)
+        y_hat = rebuild(z_batch, symbol_batch, gains=gains)
+        x_hat = synthesise(y_hat)[own : own + 1].cpu()
+    x_hat = images.crop(x_hat, container.height, container.width)
+    return Decoded(indexes, symbols, images.from_tensor(x_hat))
+
+
+def compiled(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A method of the model through torch.compile, without the inference mode that wraps it.
+
+    Inductor cannot slice an inference tensor ("Cannot set version_counter").
+    """
+    return torch.compile(partial(inspect.unwrap(method), method.__self__))
+
+
+def among_others(latent: Tensor, batch: int) -> Tensor:
+    """A batch whose second entry is `latent` (its only one if it has one); the others differ."""
+    others = [latent.flip(-1), latent, latent.roll(1, dims=-2)]
+    return torch.stack(others[:batch] if batch > 1 else [latent])
+
+
+def main() -> None:
+    """Decode, save the picture, print hashes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("stream", type=Path)
+    parser.add_argument("picture", type=Path)
+    parser.add_argument("--variant", required=True)
+    parser.add_argument("--base")
+    arguments = parser.parse_args()
+    variant = Variant(**json.loads(arguments.variant))
+    torch.set_num_threads(variant.threads)
+    codec = Codec.load(arguments.base)
+    container = parse(arguments.stream.read_bytes())
+    with torch.backends.mkldnn.flags(enabled=variant.onednn):
+        decoded = decode(codec, container, variant)
+    np.save(arguments.picture, decoded.rgb)
+    report = {
+        "indexes": hashlib.sha256(decoded.indexes.tobytes()).hexdigest(),
+        "symbols": hashlib.sha256(decoded.symbols.astype("<i4").tobytes()).hexdigest(),
+    }
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()

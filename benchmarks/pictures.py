@@ -1,0 +1,39 @@
+"""A photograph of any size, made from the pictures that ship with the package."""
+
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+def bundled() -> Path:
+    """The largest photograph in `promptcodec/assets`."""
+    folder = Path(str(resources.files("promptcodec"))) / "assets"
+    found = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES]
+    if not found:
+        raise SystemExit(f"no picture in {folder}: pass --picture FILE")
+    return max(found, key=lambda path: path.stat().st_size)
+
+
+def photograph(path: Path, *, width: int, height: int) -> np.ndarray:
+    """Scale a photograph to a size; where it must grow, sensor noise replaces the missing detail.
+
+    Args:
+        path: of the source.
+        width: px.
+        height: px.
+
+    Returns:
+        uint8, (H, W, 3); the same for the same arguments.
+    """
+    with Image.open(path) as source:
+        rgb = source.convert("RGB")
+    grows = width > rgb.width or height > rgb.height
+    scaled = np.asarray(rgb.resize((width, height), Image.Resampling.BICUBIC))
+    if not grows:
+        return scaled
+    noise = np.random.default_rng(0).normal(0.0, 3.0, scaled.shape).astype(np.float32)
+    return np.clip(scaled + noise, 0, 255).round().astype(np.uint8)

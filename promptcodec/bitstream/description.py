@@ -1,0 +1,37 @@
+"""A header as plain values, for people and for JSON."""
+
+from promptcodec.bitstream.fields import GAIN_STEPS, VERSION, Header, fixed_to_rate
+
+
+def describe(header: Header, *, file_bytes: int) -> dict[str, object]:
+    """Plain dict of a header for JSON; keys are only added under one `schema`.
+
+    Args:
+        header: as `parse_header` returned it.
+        file_bytes: size of the whole file; `bpp` is 8 times this by the pixels of the picture.
+    """
+    rows, columns = header.tile_grid
+    return {
+        "schema": "promptcodec.info/1",
+        "version": VERSION,
+        "width": header.width,
+        "height": header.height,
+        "grey": header.grey,
+        "rate_index": fixed_to_rate(header.rate),
+        "gain_steps": header.gain / GAIN_STEPS,
+        "profile": header.profile,
+        "base_hash": header.base_hash.hex(),
+        "adapter_hashes": [item.hex() for item in header.adapter_hashes],
+        "tiles": {"size": header.tile_size, "rows": rows, "columns": columns},
+        "chunks": [
+            {"kind": chunk.kind.decode("ascii"), "bytes": chunk.size} for chunk in header.chunks
+        ],
+        "bytes": {
+            "file": file_bytes,
+            "header": header.size,
+            "z": sum(tile.z_bytes for tile in header.tiles),
+            "y": sum(tile.y_bytes for tile in header.tiles),
+            "chunks": sum(chunk.size for chunk in header.chunks),
+        },
+        "bpp": 8 * file_bytes / (header.width * header.height),
+    }

@@ -1,0 +1,170 @@
+"""What a stream says: its parts as dataclasses, and the constants of version 1."""
+
+import math
+import struct
+from dataclasses import dataclass, field
+
+from promptcodec.errors import UsageError
+
+# Not ASCII, so no text file starts with it; the newline shows a transfer that rewrote line ends.
+MAGIC = b"\x8fPC\n"
+VERSION = 1
+PROFILES = (1,)  # numerics profiles: see "Payload" in FORMAT.md
+RATE_STEPS = 4096  # header steps between two neighbouring rate indexes
+GAIN_STEPS = 256  # header units in one step between neighbouring scale tables
+HASH_BYTES = 8
+TILE_UNIT = 64  # px; one z position of the hyperprior
+CHUNK_KINDS = (b"ALPH", b"ICCP", b"EXIF", b"XMP ")
+
+MAX_PIXELS = 89_478_485  # where Pillow starts to warn of decompression bombs
+MAX_TILES = 1 << 16
+MAX_CHUNKS = 64
+MAX_ADAPTERS = 2
+
+# The widths of the format, for reader and writer alike.
+GREY_FLAG = 1  # bit 0; the others are reserved and must be zero
+FIXED = struct.Struct("<BBHh8sB")  # flags, profile, rate, gain, base hash, number of adapters
+CRC = struct.Struct("<I")
+CRC_PAIR = struct.Struct("<II")
+MAX_U32 = (1 << 32) - 1
+LONGEST_VARINT = 5
+LEAST_TILE_RECORD = 1 + 1 + CRC_PAIR.size
+MIN_HEADER_BYTES = len(MAGIC) + 2 + FIXED.size + 3 + LEAST_TILE_RECORD + 1 + CRC.size
+# Longest header that version 1 can have (1.2 MB): reading this much of a file always suffices.
+MAX_HEADER_BYTES = (
+    (len(MAGIC) + 1 + 3 + FIXED.size + MAX_ADAPTERS * HASH_BYTES + 3 * LONGEST_VARINT)
+    + MAX_TILES * (2 * LONGEST_VARINT + CRC_PAIR.size)
+    + (1 + MAX_CHUNKS * (4 + LONGEST_VARINT + CRC.size) + CRC.size)
+)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Entropy-coded latents of one tile.
+
+    Args:
+        z: payload of the hyper-latent.
+        y: payload of the latent.
+        index_crc: CRC-32 of the tile's table indexes (uint8, C order), for the entropy decoder.
+    """
+
+    z: bytes
+    y: bytes
+    index_crc: int
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What travels beside the latents, such as alpha or a colour profile.
+
+    Args:
+        kind: 4 printable ASCII bytes, the first a letter: upper case if no reader may skip it.
+        data: content, as FORMAT.md says for the kind.
+    """
+
+    kind: bytes
+    data: bytes
+
+
+@dataclass(frozen=True)
+class TileRecord:
+    """One row of the tile table: payload lengths in bytes, CRC-32 of z and y, of the indexes."""
+
+    z_bytes: int
+    y_bytes: int
+    crc: int
+    index_crc: int
+
+
+@dataclass(frozen=True)
+class ChunkRecord:
+    """One row of the chunk table: kind, length in bytes, CRC-32 of the content."""
+
+    kind: bytes
+    size: int
+    crc: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fields:
+    """What header and container share.
+
+    Args:
+        width: of the original picture, px.
+        height: of the original picture, px.
+        grey: the picture has one colour channel.
+        base_hash: first 8 bytes of the SHA-256 of the base codec.
+        adapter_hashes: 0 to 2 of the same kind; two when the rate lies between two adapters.
+        rate: rate index in steps of 1/4096; see `rate_to_fixed`.
+        gain: added to the log-gain of every channel, in 1/256 of a table step, signed.
+        profile: numerics profile that the payload was coded with.
+        tile_size: side of a tile, px, a multiple of 64; 0 is one tile.
+    """
+
+    width: int
+    height: int
+    grey: bool
+    base_hash: bytes
+    adapter_hashes: tuple[bytes, ...]
+    rate: int
+    gain: int
+    profile: int
+    tile_size: int
+
+    @property
+    def tile_grid(self) -> tuple[int, int]:
+        """Rows and columns of tiles; tiles are stored in raster order."""
+        return tile_grid_of(self.width, self.height, self.tile_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header(Fields):
+    """The header of a stream: its fields and tables, and its own size in bytes."""
+
+    tiles: tuple[TileRecord, ...]
+    chunks: tuple[ChunkRecord, ...]
+    size: int
+
+    @property
+    def payload_bytes(self) -> int:
+        """Bytes after the header."""
+        tiles = sum(tile.z_bytes + tile.y_bytes for tile in self.tiles)
+        return tiles + sum(chunk.size for chunk in self.chunks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Container(Fields):
+    """A whole stream; `header_size` is known once parsed and takes no part in equality."""
+
+    tiles: tuple[Tile, ...]
+    chunks: tuple[Chunk, ...]
+    header_size: int = field(default=0, compare=False)
+
+
+def rate_to_fixed(rate_index: float) -> int:
+    """Round a rate index to the 1/4096 steps of the header.
+
+    Raises:
+        UsageError: the index is not a number from 0 up to 65535/4096.
+    """
+    if not (math.isfinite(rate_index) and 0 <= round(rate_index * RATE_STEPS) <= 0xFFFF):
+        raise UsageError(f"rate index {rate_index} is outside 0..15.9997: choose one of the rates")
+    return round(rate_index * RATE_STEPS)
+
+
+def fixed_to_rate(rate: int) -> float:
+    """Exact inverse of `rate_to_fixed` for values that it returned."""
+    return rate / RATE_STEPS
+
+
+def decoded_pixels(width: int, height: int) -> int:
+    """Pixels that a picture costs to decode: a side below 64 px counts as 64.
+
+    Without this a strip of 1 x N px would cost 64 times what it declares.
+    """
+    return max(width, TILE_UNIT) * max(height, TILE_UNIT)
+
+
+def tile_grid_of(width: int, height: int, tile_size: int) -> tuple[int, int]:
+    """Rows and columns of tiles of that size that cover a picture; all in px."""
+    return (-(-height // tile_size), -(-width // tile_size)) if tile_size else (1, 1)

@@ -1,0 +1,226 @@
+"""Bytes to dataclasses, believing nothing.
+
+The header's CRC is checked before a single field is used, and every length is checked against the
+bytes that are there before anything is cut out, so hostile bytes cost no more than their size.
+"""
+
+import zlib
+from dataclasses import fields
+
+from promptcodec.bitstream.fields import (
+    CHUNK_KINDS,
+    CRC,
+    CRC_PAIR,
+    FIXED,
+    GREY_FLAG,
+    HASH_BYTES,
+    LEAST_TILE_RECORD,
+    LONGEST_VARINT,
+    MAGIC,
+    MAX_ADAPTERS,
+    MAX_CHUNKS,
+    MAX_HEADER_BYTES,
+    MAX_PIXELS,
+    MAX_TILES,
+    MAX_U32,
+    MIN_HEADER_BYTES,
+    PROFILES,
+    TILE_UNIT,
+    Chunk,
+    ChunkRecord,
+    Container,
+    Fields,
+    Header,
+    Tile,
+    TileRecord,
+    decoded_pixels,
+    tile_grid_of,
+)
+from promptcodec.bitstream.identify import AGAIN, check_start, truncated
+from promptcodec.errors import StreamError
+
+
+def parse_header(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Header:
+    """Read the header from the first bytes of a file; `MAX_HEADER_BYTES` of them always suffice.
+
+    Args:
+        data: the file or a prefix of it.
+        max_pixels: refuse pictures with more; a side below 64 px counts as 64, as it is decoded.
+
+    Raises:
+        StreamError: not a stream, from a newer version, damaged, truncated or too large.
+    """
+    check_start(data)
+    reader = _Reader(data, start=len(MAGIC) + 1, short=truncated(len(data), MIN_HEADER_BYTES))
+    length = reader.varint("header length")
+    end = reader.position + length
+    if not MIN_HEADER_BYTES <= end <= MAX_HEADER_BYTES:
+        raise StreamError(f"the header claims {end} bytes, which no stream has: {AGAIN}")
+    if end > len(data):
+        raise StreamError(truncated(len(data), end))
+    body = data[: end - CRC.size]
+    if zlib.crc32(body) != CRC.unpack_from(data, len(body))[0]:
+        raise StreamError(f"the header is damaged, its checksum does not match: {AGAIN}")
+    reader = _Reader(body, start=reader.position, short=f"a field overruns the header: {AGAIN}")
+    header = _read_fields(reader, max_pixels=max_pixels, size=end)
+    if reader.remaining:
+        raise StreamError(f"the header has {reader.remaining} bytes left over: {AGAIN}")
+    return header
+
+
+def check_file_bytes(header: Header, file_bytes: int) -> None:
+    """Compare the size of a file in bytes with what its header says.
+
+    Raises:
+        StreamError: the file is truncated, or goes on after its last chunk.
+    """
+    expected = header.size + header.payload_bytes
+    if file_bytes < expected:
+        raise StreamError(truncated(file_bytes, expected))
+    if file_bytes > expected:
+        raise StreamError(
+            f"data follow the end of the stream: {file_bytes} bytes are there, {expected} belong"
+            f" to it: {AGAIN}"
+        )
+
+
+def parse(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Container:
+    """Read a whole stream and verify every checksum but `index_crc`, which needs the model.
+
+    Args:
+        data: the whole file.
+        max_pixels: as for `parse_header`.
+
+    Raises:
+        StreamError: not a stream, from a newer version, damaged, truncated or too large.
+    """
+    header = parse_header(data, max_pixels=max_pixels)
+    check_file_bytes(header, len(data))
+    needed = header.size + header.payload_bytes
+    reader = _Reader(data, start=header.size, short=truncated(len(data), needed))
+    tiles = []
+    for number, row in enumerate(header.tiles):
+        tile = Tile(reader.take(row.z_bytes), reader.take(row.y_bytes), row.index_crc)
+        if zlib.crc32(tile.y, zlib.crc32(tile.z)) != row.crc:
+            raise StreamError(f"tile {number} is damaged, its checksum does not match: {AGAIN}")
+        tiles.append(tile)
+    chunks = []
+    for row in header.chunks:
+        chunk = Chunk(row.kind, reader.take(row.size))
+        if zlib.crc32(chunk.data) != row.crc:
+            name = row.kind.decode("ascii")
+            raise StreamError(f"chunk {name!r} is damaged, its checksum does not match: {AGAIN}")
+        chunks.append(chunk)
+    return Container(
+        **{item.name: getattr(header, item.name) for item in fields(Fields)},
+        tiles=tuple(tiles),
+        chunks=tuple(chunks),
+        header_size=header.size,
+    )
+
+
+class _Reader:
+    """A cursor over the header or payload that never reads past the end."""
+
+    def __init__(self, data: bytes, *, start: int, short: str) -> None:
+        self.data = data
+        self.position = start
+        self.short = short
+
+    @property
+    def remaining(self) -> int:
+        return len(self.data) - self.position
+
+    def take(self, size: int) -> bytes:
+        if size > self.remaining:
+            raise StreamError(self.short)
+        self.position += size
+        return self.data[self.position - size : self.position]
+
+    def varint(self, name: str) -> int:
+        """Canonical unsigned LEB128 up to 2^32 - 1: one number has one spelling."""
+        value = 0
+        for shift in range(0, 7 * LONGEST_VARINT, 7):
+            byte = self.take(1)[0]
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                if value > MAX_U32 or (byte == 0 and shift):
+                    break
+                return value
+        raise StreamError(f"the {name} is no canonical 32-bit varint: {AGAIN}")
+
+
+def _read_fields(reader: _Reader, *, max_pixels: int, size: int) -> Header:
+    flags, profile, rate, gain, base_hash, adapters = FIXED.unpack(reader.take(FIXED.size))
+    if flags & ~GREY_FLAG:
+        raise StreamError(f"the stream sets unknown flags ({flags:#04x}): upgrade promptcodec")
+    if profile not in PROFILES:
+        raise StreamError(
+            f"the stream has numerics profile {profile}, this promptcodec supports"
+            f" {', '.join(map(str, PROFILES))}: upgrade promptcodec"
+        )
+    if adapters > MAX_ADAPTERS:
+        raise StreamError(f"the stream names {adapters} adapters, at most {MAX_ADAPTERS} can be")
+    adapter_hashes = tuple(reader.take(HASH_BYTES) for _ in range(adapters))
+    width, height = reader.varint("width"), reader.varint("height")
+    _check_size(width, height, max_pixels=max_pixels)
+    tile_size = TILE_UNIT * reader.varint("tile size")
+    rows, columns = tile_grid_of(width, height, tile_size)
+    return Header(
+        width=width,
+        height=height,
+        grey=bool(flags & GREY_FLAG),
+        base_hash=base_hash,
+        adapter_hashes=adapter_hashes,
+        rate=rate,
+        gain=gain,
+        profile=profile,
+        tile_size=tile_size,
+        tiles=_read_tile_table(reader, rows * columns),
+        chunks=_read_chunk_table(reader),
+        size=size,
+    )
+
+
+def _read_tile_table(reader: _Reader, count: int) -> tuple[TileRecord, ...]:
+    if count > MAX_TILES:
+        raise StreamError(f"the stream declares {count} tiles, at most {MAX_TILES} can be: {AGAIN}")
+    if count * LEAST_TILE_RECORD > reader.remaining:
+        raise StreamError(f"the header has no room for its {count} tiles: {AGAIN}")
+    return tuple(
+        TileRecord(
+            reader.varint("length of z"),
+            reader.varint("length of y"),
+            *CRC_PAIR.unpack(reader.take(CRC_PAIR.size)),
+        )
+        for _ in range(count)
+    )
+
+
+def _read_chunk_table(reader: _Reader) -> tuple[ChunkRecord, ...]:
+    count = reader.varint("chunk count")
+    if count > MAX_CHUNKS:
+        raise StreamError(f"the stream has {count} chunks, at most {MAX_CHUNKS} can be: {AGAIN}")
+    rows: dict[bytes, ChunkRecord] = {}
+    for _ in range(count):
+        kind = reader.take(4)
+        if not (kind[:1].isalpha() and all(0x20 <= byte < 0x7F for byte in kind)):
+            raise StreamError(f"{kind!r} is no chunk kind: {AGAIN}")
+        if kind in rows:
+            raise StreamError(f"the stream has two {kind!r} chunks, one can be: {AGAIN}")
+        if kind[:1].isupper() and kind not in CHUNK_KINDS:
+            raise StreamError(f"the stream needs the unknown chunk {kind!r}: upgrade promptcodec")
+        size = reader.varint("chunk length")
+        rows[kind] = ChunkRecord(kind, size, *CRC.unpack(reader.take(CRC.size)))
+    return tuple(rows.values())
+
+
+def _check_size(width: int, height: int, *, max_pixels: int) -> None:
+    if not (width and height):
+        raise StreamError(f"the stream declares {width}x{height} px, both must be 1 or more")
+    decoded = decoded_pixels(width, height)
+    if width * height > max_pixels or decoded > max(max_pixels, TILE_UNIT**2):
+        raise StreamError(
+            f"the stream declares {width}x{height} px, {decoded} to decode, over the limit of"
+            f" {max_pixels}: if you trust it, raise --max-pixels"
+        )

@@ -1,0 +1,82 @@
+"""Dataclasses to bytes; whatever the reader would refuse is not written."""
+
+import struct
+import zlib
+
+from promptcodec.bitstream.fields import (
+    CRC,
+    CRC_PAIR,
+    FIXED,
+    GREY_FLAG,
+    HASH_BYTES,
+    MAGIC,
+    MAX_U32,
+    TILE_UNIT,
+    VERSION,
+    Container,
+)
+from promptcodec.bitstream.reader import parse_header
+from promptcodec.errors import UsageError
+
+
+def pack(container: Container) -> bytes:
+    """Write a container; whatever `parse` would refuse is refused here.
+
+    Raises:
+        UsageError: a field cannot be written or contradicts another one.
+    """
+    try:
+        body = _pack_fields(container)
+        header = MAGIC + bytes([VERSION]) + _varint(len(body) + CRC.size) + body
+        header += CRC.pack(zlib.crc32(header))
+        # The reader is the judge of what may be written: the two cannot drift apart.
+        parse_header(header, max_pixels=1 << 64)
+    except (struct.error, ValueError) as error:
+        raise UsageError(f"this container cannot be written: {error}") from error
+    payload = [part for tile in container.tiles for part in (tile.z, tile.y)]
+    return b"".join([header, *payload, *(chunk.data for chunk in container.chunks)])
+
+
+def _pack_fields(container: Container) -> bytes:
+    """Header from the flags to the end of the chunk table."""
+    units, remainder = divmod(container.tile_size, TILE_UNIT)
+    if remainder:
+        raise ValueError(f"tile size {container.tile_size} px is no multiple of {TILE_UNIT}")
+    for value in (container.base_hash, *container.adapter_hashes):
+        if len(value) != HASH_BYTES:
+            raise ValueError(f"a hash has {len(value)} bytes; give the first {HASH_BYTES}")
+    parts = [
+        FIXED.pack(
+            GREY_FLAG if container.grey else 0,
+            container.profile,
+            container.rate,
+            container.gain,
+            container.base_hash,
+            len(container.adapter_hashes),
+        ),
+        *container.adapter_hashes,
+        *(_varint(number) for number in (container.width, container.height, units)),
+    ]
+    rows, columns = container.tile_grid
+    if len(container.tiles) != rows * columns:
+        raise ValueError(f"{len(container.tiles)} tiles given; {rows}x{columns} cover the picture")
+    for tile in container.tiles:
+        crc = zlib.crc32(tile.y, zlib.crc32(tile.z))
+        parts += [_varint(len(tile.z)), _varint(len(tile.y)), CRC_PAIR.pack(crc, tile.index_crc)]
+    parts.append(_varint(len(container.chunks)))
+    for chunk in container.chunks:
+        if len(chunk.kind) != 4:
+            raise ValueError(f"chunk kind {chunk.kind!r} has {len(chunk.kind)} bytes; give 4")
+        parts += [chunk.kind, _varint(len(chunk.data)), CRC.pack(zlib.crc32(chunk.data))]
+    return b"".join(parts)
+
+
+def _varint(value: int) -> bytes:
+    if not 0 <= value <= MAX_U32:
+        raise ValueError(f"{value} does not fit in 32 unsigned bits")
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

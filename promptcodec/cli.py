@@ -1,0 +1,287 @@
+"""The command line: encode, decode, info, train-base, eval, complexity.
+
+Standard output carries a payload, a table or JSON; messages go to standard error. Every failure
+is one line and an exit code of docs/errors.md. What is slow to import is imported inside the
+command that needs it, so that `--help` and `info` answer at once.
+"""
+
+import dataclasses
+import json
+import os
+import sys
+import traceback
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from promptcodec import cli_options as options
+from promptcodec import console
+from promptcodec.errors import PictureError, StreamError, UsageError
+
+if TYPE_CHECKING:
+    from promptcodec.api import Codec
+
+app = typer.Typer(
+    name="promptcodec",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help starts twice as fast
+)
+
+
+@app.callback(invoke_without_command=True)
+def _root(context: typer.Context, version: options.Version = False) -> None:
+    """Learned picture codec: one frozen model, many rates."""
+    if context.invoked_subcommand is None:
+        print(context.get_help(), file=sys.stderr)
+        raise typer.Exit(2)
+
+
+@app.command()
+def encode(
+    picture: options.Picture = "-",
+    output: options.EncodeOutput = None,
+    rate_index: options.RateIndex = None,
+    gain_steps: options.GainSteps = 0.0,
+    base: options.Base = None,
+    prompts: options.Prompts = None,
+    force: options.Force = False,
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
+    precision: options.Precision = "float32",
+    max_pixels: options.MaxPixels = None,
+    as_json: options.Json = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Encode a picture. Without PICTURE: from standard input to standard output."""
+    from promptcodec.bitstream import MAX_PIXELS, fixed_to_rate, parse_header
+
+    target = console.choose_output(picture, output, suffix=".pc", as_json=as_json, force=force)
+    content = console.read_input(picture, error=PictureError)
+    codec = _load_codec(base, prompts, device=device, threads=threads, precision=precision)
+    encoded = codec.encode_detailed(
+        content,
+        rate_index=rate_index,
+        gain_steps=gain_steps,
+        max_pixels=max_pixels or MAX_PIXELS,
+    )
+    console.deliver(encoded.data, target, force=force)
+    header = parse_header(encoded.data, max_pixels=sys.maxsize)
+    size, bpp = len(encoded.data), 8 * len(encoded.data) / (header.width * header.height)
+    report = {
+        "input": picture,
+        "output": "-" if target is None else str(target),
+        "width": header.width,
+        "height": header.height,
+        "rate_index": fixed_to_rate(header.rate),
+        "bytes": size,
+        "bpp": bpp,
+        "bpp_estimate": encoded.bpp_estimate,
+        "header_bytes": encoded.header_bytes,
+        "seconds": dict(encoded.seconds),
+    }
+    summary = f"{size:,} bytes, {bpp:.3f} bpp"
+    console.report(report, summary, as_json=as_json, verbose=verbose)
+
+
+@app.command()
+def decode(
+    stream: options.Stream = "-",
+    output: options.DecodeOutput = None,
+    base: options.Base = None,
+    prompts: options.Prompts = None,
+    force: options.Force = False,
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
+    precision: options.Precision = "float32",
+    max_pixels: options.MaxPixels = None,
+    as_json: options.Json = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Decode a stream. Without STREAM: from standard input to standard output, as PNG."""
+    from promptcodec.bitstream import MAX_PIXELS, parse
+    from promptcodec.images import OUTPUT_SUFFIXES, encode_file
+
+    target = console.choose_output(stream, output, suffix=".png", as_json=as_json, force=force)
+    suffix = ".png" if target is None else target.suffix.lower()
+    if suffix not in OUTPUT_SUFFIXES:
+        known = ", ".join(OUTPUT_SUFFIXES)
+        raise UsageError(f"{target}: no picture is written as {suffix!r}: choose one of {known}")
+    data = console.read_input(stream, error=StreamError)
+    limit = max_pixels or MAX_PIXELS
+    parse(data, max_pixels=limit)  # a damaged stream is refused before torch is imported
+    codec = _load_codec(base, prompts, device=device, threads=threads, precision=precision)
+    decoded = codec.decode_detailed(data, max_pixels=limit)
+    picture = decoded.picture
+    console.deliver(encode_file(picture, suffix), target, force=force)
+    report = {
+        "input": stream,
+        "output": "-" if target is None else str(target),
+        "width": picture.width,
+        "height": picture.height,
+        "mode": picture.mode,
+        "bytes": len(data),
+        "seconds": dict(decoded.seconds),
+    }
+    summary = f"{picture.width}x{picture.height} {picture.mode}"
+    console.report(report, summary, as_json=as_json, verbose=verbose)
+
+
+@app.command()
+def info(
+    stream: options.Stream = "-",
+    max_pixels: options.MaxPixels = None,
+    as_json: options.Json = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Check a stream and say what it holds, without decoding it."""
+    from promptcodec.bitstream import MAX_PIXELS, describe, parse, parse_header
+
+    data = console.read_input(stream, error=StreamError)
+    limit = max_pixels or MAX_PIXELS
+    header = parse_header(data, max_pixels=limit)
+    parse(data, max_pixels=limit)  # checks what lies behind the header as well
+    facts = describe(header, file_bytes=len(data))
+    console.write_stdout(json.dumps(facts) if as_json else console.as_text(facts))
+
+
+@app.command("train-base")
+def train_base(
+    recipe: options.Recipe,
+    data: options.TrainingData,
+    out: options.RunFolder = None,
+    resume: options.Resume = False,
+    max_steps: options.MaxSteps = None,
+    device: options.TrainingDevice = None,
+    verbose: options.Verbose = False,
+) -> None:
+    """Train a base codec on a folder of pictures."""
+    from promptcodec.training import loop
+
+    folder = loop.train_base(
+        recipe,
+        data=data,
+        out=out or Path("runs") / recipe.stem,
+        resume=resume,
+        max_steps=max_steps,
+        device=device,
+    )
+    print(console.one_line(f"checkpoint: {folder}"), file=sys.stderr)
+
+
+@app.command("eval")
+def evaluate(
+    folder: options.EvaluationFolder,
+    base: options.Base = None,
+    prompts: options.Prompts = None,
+    rate_index: options.RateIndexes = None,
+    out: options.ResultsFile = None,
+    readme: options.Readme = None,
+    against: options.Against = None,
+    force: options.Force = False,
+    threads: options.Threads = None,
+    precision: options.Precision = "float32",
+    as_json: options.Json = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Measure the codec on a folder of pictures, beside JPEG and WebP."""
+    if out is not None:
+        from promptcodec.files import check_output
+
+        check_output(out, force=force)
+    from promptcodec.evaluation.report import render_table, update_markers
+    from promptcodec.evaluation.run import evaluate_folder
+
+    _set_threads(threads)
+    measured = evaluate_folder(
+        folder,
+        base=base,
+        prompts=prompts,
+        rates=rate_index or None,
+        out=out,
+        against=tuple(against or ("jpeg", "webp")),
+        precision=precision,
+    )
+    facts = dataclasses.asdict(measured)
+    table = render_table(facts)
+    if readme is not None:
+        update_markers(readme, table)
+    console.write_stdout(json.dumps(facts) if as_json else table)
+
+
+@app.command()
+def complexity(
+    base: options.Base = None, as_json: options.Json = False, verbose: options.Verbose = False
+) -> None:
+    """Count parameters and kMAC/px of each part of a codec."""
+    from promptcodec.evaluation.complexity import complexity_table, render_complexity
+
+    rows = complexity_table(_load_codec(base, None).model)
+    facts = [dataclasses.asdict(row) for row in rows]
+    console.write_stdout(json.dumps(facts) if as_json else render_complexity(rows))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and turn every failure into one line and an exit code.
+
+    Args:
+        arguments: words after the program's name; None takes them from the process.
+
+    Returns:
+        Exit code, see docs/errors.md.
+    """
+    session = options.Session(verbose=os.environ.get("PROMPTCODEC_DEBUG", "") not in ("", "0"))
+    try:
+        with warnings.catch_warnings():
+            if not session.verbose and not sys.warnoptions:
+                warnings.simplefilter("ignore")  # a library's advice to us, not to the user
+            code = app(arguments, prog_name="promptcodec", standalone_mode=False, obj=session)
+        return code or 0
+    except KeyboardInterrupt:
+        return console.INTERRUPTED
+    except BrokenPipeError:
+        console.abandon_stdout()
+        return console.BROKEN_PIPE
+    except SystemExit as error:
+        if not isinstance(error.__context__, BrokenPipeError):  # Typer's answer to a broken pipe
+            raise
+        console.abandon_stdout()
+        return console.BROKEN_PIPE
+    except Exception as error:
+        if session.verbose:
+            traceback.print_exception(error)
+        message, code = _describe(error)
+        print(f"promptcodec: error: {console.one_line(message)}", file=sys.stderr)
+        return code
+
+
+def _describe(error: Exception) -> tuple[str, int]:
+    """Message and exit code for any exception, those of the argument parser included."""
+    if isinstance(error, typer.TyperException):
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "promptcodec"
+        return f"{error.format_message().rstrip('.')}: see {command} --help", error.exit_code
+    return console.describe(error)
+
+
+def _set_threads(threads: int | None) -> None:
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def _load_codec(
+    base: str | None,
+    prompts: str | None,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    precision: options.PrecisionName = "float32",
+) -> "Codec":
+    from promptcodec.api import Codec
+
+    _set_threads(threads)
+    return Codec.load(base, prompts, device=device, precision=precision)

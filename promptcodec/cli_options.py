@@ -1,0 +1,97 @@
+"""Options that several commands share, each with one name, one meaning and one help text."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from promptcodec import __version__
+
+
+@dataclass
+class Session:
+    """What the error handler must know about the command that failed.
+
+    Args:
+        verbose: show the traceback as well.
+    """
+
+    verbose: bool = False
+
+
+def _set_verbose(context: typer.Context, value: bool) -> bool:
+    session = context.find_object(Session)
+    if value and session is not None:
+        session.verbose = True
+    return value
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        print(f"promptcodec {__version__}")
+        raise typer.Exit
+
+
+Picture = Annotated[
+    str, typer.Argument(metavar="PICTURE", help="Picture file; - is standard input.")
+]
+Stream = Annotated[str, typer.Argument(metavar="STREAM", help="Stream file; - is standard input.")]
+Base = Annotated[
+    str | None,
+    typer.Option(help="Base codec: a folder, or owner/name on the Hub.", show_default="bundled"),
+]
+Prompts = Annotated[str | None, typer.Option(help="Folder of adapters, one for each rate.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: one a core.")]
+PrecisionName = Literal["float32", "bfloat16"]
+Precision = Annotated[PrecisionName, typer.Option(help="Arithmetic of the transforms.")]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Replace an existing output.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
+MaxPixels = Annotated[
+    int | None, typer.Option(min=1, help="Refuse larger pictures; default: 89 million.")
+]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", callback=_set_verbose, help="Show timings and tracebacks."),
+]
+Version = Annotated[
+    bool,
+    typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+]
+EncodeOutput = Annotated[
+    str | None,
+    typer.Option("--output", "-o", help="Stream to write; default: PICTURE as .pc."),
+]
+DecodeOutput = Annotated[
+    str | None,
+    typer.Option("--output", "-o", help="Picture, format by suffix; default: STREAM as .png."),
+]
+RateIndex = Annotated[
+    float | None,
+    typer.Option(help="0 (smallest) to 7 (best), fractions between; default: the base's own."),
+]
+GainSteps = Annotated[
+    float,
+    typer.Option(help="Finer (positive) or coarser around that rate; 6 is about twice as fine."),
+]
+RateIndexes = Annotated[
+    list[float] | None,
+    typer.Option("--rate-index", help="Rate to measure; may be repeated; default: all."),
+]
+Recipe = Annotated[
+    Path, typer.Argument(metavar="RECIPE", help="YAML file, for instance recipes/base-nano.yaml.")
+]
+TrainingData = Annotated[Path, typer.Option(help="Folder or zip shards of training pictures.")]
+RunFolder = Annotated[Path | None, typer.Option(help="Run folder; default: runs/RECIPE.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the run where it stopped.")]
+TrainingDevice = Annotated[
+    str | None, typer.Option(help="cpu or cuda; default: the GPU where there is one.")
+]
+MaxSteps = Annotated[int | None, typer.Option(min=1, help="Stop after so many steps.")]
+EvaluationFolder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of pictures.")]
+ResultsFile = Annotated[Path | None, typer.Option(help="results.json to write.")]
+Readme = Annotated[
+    Path | None, typer.Option(help="Markdown file whose results table to bring up to date.")
+]
+Against = Annotated[list[str] | None, typer.Option(help="jpeg, jpeg-444, webp; may be repeated.")]

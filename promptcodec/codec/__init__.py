@@ -1,0 +1,1 @@
+"""The base codec: transforms, hyperprior, context model, entropy coder."""

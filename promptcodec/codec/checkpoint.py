@@ -1,0 +1,189 @@
+"""A base codec on disk: `config.json` and `model.safetensors`, checked in full when it is read.
+
+Weights are stored in float16, the scale path and the entropy tables as the integers that run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from promptcodec.codec.coder import EntropyTables
+from promptcodec.codec.hyperprior import (
+    ACTIVATION_BITS,
+    MAX_EXACT,
+    WEIGHT_BITS,
+    exactness_bound,
+)
+from promptcodec.codec.model import CodecModel
+from promptcodec.codec.tables import NUM_SCALES, TOTAL, table_range
+from promptcodec.config import BaseConfig, CodecConfig
+from promptcodec.errors import CheckpointError, ConfigError
+from promptcodec.files import write_atomically
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+SCALE_PATH = "hyperprior.scale_path."
+FLOAT32 = ("hyperprior.prior.",)  # only training reads it; small and sensitive
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base codec, ready to run.
+
+    Args:
+        model: in eval mode, on the CPU, float32.
+        tables: its entropy tables.
+        config: architecture and rate.
+        sha256: hash that streams and adapters are bound to, 32 bytes.
+    """
+
+    model: CodecModel
+    tables: EntropyTables
+    config: BaseConfig
+    sha256: bytes
+
+
+def write_base(folder: Path, model: CodecModel, *, config: BaseConfig) -> bytes:
+    """Write a checkpoint; returns its hash.
+
+    Raises:
+        CheckpointError: weights that are not finite, or a scale path that could leave the exact range.
+        OutputError: the folder cannot be written.
+    """
+    tensors = pack_tensors(model)
+    build(tensors, config=config, where=str(folder))  # what is written can be read
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / WEIGHTS_FILE, save(tensors), force=True)
+    write_atomically(folder / CONFIG_FILE, config.to_json().encode(), force=True)
+    return base_hash(tensors, config.codec)
+
+
+def pack_tensors(model: CodecModel) -> dict[str, Tensor]:
+    """Everything a decoder needs, in the types that are stored."""
+    tensors: dict[str, Tensor] = {}
+    for name, value in model.state_dict().items():
+        if not name.startswith(SCALE_PATH):
+            kind = torch.float32 if name.startswith(FLOAT32) else torch.float16
+            tensors[name] = value.detach().cpu().to(kind).contiguous()
+    for number, (weight, bias) in enumerate(model.hyperprior.scale_path.quantised()):
+        tensors[f"scale_path.{number}.weight"] = weight.cpu().to(torch.int32)
+        tensors[f"scale_path.{number}.bias"] = bias.cpu()
+    tables = EntropyTables.from_model(model)
+    tensors["tables.y"] = torch.from_numpy(np.concatenate(tables.y).astype(np.int32))
+    tensors["tables.z"] = torch.from_numpy(tables.z.astype(np.int32))
+    return tensors
+
+
+def read_base(folder: Path) -> Base:
+    """Read and check a checkpoint.
+
+    Raises:
+        CheckpointError: missing files, tensors that are missing, of another shape or not finite,
+            tables that do not sum to 2^16.
+    """
+    path = Path(folder) / WEIGHTS_FILE
+    for needed in (Path(folder) / CONFIG_FILE, path):
+        if not needed.is_file():
+            raise CheckpointError(
+                f"no checkpoint at {folder}: {needed.name} is missing; give a folder that holds "
+                f"{CONFIG_FILE} and {WEIGHTS_FILE}"
+            )
+    try:
+        config = BaseConfig.read(Path(folder) / CONFIG_FILE)
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from None
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
+        line = " ".join(str(error).split())
+        raise CheckpointError(f"{path} is no readable safetensors file: {line}") from None
+    return build(tensors, config=config, where=str(path))
+
+
+def build(tensors: dict[str, Tensor], *, config: BaseConfig, where: str) -> Base:
+    """Make a codec of stored tensors; `where` names them in errors."""
+    for name, value in tensors.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise CheckpointError(f"{where}: tensor {name} is not finite; get the file again")
+    digest = base_hash(tensors, config.codec)
+    tensors = dict(tensors)
+    model = CodecModel(config.codec)
+    layers = []
+    for number, layer in enumerate(model.hyperprior.scale_path.layers):
+        out = layer.weight.shape[0]
+        shape = (out, layer.weight[0].numel())
+        weight = _take(tensors, f"scale_path.{number}.weight", shape, torch.int32, where)
+        bias = _take(tensors, f"scale_path.{number}.bias", (out,), torch.int64, where)
+        layers.append((weight, bias))
+        name = f"{SCALE_PATH}layers.{number}"
+        scale = 1 << WEIGHT_BITS
+        tensors[f"{name}.weight"] = (weight.double() / scale).view_as(layer.weight).float()
+        tensors[f"{name}.bias"] = (bias.double() / (scale << ACTIVATION_BITS)).float()
+    bound = exactness_bound(layers)
+    if bound >= MAX_EXACT:
+        raise CheckpointError(f"{where}: scale path can reach {bound}, beyond the exact 2^53")
+    tables = _tables(tensors, config.codec, where)
+    state = model.state_dict()
+    for name, value in state.items():
+        state[name] = _take(tensors, name, tuple(value.shape), None, where).float()
+    if tensors:
+        raise CheckpointError(
+            f"{where}: unknown tensor {sorted(tensors)[0]}; not this architecture"
+        )
+    model.load_state_dict(state)
+    model.freeze_scale_path(layers)
+    model.requires_grad_(False)
+    return Base(model=model.eval(), tables=tables, config=config, sha256=digest)
+
+
+def _take(
+    tensors: dict[str, Tensor],
+    name: str,
+    shape: tuple[int, ...],
+    kind: torch.dtype | None,
+    where: str,
+) -> Tensor:
+    if name not in tensors:
+        raise CheckpointError(f"{where}: tensor {name} is missing; get the file again")
+    value = tensors.pop(name)
+    if tuple(value.shape) != shape or (kind is not None and value.dtype != kind):
+        raise CheckpointError(
+            f"{where}: tensor {name} is {value.dtype} {tuple(value.shape)}; need "
+            f"{kind or 'float'} {shape}"
+        )
+    return value
+
+
+def _tables(tensors: dict[str, Tensor], config: CodecConfig, where: str) -> EntropyTables:
+    sizes = [2 * table_range(i) + 2 for i in range(NUM_SCALES)]
+    flat = _take(tensors, "tables.y", (sum(sizes),), torch.int32, where).numpy()
+    z = _take(tensors, "tables.z", (config.z_channels, 256), torch.int32, where).numpy()
+    y = np.split(flat, np.cumsum(sizes)[:-1])
+    for kind, tables in (("y", y), ("z", list(z))):
+        for number, table in enumerate(tables):
+            if int(table.min()) < 1 or int(table.sum(dtype=np.int64)) != TOTAL:
+                raise CheckpointError(
+                    f"{where}: table {number} of {kind} does not hold frequencies >= 1 that sum "
+                    f"to {TOTAL}; get the file again"
+                )
+    return EntropyTables(y=tuple(t.astype(np.uint32) for t in y), z=z.astype(np.uint32))
+
+
+def base_hash(tensors: dict[str, Tensor], config: CodecConfig) -> bytes:
+    """SHA-256 over the architecture and the sorted (name, dtype, shape, bytes) of all tensors."""
+    digest = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode())
+    for name in sorted(tensors):
+        value = tensors[name].contiguous()
+        digest.update(f"\n{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.numpy().tobytes())
+    return digest.digest()

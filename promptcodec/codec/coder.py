@@ -1,0 +1,202 @@
+"""Entropy coding of latents: integer tables, one call of the coder for each table.
+
+Symbols are grouped by table index, so that the coder (constriction's rANS, Rust) runs over whole
+arrays. Index 0 stands for a certain zero and costs nothing. A symbol outside its table is sent as
+the table's escape symbol, and its excess as Exp-Golomb bits in front of the coded words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import constriction
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from promptcodec.codec import golomb
+from promptcodec.codec.hyperprior import Z_MIN
+from promptcodec.codec.model import CodecModel, Latents
+from promptcodec.codec.tables import (
+    NUM_SCALES,
+    TOTAL,
+    gaussian_table,
+    quantise_frequencies,
+    table_range,
+)
+from promptcodec.errors import StreamError
+
+Categorical = constriction.stream.model.Categorical
+Frequencies = NDArray[np.uint32]
+
+
+@dataclass(frozen=True)
+class EntropyTables:
+    """Integer frequencies over 2^16, shipped in the checkpoint.
+
+    Args:
+        y: for each scale index the symbols -R..R and the escape symbol, (2R + 2,).
+        z: for each channel the values -128..127, (Cz, 256).
+    """
+
+    y: tuple[Frequencies, ...]
+    z: Frequencies
+
+    @classmethod
+    def from_model(cls, model: CodecModel) -> EntropyTables:
+        """Gaussian tables for y, the learned density of z tabulated once."""
+        probabilities = model.hyperprior.prior.integer_probabilities().cpu().numpy()
+        return cls(
+            y=tuple(gaussian_table(i) for i in range(NUM_SCALES)),
+            z=np.stack([quantise_frequencies(p) for p in probabilities]),
+        )
+
+    @cached_property
+    def y_models(self) -> list[Categorical]:
+        """One coder model for each scale index."""
+        return [_categorical(f) for f in self.y]
+
+    @cached_property
+    def z_models(self) -> list[Categorical]:
+        """One coder model for each channel of z."""
+        return [_categorical(f) for f in self.z]
+
+
+def _categorical(frequencies: Frequencies) -> Categorical:
+    # perfect=True keeps integers over 2^16 as they are; False would quantise them again.
+    return Categorical(frequencies.astype(np.float64) / TOTAL, perfect=True)
+
+
+def encode_z(z_hat: NDArray[np.int16], tables: EntropyTables) -> bytes:
+    """Code z_hat (Cz, h, w), channel by channel in raster order."""
+    coder = constriction.stream.stack.AnsCoder()
+    for channel, model in reversed(list(zip(z_hat, tables.z_models, strict=True))):
+        coder.encode_reverse((channel.ravel() - Z_MIN).astype(np.int32), model)
+    return _words(coder)
+
+
+def decode_z(data: bytes, shape: tuple[int, int, int], tables: EntropyTables) -> NDArray[np.int16]:
+    """Undo `encode_z`.
+
+    Raises:
+        StreamError: the payload does not hold exactly that many symbols.
+    """
+    coder = _coder(data)
+    count = shape[1] * shape[2]
+    rows = [coder.decode(model, count) for model in tables.z_models]
+    _check_empty(coder)
+    return (np.stack(rows).reshape(shape) + Z_MIN).astype(np.int16)
+
+
+def encode_y(
+    symbols: NDArray[np.int32], indexes: NDArray[np.uint8], tables: EntropyTables
+) -> bytes:
+    """Code residual symbols (M, h, w) under their table indexes, same shape."""
+    grouped, bounds = _group(indexes)
+    values = symbols.ravel()[grouped]
+    coder = constriction.stream.stack.AnsCoder()
+    excesses: list[NDArray[np.int32]] = []
+    for index in reversed(range(1, NUM_SCALES)):
+        part = values[bounds[index] : bounds[index + 1]]
+        if not len(part):
+            continue
+        radius = table_range(index)
+        outside = np.abs(part) > radius
+        coded = part + radius
+        if outside.any():
+            coded = np.where(outside, 2 * radius + 1, coded)
+            beyond = part[outside]
+            excesses.append(np.sign(beyond) * (np.abs(beyond) - radius))
+        coder.encode_reverse(coded.astype(np.int32), tables.y_models[index])
+    escaped = np.concatenate(excesses[::-1]) if excesses else np.zeros(0, np.int32)
+    return golomb.pack(escaped) + _words(coder)
+
+
+def decode_y(data: bytes, indexes: NDArray[np.uint8], tables: EntropyTables) -> NDArray[np.int32]:
+    """Undo `encode_y`.
+
+    Raises:
+        StreamError: the payload does not hold exactly the symbols that the indexes ask for.
+    """
+    excess_bits, rest = golomb.split(data)
+    grouped, bounds = _group(indexes)
+    values = np.zeros(indexes.size, np.int32)
+    coder = _coder(rest)
+    escapes: list[tuple[NDArray[np.intp], int]] = []
+    for index in range(1, NUM_SCALES):
+        start, end = bounds[index], bounds[index + 1]
+        if start == end:
+            continue
+        radius = table_range(index)
+        coded = coder.decode(tables.y_models[index], int(end - start))
+        escaped = np.nonzero(coded == 2 * radius + 1)[0]
+        if len(escaped):
+            escapes.append((escaped + start, radius))
+        values[start:end] = coded - radius
+    _check_empty(coder)
+    excess = golomb.unpack(excess_bits, sum(len(where) for where, _ in escapes))
+    position = 0
+    for where, radius in escapes:
+        part = excess[position : position + len(where)]
+        values[where] = np.sign(part) * (np.abs(part) + radius)
+        position += len(where)
+    symbols = np.empty_like(values)
+    symbols[grouped] = values
+    return symbols.reshape(indexes.shape)
+
+
+def estimate_bits(latents: Latents, tables: EntropyTables) -> tuple[float, float]:
+    """Ideal code length of y and of z in bits under the integer tables, without headers."""
+    indexes = latents.indexes.cpu().numpy().ravel()
+    symbols = latents.symbols.cpu().numpy().ravel()
+    y_bits = 0.0
+    for index in np.unique(indexes[indexes > 0]):
+        radius = table_range(index)
+        part = symbols[indexes == index]
+        outside = np.abs(part) > radius
+        coded = np.where(outside, 2 * radius + 1, part + radius)
+        y_bits -= float(np.log2(tables.y[index][coded] / TOTAL).sum())
+        y_bits += golomb.bits(np.abs(part[outside]) - radius)
+    z = latents.z_hat.cpu().numpy()
+    z_bits = 0.0
+    for channel, table in enumerate(tables.z):
+        z_bits -= float(np.log2(table[z[:, channel].ravel() - Z_MIN] / TOTAL).sum())
+    return y_bits, z_bits
+
+
+def _group(indexes: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Positions sorted by index (stable), and where each index starts."""
+    flat = indexes.ravel()
+    grouped = np.argsort(flat, kind="stable")
+    counts = np.bincount(flat, minlength=NUM_SCALES)
+    return grouped, np.concatenate([[0], np.cumsum(counts)])
+
+
+def _words(coder: constriction.stream.stack.AnsCoder) -> bytes:
+    return np.asarray(coder.get_compressed()).astype("<u4").tobytes()
+
+
+def _coder(data: bytes) -> constriction.stream.stack.AnsCoder:
+    if len(data) % 4:
+        raise StreamError(f"coded latents are {len(data)} bytes; need whole 4-byte words")
+    words = np.frombuffer(data, "<u4").astype(np.uint32)
+    if len(words) and words[-1] == 0:
+        raise StreamError("coded latents end in a zero word: the stream is damaged")
+    return constriction.stream.stack.AnsCoder(words)
+
+
+def _check_empty(coder: constriction.stream.stack.AnsCoder) -> None:
+    if not coder.is_empty():
+        raise StreamError("coded latents go on after the last symbol: the stream is damaged")
+
+
+def to_numpy(latents: Latents, picture: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """z_hat, indexes and symbols of one picture of a batch."""
+    parts = (latents.z_hat, latents.indexes, latents.symbols)
+    return tuple(p[picture].cpu().numpy() for p in parts)  # type: ignore[return-value]
+
+
+def from_numpy(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """One picture's array as a batch of one."""
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device)[None]

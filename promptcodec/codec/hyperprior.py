@@ -1,0 +1,205 @@
+"""Hyperprior: side information z, the means it predicts, and the exact integer scale path.
+
+    y -> h_a -> z -> round, clip to int8 -> z_hat -+-> h_means     -> features for the context (float)
+                                                   '-> scale path  -> table indexes            (exact)
+
+Source: Minnen et al. 2018, arXiv:1809.02736; Balle et al. 2019 for integer decoding. Differs: the
+scales come from z_hat alone, so that no float result ever decides what the entropy decoder reads.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from promptcodec.codec.tables import NUM_SCALES
+from promptcodec.config import CodecConfig
+
+Z_MIN, Z_MAX = -128, 127
+ACTIVATION_BITS = 8  # fraction bits of an activation of the scale path
+WEIGHT_BITS = 14  # fraction bits of a weight
+ACTIVATION_MAX = (1 << 16) - 1  # activations are unsigned 16-bit integers after the ReLU
+MAX_EXACT = 2**53  # integers up to here are exact in float64, whatever the order of a sum
+INDEX_ROOM = 32  # indexes below the first table that the path may give, for gains to lift
+
+
+class ScalePath(nn.Module):
+    """From z_hat to table indexes, trained in float and run in integers.
+
+    Three 3x3 convolutions at 1/64, 1/32 and 1/16 with ReLU and pixel shuffles. `integer` runs on
+    integer-valued float64 tensors; every sum stays below 2^53, so it is exact on any device, with
+    any thread count, batch and order of summation.
+    """
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        width = config.scale_channels
+        self.layers = nn.ModuleList(
+            [
+                nn.Conv2d(config.z_channels, 4 * width, 3, padding=1),
+                nn.Conv2d(width, 4 * width, 3, padding=1),
+                nn.Conv2d(width, config.latent_channels, 1),
+            ]
+        )
+        nn.init.constant_(self.layers[-1].bias, 24.0)  # sigma about 1.4: a wide start
+
+    def forward(self, z_hat: Tensor) -> Tensor:
+        """Table index as a real number, for training.
+
+        Args:
+            z_hat: (B, Cz, h, w).
+        Returns:
+            Unclamped index, (B, M, 4 h, 4 w).
+        """
+        x = z_hat
+        limit = ACTIVATION_MAX / (1 << ACTIVATION_BITS)
+        for layer in self.layers[:-1]:
+            x = F.pixel_shuffle(torch.clamp(layer(x), 0.0, limit), 2)
+        return self.layers[-1](x)
+
+    @torch.no_grad()
+    def quantised(self) -> list[tuple[Tensor, Tensor]]:
+        """Integer weights (out, in * k * k) and biases (out,) of each layer, int64."""
+        result = []
+        for layer in self.layers:
+            weight = torch.round(layer.weight.double() * (1 << WEIGHT_BITS)).flatten(1)
+            bias = torch.round(layer.bias.double() * (1 << (WEIGHT_BITS + ACTIVATION_BITS)))
+            result.append((weight.to(torch.int64), bias.to(torch.int64)))
+        return result
+
+
+def integer_indexes(z_hat: Tensor, layers: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """Run the scale path exactly.
+
+    Args:
+        z_hat: integers in [-128, 127], (B, Cz, h, w), any dtype.
+        layers: integer weights and biases as float64 tensors, from `ScalePath.quantised`.
+    Returns:
+        Unclamped table indexes, (B, M, 4 h, 4 w), int32.
+    """
+    with torch.autocast(z_hat.device.type, enabled=False):
+        x = z_hat.to(torch.float64) * (1 << ACTIVATION_BITS)
+        half = float(1 << (WEIGHT_BITS - 1))
+        for weight, bias in layers[:-1]:
+            x = torch.floor((_exact_conv(x, weight, bias) + half) / (1 << WEIGHT_BITS))
+            x = F.pixel_shuffle(x.clamp_(0.0, ACTIVATION_MAX), 2)
+        weight, bias = layers[-1]
+        bits = WEIGHT_BITS + ACTIVATION_BITS
+        x = torch.floor((_exact_conv(x, weight, bias) + float(1 << (bits - 1))) / (1 << bits))
+        return x.clamp_(-INDEX_ROOM, 2 * NUM_SCALES).to(torch.int32)
+
+
+def exactness_bound(layers: list[tuple[Tensor, Tensor]]) -> int:
+    """Largest |sum| that any output of the integer path can reach; must stay below 2^53."""
+    largest, x_max = 0, -Z_MIN << ACTIVATION_BITS
+    for weight, bias in layers:
+        # Python integers: the check itself must not overflow.
+        rows = weight.to(torch.float64).abs().sum(dim=1) * x_max + bias.to(torch.float64).abs()
+        largest = max(
+            largest, math.ceil(float(rows.max())) + (1 << (WEIGHT_BITS + ACTIVATION_BITS))
+        )
+        x_max = ACTIVATION_MAX
+    return largest
+
+
+def _exact_conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """1x1 or 3x3 convolution as a matrix product: kernels that transform the input (Winograd, FFT)
+    would not be exact.
+    """
+    b, c, h, w = x.shape
+    if weight.shape[1] == c:
+        columns = x.flatten(2)
+    else:
+        columns = F.unfold(x, 3, padding=1)  # (B, C * 9, h * w)
+    return (weight @ columns + bias[:, None]).view(b, -1, h, w)
+
+
+class FactorizedPrior(nn.Module):
+    """Density of each channel of z: a mixture of logistics, symmetric tails, no quantiles.
+
+    Args:
+        channels: Cz.
+        components: logistics in the mixture.
+    """
+
+    def __init__(self, channels: int, *, components: int = 3) -> None:
+        super().__init__()
+        spread = torch.linspace(-4.0, 4.0, components)
+        self.means = nn.Parameter(spread.repeat(channels, 1))
+        self.log_scales = nn.Parameter(torch.full((channels, components), math.log(3.0)))
+        self.logits = nn.Parameter(torch.zeros(channels, components))
+
+    def cdf(self, x: Tensor) -> Tensor:
+        """P(Z <= x) for x of shape (Cz, n)."""
+        weights = torch.softmax(self.logits, dim=1)[:, :, None]
+        scale = torch.exp(-self.log_scales)[:, :, None]
+        return (weights * torch.sigmoid((x[:, None] - self.means[:, :, None]) * scale)).sum(1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Probability of the unit interval around each element, shape of z (B, Cz, h, w)."""
+        b, c, h, w = z.shape
+        flat = z.transpose(0, 1).reshape(c, -1)
+        p = self.cdf(flat + 0.5) - self.cdf(flat - 0.5)
+        return p.view(c, b, h, w).transpose(0, 1)
+
+    @torch.no_grad()
+    def integer_probabilities(self) -> Tensor:
+        """P(Z = k) for k in -128..127 with the tails in the ends, (Cz, 256) float64."""
+        edges = torch.arange(Z_MIN, Z_MAX, dtype=torch.float64) + 0.5
+        parameters = {k: v.double() for k, v in self.named_parameters()}
+        cdf = torch.func.functional_call(
+            _Cdf(self),
+            {f"prior.{k}": v for k, v in parameters.items()},
+            (edges.expand(len(self.means), -1),),
+        )
+        ends = torch.zeros(len(self.means), 1, dtype=torch.float64)
+        return torch.diff(torch.cat([ends, cdf, ends + 1.0], dim=1), dim=1)
+
+
+class _Cdf(nn.Module):
+    """`FactorizedPrior.cdf` as a module call, so that it can run with float64 parameters."""
+
+    def __init__(self, prior: FactorizedPrior) -> None:
+        super().__init__()
+        self.prior = prior
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.prior.cdf(x)
+
+
+class Hyperprior(nn.Module):
+    """h_a, the prior of z, the float mean path and the scale path.
+
+    Args:
+        config: the architecture.
+    """
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        m, n = config.latent_channels, config.hyper_channels
+        self.h_a = nn.Sequential(
+            nn.Conv2d(m, n, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(n, n, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(n, config.z_channels, 3, stride=2, padding=1),
+        )
+        self.prior = FactorizedPrior(config.z_channels)
+        self.h_means = nn.Sequential(
+            nn.Conv2d(config.z_channels, 4 * n, 3, padding=1),
+            nn.PixelShuffle(2),
+            nn.ReLU(),
+            nn.Conv2d(n, 4 * n, 3, padding=1),
+            nn.PixelShuffle(2),
+            nn.ReLU(),
+        )
+        self.scale_path = ScalePath(config)
+        # z must leave the first rounding alive, or the whole hyperprior learns to say nothing.
+        with torch.no_grad():
+            for layer in self.h_a:
+                if isinstance(layer, nn.Conv2d):
+                    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                    nn.init.zeros_(layer.bias)

@@ -1,0 +1,183 @@
+"""The base codec as one module: transforms, hyperprior, context.
+
+x -> g_a -> y -> h_a -> z -> z_hat -> scale path -> table indexes (exact)
+|                  '-> h_means -> context(y_hat so far) -> mu
+'-> r = round((y - mu) * gain) -> y_hat = r / gain + mu -> g_s -> x_hat
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from promptcodec.codec import golomb, rate
+from promptcodec.codec.context import build_context
+from promptcodec.codec.gains import Gains
+from promptcodec.codec.hyperprior import Z_MAX, Z_MIN, Hyperprior, integer_indexes
+from promptcodec.codec.swin import Prompts
+from promptcodec.codec.tables import NUM_SCALES
+from promptcodec.codec.transforms import Analysis, Synthesis
+from promptcodec.config import STRIDE, CodecConfig
+from promptcodec.errors import ShapeError
+
+
+@dataclass(frozen=True)
+class TrainingOutput:
+    """What a training step needs.
+
+    Args:
+        x_hat: reconstruction, not clamped, shape of x.
+        y_bits: bits of y, scalar.
+        z_bits: bits of z, scalar.
+        room_bits: bits of y at a random gain; its gradient reaches the scale path alone.
+    """
+
+    x_hat: Tensor
+    y_bits: Tensor
+    z_bits: Tensor
+    room_bits: Tensor
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Everything that is written, and what the decoder makes of it.
+
+    Args:
+        z_hat: integers in [-128, 127], (B, Cz, H/64, W/64).
+        indexes: table index of each symbol, uint8, (B, M, H/16, W/16).
+        symbols: quantised residuals r, int32, same shape.
+        y_hat: reconstructed latents, float32, same shape.
+    """
+
+    z_hat: Tensor
+    indexes: Tensor
+    symbols: Tensor
+    y_hat: Tensor
+
+
+class CodecModel(nn.Module):
+    """A base codec.
+
+    Args:
+        config: the architecture.
+    """
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.g_a = Analysis(config)
+        self.g_s = Synthesis(config)
+        self.hyperprior = Hyperprior(config)
+        self.context = build_context(config)
+        self._integer_layers: list[tuple[Tensor, Tensor]] | None = None
+
+    # -- training ------------------------------------------------------------------------------
+
+    def forward(self, x: Tensor, *, round_z: bool = False, z_price: float = 1.0) -> TrainingOutput:
+        """One differentiable pass.
+
+        The rate sees noise, the synthesis sees rounding with a straight-through gradient.
+
+        Args:
+            x: RGB in [0, 1], (B, 3, H, W); H and W multiples of 64 px.
+            round_z: use rounded z for the scales and means; noise otherwise, which keeps a young
+                hyperprior from collapsing to zero.
+            z_price: factor on the gradient of z's rate that reaches z, not its prior; below 1
+                early on lets a hyperprior learn to be useful before it has to be cheap.
+        Source:
+            Minnen and Singh 2020, arXiv:2007.08739, for mixing noise and rounding.
+        """
+        y = self.g_a(x).float()
+        z = self.hyperprior.h_a(y).float()
+        z_noisy = rate.add_noise(z)
+        z_hat = rate.round_ste(z) if round_z else z_noisy
+        features = self.hyperprior.h_means(z_hat)
+        mu, y_hat = self.context(features, lambda mu: rate.round_ste(y - mu) + mu)
+        with torch.autocast(x.device.type, enabled=False):
+            index = self.hyperprior.scale_path(z_hat)
+            residual = y - mu.float()
+            y_bits = rate.gaussian_bits(rate.add_noise(residual), rate.index_to_scale(index)).sum()
+            priced = z_price * z_noisy + (1.0 - z_price) * z_noisy.detach()
+            probability = rate.lower_bound(self.hyperprior.prior(priced), rate.LIKELIHOOD_MIN)
+            z_bits = -torch.log2(probability).sum()
+            room_bits = self._room_bits(residual.detach(), index)
+        x_hat = self.g_s(y_hat)
+        return TrainingOutput(x_hat=x_hat, y_bits=y_bits, z_bits=z_bits, room_bits=room_bits)
+
+    def _room_bits(self, residual: Tensor, index: Tensor) -> Tensor:
+        """Bits at a random gain for each picture of the batch.
+
+        At the base's own rate nothing tells an index of -3 from one of -12; a finer rate needs
+        the difference. This term teaches it without moving anything but the scale path.
+        """
+        steps = torch.empty(len(index), 1, 1, 1, device=index.device).uniform_(-6.0, 14.0)
+        scaled = rate.add_noise(residual * Gains.multiplier(steps))
+        return rate.gaussian_bits(scaled, rate.index_to_scale(index + steps)).sum()
+
+    # -- coding --------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def analyse(
+        self, x: Tensor, *, gains: Gains, prompts: Sequence[Prompts | None] | None = None
+    ) -> Latents:
+        """Quantise padded pictures.
+
+        Args:
+            x: RGB in [0, 1], (B, 3, H, W); H and W multiples of 64 px.
+            gains: per-channel gains of the rate.
+            prompts: tokens for each Swin block of g_a; None is the frozen base.
+        Raises:
+            ShapeError: H or W is not a multiple of 64.
+        """
+        if x.ndim != 4 or x.shape[1] != 3 or x.shape[2] % STRIDE or x.shape[3] % STRIDE:
+            raise ShapeError(
+                f"x is {tuple(x.shape)}; need (B, 3, H, W), multiples of 64: pad first"
+            )
+        y = self.g_a(x, prompts).float()
+        with torch.autocast(x.device.type, enabled=False):
+            z_hat = torch.round(self.hyperprior.h_a(y)).clamp_(Z_MIN, Z_MAX)
+            indexes = self.indexes(z_hat, gains=gains)
+            coded = indexes > 0
+            gain = gains.multipliers(y.device)
+
+            def quantise(mu: Tensor) -> Tensor:
+                residual = torch.round((y - mu) * gain).clamp_(-golomb.LIMIT, golomb.LIMIT)
+                return torch.where(coded, residual, 0.0)
+
+            features = self.hyperprior.h_means(z_hat)
+            mu, y_hat = self.context(features, lambda mu: quantise(mu) / gain + mu)
+            symbols = quantise(mu).to(torch.int32)
+        return Latents(z_hat=z_hat.to(torch.int16), indexes=indexes, symbols=symbols, y_hat=y_hat)
+
+    @torch.inference_mode()
+    def indexes(self, z_hat: Tensor, *, gains: Gains) -> Tensor:
+        """Table index of every symbol, exact on every machine, uint8 (B, M, 4 h, 4 w)."""
+        if self._integer_layers is None:
+            raise RuntimeError("the scale path is not frozen; call freeze_scale_path first")
+        layers = [(w.to(z_hat.device), b.to(z_hat.device)) for w, b in self._integer_layers]
+        index = integer_indexes(z_hat, layers) + gains.offsets(z_hat.device)
+        return index.clamp_(0, NUM_SCALES - 1).to(torch.uint8)
+
+    @torch.inference_mode()
+    def reconstruct_latents(self, z_hat: Tensor, symbols: Tensor, *, gains: Gains) -> Tensor:
+        """y_hat from what was transmitted, (B, M, h, w) float32."""
+        with torch.autocast(z_hat.device.type, enabled=False):
+            features = self.hyperprior.h_means(z_hat.float())
+            residual = symbols.float() / gains.multipliers(z_hat.device)
+            _, y_hat = self.context(features, lambda mu: residual + mu)
+        return y_hat
+
+    @torch.inference_mode()
+    def synthesise(
+        self, y_hat: Tensor, *, prompts: Sequence[Prompts | None] | None = None
+    ) -> Tensor:
+        """Pictures from latents: (B, 3, 16 h, 16 w), float32, not clamped."""
+        return self.g_s(y_hat, prompts).float()
+
+    def freeze_scale_path(self, layers: list[tuple[Tensor, Tensor]] | None = None) -> None:
+        """Fix the integer scale path: from a checkpoint's integers, or from the float weights."""
+        layers = self.hyperprior.scale_path.quantised() if layers is None else layers
+        self._integer_layers = [(w.to(torch.float64), b.to(torch.float64)) for w, b in layers]

@@ -1,0 +1,190 @@
+"""Shifted-window attention that is right at every grid size and takes prompts.
+
+    x (B, H, W, C) -> LayerNorm -> roll -> windows -> attention(+ prompts) -> back -> + x
+                   -> LayerNorm -> MLP -> + x
+
+Source: Liu et al. 2021, arXiv:2103.14030; agrees with timm's block where that one is right (window
+multiples). Differs: a prompt branch with its own softmax and a gate, and padding happens once, for
+the whole picture, before the first layer, never inside a shifted block.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+HIDDEN = -1e4  # added to the logit of a forbidden pair: zero after the softmax in any precision
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Prompt tokens of one Swin block.
+
+    Args:
+        tokens: (B * windows, P, C), in the order of `partition`; B * windows may be 1 to share.
+        gate: (heads,), weight of the prompt branch; zero leaves the block unchanged.
+    """
+
+    tokens: Tensor
+    gate: Tensor
+
+
+def partition(x: Tensor, window: int) -> Tensor:
+    """Split a grid (B, H, W, C) into windows (B * H/w * W/w, w * w, C)."""
+    b, h, w, c = x.shape
+    x = x.view(b, h // window, window, w // window, window, c)
+    return x.transpose(2, 3).reshape(-1, window * window, c)
+
+
+def merge(windows: Tensor, *, window: int, height: int, width: int) -> Tensor:
+    """Undo `partition`: (B * windows, w * w, C) -> (B, H, W, C)."""
+    c = windows.shape[-1]
+    x = windows.view(-1, height // window, width // window, window, window, c)
+    return x.transpose(2, 3).reshape(-1, height, width, c)
+
+
+@lru_cache(maxsize=64)
+def shift_mask(height: int, width: int, *, window: int, shift_y: int, shift_x: int) -> Tensor:
+    """Boolean mask (windows, w * w, w * w), True where two tokens may attend to each other.
+
+    After a cyclic shift a border window holds tokens from both ends of the grid; those ends must
+    not see each other.
+    """
+    rows = torch.zeros(height, dtype=torch.int8)
+    rows[height - window :] = 1 if shift_y else 0
+    rows[height - shift_y :] = 2
+    columns = torch.zeros(width, dtype=torch.int8)
+    columns[width - window :] = 1 if shift_x else 0
+    columns[width - shift_x :] = 2
+    regions = (rows[:, None] * 3 + columns[None, :])[None, :, :, None]
+    regions = partition(regions, window).squeeze(-1)  # (windows, w * w)
+    return regions[:, :, None] == regions[:, None, :]
+
+
+def relative_positions(window: int) -> Tensor:
+    """Index (w * w, w * w) of each pair's offset in a table of (2w - 1)^2 biases."""
+    axis = torch.arange(window)
+    y, x = (g.flatten() for g in torch.meshgrid(axis, axis, indexing="ij"))
+    dy = y[:, None] - y[None, :] + window - 1
+    dx = x[:, None] - x[None, :] + window - 1
+    return dy * (2 * window - 1) + dx
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Scaled dot-product attention, (n, heads, T, head_channels) each; bias is added to the logits.
+
+    PyTorch's fused kernel has no gradient for the bias and then falls back to a slow path, so
+    training writes the same product out.
+    """
+    if not torch.is_grad_enabled():
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    if bias is not None:
+        logits = logits + bias
+    return torch.softmax(logits, dim=-1) @ v
+
+
+class WindowAttention(nn.Module):
+    """Multi-head attention inside windows, with a relative position bias.
+
+    Args:
+        channels: C, a multiple of head_channels.
+        window: window edge w in tokens.
+        head_channels: channels of one head.
+    """
+
+    def __init__(self, channels: int, *, window: int, head_channels: int) -> None:
+        super().__init__()
+        self.heads = channels // head_channels
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.proj = nn.Linear(channels, channels)
+        self.position_bias = nn.Parameter(torch.zeros((2 * window - 1) ** 2, self.heads))
+        self.register_buffer("positions", relative_positions(window), persistent=False)
+
+    def bias(self) -> Tensor:
+        """Relative position bias, (heads, w * w, w * w)."""
+        return self.position_bias[self.positions].permute(2, 0, 1)
+
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, *, prompts: Prompts | None = None
+    ) -> Tensor:
+        """Attend inside each window.
+
+        Args:
+            x: (B * windows, w * w, C).
+            mask: (windows, w * w, w * w), False where attention is forbidden.
+            prompts: tokens that every query of their window may look at besides; never masked.
+        Returns:
+            (B * windows, w * w, C).
+        """
+        n, tokens, c = x.shape
+        q, k, v = self._split(self.qkv(x))
+        bias = self.bias().to(q.dtype)[None]  # (1, heads, T, T)
+        if mask is not None:
+            hidden = torch.zeros_like(mask, dtype=q.dtype).masked_fill_(~mask, HIDDEN)
+            bias = (bias + hidden[:, None]).repeat(n // mask.shape[0], 1, 1, 1)
+        out = attend(q, k, v, bias)
+        if prompts is not None:
+            _, key, value = self._split(self.qkv(prompts.tokens.to(x.dtype)))
+            extra = attend(q, key.expand(n, -1, -1, -1), value.expand(n, -1, -1, -1))
+            out = out + prompts.gate.to(out.dtype)[:, None, None] * extra
+        return self.proj(out.transpose(1, 2).reshape(n, tokens, c))
+
+    def _split(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        n, tokens, _ = qkv.shape
+        q, k, v = qkv.view(n, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        return q, k, v  # each (n, heads, tokens, head_channels)
+
+
+class SwinBlock(nn.Module):
+    """One pre-norm Swin block on a channels-last grid.
+
+    Args:
+        channels: C.
+        window: window edge; H and W of the input must be multiples of it.
+        shifted: roll the grid by half a window before partitioning.
+        head_channels: channels of one head.
+        mlp_ratio: hidden width of the MLP over C.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        window: int,
+        shifted: bool,
+        head_channels: int,
+        mlp_ratio: float,
+    ) -> None:
+        super().__init__()
+        self.window = window
+        self.shift = window // 2 if shifted else 0
+        hidden = int(channels * mlp_ratio)
+        self.norm1 = nn.LayerNorm(channels)
+        self.attention = WindowAttention(channels, window=window, head_channels=head_channels)
+        self.norm2 = nn.LayerNorm(channels)
+        self.mlp = nn.Sequential(
+            nn.Linear(channels, hidden), nn.GELU(), nn.Linear(hidden, channels)
+        )
+
+    def forward(self, x: Tensor, *, prompts: Prompts | None = None) -> Tensor:
+        """Map (B, H, W, C) to the same shape; `prompts=None` is exactly the base."""
+        _, h, w, _ = x.shape
+        # A grid of one window has no neighbour to look at: shifting would only cut it up.
+        sy = self.shift if h > self.window else 0
+        sx = self.shift if w > self.window else 0
+        y = self.norm1(x)
+        mask = None
+        if sy or sx:
+            y = torch.roll(y, shifts=(-sy, -sx), dims=(1, 2))
+            mask = shift_mask(h, w, window=self.window, shift_y=sy, shift_x=sx).to(x.device)
+        y = self.attention(partition(y, self.window), mask, prompts=prompts)
+        y = merge(y, window=self.window, height=h, width=w)
+        if sy or sx:
+            y = torch.roll(y, shifts=(sy, sx), dims=(1, 2))
+        x = x + y
+        return x + self.mlp(self.norm2(x))

@@ -1,0 +1,152 @@
+"""Analysis and synthesis transforms.
+
+    g_a: x (3, H, W)      -> [down, residual convolutions, Swin] at 1/2, 1/4, 1/8, 1/16 -> y (M)
+    g_s: y_hat (M, H/16)  -> [Swin, residual convolutions, up]   at 1/16, 1/8, 1/4, 1/2 -> x_hat
+
+Attention costs what its resolution costs, so Swin blocks stand at 1/8 and 1/16 only in the small
+sizes. Upsampling is a 1x1 convolution and a pixel shuffle: cheaper than a transposed convolution
+and free of its checkerboard pattern. Source of the layout: Lu et al. 2022, arXiv:2111.06707 (TIC).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+from promptcodec.codec.swin import Prompts, SwinBlock
+from promptcodec.config import CodecConfig
+
+
+class ResidualBlock(nn.Module):
+    """x + conv3x3(relu(conv3x3(x))), the width kept.
+
+    Args:
+        channels: width of input and output.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        hidden = channels // 2
+        self.conv1 = nn.Conv2d(channels, hidden, 3, padding=1)
+        self.conv2 = nn.Conv2d(hidden, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to the same shape."""
+        return x + self.conv2(torch.relu(self.conv1(torch.relu(x))))
+
+
+class Stage(nn.Module):
+    """Residual convolutions, then Swin blocks, all at one resolution.
+
+    Args:
+        config: the architecture.
+        index: stage number; 0 stands at 1/2, 3 at 1/16.
+    """
+
+    def __init__(self, config: CodecConfig, index: int) -> None:
+        super().__init__()
+        channels = config.channels[index]
+        self.residual = nn.Sequential(
+            *(ResidualBlock(channels) for _ in range(config.residual_blocks[index]))
+        )
+        self.swin = nn.ModuleList(
+            SwinBlock(
+                channels,
+                window=config.windows[index],
+                shifted=bool(block % 2),
+                head_channels=config.head_channels,
+                mlp_ratio=config.mlp_ratio,
+            )
+            for block in range(config.swin_blocks[index])
+        )
+
+    def forward(self, x: Tensor, prompts: Sequence[Prompts | None] | None = None) -> Tensor:
+        """Map (B, C, H, W) to the same shape; one entry of `prompts` for each Swin block."""
+        x = self.residual(x)
+        if not self.swin:
+            return x
+        x = x.permute(0, 2, 3, 1)  # (B, H, W, C)
+        for block, prompt in zip(self.swin, prompts or [None] * len(self.swin), strict=True):
+            x = block(x, prompts=prompt)
+        return x.permute(0, 3, 1, 2)
+
+
+class Analysis(nn.Module):
+    """g_a, from a picture to its latents."""
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        widths = (3, *config.channels)
+        self.down = nn.ModuleList(
+            nn.Conv2d(widths[i], widths[i + 1], 5 if i == 0 else 3, stride=2, padding=2 - (i > 0))
+            for i in range(4)
+        )
+        self.stages = nn.ModuleList(Stage(config, i) for i in range(4))
+        self.head = nn.Conv2d(widths[4], config.latent_channels, 1)
+
+    def forward(self, x: Tensor, prompts: Sequence[Prompts | None] | None = None) -> Tensor:
+        """Analyse a padded picture.
+
+        Args:
+            x: RGB in [0, 1], (B, 3, H, W); H and W multiples of 64 px.
+            prompts: one entry for each Swin block, first stage first; None is the base.
+        Returns:
+            y, (B, M, H/16, W/16).
+        """
+        x = x - 0.5
+        for down, stage, own in zip(self.down, self.stages, self._deal(prompts), strict=True):
+            x = stage(down(x), own)
+            if not stage.swin:
+                x = torch.relu(x)
+        return self.head(x)
+
+    def _deal(self, prompts: Sequence[Prompts | None] | None) -> list:
+        return deal(prompts, [len(stage.swin) for stage in self.stages])
+
+
+class Synthesis(nn.Module):
+    """g_s, from latents to a picture."""
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        widths = (*config.channels[::-1], 3)
+        self.stem = nn.Conv2d(config.latent_channels, widths[0], 1)
+        self.stages = nn.ModuleList(Stage(config, i) for i in (3, 2, 1, 0))
+        self.up = nn.ModuleList(
+            nn.Conv2d(widths[i], 4 * widths[i + 1], 1 if i < 3 else 3, padding=int(i == 3))
+            for i in range(4)
+        )
+        self.shuffle = nn.PixelShuffle(2)
+
+    def forward(self, y_hat: Tensor, prompts: Sequence[Prompts | None] | None = None) -> Tensor:
+        """Synthesise.
+
+        Args:
+            y_hat: (B, M, h, w); h and w multiples of 4.
+            prompts: one entry for each Swin block, deepest stage first; None is the base.
+        Returns:
+            RGB, not clamped, (B, 3, 16 h, 16 w).
+        """
+        x = self.stem(y_hat)
+        for up, stage, own in zip(self.up, self.stages, self._deal(prompts), strict=True):
+            x = stage(x, own)
+            if not stage.swin:
+                x = torch.relu(x)
+            x = self.shuffle(up(x))
+        return x + 0.5
+
+    def _deal(self, prompts: Sequence[Prompts | None] | None) -> list:
+        return deal(prompts, [len(stage.swin) for stage in self.stages])
+
+
+def deal(prompts: Sequence[Prompts | None] | None, counts: list[int]) -> list:
+    """Hand a flat sequence of per-block prompts out to stages with `counts` Swin blocks each."""
+    if prompts is None:
+        return [None] * len(counts)
+    ends = list(chain([0], (sum(counts[: i + 1]) for i in range(len(counts)))))
+    if len(prompts) != ends[-1]:
+        raise ValueError(f"{len(prompts)} prompts for {ends[-1]} Swin blocks; need one each")
+    return [prompts[a:b] for a, b in zip(ends, ends[1:], strict=False)]

@@ -1,0 +1,155 @@
+"""Typed configuration: one frozen dataclass per concern, strict about unknown keys."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from promptcodec.errors import ConfigError
+
+T = TypeVar("T")
+
+STRIDE = 64  # px covered by one element of z; pictures are padded to a multiple of it
+LAMBDAS = (0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.0483, 0.0932, 0.18)  # by rate index
+
+
+def from_dict(cls: type[T], values: dict[str, Any], *, where: str = "config") -> T:
+    """Build a config dataclass, naming every key or value that does not fit.
+
+    Raises:
+        ConfigError: unknown key, missing key, or a value of the wrong type.
+    """
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where} is {type(values).__name__}; need a mapping of keys to values")
+    hints = typing.get_type_hints(cls)
+    known = {f.name: hints[f.name] for f in fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ConfigError(
+            f"{where} has unknown key {unknown[0]!r}; known keys: {', '.join(sorted(known))}"
+        )
+    built = {
+        name: _convert(known[name], value, where=f"{where}.{name}")
+        for name, value in values.items()
+    }
+    try:
+        return cls(**built)
+    except TypeError as error:
+        raise ConfigError(f"{where} is incomplete: {error}") from None
+
+
+def _convert(kind: Any, value: Any, *, where: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        return from_dict(typing.cast(type, kind), value, where=where)
+    origin = typing.get_origin(kind)
+    if origin in (typing.Union, types.UnionType):
+        if value is None:
+            return None
+        kind = next(k for k in typing.get_args(kind) if k is not type(None))
+        return _convert(kind, value, where=where)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{where} is {value!r}; need a list")
+        item = typing.get_args(kind)[0]
+        return tuple(_convert(item, v, where=f"{where}[{i}]") for i, v in enumerate(value))
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise ConfigError(f"{where} is {value!r}; need {getattr(kind, '__name__', kind)}")
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodecConfig:
+    """Architecture of a base codec; stages stand at 1/2, 1/4, 1/8 and 1/16 of the picture.
+
+    Args:
+        name: size name, "tiny", "nano", "small" or "large".
+        channels: width of each stage.
+        residual_blocks: convolutional residual blocks of each stage.
+        swin_blocks: Swin blocks of each stage; even blocks plain, odd ones shifted.
+        windows: window edge of each stage in its own grid; divides 64 / stage stride.
+        head_channels: channels of one attention head.
+        mlp_ratio: hidden width of a Swin MLP over the stage's width.
+        latent_channels: M, channels of y.
+        hyper_channels: N, width of h_a and of the mean path.
+        z_channels: channels of z.
+        scale_channels: width of the integer scale path.
+        context: context model that predicts the means: "none" or "checkerboard".
+        context_channels: width of its spatial features.
+    """
+
+    name: str = "nano"
+    channels: tuple[int, ...] = (32, 64, 128, 160)
+    residual_blocks: tuple[int, ...] = (0, 1, 0, 0)
+    swin_blocks: tuple[int, ...] = (0, 0, 2, 2)
+    windows: tuple[int, ...] = (8, 8, 8, 4)
+    head_channels: int = 32
+    mlp_ratio: float = 2.0
+    latent_channels: int = 160
+    hyper_channels: int = 96
+    z_channels: int = 64
+    scale_channels: int = 64
+    context: str = "checkerboard"
+    context_channels: int = 64
+
+    def __post_init__(self) -> None:
+        for name in ("channels", "residual_blocks", "swin_blocks", "windows"):
+            if len(getattr(self, name)) != 4:
+                raise ConfigError(f"{name} has {len(getattr(self, name))} entries; need 4 stages")
+        for stage, (blocks, window) in enumerate(zip(self.swin_blocks, self.windows, strict=True)):
+            grid = STRIDE >> (stage + 1)
+            if blocks and (window < 1 or grid % window):
+                raise ConfigError(f"windows[{stage}] is {window}; need a divisor of {grid}")
+        for stage, blocks in enumerate(self.swin_blocks):
+            if blocks and self.channels[stage] % self.head_channels:
+                raise ConfigError(
+                    f"channels[{stage}] is {self.channels[stage]}; need a multiple of "
+                    f"head_channels {self.head_channels}"
+                )
+        sizes = (*self.channels, self.latent_channels, self.hyper_channels, self.z_channels)
+        if min((*sizes, self.scale_channels, self.context_channels, self.head_channels)) < 1:
+            raise ConfigError("a channel count is below 1; need positive widths")
+        if self.context not in ("none", "checkerboard"):
+            raise ConfigError(f"context is {self.context!r}; need 'none' or 'checkerboard'")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseConfig:
+    """What `config.json` of a base checkpoint holds beside the architecture.
+
+    Args:
+        codec: the architecture.
+        rate_index: ladder position that the base was trained at.
+        lmbda: its rate-distortion weight, loss = bpp + lmbda * 255^2 * mse.
+        format_version: version of the checkpoint layout.
+    """
+
+    codec: CodecConfig = field(default_factory=CodecConfig)
+    rate_index: int = 4
+    lmbda: float = LAMBDAS[4]
+    format_version: int = 1
+
+    def __post_init__(self) -> None:
+        if self.format_version != 1:
+            raise ConfigError(
+                f"format_version is {self.format_version}; this version reads 1: upgrade promptcodec"
+            )
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read `config.json`; ConfigError when it is not valid."""
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{path} cannot be read as JSON: {error}") from None
+        return from_dict(cls, values, where=str(path))
+
+    def to_json(self) -> str:
+        """Serialise for `config.json`."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"

@@ -1,0 +1,196 @@
+"""How the command line meets the outside: standard streams, outputs, errors on one line.
+
+No typer, no torch: everything here starts in milliseconds.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from promptcodec.errors import OutputError, PictureError, PromptCodecError, StreamError, UsageError
+from promptcodec.files import check_output, write_atomically
+
+INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
+OUT_OF_MEMORY = 71  # EX_OSERR
+INTERRUPTED = 130  # 128 + SIGINT
+BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+MAX_INPUT_BYTES = 2**30  # endless input (a device, a runaway pipe) ends here
+
+
+def read_input(name: str, *, error: type[PictureError] | type[StreamError]) -> bytes:
+    """Read a whole file, or standard input when `name` is "-".
+
+    Args:
+        name: path or "-".
+        error: what an input that cannot be read is reported as.
+
+    Raises:
+        UsageError: standard input is a terminal.
+        PictureError: or StreamError, as asked: missing, unreadable or over 1 GiB.
+    """
+    if name == "-" and sys.stdin.isatty():
+        raise UsageError("no input: name a file, or send one with < or a pipe")
+    try:
+        if name == "-":
+            data = sys.stdin.buffer.read(MAX_INPUT_BYTES + 1)
+        else:
+            with open(name, "rb") as file:
+                data = file.read(MAX_INPUT_BYTES + 1)
+    except FileNotFoundError:
+        raise error(f"{name}: no such file: check the name") from None
+    except (OSError, ValueError) as problem:  # ValueError: a name with a NUL byte
+        reason = getattr(problem, "strerror", None) or problem
+        raise error(f"{name} cannot be read: {reason}: name a readable file") from problem
+    if len(data) > MAX_INPUT_BYTES:
+        raise error(f"{name} is over {MAX_INPUT_BYTES} bytes: no file this large is read")
+    return data
+
+
+def choose_output(
+    source: str, output: str | None, *, suffix: str, as_json: bool, force: bool
+) -> Path | None:
+    """Decide where the payload goes and refuse early what could not be written later.
+
+    Where the input came from decides, not where standard output happens to lead: a file gives a
+    file beside it, standard input gives standard output.
+
+    Args:
+        source: path of the input or "-".
+        output: what the user asked for, path or "-"; None is the default.
+        suffix: of the default output, with its dot.
+        as_json: standard output is needed for JSON.
+        force: an existing file may be replaced.
+
+    Returns:
+        The file to write; None is standard output.
+
+    Raises:
+        UsageError: a payload would go to a terminal, or together with JSON to one pipe.
+        OutputError: the file exists or its folder is missing.
+    """
+    if output == "-" or (output is None and source == "-"):
+        if as_json:
+            raise UsageError("--json and the payload both need standard output: name a file by -o")
+        if sys.stdout.isatty():
+            raise UsageError("a terminal cannot show binary data: name a file by -o, or redirect")
+        return None
+    path = Path(source).with_name(Path(source).stem + suffix) if output is None else Path(output)
+    check_output(path, force=force)
+    return path
+
+
+def deliver(data: bytes, target: Path | None, *, force: bool) -> None:
+    """Write the payload to a file, whole or not at all, or to standard output.
+
+    Raises:
+        OutputError: the system refuses the write.
+        BrokenPipeError: the reader of standard output is gone.
+    """
+    if target is not None:
+        write_atomically(target, data, force=force)
+        return
+    write_stdout(data)
+
+
+def report(values: dict[str, Any], summary: str, *, as_json: bool, verbose: bool) -> None:
+    """Print what was done: JSON to standard output or one line to standard error."""
+    if as_json:
+        write_stdout(json.dumps(values))
+        return
+    names = {"-": ("standard input", "standard output")}
+    source = names.get(values["input"], (values["input"],))[0]
+    target = names.get(values["output"], (values["output"],))[-1]
+    print(one_line(f"{source} -> {target}: {summary}"), file=sys.stderr)
+    if verbose:
+        seconds = ", ".join(f"{name} {value:.3f} s" for name, value in values["seconds"].items())
+        print(seconds, file=sys.stderr)
+
+
+def write_stdout(content: bytes | str) -> None:
+    """Write a payload, or a text and a line end, and see it reach the reader.
+
+    Raises:
+        OutputError: standard output leads to a full disk, for instance.
+        BrokenPipeError: its reader is gone.
+    """
+    try:
+        if isinstance(content, bytes):
+            sys.stdout.buffer.write(content)
+        else:
+            print(content)
+        sys.stdout.flush()  # now, while a failure can still be reported
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        abandon_stdout()
+        raise OutputError(f"standard output cannot be written: {_reason(error)}") from error
+
+
+def abandon_stdout() -> None:
+    """Point standard output to nowhere, so that the interpreter's own last flush cannot fail."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def describe(error: Exception) -> tuple[str, int]:
+    """Message and exit code for any exception."""
+    if isinstance(error, PromptCodecError):
+        return str(error), error.exit_code
+    if _is_out_of_memory(error):
+        return "not enough memory: take a smaller picture or a larger machine", OUT_OF_MEMORY
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # a log, a cache, a help text
+        abandon_stdout()
+        return "the disk is full: free some space", OutputError.exit_code
+    message = f"{type(error).__name__}: {error}"
+    return f"unexpected, please report it with the output under -v: {message}", INTERNAL_ERROR
+
+
+def one_line(message: str) -> str:
+    """Escape what is not printable: a file name may hold line ends and terminal codes."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in message
+    )
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """On CPU torch reports it as a RuntimeError, and it is not imported here to ask."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error))
+    )
+
+
+def _reason(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return "the disk is full: free some space"
+    return f"{error.strerror}: write to a file with -o"
+
+
+def as_text(facts: Mapping[str, Any]) -> str:
+    """Lay out what `bitstream.describe` says of a stream, a line for each fact."""
+    colour = "grey" if facts["grey"] else "colour"
+    tiles, sizes = facts["tiles"], facts["bytes"]
+    chunks = [f"{each['kind'].strip()} {each['bytes']:,} bytes" for each in facts["chunks"]]
+    lines = {
+        "picture": f"{facts['width']}x{facts['height']} {colour}",
+        "size": f"{sizes['file']:,} bytes, {facts['bpp']:.3f} bpp",
+        "rate index": f"{facts['rate_index']:g}",
+        "base": facts["base_hash"],
+        "adapters": ", ".join(facts["adapter_hashes"]) or "none",
+        "tiles": f"{tiles['rows']} x {tiles['columns']}",
+        "latents": f"{sizes['y']:,} bytes",
+        "side": f"{sizes['z']:,} bytes",
+        "chunks": ", ".join(chunks) or "none",
+        "header": f"{sizes['header']:,} bytes",
+        "format": f"version {facts['version']}, numerics profile {facts['profile']}",
+    }
+    return "\n".join(f"{name + ':':<12}{value}" for name, value in lines.items())

@@ -1,0 +1,156 @@
+"""`python -m promptcodec.demo`: one bundled photograph through the codec, beside JPEG and WebP.
+
+Prints a table of sizes and qualities and writes demo/side-by-side.png for the eye.
+"""
+
+import io
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from promptcodec import console
+from promptcodec.api import Codec
+from promptcodec.errors import PictureError
+from promptcodec.evaluation.baselines import BASELINES, Baseline
+from promptcodec.evaluation.metrics import bpp, psnr
+from promptcodec.files import write_atomically
+from promptcodec.images import encode_file
+
+ASSETS = Path(__file__).parent / "assets"
+OUTPUT = Path("demo/side-by-side.png")
+_LABEL_HEIGHT = 28  # px
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One codec on the photograph.
+
+    Args:
+        name: of the codec and its setting.
+        size: of the file, bytes.
+        picture: decoded, RGB.
+        seconds: to encode and to decode; None where the setting was searched for.
+    """
+
+    name: str
+    size: int
+    picture: Image.Image
+    seconds: tuple[float, float] | None = None
+
+
+def photograph() -> Path:
+    """The bundled photograph.
+
+    Raises:
+        PictureError: the installation has none.
+    """
+    pictures = sorted(ASSETS.glob("*.png"))
+    if not pictures:
+        raise PictureError(f"no picture in {ASSETS}: install promptcodec again")
+    return pictures[0]
+
+
+def largest_within(compress: Callable[[int], bytes], limit: int) -> tuple[int, bytes]:
+    """Highest quality whose file is not above a number of bytes.
+
+    Args:
+        compress: quality, 1 to 95, to the bytes of a file; files grow with the quality.
+        limit: bytes.
+
+    Returns:
+        The quality and its file; quality 1 where even that is above the limit.
+    """
+    low, best = 1, compress(1)
+    high = 95
+    while low < high:
+        middle = (low + high + 1) // 2
+        data = compress(middle)
+        if len(data) <= limit:
+            low, best = middle, data
+        else:
+            high = middle - 1
+    return low, best
+
+
+def run_codec(codec: Codec, original: Image.Image) -> Attempt:
+    """Encode and decode with promptcodec."""
+    start = time.perf_counter()
+    data = codec.encode(original)
+    middle = time.perf_counter()
+    picture = codec.decode(data).convert("RGB")
+    end = time.perf_counter()
+    return Attempt("promptcodec", len(data), picture, (middle - start, end - middle))
+
+
+def run_baseline(baseline: Baseline, original: Image.Image, *, limit: int) -> Attempt:
+    """Encode as well as a classic codec can within `limit` bytes, and decode."""
+    quality, data = largest_within(lambda q: baseline.compress(original, q), limit)
+    with Image.open(io.BytesIO(data)) as picture:
+        return Attempt(f"{baseline.name} (quality {quality})", len(data), picture.convert("RGB"))
+
+
+def table(original: Image.Image, attempts: list[Attempt]) -> str:
+    """One row a codec: bytes, bpp, PSNR in dB, seconds each way."""
+    lines = [f"{'':<20}{'bytes':>9}{'bpp':>8}{'PSNR':>10}{'encode':>9}{'decode':>9}"]
+    for each in attempts:
+        rate = bpp(each.size, width=original.width, height=original.height)
+        quality = psnr(np.asarray(original), np.asarray(each.picture))
+        times = "".join(f"{seconds:>7.2f} s" for seconds in each.seconds or ())
+        lines.append(f"{each.name:<20}{each.size:>9,}{rate:>8.3f}{quality:>7.2f} dB{times}")
+    return "\n".join(lines)
+
+
+def side_by_side(labelled: list[tuple[str, Image.Image]]) -> Image.Image:
+    """Pictures of one size in a row, each with its label above it."""
+    width, height = labelled[0][1].size
+    row = Image.new("RGB", (width * len(labelled), height + _LABEL_HEIGHT), "white")
+    draw = ImageDraw.Draw(row)
+    font = ImageFont.load_default(size=_LABEL_HEIGHT // 2)
+    for column, (label, picture) in enumerate(labelled):
+        row.paste(picture, (column * width, _LABEL_HEIGHT))
+        draw.text((column * width + 8, _LABEL_HEIGHT // 4), label, fill="black", font=font)
+    return row
+
+
+def run(codec: Codec, *, output: Path = OUTPUT) -> None:
+    """Print the table and write the pictures.
+
+    Args:
+        codec: encodes at its own rate.
+        output: PNG to write; an older one is replaced and the folder is made.
+    """
+    path = photograph()
+    with Image.open(path) as file:
+        original = file.convert("RGB")
+    codec.decode(codec.encode(original.crop((0, 0, 64, 64))))  # the first run pays for set-up
+    ours = run_codec(codec, original)
+    jpeg, webp = (
+        run_baseline(BASELINES[name], original, limit=ours.size) for name in ("jpeg", "webp")
+    )
+    print(f"{path.name}, {original.width}x{original.height}\n")
+    print(table(original, [ours, jpeg, webp]))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    labelled = [("original", original)]
+    labelled += [(f"{each.name}, {each.size:,} bytes", each.picture) for each in (ours, jpeg)]
+    write_atomically(output, encode_file(side_by_side(labelled), ".png"), force=True)
+    print(f"\noriginal, promptcodec and JPEG side by side: {output}")
+
+
+def main() -> int:
+    """Run the demonstration with the bundled checkpoint; returns the exit code."""
+    try:
+        run(Codec.load())
+    except Exception as error:
+        message, code = console.describe(error)
+        print(f"promptcodec: error: {console.one_line(message)}", file=sys.stderr)
+        return code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Measuring the codec: quality, rate, complexity, and the classic codecs beside it."""

@@ -1,0 +1,148 @@
+"""Rate-distortion curves, Bjontegaard deltas between them, and the published anchors."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from promptcodec.errors import UsageError
+
+if TYPE_CHECKING:
+    from scipy.interpolate import PchipInterpolator
+
+MIN_POINTS = 4
+"""Fewer points say too little about a curve for an average over it."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One codec on one set of pictures, from its lowest rate to its highest.
+
+    Attributes:
+        name: what error messages and tables call it.
+        bpp: averaged over the pictures, bits per pixel; any order, sorted here.
+        psnr: averaged over the pictures, dB, one for each of `bpp`.
+
+    Raises:
+        UsageError: a point is missing or not a positive finite rate, or PSNR does not rise
+            strictly with rate (the message names the two points).
+    """
+
+    name: str
+    bpp: tuple[float, ...]
+    psnr: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Sort the points by rate and refuse what cannot be interpolated."""
+        if len(self.bpp) != len(self.psnr) or len(self.bpp) < 2:
+            raise UsageError(
+                f"curve {self.name} has {len(self.bpp)} rates and {len(self.psnr)} PSNRs; "
+                "give as many of one as of the other, at least 2"
+            )
+        if not np.isfinite(self.bpp + self.psnr).all() or min(self.bpp) <= 0:
+            raise UsageError(
+                f"curve {self.name} has a rate or PSNR that is not finite and positive: "
+                "leave that point out"
+            )
+        points = sorted(zip(self.bpp, self.psnr, strict=True))
+        for low, high in pairwise(points):
+            if not (low[0] < high[0] and low[1] < high[1]):
+                raise UsageError(
+                    f"curve {self.name} is not strictly monotone between "
+                    f"({low[0]:g} bpp, {low[1]:g} dB) and ({high[0]:g} bpp, {high[1]:g} dB): "
+                    "leave one of the two out"
+                )
+        object.__setattr__(self, "bpp", tuple(point[0] for point in points))
+        object.__setattr__(self, "psnr", tuple(point[1] for point in points))
+
+    def psnr_at(self, bpp: float) -> float:
+        """PSNR in dB at a rate, by PCHIP over log(bpp).
+
+        Raises:
+            UsageError: the rate is outside the measured ones; nothing is extrapolated.
+        """
+        if not self.bpp[0] <= bpp <= self.bpp[-1]:
+            raise UsageError(
+                f"{bpp:g} bpp is outside curve {self.name} ({self.bpp[0]:g} to "
+                f"{self.bpp[-1]:g} bpp): measure it at more qualities"
+            )
+        return float(_pchip(np.log(self.bpp), self.psnr)(np.log(bpp)))
+
+
+def bd_rate(curve: Curve, anchor: Curve) -> float:
+    """Average difference in rate at equal PSNR, in per cent; negative is better.
+
+    Args:
+        curve: the codec that is judged.
+        anchor: what it is judged against.
+
+    Raises:
+        UsageError: a curve has under four points, or the two share no range of PSNR.
+
+    Source:
+        Bjontegaard, VCEG-M33, 2001. Differs: PCHIP in place of one cubic, as JCT-VC does.
+    """
+    low, high = _overlap(curve, anchor, axis=lambda c: c.psnr, unit="dB")
+    means = [_mean(_pchip(c.psnr, np.log(c.bpp)), low, high) for c in (curve, anchor)]
+    return float(100.0 * np.expm1(means[0] - means[1]))
+
+
+def bd_psnr(curve: Curve, anchor: Curve) -> float:
+    """Average difference in PSNR at equal rate, in dB; positive is better.
+
+    Args:
+        curve: the codec that is judged.
+        anchor: what it is judged against.
+
+    Raises:
+        UsageError: a curve has under four points, or the two share no range of rate.
+    """
+    low, high = _overlap(curve, anchor, axis=lambda c: c.bpp, unit="bpp")
+    log_low, log_high = np.log(low), np.log(high)
+    means = [_mean(_pchip(np.log(c.bpp), c.psnr), log_low, log_high) for c in (curve, anchor)]
+    return float(means[0] - means[1])
+
+
+def kodak_anchors() -> dict[str, Curve]:
+    """Published curves on the 24 Kodak pictures, by codec; "VTM" is the anchor of BD-rates."""
+    text = resources.files(__package__).joinpath("anchors.json").read_text(encoding="utf-8")
+    return {
+        name: Curve(name, tuple(codec["bpp"]), tuple(codec["psnr_rgb"]))
+        for name, codec in json.loads(text)["codecs"].items()
+    }
+
+
+def _overlap(
+    curve: Curve, anchor: Curve, *, axis: Callable[[Curve], tuple[float, ...]], unit: str
+) -> tuple[float, float]:
+    for each in (curve, anchor):
+        if len(each.bpp) < MIN_POINTS:
+            raise UsageError(
+                f"curve {each.name} has {len(each.bpp)} points; a Bjontegaard delta needs "
+                f"{MIN_POINTS}: measure more rates"
+            )
+    low = max(axis(curve)[0], axis(anchor)[0])
+    high = min(axis(curve)[-1], axis(anchor)[-1])
+    if low >= high:
+        raise UsageError(
+            f"curves {curve.name} ({axis(curve)[0]:g} to {axis(curve)[-1]:g} {unit}) and "
+            f"{anchor.name} ({axis(anchor)[0]:g} to {axis(anchor)[-1]:g} {unit}) do not "
+            "overlap: measure rates in between"
+        )
+    return low, high
+
+
+def _pchip(x: ArrayLike, y: ArrayLike) -> "PchipInterpolator":
+    # Imported late: scipy costs a second that those who only need `psnr` should not pay.
+    from scipy.interpolate import PchipInterpolator
+
+    return PchipInterpolator(np.asarray(x), np.asarray(y))
+
+
+def _mean(interpolator: "PchipInterpolator", low: float, high: float) -> float:
+    return float(interpolator.integrate(low, high)) / (high - low)

@@ -1,0 +1,97 @@
+"""Where a figure comes from: date, commit, versions, machine, command."""
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+PACKAGES = ("promptcodec", "torch", "numpy", "pillow", "constriction")
+
+
+def provenance() -> dict[str, object]:
+    """What a results file must say about the run that wrote it.
+
+    Returns:
+        JSON-ready: date (UTC, ISO 8601), commit (None outside a checkout; "-dirty" when
+        tracked files differ from it), command, versions, machine.
+    """
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "command": command_line(sys.argv),
+        "versions": versions(),
+        "machine": machine(),
+    }
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of Python and of the packages that the figures depend on."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def machine() -> dict[str, object]:
+    """Processor model, logical processors this process may use, torch threads."""
+    import torch
+
+    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    return {
+        "cpu": _cpu_model(),
+        "processors": len(usable) if usable else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "system": platform.system(),
+    }
+
+
+def commit() -> str | None:
+    """Commit of the checkout that this package is run from; None if it was installed."""
+    here = Path(__file__).resolve()
+    # An installed package may lie inside somebody else's checkout: only a tracked file counts.
+    if _git("ls-files", "--error-unmatch", here.name, folder=here.parent) is None:
+        return None
+    return _git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*", folder=here.parent)
+
+
+def _git(*arguments: str, folder: Path) -> str | None:
+    try:
+        run = subprocess.run(
+            ["git", *arguments],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return run.stdout.strip() or None
+
+
+def command_line(argv: list[str]) -> str:
+    """The command with absolute paths cut to their last part: results files are published."""
+    program = Path(argv[0]).name if argv else "python"
+    words = ["promptcodec" if program == "__main__.py" else program]
+    for word in argv[1:]:
+        option, equals, value = word.rpartition("=")
+        words.append(option + equals + (Path(value).name if Path(value).is_absolute() else value))
+    return shlex.join(words)
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        if line.lower().startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,146 @@
+"""Files that appear whole or not at all (standard library only).
+
+The bytes go to a temporary file in the folder of the output, reach the disk, and only then take the
+output's name. A crash at any moment leaves the old content or the new one, never half a file.
+"""
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from promptcodec.errors import OutputError
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full: free some space or choose another folder",
+    errno.EDQUOT: "the disk quota is used up: free some space or choose another folder",
+    errno.EFBIG: "the file would exceed the size limit: raise the limit or choose another folder",
+    errno.EACCES: "no permission to write there: choose another folder",
+    errno.EPERM: "no permission to write there: choose another folder",
+    errno.EROFS: "the file system is read-only: choose another folder",
+    errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
+}
+
+# What file systems without hard links (FAT, some network shares) answer to `link`.
+_NO_HARD_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK}
+
+
+def check_output(path: str | os.PathLike[str], *, force: bool = False) -> None:
+    """Refuse an output that cannot be written, before any work is spent on its content.
+
+    Args:
+        path: file to be written.
+        force: an existing regular file may be replaced.
+
+    Raises:
+        OutputError: the folder is missing, or `path` exists and may not be replaced.
+    """
+    target = Path(path)
+    try:
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        if not target.parent.is_dir():
+            raise OutputError(
+                f"{target}: the folder {target.parent} does not exist: create it first"
+            ) from None
+        return
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL byte
+        raise _output_error(target, error) from error
+    if stat.S_ISDIR(mode):
+        raise OutputError(f"{target} is a folder: name a file inside it")
+    if not stat.S_ISREG(mode):
+        raise OutputError(f"{target} is no regular file: write to standard output and redirect it")
+    if not force:
+        raise _exists(target)
+
+
+def write_atomically(path: str | os.PathLike[str], data: bytes, *, force: bool = False) -> None:
+    """Write `data` to `path` so that the file is old or new at every moment.
+
+    A symbolic link is followed, and a replaced file keeps its permissions.
+
+    Args:
+        path: file to write; its folder must exist.
+        data: whole content.
+        force: replace an existing regular file. Without it the check and the creation are one
+            step, so that a file which appears meanwhile is not overwritten either.
+
+    Raises:
+        OutputError: `path` exists and `force` is off, the folder is missing, or the system refuses
+            the write; nothing of the output is left behind.
+    """
+    check_output(path, force=force)
+    target = Path(os.path.realpath(path))
+    # Not derived from the target's name, which may already be as long as names can be.
+    temporary = target.parent / f".promptcodec-{secrets.token_hex(8)}.part"
+    try:
+        try:
+            _write_synced(temporary, data)
+            if force:
+                _replace(temporary, target)
+            else:
+                _create(temporary, target)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise _output_error(Path(path), error) from error
+    _sync_folder(target.parent)
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    """Create `path` with the permissions of the umask and bring its content to the disk."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _replace(temporary: Path, target: Path) -> None:
+    """Give the temporary file the target's name and, where it exists, its permissions."""
+    with contextlib.suppress(FileNotFoundError):
+        temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+    os.replace(temporary, target)
+
+
+def _create(temporary: Path, target: Path) -> None:
+    """Give the temporary file the target's name unless that is taken, in one step."""
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        # Claim the name exclusively, then replace our own empty claim.
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        try:
+            os.replace(temporary, target)
+        except OSError:
+            target.unlink(missing_ok=True)
+            raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name durable; best effort, as some file systems cannot sync a folder."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _exists(path: Path) -> OutputError:
+    return OutputError(f"{path} exists: pass --force to replace it, or choose another name")
+
+
+def _output_error(path: Path, error: OSError | ValueError) -> OutputError:
+    if isinstance(error, FileExistsError):
+        return _exists(path)
+    number = error.errno if isinstance(error, OSError) else None
+    reason = _REASONS.get(number or 0) or f"{error}: choose another name or folder"
+    return OutputError(f"{path} cannot be written: {reason}")

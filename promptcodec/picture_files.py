@@ -1,0 +1,352 @@
+"""Pictures as they come from files: size and depth from the header, then upright L/LA/RGB/RGBA.
+
+    file -> header: size, bits per sample -> pixels -> colours -> orientation -> Decoded
+
+Pillow decodes; this module decides what is accepted. Every fault is a `PictureError` of one line.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import threading
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from PIL import Image
+
+from promptcodec.errors import PictureError
+
+# Formats whose depth can be told and that need no outside program (EPS starts one) or guessing (TGA
+# has no magic). The plugins of the first five are quick to import, so they are asked first.
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000", "QOI")
+
+# Upper bounds in bytes for what is carried along. Cameras write some 10 kB of EXIF (64 KiB is the
+# most that JPEG can hold), editors up to some 100 kB of XMP, and RGB profiles rarely pass 1 MB.
+MAX_EXIF = 1 << 20
+MAX_XMP = 1 << 20
+MAX_ICC = 4 << 20
+
+_HEAD = 1 << 16  # bytes of a file that are searched for the depth
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_TARGET_MODES = {
+    **dict.fromkeys(("1", "L"), "L"),
+    **dict.fromkeys(("LA", "La"), "LA"),
+    **dict.fromkeys(("P", "RGB", "RGBX", "YCbCr", "HSV", "CMYK", "LAB"), "RGB"),
+    **dict.fromkeys(("PA", "RGBA", "RGBa"), "RGBA"),
+}
+# Description, maker, model, software, date, artist, copyright, and the folders Exif and GPS.
+_TAG_FOLDERS = (0x8769, 0x8825)
+_PHOTOGRAPH_TAGS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298, *_TAG_FOLDERS)
+
+# Magic, width, height, greatest value; comments may stand between them.
+_GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"
+_PPM_HEADER = re.compile(rb"P[2356]" + (_GAP + rb"\d+") * 2 + _GAP + rb"(\d+)\s")
+# The property av1C of an AV1 picture: marker, profile and level, then flags.
+_AVIF_FLAGS = re.compile(rb"av1C\x81.(.)", re.DOTALL)
+
+_open_lock = threading.Lock()
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """An upright 8-bit picture and what travels with it.
+
+    Attributes:
+        image: mode L, LA, RGB or RGBA.
+        icc: ICC profile of the colour space of `image`, or None.
+        exif: EXIF as a TIFF block without the `Exif` prefix, its orientation 1, or None.
+        xmp: XMP packet, its orientation 1, or None.
+    """
+
+    image: Image.Image
+    icc: bytes | None
+    exif: bytes | None
+    xmp: bytes | None
+
+
+def read_picture(file: BinaryIO, name: str, *, max_pixels: int) -> Decoded:
+    """Decode the picture in a file; of an animation or a multi-page file the first frame.
+
+    Args:
+        file: seekable, at its start.
+        name: what messages call it.
+        max_pixels: most pixels that are decoded; the size is read from the header.
+
+    Raises:
+        PictureError: empty, no picture, damaged, too large, or deeper than 8 bits.
+    """
+    head = _attempt(lambda: file.read(_HEAD), f"{name}: cannot be read")
+    if not head:
+        raise PictureError(f"{name}: is empty (0 bytes); give a picture")
+    try:
+        image = open_header(file, FORMATS)
+    except Image.UnidentifiedImageError:
+        raise PictureError(
+            f"{name}: is no picture that can be read; give one of {', '.join(FORMATS)}"
+        ) from None
+    except Exception as error:  # Pillow raises a dozen unrelated types on damaged headers
+        raise PictureError(
+            f"{name}: is no picture or a damaged one ({_reason(error)}); give a whole copy"
+        ) from error
+    with image:
+        return normalise(image, name, max_pixels=max_pixels, head=head)
+
+
+def open_header(file: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
+    """Open without decoding and without Pillow's own size limit, which cannot be passed to it.
+
+    The caller checks the size. The lock keeps two of our threads from restoring the limit wrongly.
+    """
+    with _open_lock:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(file, formats=formats)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def normalise(
+    image: Image.Image, name: str, *, max_pixels: int, head: bytes | None = None
+) -> Decoded:
+    """Decode a Pillow picture and bring it to L, LA, RGB or RGBA; `image` keeps its mode.
+
+    Args:
+        image: any 8-bit mode, decoded or not.
+        name: what messages call it.
+        max_pixels: most pixels that are decoded.
+        head: first bytes of its file, where at hand; None reads them from an undecoded picture.
+
+    Raises:
+        PictureError: empty, too large, deeper than 8 bits, damaged, or metadata over its bound.
+    """
+    check_size(*image.size, name=name, max_pixels=max_pixels)
+    fault = f"{name}: damaged or truncated {image.format or 'picture'}"
+    head = _head_of(image) if head is None else head
+    bits = _attempt(lambda: _bits_per_sample(image, head), fault)
+    if bits > 8:
+        raise PictureError(
+            f"{name}: has {bits} bits per channel and only 8 are coded; convert it first, "
+            "for example: magick INPUT -depth 8 OUTPUT.png"
+        )
+    if image.mode not in _TARGET_MODES:
+        raise PictureError(f"{name}: has mode {image.mode}; convert it to L, LA, RGB or RGBA")
+    _attempt(image.load, fault)
+    # Metadata comes after the pixels: PNG may have it behind them, and TIFF is turned by Pillow.
+    orientation, exif, xmp = _orientation(image), _exif(image), _xmp(image)
+    upright = _attempt(lambda: _to_target(image), fault)
+    if orientation != 1:
+        upright = upright.transpose(_UPRIGHT[orientation])
+        exif, xmp = _reset_exif_orientation(exif), _reset_xmp_orientation(xmp)
+    icc = _kept_profile(image, grey=upright.mode in ("L", "LA"))
+    return Decoded(
+        image=upright,
+        icc=_bounded(icc, MAX_ICC, "ICC profile", name=name),
+        exif=_bounded(exif, MAX_EXIF, "EXIF", name=name),
+        xmp=_bounded(xmp, MAX_XMP, "XMP", name=name),
+    )
+
+
+def check_size(width: int, height: int, *, name: str, max_pixels: int) -> None:
+    """Refuse a picture without pixels or with more than `max_pixels`, with a `PictureError`."""
+    if width < 1 or height < 1:
+        raise PictureError(f"{name}: is {width} x {height} pixels; need at least 1 x 1")
+    if width * height > max_pixels:
+        raise PictureError(
+            f"{name}: has {width} x {height} = {width * height} pixels and the limit is "
+            f"{max_pixels}; reduce it, or raise max_pixels if you trust it"
+        )
+
+
+def _attempt(step, fault: str):
+    """Run `step()`; whatever Pillow raises, of a dozen unrelated types, is one PictureError."""
+    try:
+        return step()
+    except Exception as error:
+        raise PictureError(f"{fault} ({_reason(error)}); give a whole copy") from error
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text[:100] if text.isprintable() and text else type(error).__name__
+
+
+# --- depth -------------------------------------------------------------------------------------
+
+
+def _head_of(image: Image.Image) -> bytes:
+    file = getattr(image, "fp", None)
+    if file is None:
+        return b""
+    try:
+        position = file.tell()
+        file.seek(0)
+        head = file.read(_HEAD)
+        file.seek(position)
+    except (OSError, ValueError):  # closed or not seekable: nothing more can be learnt
+        return b""
+    return head
+
+
+def _bits_per_sample(image: Image.Image, head: bytes) -> int:
+    """Bits of the deepest channel; from the file, as Pillow opens 16-bit RGB files as 8 bits."""
+    if image.format == "PNG" and len(head) > 24:
+        return head[24]
+    if image.format == "TIFF":
+        return max(getattr(image, "tag_v2", {}).get(258, (8,)))
+    if image.format == "PPM" and (found := _PPM_HEADER.match(head)):
+        return int(found[1]).bit_length()
+    if image.format == "JPEG2000":
+        return _jpeg2000_bits(head)
+    if image.format == "AVIF":  # 8 is the only depth without the high_bitdepth flag
+        flags = _AVIF_FLAGS.findall(head.split(b"mdat")[0])
+        return 10 if any(flag[0] & 0x40 for flag in flags) else 8
+    if image.mode.startswith("I;16"):
+        return 16
+    return 32 if image.mode in ("I", "F") else 8
+
+
+def _jpeg2000_bits(head: bytes) -> int:
+    size = head.find(b"\xff\x4f\xff\x51")  # start of codestream, then the SIZ marker
+    if size < 0 or len(head) < size + 42:
+        return 8
+    (components,) = struct.unpack_from(">H", head, size + 40)
+    depths = head[size + 42 : size + 42 + 3 * components : 3]
+    return max(((depth & 0x7F) + 1 for depth in depths), default=8)
+
+
+# --- colours -----------------------------------------------------------------------------------
+
+
+def _to_target(image: Image.Image) -> Image.Image:
+    if image.mode == "CMYK":
+        return _cmyk_to_rgb(image)
+    if image.mode == "LAB":
+        from PIL import ImageCms
+
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        return _converted(image, lab, srgb)
+    target = _TARGET_MODES[image.mode]
+    if not target.endswith("A") and image.mode in ("1", "L", "P", "RGB"):
+        if image.has_transparency_data:  # a transparent palette entry or colour
+            grey = image.convert("L") if image.mode == "1" else image
+            return grey.convert(f"{target}A")
+    return image if image.mode == target else image.convert(target)
+
+
+def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
+    """To sRGB through the picture's profile; without a usable one by 255 - ink - black.
+
+    Pillow has already undone the inversion with which Adobe writes CMYK into JPEG.
+    """
+    icc = image.info.get("icc_profile")
+    if isinstance(icc, bytes) and icc[16:20] == b"CMYK":
+        from PIL import ImageCms
+
+        try:
+            profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+            return _converted(image, profile, ImageCms.createProfile("sRGB"))
+        except (ImageCms.PyCMSError, OSError, ValueError):
+            pass  # a damaged profile says nothing about the pixels: as if there were none
+    return image.convert("RGB")
+
+
+def _converted(image: Image.Image, source, target) -> Image.Image:
+    from PIL import ImageCms
+
+    converted = ImageCms.profileToProfile(
+        image,
+        source,
+        target,
+        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        outputMode="RGB",
+        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+    )
+    assert converted is not None  # only in-place conversion returns None
+    return converted
+
+
+def _kept_profile(image: Image.Image, *, grey: bool) -> bytes | None:
+    """The profile if it describes the pixels as they now are; any other would mislead a viewer."""
+    icc = image.info.get("icc_profile")
+    if image.mode in ("CMYK", "LAB") or not isinstance(icc, bytes) or len(icc) < 128:
+        return None
+    return icc if icc[16:20] == (b"GRAY" if grey else b"RGB ") else None
+
+
+# --- metadata and orientation ------------------------------------------------------------------
+
+
+def _bounded(data: bytes | None, bound: int, kind: str, *, name: str) -> bytes | None:
+    if data and len(data) > bound:
+        raise PictureError(
+            f"{name}: has {len(data)} bytes of {kind} and at most {bound} are kept; "
+            "remove it first, for example: exiftool -all= INPUT"
+        )
+    return data or None
+
+
+def _exif(image: Image.Image) -> bytes:
+    exif = image.info.get("exif")
+    if isinstance(exif, bytes):
+        while exif.startswith(b"Exif\0\0"):
+            exif = exif[6:]
+        return exif
+    try:  # TIFF, and old PNG with EXIF as text: there is no block to keep, so write one
+        tags = photograph_tags(image.getexif())
+        return tags.tobytes()[6:] if tags else b""
+    except Exception:  # unreadable tags must not keep the pixels from being coded
+        return b""
+
+
+def photograph_tags(tags: Image.Exif) -> Image.Exif:
+    """The tags about the photograph, without those on how a TIFF file stores its pixels."""
+    kept = Image.Exif()
+    for tag in _PHOTOGRAPH_TAGS:
+        if tag in tags:
+            kept[tag] = dict(tags.get_ifd(tag)) if tag in _TAG_FOLDERS else tags[tag]
+    return kept
+
+
+def _xmp(image: Image.Image) -> bytes:
+    xmp = image.info.get("xmp")
+    return xmp.encode() if isinstance(xmp, str) else xmp if isinstance(xmp, bytes) else b""
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # damaged EXIF says nothing about how to turn the picture
+        return 1
+    return value if value in _UPRIGHT else 1
+
+
+def _reset_exif_orientation(exif: bytes) -> bytes:
+    """Set orientation to 1 in place: all other bytes, thumbnail and maker notes included, stay."""
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
+    if order is None or len(exif) < 10:
+        return exif
+    patched = bytearray(exif)
+    (start,) = struct.unpack_from(f"{order}I", exif, 4)
+    if start + 2 > len(exif):
+        return exif
+    (count,) = struct.unpack_from(f"{order}H", exif, start)
+    for entry in range(start + 2, min(start + 2 + 12 * count, len(exif) - 11), 12):
+        tag, kind = struct.unpack_from(f"{order}HH", exif, entry)
+        if tag == _ORIENTATION and kind in (3, 4):  # SHORT, LONG
+            struct.pack_into(order + ("H" if kind == 3 else "I"), patched, entry + 8, 1)
+    return bytes(patched)
+
+
+def _reset_xmp_orientation(xmp: bytes) -> bytes:
+    return re.sub(rb"(tiff:Orientation(?:=[\"']|>))[2-8]", rb"\g<1>1", xmp)

@@ -1,0 +1,1 @@
+"""Training: pictures in memory, objectives, one loop."""

@@ -1,0 +1,152 @@
+"""What a training recipe may say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from promptcodec.config import LAMBDAS, CodecConfig, from_dict
+from promptcodec.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """How crops are drawn.
+
+    Args:
+        crop: edge of a crop in px, a multiple of 64.
+        reduce_probability: share of crops taken after an antialiased reduction, which hides what
+            lossy source files added.
+        reduce_min: smallest scale of that reduction.
+        reduce_max: largest scale.
+        validation_pictures: pictures held out of training, spread over the set.
+    """
+
+    crop: int = 128
+    reduce_probability: float = 0.75
+    reduce_min: float = 0.5
+    reduce_max: float = 0.85
+    validation_pictures: int = 24
+
+    def __post_init__(self) -> None:
+        if self.crop < 64 or self.crop % 64:
+            raise ConfigError(f"crop is {self.crop}; need a positive multiple of 64")
+        if not 0.0 < self.reduce_min <= self.reduce_max <= 1.0:
+            raise ConfigError(
+                f"reduce_min {self.reduce_min} and reduce_max {self.reduce_max}: need "
+                "0 < reduce_min <= reduce_max <= 1"
+            )
+        if not 0.0 <= self.reduce_probability <= 1.0:
+            raise ConfigError(f"reduce_probability is {self.reduce_probability}; need 0 to 1")
+        if self.validation_pictures < 1:
+            raise ConfigError("validation_pictures is below 1; need at least one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """Optimiser and schedule: warm-up, constant, decay to zero.
+
+    Args:
+        name: "adamw", or "muon" (matrices by Muon, the rest by AdamW; timm's).
+        learning_rate: peak.
+        beta1: first-moment decay; Muon's momentum.
+        beta2: second-moment decay.
+        weight_decay: decoupled.
+        warmup_steps: linear from zero.
+        decay_fraction: last share of the steps, decayed to zero; a run can be extended from the
+            state saved before it.
+        clip_norm: gradient norm is cut here.
+        ema_decay: of the averaged weights that are evaluated and shipped.
+    """
+
+    name: str = "muon"
+    learning_rate: float = 3e-3
+    beta1: float = 0.9
+    beta2: float = 0.98
+    weight_decay: float = 0.0
+    warmup_steps: int = 200
+    decay_fraction: float = 0.2
+    clip_norm: float = 1.0
+    ema_decay: float = 0.999
+
+    def __post_init__(self) -> None:
+        if self.name not in ("adamw", "muon"):
+            raise ConfigError(f"optimizer name is {self.name!r}; need 'adamw' or 'muon'")
+        if self.learning_rate <= 0 or self.clip_norm <= 0:
+            raise ConfigError("learning_rate and clip_norm need to be positive")
+        if not 0.0 <= self.decay_fraction <= 1.0 or not 0.0 <= self.ema_decay < 1.0:
+            raise ConfigError("decay_fraction needs 0 to 1 and ema_decay 0 to below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything about one training run of a base codec.
+
+    Args:
+        codec: the architecture.
+        data: crops.
+        optimizer: optimiser and schedule.
+        rate_index: ladder position of the base.
+        lmbda: rate-distortion weight; None takes the ladder's.
+        steps: optimiser steps of the whole run.
+        batch: crops of one step and process.
+        accumulate: micro-batches summed in one step.
+        precision: "bf16" or "no"; of g_a, g_s and the context, never of likelihoods.
+        z_noise_fraction: share of the steps with noisy z before rounding takes over.
+        z_free_steps: the rate of z is free for half of these steps, then rises to its own price.
+        room_weight: weight of the term that teaches indexes below the tables.
+        validate_every: steps between validations.
+        save_every: steps between saved training states.
+        keep_every_seconds: also save when this long has passed.
+        seed: of weights, crops and noise.
+    """
+
+    codec: CodecConfig = field(default_factory=CodecConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    rate_index: int = 4
+    lmbda: float | None = None
+    steps: int = 20000
+    batch: int = 8
+    accumulate: int = 1
+    precision: str = "bf16"
+    z_noise_fraction: float = 0.8
+    z_free_steps: int = 0
+    room_weight: float = 0.1
+    validate_every: int = 1000
+    save_every: int = 2000
+    keep_every_seconds: float = 240.0
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("bf16", "no"):
+            raise ConfigError(f"precision is {self.precision!r}; need 'bf16' or 'no'")
+        if not 0 <= self.rate_index < len(LAMBDAS):
+            raise ConfigError(f"rate_index is {self.rate_index}; need 0 to {len(LAMBDAS) - 1}")
+        counts = (self.steps, self.batch, self.accumulate, self.validate_every, self.save_every)
+        if min(counts) < 1:
+            raise ConfigError("steps, batch, accumulate, validate_every, save_every need 1 or more")
+
+    @property
+    def rate_weight(self) -> float:
+        """lambda of this run."""
+        return LAMBDAS[self.rate_index] if self.lmbda is None else self.lmbda
+
+
+def read_recipe(path: Path) -> RunConfig:
+    """Read a YAML recipe.
+
+    Raises:
+        ConfigError: no such file, not YAML, or a key or value that does not fit.
+    """
+    try:
+        values: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"recipe {path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        line = str(error).replace("\n", " ")
+        raise ConfigError(f"recipe {path} is not valid YAML: {line}") from None
+    return from_dict(RunConfig, values or {}, where=str(path))

@@ -1,0 +1,254 @@
+"""The one training loop, on Accelerate.
+
+    crops(step) -> model -> objective -> backward -> clip -> optimiser -> average of the weights
+
+Every random choice of step n is seeded with (seed, n, process), so a killed run that resumes from
+its last state continues bit for bit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import math
+import time
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from promptcodec.codec import checkpoint
+from promptcodec.codec.model import CodecModel
+from promptcodec.config import BaseConfig
+from promptcodec.errors import UsageError
+from promptcodec.training import state as training_state
+from promptcodec.training.config import OptimizerConfig, RunConfig, read_recipe
+from promptcodec.training.data import PictureStore
+from promptcodec.training.objectives import RateDistortion, rate_distortion
+from promptcodec.training.progress import Progress
+from promptcodec.training.validation import validate
+
+logger = logging.getLogger(__name__)
+
+STATE_FILE = "state.safetensors"
+PRE_DECAY_FILE = "state-before-decay.safetensors"
+
+
+def train_base(
+    recipe: Path,
+    *,
+    data: Path,
+    out: Path,
+    resume: bool = False,
+    max_steps: int | None = None,
+    device: str | None = None,
+) -> Path:
+    """Train a base codec and write its checkpoint.
+
+    Args:
+        recipe: YAML of a `RunConfig`.
+        data: folder (nested folders and zip shards too) of training pictures.
+        out: folder for log, state, samples and the checkpoint `base/`.
+        resume: continue from the state in `out`.
+        max_steps: stop after this step of the schedule, state saved; None runs to the end.
+        device: "cpu" or "cuda"; None takes the GPU when there is one.
+    Returns:
+        Folder of the checkpoint.
+    """
+    return BaseTrainer(
+        read_recipe(recipe), data=Path(data), out=Path(out), resume=resume, device=device
+    ).run(max_steps=max_steps)
+
+
+class BaseTrainer:
+    """One run: builds everything, resumes, trains, validates, saves.
+
+    Args:
+        config: the run.
+        data: training pictures.
+        out: output folder.
+        resume: continue from its state.
+        device: "cpu", "cuda" or None for automatic.
+    """
+
+    def __init__(
+        self, config: RunConfig, *, data: Path, out: Path, resume: bool, device: str | None
+    ) -> None:
+        self.config, self.out = config, out
+        self.accelerator = Accelerator(
+            mixed_precision=config.precision,
+            gradient_accumulation_steps=config.accumulate,
+            cpu=device == "cpu" or not torch.cuda.is_available(),
+        )
+        self.main = self.accelerator.is_main_process
+        state_path = out / STATE_FILE
+        if state_path.exists() and not resume:
+            raise UsageError(
+                f"{out} holds an earlier run; add --resume to continue it or choose another folder"
+            )
+        out.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(config.seed)
+        model = CodecModel(config.codec).to(memory_format=torch.channels_last)
+        self.optimizer = build_optimizer(model, config.optimizer)
+        self.ema = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        self.step = 0
+        if resume and state_path.exists():
+            state = training_state.read_state(state_path)
+            training_state.restore(state, model=model, ema=self.ema, optimizer=self.optimizer)
+            self.step = state.step
+        self.store = PictureStore(data, config.data, device=str(self.accelerator.device))
+        self.model, self.optimizer = self.accelerator.prepare(model, self.optimizer)
+        self.ema = {k: v.to(self.accelerator.device) for k, v in self.ema.items()}
+        self.progress = Progress(out, config, start=self.step, enabled=self.main)
+
+    @property
+    def bare(self) -> CodecModel:
+        """The model without Accelerate's wrappers."""
+        return self.accelerator.unwrap_model(self.model)
+
+    def run(self, *, max_steps: int | None = None) -> Path:
+        """Train to the end of the schedule, or to `max_steps`; returns the checkpoint folder."""
+        config = self.config
+        end = config.steps if max_steps is None else min(max_steps, config.steps)
+        decay_start = config.steps - round(config.steps * config.optimizer.decay_fraction)
+        saved_at = time.monotonic()
+        with self.progress:
+            while self.step < end:
+                if self.step == decay_start:
+                    self._save(PRE_DECAY_FILE)
+                result = self._train_step()
+                self.step += 1
+                self.progress.update(self.step, result, learning_rate=self._learning_rate())
+                last = self.step == end
+                if self.step % config.validate_every == 0 or last:
+                    self._validate()
+                due = time.monotonic() - saved_at > config.keep_every_seconds
+                if self.step % config.save_every == 0 or due or last:
+                    self._save(STATE_FILE)
+                    saved_at = time.monotonic()
+        self.accelerator.wait_for_everyone()
+        return self._write_checkpoint()
+
+    def _train_step(self) -> RateDistortion:
+        config = self.config
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate()
+        price = z_price(self.step, free_steps=config.z_free_steps)
+        round_z = self.step >= config.steps * config.z_noise_fraction
+        rank = self.accelerator.process_index
+        for micro in range(config.accumulate):
+            position = self.step * config.accumulate + micro
+            torch.manual_seed(hash((config.seed, position, rank)) & 0x7FFFFFFF)
+            x = self.store.batch(config.batch, seed=config.seed, step=position, rank=rank)
+            with self.accelerator.accumulate(self.model):
+                with self.accelerator.autocast():
+                    output = self.model(x, round_z=round_z, z_price=price)
+                result = rate_distortion(
+                    output,
+                    x,
+                    lmbda=config.rate_weight,
+                    room_weight=config.room_weight,
+                )
+                self.accelerator.backward(result.loss)
+                if self.accelerator.sync_gradients:
+                    norm = self.accelerator.clip_grad_norm_(
+                        self.model.parameters(), config.optimizer.clip_norm
+                    )
+                    if not bool(torch.isfinite(torch.as_tensor(norm))):
+                        logger.warning("step %d: gradient is not finite; skipped", self.step)
+                        self.optimizer.zero_grad()
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+        self._average()
+        return result
+
+    def _learning_rate(self) -> float:
+        return learning_rate(self.step, steps=self.config.steps, config=self.config.optimizer)
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        # A young average forgets fast, or it would still remember the initial weights.
+        decay = min(self.config.optimizer.ema_decay, (1 + self.step) / (10 + self.step))
+        names, current = zip(*self.bare.state_dict().items(), strict=True)
+        torch._foreach_lerp_([self.ema[n] for n in names], list(current), 1.0 - decay)
+
+    def _averaged_model(self) -> CodecModel:
+        model = CodecModel(self.config.codec).to(self.accelerator.device)
+        model.load_state_dict(self.ema)
+        return model.eval()
+
+    def _validate(self) -> None:
+        if self.main:
+            model = self._averaged_model()
+            record = validate(model, self.store.validation, samples=self.out / "samples")
+            self.progress.validated(self.step, record, lmbda=self.config.rate_weight)
+
+    def _save(self, name: str) -> None:
+        if self.main:
+            state = training_state.gather(
+                self.step, model=self.bare, ema=self.ema, optimizer=self.optimizer
+            )
+            training_state.write_state(self.out / name, state)
+
+    def _write_checkpoint(self) -> Path:
+        folder = self.out / "base"
+        if self.main:
+            config = BaseConfig(
+                codec=self.config.codec,
+                rate_index=self.config.rate_index,
+                lmbda=self.config.rate_weight,
+            )
+            checkpoint.write_base(folder, self._averaged_model(), config=config)
+            run = {"steps": self.step, "recipe": dataclasses.asdict(self.config)}
+            (folder / "training.json").write_text(json.dumps(run, indent=2) + "\n")
+        return folder
+
+
+def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """The optimiser that `config` names, over all parameters of `model`."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if config.name == "adamw":
+        return torch.optim.AdamW(
+            parameters,
+            lr=config.learning_rate,
+            betas=(config.beta1, config.beta2),
+            weight_decay=config.weight_decay,
+        )
+    from timm.optim.muon import Muon  # timm takes seconds to import; only this choice needs it
+
+    # Matrices by Muon; tables, biases and the mixture of z by AdamW.
+    names = ("position_bias", "hyperprior.prior")
+    matrices: list[Tensor] = []
+    rest: list[Tensor] = []
+    for name, parameter in model.named_parameters():
+        small = parameter.ndim < 2 or any(n in name for n in names)
+        (rest if small else matrices).append(parameter)
+    return Muon(
+        [{"params": matrices}, {"params": rest, "use_fallback": True}],
+        lr=config.learning_rate,
+        betas=(config.beta1, config.beta2),
+        weight_decay=config.weight_decay,
+        nesterov=True,
+    )
+
+
+def z_price(step: int, *, free_steps: int) -> float:
+    """Price of z's rate: zero for the first half of `free_steps`, then up to one in a line."""
+    return min(1.0, max(0.0, 2.0 * step / free_steps - 1.0)) if free_steps else 1.0
+
+
+def learning_rate(step: int, *, steps: int, config: OptimizerConfig) -> float:
+    """Warm-up, constant, then a decay to zero over the last `decay_fraction` (1 - sqrt shape).
+
+    Source of the shape: Haegele et al. 2024, arXiv:2405.18392.
+    """
+    peak = config.learning_rate
+    if step < config.warmup_steps:
+        return peak * (step + 1) / config.warmup_steps
+    decay_steps = round(steps * config.decay_fraction)
+    into = step - (steps - decay_steps)
+    if into < 0:
+        return peak
+    return peak * (1.0 - math.sqrt(into / max(decay_steps, 1)))

@@ -1,0 +1,57 @@
+"""What a step minimises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from promptcodec.codec.model import TrainingOutput
+
+
+@dataclass(frozen=True)
+class RateDistortion:
+    """One step's loss and its parts; every field a scalar tensor.
+
+    Args:
+        loss: what is differentiated.
+        bpp: bits per pixel of y and z.
+        z_bpp: bits per pixel of z.
+        mse: mean squared error of x in [0, 1].
+    """
+
+    loss: Tensor
+    bpp: Tensor
+    z_bpp: Tensor
+    mse: Tensor
+
+    @property
+    def psnr(self) -> Tensor:
+        """dB, from the batch's mean squared error."""
+        return -10.0 * torch.log10(self.mse)
+
+
+def rate_distortion(
+    output: TrainingOutput,
+    x: Tensor,
+    *,
+    lmbda: float,
+    room_weight: float = 0.0,
+) -> RateDistortion:
+    """bpp + lmbda * 255^2 * mse.
+
+    Args:
+        output: of `CodecModel.forward`.
+        x: the pictures, (B, 3, H, W) in [0, 1].
+        lmbda: rate-distortion weight.
+        room_weight: weight of the indexes' room term.
+    """
+    pixels = x.shape[0] * x.shape[2] * x.shape[3]
+    mse = (output.x_hat.float() - x).square().mean()
+    y_bpp, z_bpp = output.y_bits / pixels, output.z_bits / pixels
+    loss = y_bpp + z_bpp + lmbda * 255.0**2 * mse
+    loss = loss + room_weight * output.room_bits / pixels
+    return RateDistortion(
+        loss=loss, bpp=(y_bpp + z_bpp).detach(), z_bpp=z_bpp.detach(), mse=mse.detach()
+    )

@@ -1,0 +1,93 @@
+"""What a person sees of a run, and what a machine can read of it: a bar and a JSONL log."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from promptcodec.training.config import RunConfig
+from promptcodec.training.objectives import RateDistortion
+from promptcodec.training.validation import Validation
+
+LOG_EVERY = 50
+
+
+class Progress:
+    """A bar on a terminal, `log.jsonl` in the folder, `run.json` with the resolved config.
+
+    Args:
+        out: folder of the run.
+        config: resolved recipe.
+        start: steps that are already done.
+        enabled: False on all processes but the first.
+    """
+
+    def __init__(self, out: Path, config: RunConfig, *, start: int, enabled: bool) -> None:
+        self.enabled = enabled
+        self.log = out / "log.jsonl"
+        self.console = Console(stderr=True)
+        self.bar = Bar(
+            TextColumn("train-base"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),
+            console=self.console,
+            disable=not (enabled and self.console.is_terminal),
+        )
+        self.task = self.bar.add_task("steps", total=config.steps, completed=start, figures="")
+        self.started, self.start = time.monotonic(), start
+        if enabled:
+            text = json.dumps(dataclasses.asdict(config), indent=2)
+            (out / "run.json").write_text(text + "\n")
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def update(self, step: int, result: RateDistortion, *, learning_rate: float) -> None:
+        """Move the bar; log every 50 steps."""
+        if not self.enabled:
+            return
+        if step % LOG_EVERY:
+            self.bar.update(self.task, completed=step)
+            return
+        record = {
+            "step": step,
+            "loss": round(float(result.loss.detach()), 4),
+            "bpp": round(float(result.bpp), 4),
+            "z_bpp": round(float(result.z_bpp), 4),
+            "psnr": round(float(result.psnr), 3),
+            "lr": learning_rate,
+            "steps_per_second": round(
+                (step - self.start) / max(time.monotonic() - self.started, 1e-9), 2
+            ),
+        }
+        self._write(record)
+        figures = f"{record['bpp']:.3f} bpp  {record['psnr']:.2f} dB  loss {record['loss']:.3f}"
+        self.bar.update(self.task, completed=step, figures=figures)
+
+    def validated(self, step: int, record: Validation, *, lmbda: float) -> None:
+        """Log a validation and show it above the bar."""
+        loss = record.bpp_estimate + lmbda * 255.0**2 * record.mse
+        values = {k: round(v, 5) for k, v in dataclasses.asdict(record).items()}
+        self._write({"step": step, "validation": values | {"loss": round(loss, 4)}})
+        self.console.print(
+            f"step {step}: {record.bpp_estimate:.4f} bpp (z {record.z_bpp:.4f}), "
+            f"{record.psnr:.2f} dB, loss {loss:.4f}",
+            highlight=False,
+        )
+
+    def _write(self, record: dict[str, Any]) -> None:
+        with self.log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")

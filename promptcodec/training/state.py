@@ -1,0 +1,103 @@
+"""Training state as one safetensors file: exact, atomic, nothing to unpickle."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from promptcodec.errors import CheckpointError
+from promptcodec.files import write_atomically
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """What an exact resume needs; crops and noise are functions of the step.
+
+    Args:
+        step: steps done.
+        tensors: model, averaged weights and optimiser, flat.
+        extra: the rest of the optimiser's state, JSON values.
+    """
+
+    step: int
+    tensors: dict[str, Tensor]
+    extra: dict[str, Any]
+
+
+def gather(
+    step: int, *, model: nn.Module, ema: dict[str, Tensor], optimizer: torch.optim.Optimizer
+) -> TrainingState:
+    """Collect the state of a run after `step` steps."""
+    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
+    tensors |= {f"ema.{k}": v for k, v in ema.items()}
+    state = optimizer.state_dict()
+    scalars: dict[str, dict[str, Any]] = {}
+    for index, values in state["state"].items():
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer.{index}.{name}"] = value
+            else:
+                scalars.setdefault(str(index), {})[name] = value
+    return TrainingState(step=step, tensors=tensors, extra={"scalars": scalars})
+
+
+def write_state(path: Path, state: TrainingState) -> None:
+    """Write atomically: the file is the old state or the new one, never half of either."""
+    tensors = {k: v.detach().cpu().contiguous() for k, v in state.tensors.items()}
+    metadata = {"step": str(state.step), "extra": json.dumps(state.extra)}
+    write_atomically(path, save(tensors, metadata=metadata), force=True)
+
+
+def read_state(path: Path) -> TrainingState:
+    """Read a state written by `write_state`.
+
+    Raises:
+        CheckpointError: no such file or not a training state.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        return TrainingState(
+            step=int(metadata["step"]), tensors=tensors, extra=json.loads(metadata["extra"])
+        )
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(f"training state {path} cannot be read: {error}") from None
+
+
+def restore(
+    state: TrainingState,
+    *,
+    model: nn.Module,
+    ema: dict[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    """Put a state back into freshly built objects.
+
+    Raises:
+        CheckpointError: the state belongs to another architecture.
+    """
+    weights = {k[6:]: v for k, v in state.tensors.items() if k.startswith("model.")}
+    try:
+        model.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        line = " ".join(str(error).split())
+        raise CheckpointError(f"training state does not fit the recipe: {line}") from None
+    for name, value in ema.items():
+        value.copy_(state.tensors[f"ema.{name}"])
+    whole = optimizer.state_dict()
+    whole["state"] = {}
+    for key, value in state.tensors.items():
+        if key.startswith("optimizer."):
+            _, index, name = key.split(".", 2)
+            whole["state"].setdefault(int(index), {})[name] = value
+    for index, values in state.extra["scalars"].items():
+        whole["state"].setdefault(int(index), {}).update(values)
+    optimizer.load_state_dict(whole)

@@ -1,0 +1,120 @@
+"""A checkpoint is read whole and right, or refused with the name of what is wrong."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from promptcodec.codec.checkpoint import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    base_hash,
+    read_base,
+    write_base,
+)
+from promptcodec.errors import CheckpointError
+
+
+def damaged(source: Path, target: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> Path:
+    target.mkdir()
+    (target / CONFIG_FILE).write_bytes((source / CONFIG_FILE).read_bytes())
+    tensors = load_file(source / WEIGHTS_FILE)
+    change(tensors)
+    save_file(tensors, target / WEIGHTS_FILE)
+    return target
+
+
+def test_reading_gives_what_was_written(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    base = read_base(tiny_checkpoint)
+    assert not base.model.training
+    assert not any(p.requires_grad for p in base.model.parameters())
+    again = write_base(tmp_path / "copy", base.model, config=base.config)
+    assert again == base.sha256
+    stored = load_file(tmp_path / "copy" / WEIGHTS_FILE)
+    for name, value in load_file(tiny_checkpoint / WEIGHTS_FILE).items():
+        assert torch.equal(stored[name], value), name
+
+
+def test_hash_sees_every_tensor_and_the_architecture(tiny_checkpoint: Path) -> None:
+    base = read_base(tiny_checkpoint)
+    tensors = load_file(tiny_checkpoint / WEIGHTS_FILE)
+    hashes = {base_hash(tensors, base.config.codec)}
+    for name, value in tensors.items():
+        flat = value.clone().flatten()
+        flat[0] = flat[0] + 1
+        hashes.add(base_hash({**tensors, name: flat.view_as(value)}, base.config.codec))
+    assert len(hashes) == len(tensors) + 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("g_s.stem.weight"), "g_s.stem.weight is missing"),
+        (lambda t: t["g_a.head.bias"].fill_(float("nan")), "g_a.head.bias is not finite"),
+        (lambda t: t["g_a.head.bias"].fill_(float("inf")), "g_a.head.bias is not finite"),
+        (lambda t: t.update({"g_a.head.bias": torch.zeros(3)}), "g_a.head.bias is"),
+        (lambda t: t.update(extra=torch.zeros(3)), "unknown tensor extra"),
+        (lambda t: t["tables.z"].fill_(0), "table 0 of z"),
+        (lambda t: t["tables.y"].add_(1), "table 0 of y"),
+        (lambda t: t.pop("tables.y"), "tables.y is missing"),
+        (lambda t: t["scale_path.1.bias"].fill_(2**60), "beyond the exact"),
+        (
+            lambda t: t.update({"scale_path.0.weight": torch.zeros(16, 36)}),
+            "scale_path.0.weight is",
+        ),
+    ],
+)
+def test_faults_are_named(
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    change: Callable[[dict[str, torch.Tensor]], None],
+    message: str,
+) -> None:
+    folder = damaged(tiny_checkpoint, tmp_path / "bad", change)
+    with pytest.raises(CheckpointError, match=message):
+        read_base(folder)
+
+
+def test_missing_and_foreign_files(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"config.json is missing"):
+        read_base(tmp_path)
+    folder = damaged(tiny_checkpoint, tmp_path / "bad", lambda t: None)
+    for content in (b"", b"\x80\x04pickle", b"\xff" * 100, (1 << 40).to_bytes(8, "little") + b"{}"):
+        (folder / WEIGHTS_FILE).write_bytes(content)
+        with pytest.raises(CheckpointError, match="no readable safetensors file"):
+            read_base(folder)
+    (folder / WEIGHTS_FILE).unlink()
+    with pytest.raises(CheckpointError, match=r"model.safetensors is missing"):
+        read_base(folder)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        ({"format_version": 2}, "upgrade promptcodec"),
+        ({"colour": 1}, "unknown key 'colour'"),
+        ({"codec": {"latent_channels": "many"}}, "latent_channels"),
+        ({"codec": {"latent_channels": 0}}, "positive"),
+    ],
+)
+def test_config_faults(tiny_checkpoint: Path, tmp_path: Path, edit: dict, message: str) -> None:
+    folder = damaged(tiny_checkpoint, tmp_path / "bad", lambda t: None)
+    values = json.loads((folder / CONFIG_FILE).read_text())
+    nested = edit.pop("codec", {})
+    values |= edit
+    values["codec"] |= nested
+    (folder / CONFIG_FILE).write_text(json.dumps(values))
+    with pytest.raises(CheckpointError, match=message):
+        read_base(folder)
+
+
+def test_weights_that_are_not_finite_are_not_written(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    base = read_base(tiny_checkpoint)
+    with torch.no_grad():
+        base.model.g_a.head.bias[0] = float("nan")
+    with pytest.raises(CheckpointError, match="not finite"):
+        write_base(tmp_path / "out", base.model, config=base.config)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,120 @@
+"""The integer scale path is exact; the factorised prior is a distribution."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from promptcodec.codec.hyperprior import (
+    ACTIVATION_MAX,
+    MAX_EXACT,
+    FactorizedPrior,
+    Hyperprior,
+    ScalePath,
+    exactness_bound,
+    integer_indexes,
+)
+from promptcodec.config import CodecConfig
+
+CONFIG = CodecConfig(z_channels=6, scale_channels=8, latent_channels=10)
+
+
+def path() -> ScalePath:
+    torch.manual_seed(5)
+    made = ScalePath(CONFIG)
+    with torch.no_grad():
+        made.layers[-1].weight.mul_(10.0)
+    return made
+
+
+def as_float64(layers):
+    return [(w.to(torch.float64), b.to(torch.float64)) for w, b in layers]
+
+
+def python_reference(z_hat: np.ndarray, layers) -> np.ndarray:
+    """The specification in plain Python integers."""
+    x = z_hat.astype(object) * 256
+    for number, (weight, bias) in enumerate(layers):
+        out, columns = weight.shape
+        kernel = 3 if columns == x.shape[0] * 9 else 1
+        pad = kernel // 2
+        weights = weight.numpy().astype(object).reshape(out, x.shape[0], kernel, kernel)
+        _, h, w = x.shape
+        padded = np.zeros((x.shape[0], h + 2 * pad, w + 2 * pad), object)
+        padded[:, pad : pad + h, pad : pad + w] = x
+        acc = np.empty((out, h, w), object)
+        for o in range(out):
+            for i in range(h):
+                for j in range(w):
+                    window = padded[:, i : i + kernel, j : j + kernel]
+                    acc[o, i, j] = int((weights[o] * window).sum()) + int(bias[o])
+        if number == len(layers) - 1:
+            return ((acc + (1 << 21)) >> 22).astype(np.int64)
+        acc = np.clip((acc + (1 << 13)) >> 14, 0, ACTIVATION_MAX)
+        x = acc.reshape(out // 4, 2, 2, h, w).transpose(0, 3, 1, 4, 2).reshape(out // 4, 2 * h, -1)
+    raise AssertionError
+
+
+def test_integer_path_equals_plain_python_integers() -> None:
+    layers = path().quantised()
+    z_hat = torch.randint(-128, 128, (1, 6, 2, 3), generator=torch.Generator().manual_seed(1))
+    ours = integer_indexes(z_hat, as_float64(layers))[0].numpy()
+    expected = python_reference(z_hat[0].numpy(), layers)
+    assert ours.shape == (10, 8, 12)
+    assert len(np.unique(expected)) > 10
+    np.testing.assert_array_equal(ours, np.clip(expected, -32, 128))
+
+
+def test_integer_path_follows_the_float_path() -> None:
+    made = path()
+    z_hat = torch.randint(-20, 21, (2, 6, 4, 4))
+    with torch.no_grad():
+        real = made(z_hat.float())
+    ours = integer_indexes(z_hat, as_float64(made.quantised()))
+    inside = (real > -30) & (real < 120)
+    assert (real[inside] - ours[inside]).abs().max() < 0.6
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_integer_path_ignores_batch_and_threads(threads: int) -> None:
+    layers = as_float64(path().quantised())
+    z_hat = torch.randint(-128, 128, (3, 6, 5, 7), generator=torch.Generator().manual_seed(2))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        whole = integer_indexes(z_hat, layers)
+        single = torch.cat([integer_indexes(z[None], layers) for z in z_hat])
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            mixed = integer_indexes(z_hat, layers)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(whole, single)
+    assert torch.equal(whole, mixed)
+
+
+def test_exactness_bound_is_reached_by_the_worst_case() -> None:
+    layers = [(torch.full((1, 4), -(2**20)), torch.zeros(1, dtype=torch.int64))]
+    worst = 4 * 2**20 * 128 * 256
+    assert worst <= exactness_bound(layers) <= worst + 2**23
+    assert exactness_bound(path().quantised()) < MAX_EXACT
+
+
+def test_prior_probabilities_sum_to_one_and_match_the_density() -> None:
+    torch.manual_seed(0)
+    prior = FactorizedPrior(3)
+    with torch.no_grad():
+        prior.means.add_(torch.randn_like(prior.means))
+    table = prior.integer_probabilities()
+    assert table.shape == (3, 256)
+    torch.testing.assert_close(table.sum(1), torch.ones(3, dtype=torch.float64))
+    values = torch.tensor([-7.0, 0.0, 4.0])
+    with torch.no_grad():
+        density = prior(values.view(1, 1, 1, 3).expand(1, 3, 1, 3))[0, :, 0]
+    torch.testing.assert_close(table[:, (values + 128).long()].float(), density, atol=1e-5, rtol=0)
+
+
+def test_a_young_hyperprior_speaks() -> None:
+    torch.manual_seed(0)
+    hyperprior = Hyperprior(CodecConfig())
+    y = F.interpolate(torch.randn(1, 160, 4, 4) * 3, size=16)
+    assert hyperprior.h_a(y).std() > 0.5

@@ -1,0 +1,40 @@
+"""A tiny seeded codec for all tests: made once, runs in milliseconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+TINY = Path(__file__).parent.parent / "recipes" / "base-tiny.yaml"
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of an untrained but lively tiny base codec."""
+    from promptcodec.codec.checkpoint import write_base
+    from promptcodec.codec.model import CodecModel
+    from promptcodec.config import BaseConfig
+    from promptcodec.training.config import read_recipe
+
+    config = read_recipe(TINY)
+    torch.manual_seed(7)
+    model = CodecModel(config.codec)
+    with torch.no_grad():
+        # Latents and indexes of a trained codec's size, so that every coding path is walked.
+        model.g_a.head.weight.mul_(40.0)
+        model.hyperprior.h_a[-1].weight.mul_(6.0)
+        model.hyperprior.scale_path.layers[-1].weight.mul_(6.0)
+        model.hyperprior.scale_path.layers[-1].bias.fill_(14.0)
+    folder = tmp_path_factory.mktemp("tiny") / "base"
+    write_base(folder, model, config=BaseConfig(codec=config.codec))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_codec(tiny_checkpoint: Path):
+    """The same codec, loaded."""
+    from promptcodec.api import Codec
+
+    return Codec.load(tiny_checkpoint)

@@ -1,0 +1,116 @@
+"""The parts of the benchmarks that figures depend on; running them whole takes minutes."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from promptcodec.bitstream import parse
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+def benchmark_module(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A file of the benchmarks folder, which is no package and needs its siblings."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their module up by name.
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_actions_take_turns_and_warm_up_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    timing = benchmark_module("timing", monkeypatch)
+    order: list[str] = []
+    actions = {"a": lambda: order.append("a"), "b": lambda: order.append("b")}
+    seconds = timing.in_turn(actions, repeats=3, warm_up=2)
+    assert order == ["a", "b"] * 5
+    assert {name: len(values) for name, values in seconds.items()} == {"a": 3, "b": 3}
+
+
+def test_ratios_are_taken_pair_by_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    timing = benchmark_module("timing", monkeypatch)
+    # The machine slowed down fourfold for the last pair: both values move, their ratio does not.
+    summary = timing.ratio([4.0, 4.0, 16.0], [2.0, 2.0, 8.0])
+    assert (summary.low, summary.median, summary.high) == (2.0, 2.0, 2.0)
+    assert not summary.noisy
+    assert timing.summarise([1.0, 2.0, 3.0]).noisy
+
+
+def test_the_peer_codes_what_was_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    peer = benchmark_module("peer", monkeypatch)
+    deviations = peer.typical_deviations(192)
+    assert deviations[-1] / deviations[0] == pytest.approx(peer.SPREAD)
+    # Entropy by counting rounded samples, independent of the integral that was solved for.
+    rng = np.random.default_rng(0)
+    bits = 0.0
+    for deviation in deviations:
+        _, counts = np.unique(np.rint(rng.normal(0, deviation, 20_000)), return_counts=True)
+        p = counts / counts.sum()
+        bits -= float((p * np.log2(p)).sum())
+    assert bits / 256 == pytest.approx(peer.PUBLISHED_BPP, rel=0.02)
+
+
+def test_photographs_repeat_and_gain_noise_only_when_they_grow(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pictures = benchmark_module("pictures", monkeypatch)
+    path = tmp_path / "flat.png"
+    Image.new("RGB", (40, 30), (90, 120, 150)).save(path)
+    small = pictures.photograph(path, width=20, height=10)
+    large = pictures.photograph(path, width=80, height=60)
+    assert small.shape == (10, 20, 3)
+    assert small.std(axis=(0, 1)).max() == 0
+    assert 2 < large.std(axis=(0, 1)).min() < 4
+    np.testing.assert_array_equal(large, pictures.photograph(path, width=80, height=60))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_step_by_step_decoding_reads_what_the_codec_reads(
+    batch: int, monkeypatch: pytest.MonkeyPatch, tiny_codec
+) -> None:
+    stepwise = benchmark_module("determinism_decode", monkeypatch)
+    rgb = np.random.default_rng(5).integers(0, 256, (70, 150, 3), np.uint8)
+    data = tiny_codec.encode(rgb, gain_steps=2.5)
+    expected = tiny_codec.decode_latents(data)
+    variant = stepwise.Variant("any", batch=batch)
+    decoded = stepwise.decode(tiny_codec, parse(data), variant)
+    np.testing.assert_array_equal(decoded.indexes, expected.indexes[0].numpy())
+    np.testing.assert_array_equal(decoded.symbols, expected.symbols[0].numpy())
+    assert np.abs(decoded.symbols).max() > 0
+    picture = np.asarray(tiny_codec.decode(data)).astype(int)
+    assert np.abs(decoded.rgb - picture).max() <= 1
+
+
+def test_neighbours_in_the_batch_are_other_latents(monkeypatch: pytest.MonkeyPatch) -> None:
+    stepwise = benchmark_module("determinism_decode", monkeypatch)
+    latent = torch.arange(24).view(2, 3, 4)
+    batch = stepwise.among_others(latent, 3)
+    assert [torch.equal(entry, latent) for entry in batch] == [False, True, False]
+    assert torch.equal(stepwise.among_others(latent, 1)[0], latent)
+
+
+def test_one_different_hash_or_two_levels_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    determinism = benchmark_module("determinism", monkeypatch)
+    plain = determinism.Variant("plain")
+    half = determinism.Variant("half", bfloat16=True)
+    hashes = {"indexes": "a", "symbols": "b"}
+    grey = np.full((2, 2, 3), 100, np.uint8)
+
+    def passed(variant, *, report=hashes, levels: int = 0) -> bool:
+        pictures = (grey + np.uint8(levels), grey)
+        return determinism.judge(variant, report, hashes, pictures=pictures).passed
+
+    assert passed(plain)
+    assert passed(plain, levels=1)
+    assert not passed(plain, levels=2)
+    assert passed(half, levels=2)  # pixels of bfloat16 are no promise, its symbols are
+    for changed in ("indexes", "symbols"):
+        assert not passed(half, report={**hashes, changed: "x"})

@@ -1,0 +1,89 @@
+from pathlib import Path
+
+import pytest
+
+from promptcodec.errors import DataError
+from promptcodec.evaluation import provenance
+from promptcodec.evaluation.report import BEGIN, END, render_table, update_markers
+
+RESULTS = {
+    "format": 1,
+    "folder": "kodak",
+    "base_hash": "0123456789abcdef" * 4,
+    "precision": "float32",
+    "provenance": {
+        "date": "2026-01-02T03:04:05+00:00",
+        "commit": "abc123",
+        "command": "promptcodec eval kodak",
+        "versions": {},
+        "machine": {"cpu": "A processor", "processors": 2, "threads": 1, "system": "Linux"},
+    },
+    "points": [
+        {
+            "label": label,
+            "bpp": bpp,
+            "psnr": psnr,
+            "psnr_above": {"jpeg": above, "webp": None},
+            "encode_seconds": 0.25,
+            "decode_seconds": 0.5,
+            "pictures": [{}] * 24,
+        }
+        for label, bpp, psnr, above in (
+            ("rate 5", 1.25, 35.0, 3.5),
+            ("rate 4", 0.5, 32.125, -1.5),
+        )
+    ],
+    "baselines": [{"name": "jpeg"}, {"name": "webp"}],
+    "bd_rate": {"VTM": 25.0, "jpeg": None},
+    "failures": [{"picture": "x.png", "reason": "broken"}],
+    "notes": [],
+}
+
+
+def test_table_shows_what_the_file_says() -> None:
+    lines = render_table(RESULTS).splitlines()
+    assert lines[0].startswith("| rate | bpp | PSNR (dB) | above JPEG (dB) | above WebP (dB) |")
+    assert lines[2] == "| rate 4 | 0.500 | 32.12 | -1.50 | n/a | 0.25 | 0.50 |"
+    assert lines[3] == "| rate 5 | 1.250 | 35.00 | +3.50 | n/a | 0.25 | 0.50 |"
+    assert len({line.count("|") for line in lines[:4]}) == 1
+    assert "BD-rate: +25.0 % against VTM." in lines
+    for fact in ("24 pictures of `kodak`", "1 more could not", "abc123", "2026-01-02", "A proc"):
+        assert fact in lines[-1]
+
+
+def test_markers_are_filled_and_the_rest_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    path.write_bytes(f"# Title\r\n{BEGIN}\nold\n{END}\nrest é".encode())
+    update_markers(path, "| new |\n")
+    filled = path.read_bytes()
+    assert filled == f"# Title\r\n{BEGIN}\n| new |\n{END}\nrest é".encode()
+    update_markers(path, "| new |")
+    assert path.read_bytes() == filled
+
+
+@pytest.mark.parametrize("text", ["", BEGIN, f"{END}\n{BEGIN}", f"{BEGIN}{BEGIN}{END}"])
+def test_documents_without_a_place_for_results_are_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    path.write_text(text)
+    with pytest.raises(DataError, match="add the lines"):
+        update_markers(path, "table")
+    assert path.read_text() == text
+
+
+def test_missing_document(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot be read"):
+        update_markers(tmp_path / "README.md", "table")
+
+
+def test_command_lines_show_no_absolute_paths() -> None:
+    argv = [
+        "/home/me/bin/promptcodec",
+        "eval",
+        "/data/my set",
+        "--out=/tmp/r.json",
+        "--rate=4",
+        "x/y",
+    ]
+    expected = "promptcodec eval 'my set' --out=r.json --rate=4 x/y"
+    assert provenance.command_line(argv) == expected
+    assert provenance.command_line(["/x/promptcodec/__main__.py", "info"]) == "promptcodec info"

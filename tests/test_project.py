@@ -1,0 +1,177 @@
+"""What is installed, what the Makefile and CI do, and that the documents tell the truth."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import promptcodec
+from promptcodec import errors
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def wheel_names(tmp_path_factory):
+    """Names in a wheel built from a copy whose checkpoint folder holds the remains of a run."""
+    copy = tmp_path_factory.mktemp("source")
+    for name in ("pyproject.toml", "README.md", "LICENSE", ".gitignore"):
+        shutil.copy(ROOT / name, copy)
+    for name in ("promptcodec", "tests"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, copy / name, ignore=ignored)
+    for name in (
+        "nano/base/model.safetensors",
+        "nano/base/training-state/state.safetensors",
+        "small/base/model.safetensors",
+    ):
+        path = copy / "checkpoints" / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"x")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(copy / "out")]
+    subprocess.run(command, cwd=copy, check=True, capture_output=True)
+    (wheel,) = (copy / "out").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+def test_wheel_holds_the_package_and_its_checkpoint(wheel_names):
+    assert "promptcodec/cli.py" in wheel_names
+    assert "promptcodec/evaluation/anchors.json" in wheel_names
+    assert "promptcodec/checkpoints/nano/base/model.safetensors" in wheel_names
+
+
+def test_wheel_holds_nothing_else(wheel_names):
+    folders = {name.split("/")[0] for name in wheel_names}
+    assert folders == {"promptcodec", f"promptcodec-{promptcodec.__version__}.dist-info"}
+    assert not [name for name in wheel_names if "training-state" in name or "small" in name]
+
+
+def test_licence_is_whole():
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert "Apache License" in text and "END OF TERMS AND CONDITIONS" in text
+
+
+def test_changelog_speaks_of_the_bitstream():
+    assert "### Bitstream" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_every_exit_code_is_documented():
+    from promptcodec import console
+
+    table = (ROOT / "docs/errors.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \|(.*?)\|", table, re.MULTILINE)
+    documented = {(int(code), name) for code, names in rows for name in re.findall(r"\w+", names)}
+    classes = [each for each in vars(errors).values() if isinstance(each, type)]
+    ours = {(each.exit_code, each.__name__) for each in classes}
+    others = {
+        (console.OUT_OF_MEMORY, "MemoryError"),
+        (console.INTERRUPTED, "KeyboardInterrupt"),
+        (console.BROKEN_PIPE, "BrokenPipeError"),
+    }
+    assert documented == ours | others
+    assert {int(code) for code, _ in rows} >= {0, console.INTERNAL_ERROR}
+
+
+def readme_commands() -> list[str]:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    lines = [line for language, block in blocks if not language for line in block.splitlines()]
+    return [line for line in lines if line.startswith("promptcodec ")]
+
+
+def test_readme_commands_run(tiny_checkpoint, tmp_path):
+    """In the order of the README, in one folder, as a shell runs them."""
+    from PIL import Image
+
+    picture = Image.linear_gradient("L").resize((70, 50)).convert("RGB")
+    picture.save(tmp_path / "photo.jpg")
+    commands = [line for line in readme_commands() if "train-base" not in line]
+    assert len(commands) >= 5
+    script = ["set -e", f'promptcodec() {{ {shlex.quote(sys.executable)} -m promptcodec "$@"; }}']
+    for line in commands:
+        base = f" --base {shlex.quote(str(tiny_checkpoint))}" if " info " not in line else ""
+        script.append(line + base)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        ["bash", "-c", "\n".join(script)], cwd=tmp_path, env=environment, capture_output=True
+    )
+    assert result.returncode == 0, result.stderr.decode()
+    with Image.open(tmp_path / "copy.png") as copy:
+        assert copy.size == (70, 50)
+
+
+def test_readme_names_options_and_recipes_that_exist():
+    lines = [shlex.split(line) for line in readme_commands()]
+    assert any(words[1] == "train-base" for words in lines)
+    for words in lines:
+        command = [sys.executable, "-m", "promptcodec", words[1], "--help"]
+        help_text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        for word in words[2:]:
+            if word.startswith("-"):
+                assert re.search(rf"(?<![\w-]){re.escape(word)}\b", help_text), word
+            if word.startswith("recipes/"):
+                assert (ROOT / word).is_file(), word
+
+
+def test_readme_has_a_place_for_results():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert text.count("<!-- results:begin -->") == text.count("<!-- results:end -->") == 1
+
+
+def make(*arguments: str, path: str | None = None) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "PATH": path or os.environ["PATH"]}
+    command = [shutil.which("make") or "make", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+class TestMake:
+    def test_another_python_is_refused_clearly(self, tmp_path):
+        for name in ("python3", "python3.11", "python3.12"):
+            program = tmp_path / "bin" / name
+            program.parent.mkdir(exist_ok=True)
+            program.write_text(
+                '#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.1 && exit 0\nexit 1\n'
+            )
+            program.chmod(0o755)
+        result = make("test", f"VENV={tmp_path}/venv", path=f"{tmp_path}/bin:/usr/bin:/bin")
+        assert result.returncode != 0
+        assert "needs Python 3.11 or 3.12; here is Python 3.9.1" in result.stderr
+        assert not (tmp_path / "venv").exists()
+
+    def test_given_environment_is_used(self, tmp_path):
+        result = make("-n", "test", f"VENV={tmp_path}/mine")
+        assert f"{tmp_path}/mine/bin/python -m pytest" in result.stdout
+        assert ".venv" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("closing", "status", "code"),
+    [
+        ("5 passed in 1s", 0, 0),
+        ("10 passed, 1 skipped in 1s", 0, 0),
+        ("3 skipped in 1s", 0, 1),
+        ("no tests ran in 1s", 2, 2),
+        ("1 failed, 5 passed in 1s", 2, 2),
+    ],
+)
+def test_ci_needs_passed_tests(tmp_path, closing, status, code):
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci/run", tmp_path / ".ci/run")
+    program = tmp_path / "bin/make"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\necho '=== {closing} ==='\nexit {status}\n")
+    program.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"}
+    result = subprocess.run([tmp_path / ".ci/run"], env=environment, capture_output=True, text=True)
+    assert result.returncode == code
+    assert closing in result.stdout

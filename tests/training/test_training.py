@@ -1,0 +1,252 @@
+"""Training on tiny pictures: learns, resumes exactly, skips what is broken, says what is wrong."""
+
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from promptcodec.api import Codec
+from promptcodec.errors import CheckpointError, ConfigError, DataError, UsageError
+from promptcodec.training.config import DataConfig, OptimizerConfig, read_recipe
+from promptcodec.training.data import PictureStore
+from promptcodec.training.loop import learning_rate, train_base
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+RECIPE = """
+codec: {name: tiny, channels: [8, 8, 16, 16], residual_blocks: [0, 0, 0, 0],
+  windows: [8, 8, 4, 2], head_channels: 8, latent_channels: 12, hyper_channels: 8, z_channels: 4,
+  scale_channels: 4, context_channels: 4}
+data: {crop: 64, validation_pictures: 1}
+optimizer: {name: OPTIMIZER, warmup_steps: 2, learning_rate: 0.01}
+steps: STEPS
+batch: 2
+accumulate: ACCUMULATE
+precision: "no"
+validate_every: 1000
+save_every: SAVE
+"""
+
+
+def write_recipe(
+    folder: Path, *, steps: int = 12, save: int = 3, optimizer: str = "muon", accumulate: int = 1
+) -> Path:
+    text = RECIPE.replace("STEPS", str(steps)).replace("SAVE", str(save))
+    text = text.replace("OPTIMIZER", optimizer).replace("ACCUMULATE", str(accumulate))
+    path = folder / "recipe.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A nested folder, a zip shard, a broken file, a small file."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    (folder / "nested").mkdir()
+    for i in range(4):
+        small = Image.fromarray(rng.integers(0, 256, (5, 6, 3), dtype=np.uint8))
+        picture = small.resize((120, 100), Image.Resampling.BICUBIC)
+        picture.save(folder / "nested" / f"{i}.png")
+    with zipfile.ZipFile(folder / "shard.zip", "w") as archive:
+        for i in range(2):
+            archive.write(folder / "nested" / f"{i}.png", f"class/{i}.png")
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff nonsense")
+    Image.new("RGB", (20, 20)).save(folder / "small.png")
+    return folder
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    return load_file(out / "state.safetensors")
+
+
+def same(a: Path, b: Path) -> bool:
+    left, right = weights(a), weights(b)
+    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
+
+
+def test_store_reads_folders_and_shards_and_names_what_it_skips(pictures: Path) -> None:
+    store = PictureStore(pictures, DataConfig(crop=64, validation_pictures=2))
+    assert len(store.training) == 4 and len(store.validation) == 2
+    assert sorted(Path(name).name for name in store.skipped) == ["broken.jpg", "small.png"]
+    batch = store.batch(3, seed=1, step=5)
+    assert batch.shape == (3, 3, 64, 64) and 0 <= batch.min() and batch.max() <= 1
+    assert torch.equal(batch, store.batch(3, seed=1, step=5))
+    for other in (
+        store.batch(3, seed=1, step=6),
+        store.batch(3, seed=2, step=5),
+        store.batch(3, seed=1, step=5, rank=1),
+    ):
+        assert not torch.equal(batch, other)
+
+
+def test_store_faults(tmp_path: Path, pictures: Path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        PictureStore(tmp_path / "nothing", DataConfig())
+    with pytest.raises(DataError, match="0 usable pictures"):
+        PictureStore(tmp_path, DataConfig())
+    (tmp_path / "bad.zip").write_bytes(b"PK nonsense")
+    with pytest.raises(DataError, match="cannot be read"):
+        PictureStore(tmp_path, DataConfig())
+
+
+def test_training_learns_and_its_checkpoint_codes(pictures: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, steps=60, save=60, optimizer="adamw")
+    folder = train_base(recipe, data=pictures, out=tmp_path / "run", device="cpu")
+    records = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    validation = [r["validation"] for r in records if "validation" in r]
+    untrained = 0.025 * 255**2 * 0.08  # a grey picture's distortion
+    assert validation[-1]["loss"] < untrained / 2
+    assert (tmp_path / "run/samples/0.png").exists()
+    assert json.loads((tmp_path / "run/run.json").read_text())["steps"] == 60
+    codec = Codec.load(folder)
+    picture = Image.open(pictures / "nested" / "0.png")
+    assert codec.decode(codec.encode(picture)).size == picture.size
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_stopping_and_resuming_changes_no_bit(
+    pictures: Path, tmp_path: Path, optimizer: str
+) -> None:
+    recipe = write_recipe(tmp_path, optimizer=optimizer, steps=8)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train_base(recipe, data=pictures, out=whole, device="cpu")
+    for stop in (1, 5, None):
+        train_base(recipe, data=pictures, out=parts, resume=True, max_steps=stop, device="cpu")
+    assert same(whole, parts)
+    a, b = (load_file(p / "base" / "model.safetensors") for p in (whole, parts))
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+TRAIN = """
+import sys, torch
+torch.set_num_threads(1)
+from promptcodec.training.loop import train_base
+train_base(sys.argv[1], data=sys.argv[2], out=sys.argv[3], resume=True, device="cpu")
+"""
+
+
+def test_killing_and_resuming_changes_no_bit(pictures: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, steps=30, save=1, optimizer="adamw")
+    words = [sys.executable, "-c", TRAIN, str(recipe), str(pictures)]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run([*words, str(whole)], check=True, capture_output=True)
+    rng = np.random.default_rng()
+    kills = 0
+    for _ in range(2):
+        process = subprocess.Popen([*words, str(killed)], stderr=subprocess.DEVNULL)
+        state = killed / "state.safetensors"
+        before = state.stat().st_mtime_ns if state.exists() else 0
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            if state.exists() and state.stat().st_mtime_ns != before:
+                break
+            time.sleep(0.005)
+        time.sleep(float(rng.uniform(0, 0.2)))
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait()
+    assert kills == 2
+    subprocess.run([*words, str(killed)], check=True, capture_output=True)
+    assert same(whole, killed)
+
+
+def test_an_earlier_run_is_not_overwritten(pictures: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, steps=2)
+    train_base(recipe, data=pictures, out=tmp_path / "run", device="cpu")
+    with pytest.raises(UsageError, match="--resume"):
+        train_base(recipe, data=pictures, out=tmp_path / "run", device="cpu")
+
+
+def test_a_state_of_another_architecture_is_refused(pictures: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, steps=2)
+    train_base(recipe, data=pictures, out=tmp_path / "run", device="cpu")
+    recipe.write_text(recipe.read_text().replace("latent_channels: 12", "latent_channels: 16"))
+    with pytest.raises(CheckpointError, match="does not fit the recipe"):
+        train_base(recipe, data=pictures, out=tmp_path / "run", resume=True, device="cpu")
+    (tmp_path / "run/state.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        train_base(recipe, data=pictures, out=tmp_path / "run", resume=True, device="cpu")
+
+
+def test_accumulation_runs(pictures: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, steps=3, accumulate=2)
+    train_base(recipe, data=pictures, out=tmp_path / "run", device="cpu")
+    assert (tmp_path / "run/base/model.safetensors").exists()
+
+
+def test_two_processes_train_together(pictures: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, steps=3)
+    script = tmp_path / "train.py"
+    script.write_text(TRAIN)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    command += ["--master_addr", "127.0.0.1", "--master_port", str(port)]
+    done = subprocess.run(
+        [*command, str(script), str(recipe), str(pictures), str(tmp_path / "run")],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "run/base/model.safetensors").exists()
+
+
+def test_schedule() -> None:
+    config = OptimizerConfig(learning_rate=1.0, warmup_steps=10, decay_fraction=0.2)
+    rates = [learning_rate(step, steps=100, config=config) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1) and rates[9] == 1.0
+    assert all(rate == 1.0 for rate in rates[10:81])
+    assert all(a > b for a, b in zip(rates[80:], rates[81:], strict=False))
+    assert math.isclose(rates[99], 1 - math.sqrt(19 / 20))
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda p: p.name)
+def test_every_recipe_loads(path: Path) -> None:
+    assert read_recipe(path).steps > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stepz: 3", "unknown key 'stepz'"),
+        ("codec: {chanels: [1]}", "unknown key 'chanels'"),
+        ("steps: many", "steps is 'many'"),
+        ("steps: 0", "need 1 or more"),
+        ("data: {crop: 100}", "multiple of 64"),
+        ("data: {reduce_min: 0.9, reduce_max: 0.5}", "reduce_min"),
+        ("codec: {windows: [8, 8, 8, 3]}", "divisor of 4"),
+        ("codec: {swin_blocks: [0, 0, 2]}", "4 stages"),
+        ("codec: {context: magic}", "context is 'magic'"),
+        ("optimizer: {name: sgd}", "optimizer name"),
+        ("rate_index: 9", "0 to 7"),
+        ("[1, 2", "not valid YAML"),
+        ("- 1", "need a mapping"),
+    ],
+)
+def test_recipe_faults(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_recipe(path)
+
+
+def test_missing_recipe(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_recipe(tmp_path / "nothing.yaml")
