@@ -78,7 +78,7 @@ def judge(
     report: dict[str, str],
     reference: dict[str, str],
     *,
-    pictures: list[np.ndarray],
+    pictures: tuple[np.ndarray, np.ndarray],
 ) -> Outcome:
     """Compare one decoding with the reference.
 
@@ -154,7 +154,7 @@ def encodes_alike(picture: Path, *, base: str | None) -> bool:
 
 def main() -> None:
     """Run the matrix, write the file, and fail if anything differed."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Decode one stream in many ways.")
     parser.add_argument("--base", help="checkpoint; default: the bundled one")
     parser.add_argument("--picture", type=Path, help="photograph; default: a bundled one")
     parser.add_argument("--variants", help="names beside the reference, separated by ;")

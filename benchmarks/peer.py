@@ -8,6 +8,7 @@ the spread, and the predicted scales match it, that make the published 0.46 bpp.
 
 import numpy as np
 import torch
+from compressai.models import MeanScaleHyperprior
 from compressai.zoo import mbt2018_mean
 from scipy.optimize import brentq
 from scipy.stats import norm
@@ -25,7 +26,7 @@ HOW = (
 )
 
 
-def build(x: Tensor, *, seed: int = 0) -> nn.Module:
+def build(x: Tensor, *, seed: int = 0) -> MeanScaleHyperprior:
     """The peer, ready to compress.
 
     Args:
@@ -53,7 +54,7 @@ def typical_deviations(channels: int) -> np.ndarray:
     def excess(narrowest: float) -> float:
         return _gaussian_bits(narrowest * shape).sum() / PIXELS_PER_LATENT - PUBLISHED_BPP
 
-    return brentq(excess, 1e-4, 10.0) * shape
+    return np.asarray(brentq(excess, 1e-4, 10.0)) * shape
 
 
 def _gaussian_bits(deviations: np.ndarray) -> np.ndarray:
@@ -66,5 +67,6 @@ def _gaussian_bits(deviations: np.ndarray) -> np.ndarray:
 def _rescale(layer: nn.Conv2d, output: Tensor, deviations: Tensor) -> None:
     """Give each output channel of a convolution zero mean and this deviation, in place."""
     factor = deviations / output.std(dim=(0, 2, 3)).clamp_min(1e-12)
+    assert layer.bias is not None  # the model builds all of its layers with one
     layer.weight.mul_(factor[:, None, None, None])
     layer.bias.copy_(factor * (layer.bias - output.mean(dim=(0, 2, 3))))

@@ -8,11 +8,13 @@ other, again and again, in float32 and in bfloat16. Absolute times are on record
 """
 
 import argparse
+import inspect
 import json
 import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import memory
 import numpy as np
@@ -23,18 +25,18 @@ from pictures import bundled, photograph
 from PIL import Image
 from timing import Summary, in_turn, ratio, summarise
 
-from promptcodec.api import Codec
+from promptcodec.api import Codec, Precision
 from promptcodec.evaluation.provenance import provenance
 from promptcodec.files import write_atomically
 
 WIDTH, HEIGHT = 768, 512
-PRECISIONS = ("float32", "bfloat16")
-DEFAULT_PRECISION = "float32"  # of Codec.load
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
+DEFAULT_PRECISION = inspect.signature(Codec.load).parameters["precision"].default
 
 
 def compare(
-    rgb: np.ndarray, *, base: str | None, precision: str, threads: int, repeats: int
-) -> dict[str, object]:
+    rgb: np.ndarray, *, base: str | None, precision: Precision, threads: int, repeats: int
+) -> dict[str, Any]:
     """Encode and decode one picture with both codecs in turn.
 
     Args:
@@ -72,7 +74,7 @@ def compare(
         repeats=repeats,
     )
     pixels = rgb.shape[0] * rgb.shape[1]
-    report: dict[str, object] = {
+    report: dict[str, Any] = {
         "precision": precision,
         "threads": threads,
         "ours_bpp": 8 * len(data) / pixels,
@@ -96,7 +98,7 @@ def _medians(parts: list[dict[str, float]]) -> dict[str, float]:
     return {name: float(np.median([part[name] for part in parts[1:]])) for name in parts[0]}
 
 
-def _say(what: str, faster: Summary, report: dict[str, object]) -> None:
+def _say(what: str, faster: Summary, report: dict[str, Any]) -> None:
     noise = f"; NOISY: {', '.join(report['noisy'])}" if report["noisy"] else ""
     print(
         f"{what}: {faster.median:.2f} times as fast "
@@ -120,7 +122,7 @@ def measure_memory(source: Path, *, base: str | None, folder: Path) -> list[dict
 
 def main() -> None:
     """Measure everything and write one JSON file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Speed and memory against a peer.")
     parser.add_argument("--threads", default="1,2", help="comma-separated")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--base", help="checkpoint; default: the bundled one")

@@ -4,13 +4,14 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from timing import in_turn, ratio, summarise
 
 PROFILE_LINES = 15
 
 
-def measure(picture: Path, *, base: str | None, repeats: int, folder: Path) -> dict[str, object]:
+def measure(picture: Path, *, base: str | None, repeats: int, folder: Path) -> dict[str, Any]:
     """Decode one small stream in fresh processes, in turn with `import torch`.
 
     Args:
@@ -41,7 +42,7 @@ def measure(picture: Path, *, base: str | None, repeats: int, folder: Path) -> d
     }
 
 
-def import_profile(arguments: list[str]) -> list[dict[str, object]]:
+def import_profile(arguments: list[str]) -> list[dict[str, Any]]:
     """The modules that cost most by themselves, from `python -X importtime`."""
     rows = []
     for line in _python("-X", "importtime", *arguments).splitlines():

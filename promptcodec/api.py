@@ -122,7 +122,7 @@ class Codec:
             raise UsageError(f"precision is {precision!r}; need 'float32' or 'bfloat16'")
         if prompts is not None:
             raise CheckpointError(
-                f"no rate adapter was found in {prompts}: leave `prompts` out to use the base's rate"
+                f"no rate adapter was found in {prompts}: leave `prompts` out for the base's rate"
             )
         return cls(read_base(find_base(base)), device=_device(device), precision=precision)
 

@@ -138,7 +138,8 @@ class BaseConfig:
     def __post_init__(self) -> None:
         if self.format_version != 1:
             raise ConfigError(
-                f"format_version is {self.format_version}; this version reads 1: upgrade promptcodec"
+                f"format_version is {self.format_version}, this promptcodec reads 1: "
+                "upgrade promptcodec"
             )
 
     @classmethod

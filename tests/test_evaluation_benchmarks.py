@@ -1,6 +1,7 @@
 """The parts of the benchmarks that figures depend on; running them whole takes minutes."""
 
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -114,3 +115,13 @@ def test_one_different_hash_or_two_levels_fail(monkeypatch: pytest.MonkeyPatch) 
     assert passed(half, levels=2)  # pixels of bfloat16 are no promise, its symbols are
     for changed in ("indexes", "symbols"):
         assert not passed(half, report={**hashes, changed: "x"})
+
+
+def test_peak_memory_is_not_inherited_from_a_large_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = benchmark_module("memory", monkeypatch)
+    own = memory.peak_rss_mb()  # torch is loaded here
+    code = "import memory; print(memory.peak_rss_mb())"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=BENCHMARKS, capture_output=True, text=True, check=True
+    )
+    assert 1 < float(run.stdout) < 60 < own

@@ -56,7 +56,7 @@ def write_base(folder: Path, model: CodecModel, *, config: BaseConfig) -> bytes:
     """Write a checkpoint; returns its hash.
 
     Raises:
-        CheckpointError: weights that are not finite, or a scale path that could leave the exact range.
+        CheckpointError: weights that are not finite, or a scale path beyond the exact range.
         OutputError: the folder cannot be written.
     """
     tensors = pack_tensors(model)
@@ -119,7 +119,7 @@ def build(tensors: dict[str, Tensor], *, config: BaseConfig, where: str) -> Base
     tensors = dict(tensors)
     model = CodecModel(config.codec)
     layers = []
-    for number, layer in enumerate(model.hyperprior.scale_path.layers):
+    for number, layer in enumerate(model.hyperprior.scale_path.convolutions):
         out = layer.weight.shape[0]
         shape = (out, layer.weight[0].numel())
         weight = _take(tensors, f"scale_path.{number}.weight", shape, torch.int32, where)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import constriction
 import numpy as np
@@ -27,7 +28,9 @@ from promptcodec.codec.tables import (
 )
 from promptcodec.errors import StreamError
 
-Categorical = constriction.stream.model.Categorical
+_stream: Any = constriction.stream  # type: ignore[attr-defined]  # a compiled module without stubs
+AnsCoder: Any = _stream.stack.AnsCoder
+Categorical: Any = _stream.model.Categorical
 Frequencies = NDArray[np.uint32]
 
 
@@ -53,24 +56,24 @@ class EntropyTables:
         )
 
     @cached_property
-    def y_models(self) -> list[Categorical]:
+    def y_models(self) -> list[Any]:
         """One coder model for each scale index."""
         return [_categorical(f) for f in self.y]
 
     @cached_property
-    def z_models(self) -> list[Categorical]:
+    def z_models(self) -> list[Any]:
         """One coder model for each channel of z."""
         return [_categorical(f) for f in self.z]
 
 
-def _categorical(frequencies: Frequencies) -> Categorical:
+def _categorical(frequencies: Frequencies) -> Any:
     # perfect=True keeps integers over 2^16 as they are; False would quantise them again.
     return Categorical(frequencies.astype(np.float64) / TOTAL, perfect=True)
 
 
 def encode_z(z_hat: NDArray[np.int16], tables: EntropyTables) -> bytes:
     """Code z_hat (Cz, h, w), channel by channel in raster order."""
-    coder = constriction.stream.stack.AnsCoder()
+    coder = AnsCoder()
     for channel, model in reversed(list(zip(z_hat, tables.z_models, strict=True))):
         coder.encode_reverse((channel.ravel() - Z_MIN).astype(np.int32), model)
     return _words(coder)
@@ -95,7 +98,7 @@ def encode_y(
     """Code residual symbols (M, h, w) under their table indexes, same shape."""
     grouped, bounds = _group(indexes)
     values = symbols.ravel()[grouped]
-    coder = constriction.stream.stack.AnsCoder()
+    coder = AnsCoder()
     excesses: list[NDArray[np.int32]] = []
     for index in reversed(range(1, NUM_SCALES)):
         part = values[bounds[index] : bounds[index + 1]]
@@ -173,20 +176,20 @@ def _group(indexes: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.int
     return grouped, np.concatenate([[0], np.cumsum(counts)])
 
 
-def _words(coder: constriction.stream.stack.AnsCoder) -> bytes:
+def _words(coder: Any) -> bytes:
     return np.asarray(coder.get_compressed()).astype("<u4").tobytes()
 
 
-def _coder(data: bytes) -> constriction.stream.stack.AnsCoder:
+def _coder(data: bytes) -> Any:
     if len(data) % 4:
         raise StreamError(f"coded latents are {len(data)} bytes; need whole 4-byte words")
     words = np.frombuffer(data, "<u4").astype(np.uint32)
     if len(words) and words[-1] == 0:
         raise StreamError("coded latents end in a zero word: the stream is damaged")
-    return constriction.stream.stack.AnsCoder(words)
+    return AnsCoder(words)
 
 
-def _check_empty(coder: constriction.stream.stack.AnsCoder) -> None:
+def _check_empty(coder: Any) -> None:
     if not coder.is_empty():
         raise StreamError("coded latents go on after the last symbol: the stream is damaged")
 

@@ -1,7 +1,7 @@
 """Hyperprior: side information z, the means it predicts, and the exact integer scale path.
 
-    y -> h_a -> z -> round, clip to int8 -> z_hat -+-> h_means     -> features for the context (float)
-                                                   '-> scale path  -> table indexes            (exact)
+    y -> h_a -> z -> round, clip to int8 -> z_hat -+-> h_means -> features for the context (float)
+                                                   '-> scale path -> table indexes (exact)
 
 Source: Minnen et al. 2018, arXiv:1809.02736; Balle et al. 2019 for integer decoding. Differs: the
 scales come from z_hat alone, so that no float result ever decides what the entropy decoder reads.
@@ -10,6 +10,7 @@ scales come from z_hat alone, so that no float result ever decides what the entr
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -44,7 +45,8 @@ class ScalePath(nn.Module):
                 nn.Conv2d(width, config.latent_channels, 1),
             ]
         )
-        nn.init.constant_(self.layers[-1].bias, 24.0)  # sigma about 1.4: a wide start
+        last = self.convolutions[-1]
+        last.bias = nn.Parameter(torch.full_like(cast("Tensor", last.bias), 24.0))  # sigma 1.4
 
     def forward(self, z_hat: Tensor) -> Tensor:
         """Table index as a real number, for training.
@@ -60,14 +62,21 @@ class ScalePath(nn.Module):
             x = F.pixel_shuffle(torch.clamp(layer(x), 0.0, limit), 2)
         return self.layers[-1](x)
 
+    @property
+    def convolutions(self) -> list[nn.Conv2d]:
+        """The layers, first to last."""
+        return [layer for layer in self.layers if isinstance(layer, nn.Conv2d)]
+
     @torch.no_grad()
     def quantised(self) -> list[tuple[Tensor, Tensor]]:
         """Integer weights (out, in * k * k) and biases (out,) of each layer, int64."""
         result = []
-        for layer in self.layers:
+        for layer in self.convolutions:
             weight = torch.round(layer.weight.double() * (1 << WEIGHT_BITS)).flatten(1)
-            bias = torch.round(layer.bias.double() * (1 << (WEIGHT_BITS + ACTIVATION_BITS)))
-            result.append((weight.to(torch.int64), bias.to(torch.int64)))
+            bias = torch.round(
+                cast("Tensor", layer.bias).double() * (1 << (WEIGHT_BITS + ACTIVATION_BITS))
+            )
+            result.append((weight.to(torch.int64), torch.round(bias).to(torch.int64)))
         return result
 
 
@@ -106,8 +115,9 @@ def exactness_bound(layers: list[tuple[Tensor, Tensor]]) -> int:
 
 
 def _exact_conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """1x1 or 3x3 convolution as a matrix product: kernels that transform the input (Winograd, FFT)
-    would not be exact.
+    """1x1 or 3x3 convolution as a matrix product.
+
+    Kernels that transform their input (Winograd, FFT) would not be exact.
     """
     b, c, h, w = x.shape
     if weight.shape[1] == c:
@@ -202,4 +212,4 @@ class Hyperprior(nn.Module):
             for layer in self.h_a:
                 if isinstance(layer, nn.Conv2d):
                     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                    nn.init.zeros_(layer.bias)
+                    nn.init.zeros_(cast("Tensor", layer.bias))

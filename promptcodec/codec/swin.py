@@ -103,6 +103,7 @@ class WindowAttention(nn.Module):
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)
         self.position_bias = nn.Parameter(torch.zeros((2 * window - 1) ** 2, self.heads))
+        self.positions: Tensor
         self.register_buffer("positions", relative_positions(window), persistent=False)
 
     def bias(self) -> Tensor:

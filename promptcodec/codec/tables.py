@@ -1,8 +1,8 @@
 """Log-spaced scale tables: what a table index means, as a density and as integer frequencies.
 
 Index i stands for a Gaussian of standard deviation SCALE_MIN * exp(i * SCALE_STEP), so multiplying
-a latent by a gain is adding log(gain) / SCALE_STEP to its index. Frequencies are integers over 2^16,
-computed once when a checkpoint is written and shipped in it; no decoder ever rebuilds them.
+a latent by a gain is adding log(gain) / SCALE_STEP to its index. Frequencies are integers over
+2^16, computed once when a checkpoint is written and shipped in it; no decoder ever rebuilds them.
 """
 
 from __future__ import annotations

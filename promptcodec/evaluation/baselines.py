@@ -6,7 +6,7 @@ Each picture is compressed to a real file by Pillow, at several qualities, and r
 import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
 import PIL
@@ -15,17 +15,6 @@ from PIL import Image
 from promptcodec.errors import UsageError
 from promptcodec.evaluation.bdrate import Curve
 from promptcodec.evaluation.metrics import bpp, psnr
-
-
-class Baseline(Protocol):
-    """A codec of the shelf with one knob."""
-
-    name: ClassVar[str]
-    qualities: tuple[int, ...]
-
-    def compress(self, picture: Image.Image, quality: int) -> bytes:
-        """One picture as the bytes of a file that Pillow reads back."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -72,6 +61,8 @@ class WebP:
         picture.save(buffer, "WEBP", quality=quality, method=self.method)
         return buffer.getvalue()
 
+
+Baseline = Jpeg | WebP
 
 BASELINES: dict[str, Baseline] = {
     "jpeg": Jpeg(),
@@ -177,5 +168,5 @@ def summarise(name: str, codec: Baseline, points: Sequence[BaselinePoint]) -> Ba
                 float(np.mean([point.psnr for point in same])),
             )
         )
-    options = {"pillow": PIL.__version__, **asdict(codec)}  # type: ignore[call-overload]
+    options = {"pillow": PIL.__version__, **asdict(codec)}
     return BaselineResult(name, options, tuple(averages), tuple(points))

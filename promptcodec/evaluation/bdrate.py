@@ -110,7 +110,11 @@ def bd_psnr(curve: Curve, anchor: Curve) -> float:
 
 def kodak_anchors() -> dict[str, Curve]:
     """Published curves on the 24 Kodak pictures, by codec; "VTM" is the anchor of BD-rates."""
-    text = resources.files(__package__).joinpath("anchors.json").read_text(encoding="utf-8")
+    text = (
+        resources.files("promptcodec.evaluation")
+        .joinpath("anchors.json")
+        .read_text(encoding="utf-8")
+    )
     return {
         name: Curve(name, tuple(codec["bpp"]), tuple(codec["psnr_rgb"]))
         for name, codec in json.loads(text)["codecs"].items()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -34,18 +34,9 @@ from promptcodec.evaluation.results import (
 from promptcodec.images import Picture, load
 
 if TYPE_CHECKING:
-    from promptcodec.api import Codec, Precision
+    from promptcodec.api import Codec, Encoded, Precision
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".gif"}
-
-
-class Encoded(Protocol):
-    """What encoding returns, as far as evaluation reads it (`api.Encoded` does)."""
-
-    data: bytes
-    bpp_estimate: float
-    header_bytes: int
-    seconds: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -62,7 +53,7 @@ class RatePoint:
     """
 
     label: str
-    encode: Callable[[np.ndarray], Encoded]
+    encode: "Callable[[np.ndarray], Encoded]"
     decode: Callable[[bytes], Image.Image]
 
 

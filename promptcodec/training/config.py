@@ -23,6 +23,8 @@ class DataConfig:
         reduce_min: smallest scale of that reduction.
         reduce_max: largest scale.
         validation_pictures: pictures held out of training, spread over the set.
+        in_memory: decode every picture once and keep it; False reads one anew for each crop, for
+            sets that do not fit.
     """
 
     crop: int = 128
@@ -30,6 +32,7 @@ class DataConfig:
     reduce_min: float = 0.5
     reduce_max: float = 0.85
     validation_pictures: int = 24
+    in_memory: bool = True
 
     def __post_init__(self) -> None:
         if self.crop < 64 or self.crop % 64:

@@ -1,4 +1,4 @@
-"""Pictures for training, decoded once and kept in memory as uint8; crops are a function of the step.
+"""Pictures for training, kept decoded as uint8; crops are a function of the step.
 
 Which crops step n of process r sees depends on (seed, n, r) alone, so a resumed run sees exactly
 what an uninterrupted one would have, without replaying anything.
@@ -21,6 +21,8 @@ from promptcodec.errors import DataError, PictureError
 from promptcodec.training.config import DataConfig
 
 logger = logging.getLogger(__name__)
+
+Entry = tuple[str, bytes | Path | Tensor]  # name, and the file or the decoded picture
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 
@@ -53,41 +55,60 @@ def _zipped(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 class PictureStore:
-    """Decoded pictures, split into training and validation.
+    """Pictures split into training and validation.
 
     Args:
         source: folder or zip file.
         config: crops and the size of the validation part.
-        device: where the pictures are kept; a GPU with room saves every copy.
+        device: where decoded pictures are kept; a GPU with room saves every copy.
     Raises:
         DataError: fewer usable pictures than validation_pictures + 1.
     """
 
     def __init__(self, source: Path, config: DataConfig, *, device: str = "cpu") -> None:
-        self.config = config
-        pictures: list[Tensor] = []
+        self.config, self.device = config, device
         self.skipped: list[str] = []
+        entries: list[Entry] = []
         for name, data in find_pictures(source):
-            try:
-                rgb = images.load(data).rgb
-            except PictureError as error:
-                logger.warning("skipped %s: %s", name, error)
-                self.skipped.append(name)
-                continue
-            if min(rgb.shape[:2]) < config.crop:
-                logger.warning("skipped %s: smaller than the crop of %d px", name, config.crop)
-                self.skipped.append(name)
-                continue
-            pictures.append(torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1).to(device))
+            entry: Entry = (name, data)
+            if config.in_memory:
+                picture = self._read(name, data)
+                if picture is None:
+                    continue
+                entry = (name, picture)
+            entries.append(entry)
         held_out = config.validation_pictures
-        if len(pictures) <= held_out:
+        if len(entries) <= held_out:
             raise DataError(
-                f"{source} has {len(pictures)} usable pictures of at least {config.crop} px; need "
+                f"{source} has {len(entries)} usable pictures of at least {config.crop} px; need "
                 f"more than the {held_out} held out for validation"
             )
-        chosen = set(np.linspace(0, len(pictures) - 1, held_out).round().astype(int).tolist())
-        self.validation = [p for i, p in enumerate(pictures) if i in chosen]
-        self.training = [p for i, p in enumerate(pictures) if i not in chosen]
+        chosen = set(np.linspace(0, len(entries) - 1, held_out).round().astype(int).tolist())
+        self._training = [e for i, e in enumerate(entries) if i not in chosen]
+        held = [self._picture(e) for i, e in enumerate(entries) if i in chosen]
+        self.validation = [p for p in held if p is not None]
+
+    def _picture(self, entry: Entry) -> Tensor | None:
+        name, data = entry
+        return data if isinstance(data, Tensor) else self._read(name, data)
+
+    def _read(self, name: str, data: bytes | Path) -> Tensor | None:
+        """A picture as uint8 (3, H, W), or None after saying why it is skipped."""
+        try:
+            rgb = images.load(data).rgb
+        except PictureError as error:
+            return self._skip(name, str(error))
+        if min(rgb.shape[:2]) < self.config.crop:
+            return self._skip(name, f"smaller than the crop of {self.config.crop} px")
+        return torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1).to(self.device)
+
+    def _skip(self, name: str, reason: str) -> None:
+        if name not in self.skipped:
+            logger.warning("skipped %s: %s", name, reason)
+            self.skipped.append(name)
+
+    def __len__(self) -> int:
+        return len(self._training)
 
     def batch(self, count: int, *, seed: int, step: int, rank: int = 0) -> Tensor:
         """Crops of one step: float32 in [0, 1], (count, 3, crop, crop)."""
@@ -96,7 +117,13 @@ class PictureStore:
         return torch.stack(crops).contiguous(memory_format=torch.channels_last)
 
     def _crop(self, rng: np.random.Generator) -> Tensor:
-        picture = self.training[int(rng.integers(len(self.training)))]
+        picture = None
+        for _ in range(len(self._training)):
+            picture = self._picture(self._training[int(rng.integers(len(self._training)))])
+            if picture is not None:
+                break
+        if picture is None:
+            raise DataError("none of the drawn pictures can be read; see the warnings above")
         _, height, width = picture.shape
         size = self.config.crop
         scale = 1.0

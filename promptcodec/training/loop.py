@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 STATE_FILE = "state.safetensors"
 PRE_DECAY_FILE = "state-before-decay.safetensors"
+MAX_MEMORY_FAULTS = 3
 
 
 def train_base(
@@ -94,6 +95,7 @@ class BaseTrainer:
         self.optimizer = build_optimizer(model, config.optimizer)
         self.ema = {k: v.detach().clone() for k, v in model.state_dict().items()}
         self.step = 0
+        self._memory_faults = 0
         if resume and state_path.exists():
             state = training_state.read_state(state_path)
             training_state.restore(state, model=model, ema=self.ema, optimizer=self.optimizer)
@@ -120,7 +122,8 @@ class BaseTrainer:
                     self._save(PRE_DECAY_FILE)
                 result = self._train_step()
                 self.step += 1
-                self.progress.update(self.step, result, learning_rate=self._learning_rate())
+                if result is not None:
+                    self.progress.update(self.step, result, learning_rate=self._learning_rate())
                 last = self.step == end
                 if self.step % config.validate_every == 0 or last:
                     self._validate()
@@ -131,37 +134,55 @@ class BaseTrainer:
         self.accelerator.wait_for_everyone()
         return self._write_checkpoint()
 
-    def _train_step(self) -> RateDistortion:
+    def _train_step(self) -> RateDistortion | None:
+        """One optimiser step; None when it had to be skipped."""
         config = self.config
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
-        price = z_price(self.step, free_steps=config.z_free_steps)
-        round_z = self.step >= config.steps * config.z_noise_fraction
-        rank = self.accelerator.process_index
+        result = None
         for micro in range(config.accumulate):
-            position = self.step * config.accumulate + micro
-            torch.manual_seed(hash((config.seed, position, rank)) & 0x7FFFFFFF)
-            x = self.store.batch(config.batch, seed=config.seed, step=position, rank=rank)
-            with self.accelerator.accumulate(self.model):
-                with self.accelerator.autocast():
-                    output = self.model(x, round_z=round_z, z_price=price)
-                result = rate_distortion(
-                    output,
-                    x,
-                    lmbda=config.rate_weight,
-                    room_weight=config.room_weight,
-                )
-                self.accelerator.backward(result.loss)
-                if self.accelerator.sync_gradients:
-                    norm = self.accelerator.clip_grad_norm_(
-                        self.model.parameters(), config.optimizer.clip_norm
-                    )
-                    if not bool(torch.isfinite(torch.as_tensor(norm))):
-                        logger.warning("step %d: gradient is not finite; skipped", self.step)
-                        self.optimizer.zero_grad()
-                self.optimizer.step()
+            try:
+                result = self._micro_step(self.step * config.accumulate + micro)
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not _out_of_memory(error):
+                    raise
                 self.optimizer.zero_grad()
+                self._memory_faults += 1
+                logger.warning("step %d: out of memory; its batch is skipped", self.step)
+                if self._memory_faults >= MAX_MEMORY_FAULTS:
+                    raise UsageError(
+                        f"{MAX_MEMORY_FAULTS} batches in a row did not fit in memory; lower batch "
+                        "or data.crop in the recipe, raise accumulate, and add --resume"
+                    ) from None
+                return None
+        self._memory_faults = 0
         self._average()
+        return result
+
+    def _micro_step(self, position: int) -> RateDistortion:
+        config, rank = self.config, self.accelerator.process_index
+        torch.manual_seed(hash((config.seed, position, rank)) & 0x7FFFFFFF)
+        x = self.store.batch(config.batch, seed=config.seed, step=position, rank=rank)
+        with self.accelerator.accumulate(self.model):
+            with self.accelerator.autocast():
+                output = self.model(
+                    x,
+                    round_z=self.step >= config.steps * config.z_noise_fraction,
+                    z_price=z_price(self.step, free_steps=config.z_free_steps),
+                )
+            result = rate_distortion(
+                output, x, lmbda=config.rate_weight, room_weight=config.room_weight
+            )
+            self.accelerator.backward(result.loss)
+            if self.accelerator.sync_gradients:
+                norm = self.accelerator.clip_grad_norm_(
+                    self.model.parameters(), config.optimizer.clip_norm
+                )
+                if not bool(torch.isfinite(torch.as_tensor(norm))):
+                    logger.warning("step %d: gradient is not finite; skipped", self.step)
+                    self.optimizer.zero_grad()
+            self.optimizer.step()
+            self.optimizer.zero_grad()
         return result
 
     def _learning_rate(self) -> float:
@@ -171,8 +192,8 @@ class BaseTrainer:
     def _average(self) -> None:
         # A young average forgets fast, or it would still remember the initial weights.
         decay = min(self.config.optimizer.ema_decay, (1 + self.step) / (10 + self.step))
-        names, current = zip(*self.bare.state_dict().items(), strict=True)
-        torch._foreach_lerp_([self.ema[n] for n in names], list(current), 1.0 - decay)
+        for name, value in self.bare.state_dict().items():
+            self.ema[name].lerp_(value, 1.0 - decay)
 
     def _averaged_model(self) -> CodecModel:
         model = CodecModel(self.config.codec).to(self.accelerator.device)
@@ -204,6 +225,11 @@ class BaseTrainer:
             run = {"steps": self.step, "recipe": dataclasses.asdict(self.config)}
             (folder / "training.json").write_text(json.dumps(run, indent=2) + "\n")
         return folder
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    # The CPU allocator raises a plain RuntimeError.
+    return not isinstance(error, RuntimeError) or "memory" in str(error).lower()
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:

@@ -1,4 +1,4 @@
-"""Window attention: agrees with timm where timm is right, right where it is not, prompts as designed."""
+"""Window attention: agrees with timm where that is right; prompts as designed."""
 
 import pytest
 import torch

@@ -1,5 +1,6 @@
 """Training on tiny pictures: learns, resumes exactly, skips what is broken, says what is wrong."""
 
+import itertools
 import json
 import math
 import os
@@ -79,7 +80,7 @@ def same(a: Path, b: Path) -> bool:
 
 def test_store_reads_folders_and_shards_and_names_what_it_skips(pictures: Path) -> None:
     store = PictureStore(pictures, DataConfig(crop=64, validation_pictures=2))
-    assert len(store.training) == 4 and len(store.validation) == 2
+    assert len(store) == 4 and len(store.validation) == 2
     assert sorted(Path(name).name for name in store.skipped) == ["broken.jpg", "small.png"]
     batch = store.batch(3, seed=1, step=5)
     assert batch.shape == (3, 3, 64, 64) and 0 <= batch.min() and batch.max() <= 1
@@ -90,6 +91,38 @@ def test_store_reads_folders_and_shards_and_names_what_it_skips(pictures: Path) 
         store.batch(3, seed=1, step=5, rank=1),
     ):
         assert not torch.equal(batch, other)
+
+
+def test_store_can_read_pictures_anew(pictures: Path) -> None:
+    config = DataConfig(crop=64, validation_pictures=1, in_memory=False)
+    store = PictureStore(pictures / "nested", config)
+    kept = PictureStore(pictures / "nested", DataConfig(crop=64, validation_pictures=1))
+    for step in range(3):
+        assert torch.equal(store.batch(4, seed=1, step=step), kept.batch(4, seed=1, step=step))
+    lazy = PictureStore(pictures, config)
+    for step in range(8):
+        lazy.batch(4, seed=1, step=step)
+    assert sorted(Path(name).name for name in lazy.skipped) == ["broken.jpg", "small.png"]
+
+
+def test_running_out_of_memory_skips_the_batch_then_says_what_to_do(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
+) -> None:
+    recipe = write_recipe(tmp_path, steps=4, optimizer="adamw")
+    draw = PictureStore.batch
+    failing = {1}
+
+    def batch(self: PictureStore, count: int, *, seed: int, step: int, rank: int = 0):
+        if step in failing:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes")
+        return draw(self, count, seed=seed, step=step, rank=rank)
+
+    monkeypatch.setattr(PictureStore, "batch", batch)
+    train_base(recipe, data=pictures, out=tmp_path / "one", device="cpu")
+    assert "step 1: out of memory" in caplog.text
+    failing.update(range(4))
+    with pytest.raises(UsageError, match="lower batch"):
+        train_base(recipe, data=pictures, out=tmp_path / "all", device="cpu")
 
 
 def test_store_faults(tmp_path: Path, pictures: Path) -> None:
@@ -213,7 +246,7 @@ def test_schedule() -> None:
     rates = [learning_rate(step, steps=100, config=config) for step in range(100)]
     assert rates[0] == pytest.approx(0.1) and rates[9] == 1.0
     assert all(rate == 1.0 for rate in rates[10:81])
-    assert all(a > b for a, b in zip(rates[80:], rates[81:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(rates[80:]))
     assert math.isclose(rates[99], 1 - math.sqrt(19 / 20))
 
 
