@@ -151,9 +151,9 @@ class Codec:
             PictureError: no picture, or one of a refused kind.
             RateError: that rate is not installed.
         """
-        return self.encode_detailed(
-            source, rate_index=rate_index, gain_steps=gain_steps, max_pixels=max_pixels
-        ).data
+        return self._encode(source, rate_index, gain_steps, max_pixels=max_pixels, clock=_Clock())[
+            0
+        ]
 
     def encode_detailed(
         self,
@@ -164,9 +164,30 @@ class Codec:
         max_pixels: int = MAX_PIXELS,
     ) -> Encoded:
         """Like `encode`, with the estimated rate and the time of each part."""
+        clock = _Clock()
+        data, latents = self._encode(
+            source, rate_index, gain_steps, max_pixels=max_pixels, clock=clock
+        )
+        header = bitstream.parse_header(data, max_pixels=max(max_pixels, STRIDE**2))
+        bits = sum(coder.estimate_bits(latents, self.tables))
+        return Encoded(
+            data=data,
+            bpp_estimate=bits / (header.width * header.height),
+            header_bytes=header.size,
+            seconds=clock.laps,
+        )
+
+    def _encode(
+        self,
+        source: Any,
+        rate_index: float | None,
+        gain_steps: float,
+        *,
+        max_pixels: int,
+        clock: _Clock,
+    ) -> tuple[bytes, Latents]:
         rate = self._rate(rate_index)
         gain = _gain_to_fixed(gain_steps)
-        clock = _Clock()
         picture = images.load(source, max_pixels=max_pixels)
         height, width = picture.rgb.shape[:2]
         if bitstream.decoded_pixels(width, height) > max(max_pixels, STRIDE**2):
@@ -202,14 +223,7 @@ class Codec:
         )
         data = bitstream.pack(container)
         clock.lap("pack")
-        bits = sum(coder.estimate_bits(latents, self.tables))
-        header = bitstream.parse_header(data, max_pixels=max(max_pixels, STRIDE**2))
-        return Encoded(
-            data=data,
-            bpp_estimate=bits / (width * height),
-            header_bytes=header.size,
-            seconds=clock.laps,
-        )
+        return data, latents
 
     # -- decoding ------------------------------------------------------------------------------
 

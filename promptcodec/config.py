@@ -71,7 +71,8 @@ class CodecConfig:
     Args:
         name: size name, "tiny", "nano", "small" or "large".
         channels: width of each stage.
-        residual_blocks: convolutional residual blocks of each stage.
+        residual_blocks: convolutional residual blocks of each stage of g_s; g_a spends its part on
+            attention.
         swin_blocks: Swin blocks of each stage; even blocks plain, odd ones shifted.
         windows: window edge of each stage in its own grid; divides 64 / stage stride.
         head_channels: channels of one attention head.

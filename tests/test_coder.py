@@ -249,7 +249,7 @@ def reference_indexes(z: np.ndarray, tensors: dict[str, np.ndarray], gain: int) 
     for number in (0, 1):
         w, b = tensors[f"scale_path.{number}.weight"], tensors[f"scale_path.{number}.bias"]
         channels, height, width = x.shape
-        around = np.pad(x, ((0, 0), (1, 1), (1, 1)))
+        around = np.pad(x, ((0, 0), (1, 1), (1, 1)), mode="edge")
         total = np.zeros((len(w), height, width), np.int64) + b[:, None, None]
         for row in range(3):
             for column in range(3):
@@ -263,7 +263,7 @@ def reference_indexes(z: np.ndarray, tensors: dict[str, np.ndarray], gain: int) 
                 x[:, p::2, q::2] = total[2 * p + q :: 4]
     w, b = tensors["scale_path.2.weight"], tensors["scale_path.2.bias"]
     total = np.einsum("oc,chw->ohw", w.astype(np.int64), x) + b[:, None, None]
-    index = np.clip((total + 2**21) // 2**22, -32, 128)
+    index = np.clip((total + 2**17) // 2**18, -32, 128)
     return np.clip(index + ((gain + 128) >> 8), 0, 63)
 
 

@@ -174,9 +174,10 @@ def test_the_real_codec_makes_a_curve_by_gains(
         plain = tiny_codec.encode(photo(96, 128, 0), gain_steps=steps)
         assert point.pictures[0].bytes == len(plain)
         for record in point.pictures:
-            # rANS words of 32 bits and their state: a few bytes, whatever the picture.
+            # Each of two payloads is whole 32-bit words: it may end a word early, as its length
+            # tells something too, or some words late for the state of the coder.
             ideal = record.bpp_estimate * record.width * record.height / 8 + record.header_bytes
-            assert -1 <= record.bytes - ideal <= 24
+            assert -8 <= record.bytes - ideal <= 24
     found = read_results(out)
     assert len(bytes.fromhex(found["base_hash"])) == 32
     assert [point["label"] for point in found["points"]] == labels

@@ -1,6 +1,6 @@
 """Analysis and synthesis transforms.
 
-    g_a: x (3, H, W)      -> [down, residual convolutions, Swin] at 1/2, 1/4, 1/8, 1/16 -> y (M)
+    g_a: x (3, H, W)      -> [down, Swin] at 1/2, 1/4, 1/8, 1/16 -> y (M, H/16, W/16)
     g_s: y_hat (M, H/16)  -> [Swin, residual convolutions, up]   at 1/16, 1/8, 1/4, 1/2 -> x_hat
 
 Attention costs what its resolution costs, so Swin blocks stand at 1/8 and 1/16 only in the small
@@ -47,14 +47,13 @@ class Stage(nn.Module):
     Args:
         config: the architecture.
         index: stage number; 0 stands at 1/2, 3 at 1/16.
+        residual_blocks: residual convolutions before the Swin blocks.
     """
 
-    def __init__(self, config: CodecConfig, index: int) -> None:
+    def __init__(self, config: CodecConfig, index: int, *, residual_blocks: int = 0) -> None:
         super().__init__()
         channels = config.channels[index]
-        self.residual = nn.Sequential(
-            *(ResidualBlock(channels) for _ in range(config.residual_blocks[index]))
-        )
+        self.residual = nn.Sequential(*(ResidualBlock(channels) for _ in range(residual_blocks)))
         self.swin = nn.ModuleList(
             SwinBlock(
                 channels,
@@ -120,7 +119,9 @@ class Synthesis(nn.Module):
         widths = (*config.channels[::-1], 3)
         self.blocks = list(config.swin_blocks[::-1])
         self.stem = nn.Conv2d(config.latent_channels, widths[0], 1)
-        self.stages = nn.ModuleList(Stage(config, i) for i in (3, 2, 1, 0))
+        self.stages = nn.ModuleList(
+            Stage(config, i, residual_blocks=config.residual_blocks[i]) for i in (3, 2, 1, 0)
+        )
         self.up = nn.ModuleList(
             nn.Conv2d(widths[i], 4 * widths[i + 1], 1 if i < 3 else 3, padding=int(i == 3))
             for i in range(4)

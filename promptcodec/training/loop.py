@@ -96,10 +96,12 @@ class BaseTrainer:
         self.ema = {k: v.detach().clone() for k, v in model.state_dict().items()}
         self.step = 0
         self._memory_faults = 0
+        self._earlier_seconds = 0.0
         if resume and state_path.exists():
             state = training_state.read_state(state_path)
             training_state.restore(state, model=model, ema=self.ema, optimizer=self.optimizer)
             self.step = state.step
+            self._earlier_seconds = state.seconds
         self.store = PictureStore(data, config.data, device=str(self.accelerator.device))
         self.model, self.optimizer = self.accelerator.prepare(model, self.optimizer)
         self.ema = {k: v.to(self.accelerator.device) for k, v in self.ema.items()}
@@ -115,7 +117,7 @@ class BaseTrainer:
         config = self.config
         end = config.steps if max_steps is None else min(max_steps, config.steps)
         decay_start = config.steps - round(config.steps * config.optimizer.decay_fraction)
-        saved_at = time.monotonic()
+        self._started = saved_at = time.monotonic()
         with self.progress:
             while self.step < end:
                 if self.step == decay_start:
@@ -209,9 +211,16 @@ class BaseTrainer:
     def _save(self, name: str) -> None:
         if self.main:
             state = training_state.gather(
-                self.step, model=self.bare, ema=self.ema, optimizer=self.optimizer
+                self.step,
+                model=self.bare,
+                ema=self.ema,
+                optimizer=self.optimizer,
+                seconds=self._seconds(),
             )
             training_state.write_state(self.out / name, state)
+
+    def _seconds(self) -> float:
+        return self._earlier_seconds + time.monotonic() - self._started
 
     def _write_checkpoint(self) -> Path:
         folder = self.out / "base"

@@ -24,17 +24,24 @@ class TrainingState:
         step: steps done.
         tensors: model, averaged weights and optimiser, flat.
         extra: the rest of the optimiser's state, JSON values.
+        seconds: time spent on these steps, over all sessions of the run.
     """
 
     step: int
     tensors: dict[str, Tensor]
     extra: dict[str, Any]
+    seconds: float = 0.0
 
 
 def gather(
-    step: int, *, model: nn.Module, ema: dict[str, Tensor], optimizer: torch.optim.Optimizer
+    step: int,
+    *,
+    model: nn.Module,
+    ema: dict[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    seconds: float,
 ) -> TrainingState:
-    """Collect the state of a run after `step` steps."""
+    """Collect the state of a run after `step` steps and `seconds`."""
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"ema.{k}": v for k, v in ema.items()}
     state = optimizer.state_dict()
@@ -45,13 +52,14 @@ def gather(
                 tensors[f"optimizer.{index}.{name}"] = value
             else:
                 scalars.setdefault(str(index), {})[name] = value
-    return TrainingState(step=step, tensors=tensors, extra={"scalars": scalars})
+    return TrainingState(step=step, tensors=tensors, extra={"scalars": scalars}, seconds=seconds)
 
 
 def write_state(path: Path, state: TrainingState) -> None:
     """Write atomically: the file is the old state or the new one, never half of either."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in state.tensors.items()}
-    metadata = {"step": str(state.step), "extra": json.dumps(state.extra)}
+    extra = state.extra | {"seconds": state.seconds}
+    metadata = {"step": str(state.step), "extra": json.dumps(extra)}
     write_atomically(path, save(tensors, metadata=metadata), force=True)
 
 
@@ -65,8 +73,10 @@ def read_state(path: Path) -> TrainingState:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
+        extra = json.loads(metadata["extra"])
+        seconds = float(extra.pop("seconds"))
         return TrainingState(
-            step=int(metadata["step"]), tensors=tensors, extra=json.loads(metadata["extra"])
+            step=int(metadata["step"]), tensors=tensors, extra=extra, seconds=seconds
         )
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(f"training state {path} cannot be read: {error}") from None

@@ -23,7 +23,7 @@ def path() -> ScalePath:
     torch.manual_seed(5)
     made = ScalePath(CONFIG)
     with torch.no_grad():
-        made.layers[-1].weight.mul_(10.0)
+        made.layers[-1].weight.mul_(0.7)
     return made
 
 
@@ -40,8 +40,7 @@ def python_reference(z_hat: np.ndarray, layers) -> np.ndarray:
         pad = kernel // 2
         weights = weight.numpy().astype(object).reshape(out, x.shape[0], kernel, kernel)
         _, h, w = x.shape
-        padded = np.zeros((x.shape[0], h + 2 * pad, w + 2 * pad), object)
-        padded[:, pad : pad + h, pad : pad + w] = x
+        padded = np.pad(x, ((0, 0), (pad, pad), (pad, pad)), mode="edge")
         acc = np.empty((out, h, w), object)
         for o in range(out):
             for i in range(h):
@@ -49,7 +48,7 @@ def python_reference(z_hat: np.ndarray, layers) -> np.ndarray:
                     window = padded[:, i : i + kernel, j : j + kernel]
                     acc[o, i, j] = int((weights[o] * window).sum()) + int(bias[o])
         if number == len(layers) - 1:
-            return ((acc + (1 << 21)) >> 22).astype(np.int64)
+            return ((acc + (1 << 17)) >> 18).astype(np.int64)
         acc = np.clip((acc + (1 << 13)) >> 14, 0, ACTIVATION_MAX)
         x = acc.reshape(out // 4, 2, 2, h, w).transpose(0, 3, 1, 4, 2).reshape(out // 4, 2 * h, -1)
     raise AssertionError
