@@ -155,6 +155,7 @@ def train_base(
     resume: options.Resume = False,
     max_steps: options.MaxSteps = None,
     device: options.TrainingDevice = None,
+    validation: options.Validation = None,
     verbose: options.Verbose = False,
 ) -> None:
     """Train a base codec on a folder of pictures."""
@@ -167,6 +168,7 @@ def train_base(
         resume=resume,
         max_steps=max_steps,
         device=device,
+        validation=validation,
     )
     print(console.one_line(f"checkpoint: {folder}"), file=sys.stderr)
 
@@ -177,6 +179,7 @@ def evaluate(
     base: options.Base = None,
     prompts: options.Prompts = None,
     rate_index: options.RateIndexes = None,
+    gain_steps: options.GainCurve = None,
     out: options.ResultsFile = None,
     readme: options.Readme = None,
     against: options.Against = None,
@@ -200,6 +203,7 @@ def evaluate(
         base=base,
         prompts=prompts,
         rates=rate_index or None,
+        gains=gain_steps or (0.0,),
         out=out,
         against=tuple(against or ("jpeg", "webp")),
         precision=precision,

@@ -79,10 +79,17 @@ RateIndexes = Annotated[
     list[float] | None,
     typer.Option("--rate-index", help="Rate to measure; may be repeated; default: all."),
 ]
+GainCurve = Annotated[
+    list[float] | None,
+    typer.Option("--gain-steps", help="Gain to measure at; repeat for a curve; default: 0."),
+]
 Recipe = Annotated[
     Path, typer.Argument(metavar="RECIPE", help="YAML file, for instance recipes/base-nano.yaml.")
 ]
 TrainingData = Annotated[Path, typer.Option(help="Folder or zip shards of training pictures.")]
+Validation = Annotated[
+    Path | None, typer.Option(help="Folder to validate on; default: pictures held out of DATA.")
+]
 RunFolder = Annotated[Path | None, typer.Option(help="Run folder; default: runs/RECIPE.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run where it stopped.")]
 TrainingDevice = Annotated[

@@ -52,14 +52,21 @@ class Base:
     sha256: bytes
 
 
-def write_base(folder: Path, model: CodecModel, *, config: BaseConfig) -> bytes:
+def write_base(
+    folder: Path, model: CodecModel, *, config: BaseConfig, tables: EntropyTables | None = None
+) -> bytes:
     """Write a checkpoint; returns its hash.
 
+    Args:
+        folder: made if it is not there.
+        model: trained weights.
+        config: architecture and rate.
+        tables: entropy tables; None makes them from the model's own densities.
     Raises:
         CheckpointError: weights that are not finite, or a scale path beyond the exact range.
         OutputError: the folder cannot be written.
     """
-    tensors = pack_tensors(model)
+    tensors = pack_tensors(model, tables or EntropyTables.from_model(model))
     build(tensors, config=config, where=str(folder))  # what is written can be read
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / WEIGHTS_FILE, save(tensors), force=True)
@@ -67,7 +74,7 @@ def write_base(folder: Path, model: CodecModel, *, config: BaseConfig) -> bytes:
     return base_hash(tensors, config.codec)
 
 
-def pack_tensors(model: CodecModel) -> dict[str, Tensor]:
+def pack_tensors(model: CodecModel, tables: EntropyTables) -> dict[str, Tensor]:
     """Everything a decoder needs, in the types that are stored."""
     tensors: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
@@ -77,7 +84,6 @@ def pack_tensors(model: CodecModel) -> dict[str, Tensor]:
     for number, (weight, bias) in enumerate(model.hyperprior.scale_path.quantised()):
         tensors[f"scale_path.{number}.weight"] = weight.cpu().to(torch.int32)
         tensors[f"scale_path.{number}.bias"] = bias.cpu()
-    tables = EntropyTables.from_model(model)
     tensors["tables.y"] = torch.from_numpy(np.concatenate(tables.y).astype(np.int32))
     tensors["tables.z"] = torch.from_numpy(tables.z.astype(np.int32))
     return tensors

@@ -105,6 +105,7 @@ class RunConfig:
         save_every: steps between saved training states.
         keep_every_seconds: also save when this long has passed.
         seed: of weights, crops and noise.
+        tracker: one of Accelerate's trackers, for instance "tensorboard"; None logs JSONL alone.
     """
 
     codec: CodecConfig = field(default_factory=CodecConfig)
@@ -123,6 +124,7 @@ class RunConfig:
     save_every: int = 2000
     keep_every_seconds: float = 240.0
     seed: int = 1
+    tracker: str | None = None
 
     def __post_init__(self) -> None:
         if self.precision not in ("bf16", "no"):

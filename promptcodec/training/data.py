@@ -61,12 +61,21 @@ class PictureStore:
         source: folder or zip file.
         config: crops and the size of the validation part.
         device: where decoded pictures are kept; a GPU with room saves every copy.
+        validation: folder of its own to validate on; None holds pictures out of `source`.
     Raises:
         DataError: fewer usable pictures than validation_pictures + 1.
     """
 
-    def __init__(self, source: Path, config: DataConfig, *, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        source: Path,
+        config: DataConfig,
+        *,
+        device: str = "cpu",
+        validation: Path | None = None,
+    ) -> None:
         self.config, self.device = config, device
+        self.name = Path(source).name
         self.skipped: list[str] = []
         entries: list[Entry] = []
         for name, data in find_pictures(source):
@@ -77,7 +86,7 @@ class PictureStore:
                     continue
                 entry = (name, picture)
             entries.append(entry)
-        held_out = config.validation_pictures
+        held_out = 0 if validation else config.validation_pictures
         if len(entries) <= held_out:
             raise DataError(
                 f"{source} has {len(entries)} usable pictures of at least {config.crop} px; need "
@@ -85,8 +94,16 @@ class PictureStore:
             )
         chosen = set(np.linspace(0, len(entries) - 1, held_out).round().astype(int).tolist())
         self._training = [e for i, e in enumerate(entries) if i not in chosen]
-        held = [self._picture(e) for i, e in enumerate(entries) if i in chosen]
+        held = [self._first_usable(entries[i:]) for i in sorted(chosen)]
+        if validation:
+            found = list(find_pictures(validation))[: config.validation_pictures]
+            held = [self._read(name, data) for name, data in found]
         self.validation = [p for p in held if p is not None]
+        if not self.validation:
+            raise DataError(f"no picture in {validation or source} can be used for validation")
+
+    def _first_usable(self, entries: list[Entry]) -> Tensor | None:
+        return next((p for e in entries if (p := self._picture(e)) is not None), None)
 
     def _picture(self, entry: Entry) -> Tensor | None:
         name, data = entry
@@ -109,6 +126,14 @@ class PictureStore:
 
     def __len__(self) -> int:
         return len(self._training)
+
+    def sample(self, count: int) -> Iterator[Tensor]:
+        """Up to `count` training pictures, spread over the set, uint8 (3, H, W)."""
+        stride = max(1, len(self._training) // count)
+        for entry in self._training[::stride][:count]:
+            picture = self._picture(entry)
+            if picture is not None:
+                yield picture
 
     def batch(self, count: int, *, seed: int, step: int, rank: int = 0) -> Tensor:
         """Crops of one step: float32 in [0, 1], (count, 3, crop, crop)."""

@@ -23,18 +23,22 @@ from promptcodec.codec import checkpoint
 from promptcodec.codec.model import CodecModel
 from promptcodec.config import BaseConfig
 from promptcodec.errors import UsageError
+from promptcodec.files import write_atomically
 from promptcodec.training import state as training_state
 from promptcodec.training.config import OptimizerConfig, RunConfig, read_recipe
 from promptcodec.training.data import PictureStore
 from promptcodec.training.objectives import RateDistortion, rate_distortion
 from promptcodec.training.progress import Progress
+from promptcodec.training.tables import fit_tables
 from promptcodec.training.validation import validate
 
 logger = logging.getLogger(__name__)
 
 STATE_FILE = "state.safetensors"
 PRE_DECAY_FILE = "state-before-decay.safetensors"
+TRAINING_FILE = "training.json"
 MAX_MEMORY_FAULTS = 3
+TABLE_PICTURES = 500  # counted for the entropy tables
 
 
 def train_base(
@@ -45,6 +49,7 @@ def train_base(
     resume: bool = False,
     max_steps: int | None = None,
     device: str | None = None,
+    validation: Path | None = None,
 ) -> Path:
     """Train a base codec and write its checkpoint.
 
@@ -55,12 +60,19 @@ def train_base(
         resume: continue from the state in `out`.
         max_steps: stop after this step of the schedule, state saved; None runs to the end.
         device: "cpu" or "cuda"; None takes the GPU when there is one.
+        validation: folder to validate on; None holds pictures out of `data`.
     Returns:
         Folder of the checkpoint.
     """
-    return BaseTrainer(
-        read_recipe(recipe), data=Path(data), out=Path(out), resume=resume, device=device
-    ).run(max_steps=max_steps)
+    trainer = BaseTrainer(
+        read_recipe(recipe),
+        data=Path(data),
+        out=Path(out),
+        resume=resume,
+        device=device,
+        validation=validation,
+    )
+    return trainer.run(max_steps=max_steps)
 
 
 class BaseTrainer:
@@ -72,16 +84,26 @@ class BaseTrainer:
         out: output folder.
         resume: continue from its state.
         device: "cpu", "cuda" or None for automatic.
+        validation: folder of its own; None holds pictures out of `data`.
     """
 
     def __init__(
-        self, config: RunConfig, *, data: Path, out: Path, resume: bool, device: str | None
+        self,
+        config: RunConfig,
+        *,
+        data: Path,
+        out: Path,
+        resume: bool,
+        device: str | None,
+        validation: Path | None = None,
     ) -> None:
         self.config, self.out = config, out
         self.accelerator = Accelerator(
             mixed_precision=config.precision,
             gradient_accumulation_steps=config.accumulate,
             cpu=device == "cpu" or not torch.cuda.is_available(),
+            log_with=config.tracker,
+            project_dir=out,
         )
         self.main = self.accelerator.is_main_process
         state_path = out / STATE_FILE
@@ -102,10 +124,16 @@ class BaseTrainer:
             training_state.restore(state, model=model, ema=self.ema, optimizer=self.optimizer)
             self.step = state.step
             self._earlier_seconds = state.seconds
-        self.store = PictureStore(data, config.data, device=str(self.accelerator.device))
+        self.store = PictureStore(
+            data, config.data, device=str(self.accelerator.device), validation=validation
+        )
         self.model, self.optimizer = self.accelerator.prepare(model, self.optimizer)
         self.ema = {k: v.to(self.accelerator.device) for k, v in self.ema.items()}
-        self.progress = Progress(out, config, start=self.step, enabled=self.main)
+        if config.tracker is not None:
+            self.accelerator.init_trackers("promptcodec")
+        self.progress = Progress(
+            out, config, start=self.step, enabled=self.main, track=self.accelerator.log
+        )
 
     @property
     def bare(self) -> CodecModel:
@@ -230,9 +258,20 @@ class BaseTrainer:
                 rate_index=self.config.rate_index,
                 lmbda=self.config.rate_weight,
             )
-            checkpoint.write_base(folder, self._averaged_model(), config=config)
-            run = {"steps": self.step, "recipe": dataclasses.asdict(self.config)}
-            (folder / "training.json").write_text(json.dumps(run, indent=2) + "\n")
+            model = self._averaged_model()
+            tables = fit_tables(model, self.store.sample(TABLE_PICTURES))
+            checkpoint.write_base(folder, model, config=config, tables=tables)
+            run = {
+                "steps": self.step,
+                "hours": round(self._seconds() / 3600, 3),
+                "processes": self.accelerator.num_processes,
+                "data": self.store.name,
+                "pictures": len(self.store),
+                "recipe": dataclasses.asdict(self.config),
+            }
+            write_atomically(
+                folder / TRAINING_FILE, (json.dumps(run, indent=2) + "\n").encode(), force=True
+            )
         return folder
 
 

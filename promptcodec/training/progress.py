@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,9 +28,19 @@ class Progress:
         config: resolved recipe.
         start: steps that are already done.
         enabled: False on all processes but the first.
+        track: also told every figure, with its step.
     """
 
-    def __init__(self, out: Path, config: RunConfig, *, start: int, enabled: bool) -> None:
+    def __init__(
+        self,
+        out: Path,
+        config: RunConfig,
+        *,
+        start: int,
+        enabled: bool,
+        track: Callable[[dict[str, float], int], None],
+    ) -> None:
+        self.track = track
         self.enabled = enabled
         self.log = out / "log.jsonl"
         self.console = Console(stderr=True)
@@ -74,6 +85,7 @@ class Progress:
             ),
         }
         self._write(record)
+        self.track({k: v for k, v in record.items() if k != "step"}, step)
         figures = f"{record['bpp']:.3f} bpp  {record['psnr']:.2f} dB  loss {record['loss']:.3f}"
         self.bar.update(self.task, completed=step, figures=figures)
 
@@ -81,7 +93,9 @@ class Progress:
         """Log a validation and show it above the bar."""
         loss = record.bpp_estimate + lmbda * 255.0**2 * record.mse
         values = {k: round(v, 5) for k, v in dataclasses.asdict(record).items()}
-        self._write({"step": step, "validation": values | {"loss": round(loss, 4)}})
+        values["loss"] = round(loss, 4)
+        self._write({"step": step, "validation": values})
+        self.track({f"validation/{k}": v for k, v in values.items()}, step)
         self.console.print(
             f"step {step}: {record.bpp_estimate:.4f} bpp (z {record.z_bpp:.4f}), "
             f"{record.psnr:.2f} dB, loss {loss:.4f}",

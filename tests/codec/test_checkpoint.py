@@ -31,7 +31,7 @@ def test_reading_gives_what_was_written(tiny_checkpoint: Path, tmp_path: Path) -
     base = read_base(tiny_checkpoint)
     assert not base.model.training
     assert not any(p.requires_grad for p in base.model.parameters())
-    again = write_base(tmp_path / "copy", base.model, config=base.config)
+    again = write_base(tmp_path / "copy", base.model, config=base.config, tables=base.tables)
     assert again == base.sha256
     stored = load_file(tmp_path / "copy" / WEIGHTS_FILE)
     for name, value in load_file(tiny_checkpoint / WEIGHTS_FILE).items():

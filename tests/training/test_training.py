@@ -125,6 +125,14 @@ def test_running_out_of_memory_skips_the_batch_then_says_what_to_do(
         train_base(recipe, data=pictures, out=tmp_path / "all", device="cpu")
 
 
+def test_store_can_validate_on_another_folder(pictures: Path, tmp_path: Path) -> None:
+    config = DataConfig(crop=64, validation_pictures=2)
+    store = PictureStore(pictures / "shard.zip", config, validation=pictures / "nested")
+    assert len(store) == 2 and len(store.validation) == 2
+    with pytest.raises(DataError, match="for validation"):
+        PictureStore(pictures, config, validation=tmp_path)
+
+
 def test_store_faults(tmp_path: Path, pictures: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         PictureStore(tmp_path / "nothing", DataConfig())
