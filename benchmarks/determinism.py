@@ -24,8 +24,8 @@ from PIL import Image
 
 from promptcodec.api import Codec
 from promptcodec.evaluation.metrics import psnr
-from promptcodec.evaluation.provenance import provenance
 from promptcodec.files import write_atomically
+from promptcodec.provenance import provenance
 
 DECODER = Path(__file__).with_name("determinism_decode.py")
 MAX_DIFFERENCE = 1  # levels of 255 between float32 pictures

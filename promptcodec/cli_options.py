@@ -96,6 +96,9 @@ TrainingDevice = Annotated[
     str | None, typer.Option(help="cpu or cuda; default: the GPU where there is one.")
 ]
 MaxSteps = Annotated[int | None, typer.Option(min=1, help="Stop after so many steps.")]
+CardFolder = Annotated[
+    Path, typer.Argument(metavar="DIR", help="Holds README.md, results.json and base/.")
+]
 EvaluationFolder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of pictures.")]
 ResultsFile = Annotated[Path | None, typer.Option(help="results.json to write.")]
 Readme = Annotated[

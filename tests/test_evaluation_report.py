@@ -1,10 +1,12 @@
+import json
 from pathlib import Path
 
 import pytest
 
+from promptcodec import provenance
+from promptcodec.cli import main
 from promptcodec.errors import DataError
-from promptcodec.evaluation import provenance
-from promptcodec.evaluation.report import BEGIN, END, render_table, update_markers
+from promptcodec.evaluation.report import BEGIN, END, render_table, render_training, update_markers
 
 RESULTS = {
     "format": 1,
@@ -87,3 +89,38 @@ def test_command_lines_show_no_absolute_paths() -> None:
     expected = "promptcodec eval 'my set' --out=r.json --rate=4 x/y"
     assert provenance.command_line(argv) == expected
     assert provenance.command_line(["/x/promptcodec/__main__.py", "info"]) == "promptcodec info"
+
+
+def test_card_says_how_a_base_was_trained(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "config.json").write_text(json.dumps({"rate_index": 4, "lmbda": 0.025}))
+    training = {
+        "steps": 1000,
+        "hours": 1.5,
+        "processes": 2,
+        "data": "photos",
+        "pictures": 3000,
+        "date": "2026-01-02T03:04:05+00:00",
+        "commit": "abc123",
+        "machine": {"cpu": "A processor", "threads": 1},
+        "recipe": {
+            "batch": 4,
+            "accumulate": 1,
+            "precision": "bf16",
+            "data": {"crop": 192},
+            "optimizer": {"name": "muon", "learning_rate": 0.002},
+        },
+    }
+    (base / "training.json").write_text(json.dumps(training))
+    (tmp_path / "results.json").write_text(json.dumps(RESULTS))
+    markers = [f"<!-- {n}:{e} -->" for n in ("training", "results") for e in ("begin", "end")]
+    (tmp_path / "README.md").write_text("\n".join(markers))
+    assert main(["card", str(tmp_path)]) == 0
+    text = (tmp_path / "README.md").read_text()
+    for fact in ("lambda 0.025", "3,000 pictures of `photos`", "8 crops of 192 px", "1.50 hours"):
+        assert fact in text
+    assert "| rate 4 | 0.500 |" in text
+    (base / "training.json").write_text("{}")
+    with pytest.raises(DataError, match="does not say how it was trained"):
+        render_training(base)

@@ -151,12 +151,12 @@ def decode_y(data: bytes, indexes: NDArray[np.uint8], tables: EntropyTables) -> 
 
 def estimate_bits(latents: Latents, tables: EntropyTables) -> tuple[float, float]:
     """Ideal code length of y and of z in bits under the integer tables, without headers."""
-    indexes = latents.indexes.cpu().numpy().ravel()
-    symbols = latents.symbols.cpu().numpy().ravel()
+    grouped, bounds = _group(latents.indexes.cpu().numpy())
+    symbols = latents.symbols.cpu().numpy().ravel()[grouped]
     y_bits = 0.0
-    for index in np.unique(indexes[indexes > 0]):
+    for index in range(1, NUM_SCALES):
         radius = table_range(index)
-        part = symbols[indexes == index]
+        part = symbols[bounds[index] : bounds[index + 1]]
         outside = np.abs(part) > radius
         coded = np.where(outside, 2 * radius + 1, part + radius)
         y_bits -= float(np.log2(tables.y[index][coded] / TOTAL).sum())

@@ -32,7 +32,7 @@ def conv3x3(channels: int, out: int, *, stride: int = 1) -> nn.Conv2d:
     """3x3 convolution that repeats the border.
 
     A training crop has only a few elements at 1/64. With zeros around them nearly all would see a
-    border that nearly no element of a whole picture sees: indexes came out 20 % too costly.
+    border that nearly no element of a whole picture sees, and the indexes come out wrong there.
     """
     return nn.Conv2d(channels, out, 3, stride=stride, padding=1, padding_mode="replicate")
 

@@ -1,5 +1,6 @@
 """Tables for README and model card, rendered from results.json and never typed by hand."""
 
+import json
 from pathlib import Path
 
 from promptcodec.errors import DataError
@@ -44,12 +45,46 @@ def render_table(results: dict) -> str:
     return "\n".join([*lines, "", _caption(results)])
 
 
-def update_markers(path: str | Path, table: str) -> None:
+def render_training(folder: str | Path) -> str:
+    """Markdown list of how a base was trained, from what `train-base` left beside it.
+
+    Args:
+        folder: of a base checkpoint, with config.json and training.json.
+
+    Raises:
+        DataError: one of the files cannot be read.
+    """
+    try:
+        training = json.loads((Path(folder) / "training.json").read_text(encoding="utf-8"))
+        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+        recipe = training["recipe"]
+        crop, batch = recipe["data"]["crop"], recipe["batch"] * recipe["accumulate"]
+        processes = training["processes"]
+        return "\n".join(
+            [
+                f"- Rate index {config['rate_index']}, lambda {config['lmbda']}.",
+                f"- Data: {training['pictures']:,} pictures of `{training['data']}`.",
+                f"- {training['steps']:,} steps of {batch * processes} crops of {crop} px, "
+                f"{recipe['optimizer']['name']}, peak learning rate "
+                f"{recipe['optimizer']['learning_rate']}, {recipe['precision']}.",
+                f"- {training['hours']:.2f} hours, {processes} process"
+                f"{'es' if processes > 1 else ''}, {training['machine']['cpu']}, "
+                f"{training['machine']['threads']} thread"
+                f"{'s' if training['machine']['threads'] > 1 else ''} each.",
+                f"- Commit {training['commit'] or 'unknown'}, {str(training['date'])[:10]}.",
+            ]
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{folder} does not say how it was trained: {error!r}") from error
+
+
+def update_markers(path: str | Path, table: str, *, name: str = "results") -> None:
     """Replace what stands between the two markers of a document, whole or not at all.
 
     Args:
-        path: Markdown file with `BEGIN` and `END`, each once and in that order.
+        path: Markdown file with the markers of `name`, each once and in that order.
         table: Markdown.
+        name: of the markers.
 
     Raises:
         DataError: the file cannot be read, or lacks the markers.
@@ -59,11 +94,12 @@ def update_markers(path: str | Path, table: str) -> None:
         text = Path(path).read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read ({error}): name a Markdown file") from error
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise DataError(f"{path} has no place for results: add the lines {BEGIN} and {END}")
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    updated = f"{before}{BEGIN}\n{table.strip()}\n{END}{after}"
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise DataError(f"{path} has no place for {name}: add the lines {begin} and {end}")
+    before, rest = text.split(begin)
+    after = rest.split(end)[1]
+    updated = f"{before}{begin}\n{table.strip()}\n{end}{after}"
     if updated != text:
         write_atomically(path, updated.encode(), force=True)
 

@@ -23,7 +23,6 @@ from promptcodec.evaluation.baselines import (
 )
 from promptcodec.evaluation.compare import bd_rates, psnr_above
 from promptcodec.evaluation.metrics import bpp, psnr
-from promptcodec.evaluation.provenance import provenance
 from promptcodec.evaluation.results import (
     Failure,
     PictureRecord,
@@ -32,6 +31,7 @@ from promptcodec.evaluation.results import (
     write_results,
 )
 from promptcodec.images import Picture, load
+from promptcodec.provenance import provenance
 
 if TYPE_CHECKING:
     from promptcodec.api import Codec, Encoded, Precision

@@ -24,9 +24,11 @@ from promptcodec.codec.model import CodecModel
 from promptcodec.config import BaseConfig
 from promptcodec.errors import UsageError
 from promptcodec.files import write_atomically
+from promptcodec.provenance import provenance
 from promptcodec.training import state as training_state
 from promptcodec.training.config import OptimizerConfig, RunConfig, read_recipe
 from promptcodec.training.data import PictureStore
+from promptcodec.training.initialise import initialise_transforms
 from promptcodec.training.objectives import RateDistortion, rate_distortion
 from promptcodec.training.progress import Progress
 from promptcodec.training.tables import fit_tables
@@ -127,6 +129,10 @@ class BaseTrainer:
         self.store = PictureStore(
             data, config.data, device=str(self.accelerator.device), validation=validation
         )
+        if config.linear_start and self.step == 0:
+            crops = (self.store.batch(8, seed=config.seed, step=2**32 + i) for i in range(16))
+            initialise_transforms(model, (c.cpu() for c in crops), lmbda=config.rate_weight)
+            self.ema = {k: v.detach().clone() for k, v in model.state_dict().items()}
         self.model, self.optimizer = self.accelerator.prepare(model, self.optimizer)
         self.ema = {k: v.to(self.accelerator.device) for k, v in self.ema.items()}
         if config.tracker is not None:
@@ -265,6 +271,7 @@ class BaseTrainer:
                 "steps": self.step,
                 "hours": round(self._seconds() / 3600, 3),
                 "processes": self.accelerator.num_processes,
+                **provenance(),
                 "data": self.store.name,
                 "pictures": len(self.store),
                 "recipe": dataclasses.asdict(self.config),

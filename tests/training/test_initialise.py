@@ -1,0 +1,78 @@
+"""The linear start is a codec already, and the best linear one where nothing is cut off."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from promptcodec.codec.model import CodecModel
+from promptcodec.codec.tables import SCALE_MIN, SCALE_STEP
+from promptcodec.config import CodecConfig
+from promptcodec.training import initialise
+from promptcodec.training.initialise import initialise_transforms, quantisation_step
+
+CONFIG = CodecConfig(
+    channels=(12, 48, 64, 64),
+    residual_blocks=(0, 1, 0, 0),
+    head_channels=16,
+    latent_channels=64,
+    hyper_channels=8,
+    z_channels=4,
+    scale_channels=4,
+    context_channels=4,
+)
+
+
+def crops(seed: int) -> torch.Tensor:
+    coarse = torch.rand(6, 3, 10, 10, generator=torch.Generator().manual_seed(seed))
+    return F.interpolate(coarse, size=64, mode="bicubic").clamp(0, 1)
+
+
+def psnr(model: CodecModel, x: torch.Tensor) -> float:
+    with torch.no_grad():
+        return float(-10 * torch.log10((model.g_s(model.g_a(x)) - x).square().mean()))
+
+
+def test_a_linear_start_rebuilds_pictures_at_once() -> None:
+    torch.manual_seed(0)
+    model = CodecModel(CONFIG)
+    unseen = crops(2)
+    before = psnr(model, unseen)
+    initialise_transforms(model, [crops(1)], lmbda=0.025)
+    assert psnr(model, unseen) > max(before, 0.0) + 15
+
+
+def test_components_are_orthonormal_and_ordered() -> None:
+    x = crops(3) - 0.5
+    basis = initialise._principal_components(x, 12)
+    rows = basis.flatten(1)
+    torch.testing.assert_close(rows @ rows.T, torch.eye(12), atol=1e-4, rtol=0)
+    energy = F.conv2d(x, basis, stride=2).square().mean(dim=(0, 2, 3))
+    assert (energy[:-1] >= energy[1:] - 1e-6).all()
+    assert float(energy.sum()) == pytest.approx(float(4 * x.square().mean() * 3), rel=1e-3)
+
+
+def test_scales_start_at_the_deviation_of_each_channel() -> None:
+    torch.manual_seed(0)
+    model = CodecModel(CONFIG)
+    x = crops(4)
+    initialise_transforms(model, [x], lmbda=0.025)
+    with torch.no_grad():
+        y = model.g_a(x)
+        index = model.hyperprior.scale_path.layers[-1].bias * 16
+    deviation = y.transpose(0, 1).flatten(1).std(dim=1).clamp_min(SCALE_MIN)
+    torch.testing.assert_close(
+        SCALE_MIN * torch.exp(index * SCALE_STEP), deviation, rtol=1e-3, atol=1e-3
+    )
+
+
+def test_step_is_where_the_loss_is_least() -> None:
+    lmbda = 0.025
+    best = quantisation_step(lmbda)
+
+    def loss(step: float) -> float:
+        distortion = step**2 / 12  # bits of one coefficient of unit variance, and its error
+        return -0.5 * math.log2(distortion) + lmbda * 255**2 * distortion / 3
+
+    assert loss(best) < min(loss(best * 0.95), loss(best * 1.05))
