@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let golden streams be written anew, on purpose only."""
     parser.addoption("--regenerate-golden", action="store_true", help="write golden streams anew")

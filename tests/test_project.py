@@ -117,7 +117,8 @@ def test_readme_names_options_and_recipes_that_exist():
         help_text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         for word in words[2:]:
             if word.startswith("-"):
-                assert re.search(rf"(?<![\w-]){re.escape(word)}\b", help_text), word
+                option = re.escape(word.partition("=")[0])
+                assert re.search(rf"(?<![\w-]){option}\b", help_text), word
             if word.startswith("recipes/"):
                 assert (ROOT / word).is_file(), word
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from promptcodec.codec import checkpoint
@@ -100,6 +101,8 @@ class BaseTrainer:
         validation: Path | None = None,
     ) -> None:
         self.config, self.out = config, out
+        # Accelerate remembers the precision of a process's first run; each run has its own.
+        AcceleratorState._reset_state()
         self.accelerator = Accelerator(
             mixed_precision=config.precision,
             gradient_accumulation_steps=config.accumulate,
