@@ -1,8 +1,8 @@
 """Streams that were written once and must decode for ever, with a base of their own.
 
 The decoded symbols and table indexes must match their hashes on every machine; the picture may
-differ by one level. `pytest tests/test_golden.py --regenerate-golden` writes them anew, which only a
-new version of the format may call for.
+differ by one level. `pytest tests/test_golden.py --regenerate-golden` writes them anew, which only
+a new version of the format may call for.
 """
 
 import hashlib

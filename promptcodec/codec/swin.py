@@ -126,8 +126,9 @@ class WindowAttention(nn.Module):
         q, k, v = self._split(self.qkv(x))
         bias = self.bias().to(q.dtype)[None]  # (1, heads, T, T)
         if mask is not None:
-            hidden = torch.zeros_like(mask, dtype=q.dtype).masked_fill_(~mask, HIDDEN)
-            bias = (bias + hidden[:, None]).repeat(n // mask.shape[0], 1, 1, 1)
+            bias = torch.where(mask[:, None], bias, HIDDEN)  # (windows, heads, T, T)
+            if n > len(mask):
+                bias = bias.repeat(n // len(mask), 1, 1, 1)
         out = attend(q, k, v, bias)
         if prompts is not None:
             _, key, value = self._split(self.qkv(prompts.tokens.to(x.dtype)))
