@@ -1,4 +1,4 @@
-"""The command line: encode, decode, info, train-base, eval, complexity.
+"""The command line: encode, decode, info, train-base, eval, card, complexity.
 
 Standard output carries a payload, a table or JSON; messages go to standard error. Every failure
 is one line and an exit code of docs/errors.md. What is slow to import is imported inside the
@@ -62,7 +62,7 @@ def encode(
     content = console.read_input(picture, error=PictureError)
     codec = _load_codec(base, prompts, device=device, threads=threads, precision=precision)
     encoded = codec.encode_detailed(
-        content,
+        console.named(content, "standard input" if picture == "-" else picture),
         rate_index=rate_index,
         gain_steps=gain_steps,
         max_pixels=max_pixels or MAX_PIXELS,
@@ -182,6 +182,7 @@ def evaluate(
     gain_steps: options.GainCurve = None,
     out: options.ResultsFile = None,
     readme: options.Readme = None,
+    plot: options.Plot = None,
     against: options.Against = None,
     force: options.Force = False,
     threads: options.Threads = None,
@@ -209,6 +210,10 @@ def evaluate(
         precision=precision,
     )
     facts = dataclasses.asdict(measured)
+    if plot is not None:
+        from promptcodec.evaluation.plot import plot_curves
+
+        plot_curves(facts, plot)
     table = render_table(facts)
     if readme is not None:
         update_markers(readme, table)

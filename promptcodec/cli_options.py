@@ -104,4 +104,7 @@ ResultsFile = Annotated[Path | None, typer.Option(help="results.json to write.")
 Readme = Annotated[
     Path | None, typer.Option(help="Markdown file whose results table to bring up to date.")
 ]
+Plot = Annotated[
+    Path | None, typer.Option(help="Curves as a picture, .png or .svg; replaced if it exists.")
+]
 Against = Annotated[list[str] | None, typer.Option(help="jpeg, jpeg-444, webp; may be repeated.")]

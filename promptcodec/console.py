@@ -5,6 +5,7 @@ No typer, no torch: everything here starts in milliseconds.
 
 import contextlib
 import errno
+import io
 import json
 import os
 import sys
@@ -110,6 +111,13 @@ def report(values: dict[str, Any], summary: str, *, as_json: bool, verbose: bool
     if verbose:
         seconds = ", ".join(f"{name} {value:.3f} s" for name, value in values["seconds"].items())
         print(seconds, file=sys.stderr)
+
+
+def named(content: bytes, name: str) -> io.BytesIO:
+    """Bytes as a file that knows its name, so that an error about them can say it."""
+    file = io.BytesIO(content)
+    file.name = name  # type: ignore[attr-defined]
+    return file
 
 
 def write_stdout(content: bytes | str) -> None:

@@ -2,10 +2,12 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from promptcodec import provenance
 from promptcodec.cli import main
-from promptcodec.errors import DataError
+from promptcodec.errors import DataError, UsageError
+from promptcodec.evaluation.plot import plot_curves
 from promptcodec.evaluation.report import BEGIN, END, render_table, render_training, update_markers
 
 RESULTS = {
@@ -124,3 +126,20 @@ def test_card_says_how_a_base_was_trained(tmp_path: Path) -> None:
     (base / "training.json").write_text("{}")
     with pytest.raises(DataError, match="does not say how it was trained"):
         render_training(base)
+
+
+def test_curves_are_drawn(tmp_path: Path) -> None:
+    drawn = json.loads(json.dumps(RESULTS))
+    drawn["points"][0]["pictures"] = [{"picture": f"kodim{n:02d}.png"} for n in range(1, 25)]
+    drawn["points"][1]["pictures"] = drawn["points"][0]["pictures"]
+    for baseline in drawn["baselines"]:
+        baseline["averages"] = [{"bpp": 0.4, "psnr": 30.0}, {"bpp": 1.0, "psnr": 34.0}]
+    plot_curves(drawn, tmp_path / "curves.png")
+    with Image.open(tmp_path / "curves.png") as picture:
+        colours = picture.convert("RGB").getcolors(1 << 20)
+    assert colours is not None and len(colours) > 50
+    plot_curves(drawn, tmp_path / "curves.svg")
+    text = (tmp_path / "curves.svg").read_text()
+    assert text.count("<path") > 10
+    with pytest.raises(UsageError, match=r"\.png"):
+        plot_curves(drawn, tmp_path / "curves.docx")
