@@ -48,6 +48,7 @@ def merge(windows: Tensor, *, window: int, height: int, width: int) -> Tensor:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # a mask kept from coding must also serve training
 def shift_mask(height: int, width: int, *, window: int, shift_y: int, shift_x: int) -> Tensor:
     """Boolean mask (windows, w * w, w * w), True where two tokens may attend to each other.
 

@@ -93,6 +93,14 @@ def test_shifted_block_mixes_no_opposite_borders() -> None:
     assert not moved[2:].any()
 
 
+def test_a_mask_made_while_coding_serves_training() -> None:
+    ours = block(shifted=True)
+    x = torch.randn(1, 20, 28, DIM)  # a size that no other test has
+    with torch.inference_mode():
+        ours(x)
+    ours(x).square().mean().backward()
+
+
 def test_shift_mask_counts() -> None:
     mask = shift_mask(8, 8, window=4, shift_y=2, shift_x=2)
     assert mask.shape == (4, 16, 16)
