@@ -78,6 +78,8 @@ class CodecConfig:
         head_channels: channels of one attention head.
         mlp_ratio: hidden width of a Swin MLP over the stage's width.
         latent_channels: M, channels of y.
+        detail_channels: how many of them come straight from the 1/8 stage, past the Swin blocks at
+            1/16: fine detail needs many channels and little thought.
         hyper_channels: N, width of h_a and of the mean path.
         z_channels: channels of z.
         scale_channels: width of the integer scale path.
@@ -91,8 +93,9 @@ class CodecConfig:
     swin_blocks: tuple[int, ...] = (0, 0, 2, 2)
     windows: tuple[int, ...] = (8, 8, 8, 4)
     head_channels: int = 32
-    mlp_ratio: float = 2.0
-    latent_channels: int = 160
+    mlp_ratio: float = 1.5
+    latent_channels: int = 320
+    detail_channels: int = 160
     hyper_channels: int = 96
     z_channels: int = 64
     scale_channels: int = 64
@@ -116,6 +119,10 @@ class CodecConfig:
         sizes = (*self.channels, self.latent_channels, self.hyper_channels, self.z_channels)
         if min((*sizes, self.scale_channels, self.context_channels, self.head_channels)) < 1:
             raise ConfigError("a channel count is below 1; need positive widths")
+        if not 0 < self.detail_channels < self.latent_channels:
+            raise ConfigError(
+                f"detail_channels is {self.detail_channels}; need 1 to latent_channels - 1"
+            )
         if self.context not in ("none", "checkerboard"):
             raise ConfigError(f"context is {self.context!r}; need 'none' or 'checkerboard'")
 

@@ -57,7 +57,7 @@ class CheckerboardContext(ContextModel):
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
         n, m, c = config.hyper_channels, config.latent_channels, config.context_channels
-        self.neighbours = nn.Conv2d(m, c, 5, padding=2)
+        self.neighbours = nn.Conv2d(m, c, 3, padding=1)
         self.fuse = nn.Conv2d(n + c, n + c, 1)
         self.means = nn.Conv2d(n + c, m, 1)
 

@@ -1,6 +1,7 @@
 """Analysis and synthesis transforms.
 
     g_a: x (3, H, W)      -> [down, Swin] at 1/2, 1/4, 1/8, 1/16 -> y (M, H/16, W/16)
+                                       the last channels of y straight from 1/8: detail
     g_s: y_hat (M, H/16)  -> [Swin, residual convolutions, up]   at 1/16, 1/8, 1/4, 1/2 -> x_hat
 
 Attention costs what its resolution costs, so Swin blocks stand at 1/8 and 1/16 only in the small
@@ -84,12 +85,12 @@ class Analysis(nn.Module):
         widths = (3, *config.channels)
         self.blocks = list(config.swin_blocks)
         self.down = nn.ModuleList(
-            nn.Conv2d(widths[i], widths[i + 1], 5 if i == 0 else 3, stride=2, padding=2 - (i > 0))
-            for i in range(4)
+            nn.Conv2d(widths[i], widths[i + 1], 3, stride=2, padding=1) for i in range(4)
         )
         self.stages = nn.ModuleList(Stage(config, i) for i in range(4))
-        self.head = nn.Conv2d(widths[4], config.latent_channels, 1)
-        keep_variance([*self.down, self.head])
+        self.head = nn.Conv2d(widths[4], config.latent_channels - config.detail_channels, 1)
+        self.detail = nn.Conv2d(widths[3], config.detail_channels, 2, stride=2)
+        keep_variance([*self.down, self.head, self.detail])
         with torch.no_grad():
             self.head.weight.mul_(2.0)  # latents well above the quantisation noise
 
@@ -102,10 +103,10 @@ class Analysis(nn.Module):
         Returns:
             y, (B, M, H/16, W/16).
         """
-        x = x - 0.5
+        below = x = x - 0.5
         for down, stage, own in zip(self.down, self.stages, self._deal(prompts), strict=True):
-            x = stage(down(x), own)
-        return self.head(x)
+            below, x = x, stage(down(x), own)
+        return torch.cat([self.head(x), self.detail(below)], dim=1)
 
     def _deal(self, prompts: Sequence[Prompts | None] | None) -> list:
         return deal(prompts, self.blocks)
@@ -118,12 +119,18 @@ class Synthesis(nn.Module):
         super().__init__()
         widths = (*config.channels[::-1], 3)
         self.blocks = list(config.swin_blocks[::-1])
-        self.stem = nn.Conv2d(config.latent_channels, widths[0], 1)
+        self.detail_channels = config.detail_channels
+        self.stem = nn.Conv2d(config.latent_channels - config.detail_channels, widths[0], 1)
         self.stages = nn.ModuleList(
             Stage(config, i, residual_blocks=config.residual_blocks[i]) for i in (3, 2, 1, 0)
         )
         self.up = nn.ModuleList(
-            nn.Conv2d(widths[i], 4 * widths[i + 1], 1 if i < 3 else 3, padding=int(i == 3))
+            nn.Conv2d(
+                widths[i] + config.detail_channels * (i == 0),
+                4 * widths[i + 1],
+                1 if i < 3 else 3,
+                padding=int(i == 3),
+            )
             for i in range(4)
         )
         self.shuffle = nn.PixelShuffle(2)
@@ -140,9 +147,13 @@ class Synthesis(nn.Module):
         Returns:
             RGB, not clamped, (B, 3, 16 h, 16 w).
         """
-        x = self.stem(y_hat)
+        deep = y_hat.shape[1] - self.detail_channels
+        x, detail = self.stem(y_hat[:, :deep]), y_hat[:, deep:]
         for up, stage, own in zip(self.up, self.stages, self._deal(prompts), strict=True):
-            x = self.shuffle(up(stage(x, own)))
+            x = stage(x, own)
+            if detail is not None:
+                x, detail = torch.cat([x, detail], dim=1), None
+            x = self.shuffle(up(x))
         return x + 0.5
 
     def _deal(self, prompts: Sequence[Prompts | None] | None) -> list:

@@ -36,12 +36,17 @@ def initialise_transforms(model: CodecModel, crops: Iterable[Tensor], *, lmbda: 
     """
     pictures = torch.cat(list(crops))
     x = pictures - 0.5
-    for level, down in enumerate(cast("Iterable[nn.Conv2d]", model.g_a.down)):
-        basis = _principal_components(x, down.out_channels)  # (C_out, C_in, 2, 2)
-        _set_down(down, basis)
-        _set_up(cast("nn.Conv2d", model.g_s.up[3 - level]), basis)
-        x = F.conv2d(x, basis, stride=2)
     step = quantisation_step(lmbda)
+    for level, down in enumerate(cast("Iterable[nn.Conv2d]", model.g_a.down)):
+        up = cast("nn.Conv2d", model.g_s.up[3 - level])
+        basis = _principal_components(x, up.in_channels)  # (C_out, C_in, 2, 2)
+        deep = down.out_channels  # fewer than all at the last level, where detail goes past
+        _set_down(down, basis[:deep])
+        _set_up(up, basis)
+        if deep < len(basis):
+            _set_down(model.g_a.detail, basis[deep:] / step)
+            up.weight[:, deep:] *= step
+        x = F.conv2d(x, basis, stride=2)
     _set_pointwise(model.g_a.head, 1.0 / step)
     _set_pointwise(model.g_s.stem, step)
     for module in model.modules():
@@ -89,8 +94,8 @@ def _principal_components(x: Tensor, count: int) -> Tensor:
 
 def _set_down(layer: nn.Conv2d, basis: Tensor) -> None:
     nn.init.normal_(layer.weight, std=NOISE * layer.weight[0].numel() ** -0.5)
-    middle = layer.kernel_size[0] // 2
-    layer.weight[:, :, middle : middle + 2, middle : middle + 2] += basis
+    first = layer.padding[0] if isinstance(layer.padding, tuple) else 0  # tap over the first pixel
+    layer.weight[:, :, first : first + 2, first : first + 2] += basis
     nn.init.zeros_(cast("Tensor", layer.bias))
 
 

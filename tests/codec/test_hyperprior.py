@@ -16,7 +16,7 @@ from promptcodec.codec.hyperprior import (
 )
 from promptcodec.config import CodecConfig
 
-CONFIG = CodecConfig(z_channels=6, scale_channels=8, latent_channels=10)
+CONFIG = CodecConfig(z_channels=6, scale_channels=8, latent_channels=10, detail_channels=4)
 
 
 def path() -> ScalePath:
@@ -115,5 +115,5 @@ def test_prior_probabilities_sum_to_one_and_match_the_density() -> None:
 def test_a_young_hyperprior_speaks() -> None:
     torch.manual_seed(0)
     hyperprior = Hyperprior(CodecConfig())
-    y = F.interpolate(torch.randn(1, 160, 4, 4) * 3, size=16)
+    y = F.interpolate(torch.randn(1, CodecConfig().latent_channels, 4, 4) * 3, size=16)
     assert hyperprior.h_a(y).std() > 0.5

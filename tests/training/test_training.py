@@ -28,8 +28,8 @@ RECIPES = Path(__file__).parents[2] / "recipes"
 
 RECIPE = """
 codec: {name: tiny, channels: [8, 8, 16, 16], residual_blocks: [0, 0, 0, 0],
-  windows: [8, 8, 4, 2], head_channels: 8, latent_channels: 12, hyper_channels: 8, z_channels: 4,
-  scale_channels: 4, context_channels: 4}
+  windows: [8, 8, 4, 2], head_channels: 8, latent_channels: 12, detail_channels: 4,
+  hyper_channels: 8, z_channels: 4, scale_channels: 4, context_channels: 4}
 data: {crop: 64, validation_pictures: 1}
 optimizer: {name: OPTIMIZER, warmup_steps: 2, learning_rate: 0.01}
 steps: STEPS
