@@ -98,7 +98,10 @@ class RunConfig:
         batch: crops of one step and process.
         accumulate: micro-batches summed in one step.
         precision: "bf16" or "no"; of g_a, g_s and the context, never of likelihoods.
-        linear_start: begin as a principal component codec rather than from random transforms.
+        init_from: folder of a base checkpoint to start from; what has another name or shape starts
+            afresh. None starts from nothing.
+        linear_start: without init_from, begin as a principal component codec rather than from
+            random transforms.
         z_noise_fraction: share of the steps with noisy z before rounding takes over.
         z_free_steps: the rate of z is free for half of these steps, then rises to its own price.
         room_weight: weight of the term that teaches indexes below the tables.
@@ -118,6 +121,7 @@ class RunConfig:
     batch: int = 8
     accumulate: int = 1
     precision: str = "bf16"
+    init_from: str | None = None
     linear_start: bool = True
     z_noise_fraction: float = 0.8
     z_free_steps: int = 0

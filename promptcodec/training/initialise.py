@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from promptcodec.codec.checkpoint import read_base
 from promptcodec.codec.hyperprior import INDEX_BITS
 from promptcodec.codec.model import CodecModel
 from promptcodec.codec.swin import SwinBlock
@@ -68,6 +70,24 @@ def _set_scales(model: CodecModel, pictures: Tensor) -> None:
     index = torch.log(deviation / SCALE_MIN) / SCALE_STEP
     last = model.hyperprior.scale_path.convolutions[-1]
     cast("Tensor", last.bias).copy_((index / (1 << INDEX_BITS)).float())
+
+
+def warm_start(model: CodecModel, folder: Path) -> list[str]:
+    """Copy every weight of a checkpoint that has the same name and shape.
+
+    Args:
+        model: freshly built; may be of another architecture.
+        folder: of a base checkpoint.
+    Returns:
+        Names of the model's tensors that the checkpoint does not have.
+    Raises:
+        CheckpointError: no usable checkpoint there.
+    """
+    stored = read_base(folder).model.state_dict()
+    own = model.state_dict()
+    fitting = {k: v for k, v in stored.items() if k in own and own[k].shape == v.shape}
+    model.load_state_dict(own | fitting)
+    return sorted(set(own) - set(fitting))
 
 
 def quantisation_step(lmbda: float) -> float:

@@ -29,7 +29,7 @@ from promptcodec.provenance import provenance
 from promptcodec.training import state as training_state
 from promptcodec.training.config import OptimizerConfig, RunConfig, read_recipe
 from promptcodec.training.data import PictureStore
-from promptcodec.training.initialise import initialise_transforms
+from promptcodec.training.initialise import initialise_transforms, warm_start
 from promptcodec.training.objectives import RateDistortion, rate_distortion
 from promptcodec.training.progress import Progress
 from promptcodec.training.tables import fit_tables
@@ -132,9 +132,8 @@ class BaseTrainer:
         self.store = PictureStore(
             data, config.data, device=str(self.accelerator.device), validation=validation
         )
-        if config.linear_start and self.step == 0:
-            crops = (self.store.batch(8, seed=config.seed, step=2**32 + i) for i in range(16))
-            initialise_transforms(model, (c.cpu() for c in crops), lmbda=config.rate_weight)
+        if self.step == 0:
+            self._initialise(model)
             self.ema = {k: v.detach().clone() for k, v in model.state_dict().items()}
         self.model, self.optimizer = self.accelerator.prepare(model, self.optimizer)
         self.ema = {k: v.to(self.accelerator.device) for k, v in self.ema.items()}
@@ -143,6 +142,16 @@ class BaseTrainer:
         self.progress = Progress(
             out, config, start=self.step, enabled=self.main, track=self.accelerator.log
         )
+
+    def _initialise(self, model: CodecModel) -> None:
+        config = self.config
+        if config.init_from is not None:
+            afresh = warm_start(model, Path(config.init_from))
+            if afresh:
+                logger.warning("not in %s, start afresh: %s", config.init_from, ", ".join(afresh))
+        elif config.linear_start:
+            crops = (self.store.batch(8, seed=config.seed, step=2**32 + i) for i in range(16))
+            initialise_transforms(model, (c.cpu() for c in crops), lmbda=config.rate_weight)
 
     @property
     def bare(self) -> CodecModel:

@@ -1,16 +1,19 @@
 """The linear start is a codec already, and the best linear one where nothing is cut off."""
 
+import dataclasses
 import math
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from promptcodec.codec.checkpoint import read_base
 from promptcodec.codec.model import CodecModel
 from promptcodec.codec.tables import SCALE_MIN, SCALE_STEP
 from promptcodec.config import CodecConfig
 from promptcodec.training import initialise
-from promptcodec.training.initialise import initialise_transforms, quantisation_step
+from promptcodec.training.initialise import initialise_transforms, quantisation_step, warm_start
 
 CONFIG = CodecConfig(
     channels=(12, 48, 64, 64),
@@ -66,6 +69,19 @@ def test_scales_start_at_the_deviation_of_each_channel() -> None:
     torch.testing.assert_close(
         SCALE_MIN * torch.exp(index * SCALE_STEP), deviation, rtol=1e-3, atol=1e-3
     )
+
+
+def test_a_warm_start_takes_what_fits(tiny_checkpoint: Path) -> None:
+    stored = read_base(tiny_checkpoint)
+    same = CodecModel(stored.config.codec)
+    assert warm_start(same, tiny_checkpoint) == []
+    for name, value in stored.model.state_dict().items():
+        assert torch.equal(same.state_dict()[name], value), name
+    other = CodecModel(dataclasses.replace(stored.config.codec, context="none"))
+    before = other.context.means.weight.clone()
+    assert set(warm_start(other, tiny_checkpoint)) == {"context.means.weight"}
+    assert torch.equal(other.context.means.weight, before)
+    assert torch.equal(other.g_a.head.weight, stored.model.g_a.head.weight)
 
 
 def test_step_is_where_the_loss_is_least() -> None:
