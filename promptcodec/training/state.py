@@ -24,7 +24,7 @@ class TrainingState:
         step: steps done.
         tensors: model, averaged weights and optimiser, flat.
         extra: the rest of the optimiser's state, JSON values.
-        seconds: time spent on these steps, over all sessions of the run.
+        seconds: time spent on these steps, over all parts of the run.
     """
 
     step: int
