@@ -15,6 +15,7 @@ from promptcodec.errors import ConfigError
 T = TypeVar("T")
 
 STRIDE = 64  # px covered by one element of z; pictures are padded to a multiple of it
+ADDED = {"added": True}  # of a field that older checkpoints do not know
 LAMBDAS = (0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.0483, 0.0932, 0.18)  # by rate index
 
 
@@ -81,10 +82,17 @@ class CodecConfig:
         detail_channels: how many of them come straight from the 1/8 stage, past the Swin blocks at
             1/16: fine detail needs many channels and little thought.
         hyper_channels: N, width of h_a and of the mean path.
+        hyper_kernel: edge of the kernel of h_a's first layer, 1 or 3.
         z_channels: channels of z.
         scale_channels: width of the integer scale path.
-        context: context model that predicts the means: "none" or "checkerboard".
-        context_channels: width of its spatial features.
+        context: context model that predicts the means: "none", "checkerboard" or "econtext".
+        context_channels: its width.
+        context_segments: segments of latent channels that econtext codes one after the other.
+        context_layers: attention layers of econtext; even ones plain, odd ones shifted.
+        context_window: window edge of econtext in latents, a multiple of 4.
+        context_mlp_ratio: hidden width of its MLPs over its width.
+        scale: what the entropy coder's scales depend on: "hyperprior", on z alone, or "context",
+            on the context model as well, for research: such a codec writes no files.
     """
 
     name: str = "nano"
@@ -101,6 +109,12 @@ class CodecConfig:
     scale_channels: int = 64
     context: str = "checkerboard"
     context_channels: int = 64
+    hyper_kernel: int = field(default=3, metadata=ADDED)
+    context_segments: int = field(default=4, metadata=ADDED)
+    context_layers: int = field(default=2, metadata=ADDED)
+    context_window: int = field(default=8, metadata=ADDED)
+    context_mlp_ratio: float = field(default=2.0, metadata=ADDED)
+    scale: str = field(default="hyperprior", metadata=ADDED)
 
     def __post_init__(self) -> None:
         for name in ("channels", "residual_blocks", "swin_blocks", "windows"):
@@ -123,8 +137,45 @@ class CodecConfig:
             raise ConfigError(
                 f"detail_channels is {self.detail_channels}; need 1 to latent_channels - 1"
             )
-        if self.context not in ("none", "checkerboard"):
-            raise ConfigError(f"context is {self.context!r}; need 'none' or 'checkerboard'")
+        if self.hyper_kernel not in (1, 3):
+            raise ConfigError(f"hyper_kernel is {self.hyper_kernel}; need 1 or 3")
+        self._check_context()
+
+    def _check_context(self) -> None:
+        if self.context not in ("none", "checkerboard", "econtext"):
+            raise ConfigError(
+                f"context is {self.context!r}; need 'none', 'checkerboard' or 'econtext'"
+            )
+        if self.scale not in ("hyperprior", "context"):
+            raise ConfigError(f"scale is {self.scale!r}; need 'hyperprior' or 'context'")
+        if self.context != "econtext":
+            if self.scale == "context":
+                raise ConfigError("scale 'context' needs context 'econtext'")
+            return
+        if self.context_segments < 1 or self.latent_channels % self.context_segments:
+            raise ConfigError(
+                f"context_segments is {self.context_segments}; need a divisor of "
+                f"latent_channels {self.latent_channels}"
+            )
+        if self.context_window < 4 or self.context_window % 4:
+            raise ConfigError(f"context_window is {self.context_window}; need a multiple of 4")
+        if self.context_channels % self.head_channels or self.context_layers < 1:
+            raise ConfigError(
+                f"context_channels {self.context_channels} need to be a multiple of "
+                f"head_channels {self.head_channels}, and context_layers 1 or more"
+            )
+
+    def identity(self) -> dict[str, Any]:
+        """What the hash of a base covers.
+
+        A field added later counts only where it departs from its default, so that the hashes of
+        older checkpoints, and with them their streams, stay valid.
+        """
+        return {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if not f.metadata.get("added") or getattr(self, f.name) != f.default
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

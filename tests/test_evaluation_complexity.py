@@ -100,12 +100,13 @@ def test_table_of_a_codec_adds_up(tiny_codec) -> None:
     assert not any(parameter.is_meta for parameter in model.parameters())
 
 
-def test_cost_of_a_pixel_does_not_depend_on_the_picture(tiny_codec) -> None:
+def test_cost_of_a_pixel_hardly_depends_on_the_picture(tiny_codec) -> None:
     small, large = (
         complexity_table(tiny_codec.model, width=width, height=128) for width in (128, 256)
     )
     for one, other in zip(small, large, strict=True):
-        assert one.kmac_per_pixel == pytest.approx(other.kmac_per_pixel)
+        # Shifted blocks do their border windows twice, and a small picture has more of these.
+        assert one.kmac_per_pixel == pytest.approx(other.kmac_per_pixel, rel=0.01)
         assert one.kmac_per_pixel > 0
     lines = render_complexity(small).splitlines()
     assert lines[2].startswith("| g_a | ")

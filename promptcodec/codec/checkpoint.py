@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -187,7 +187,7 @@ def _tables(tensors: dict[str, Tensor], config: CodecConfig, where: str) -> Entr
 
 def base_hash(tensors: dict[str, Tensor], config: CodecConfig) -> bytes:
     """SHA-256 over the architecture and the sorted (name, dtype, shape, bytes) of all tensors."""
-    digest = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(config.identity(), sort_keys=True).encode())
     for name in sorted(tensors):
         value = tensors[name].contiguous()
         digest.update(f"\n{name} {value.dtype} {tuple(value.shape)}\n".encode())

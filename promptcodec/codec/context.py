@@ -2,8 +2,9 @@
 
 A context model walks through groups of latents. For each group it predicts the means from the
 hyperprior's features and from the groups that are already reconstructed, and asks its caller to
-reconstruct the group. Training, encoding and decoding run the same walk; only the caller differs.
-A context model never touches the scales: it cannot change what the entropy decoder reads.
+reconstruct the group. Encoding and decoding run the same walk; only the caller differs. Training
+runs it in one parallel pass over given latents. A context model of a codec that writes files never
+touches the scales: it cannot change what the entropy decoder reads.
 """
 
 from __future__ import annotations
@@ -15,37 +16,66 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from promptcodec.codec.groups import Grouping, join_halves, split_halves
 from promptcodec.config import CodecConfig
 
-Reconstruct = Callable[[Tensor], Tensor]  # means (B, M, h, w) -> y_hat (B, M, h, w)
+# (group, mu, shift) -> y_hat, all packed as in `groups`; shift of the table index or None
+Reconstruct = Callable[[int, Tensor, "Tensor | None"], Tensor]
 
 
 class ContextModel(nn.Module, ABC):
-    """Predicts the means of y, group by group."""
+    """Predicts the means of y, group by group.
+
+    Args:
+        grouping: how y is cut.
+    """
+
+    def __init__(self, grouping: Grouping) -> None:
+        super().__init__()
+        self.grouping = grouping
 
     @abstractmethod
-    def forward(self, features: Tensor, reconstruct: Reconstruct) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, reconstruct: Reconstruct) -> Tensor:
         """Walk through all groups.
 
         Args:
             features: mean features of the hyperprior, (B, N, h, w).
-            reconstruct: maps means to y_hat; only the current group's elements of it are used.
+            reconstruct: maps the number of a group, its means and the shift of its table indexes
+                (None when the scales come from z alone) to its y_hat.
         Returns:
-            mu and y_hat, both (B, M, h, w).
+            y_hat, (B, M, h, w).
         """
+
+    def parallel(self, features: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Means of all groups at once when what they look at is known.
+
+        Args:
+            features: mean features of the hyperprior, (B, N, h, w).
+            y: stands in for y_hat, (B, M, h, w); noisy y in training.
+        Returns:
+            mu, and the shift of the table indexes or None; both (B, M, h, w).
+        """
+        known = self.grouping.split(y)
+        means: list[Tensor] = []
+
+        def take(group: int, mu: Tensor, shift: Tensor | None) -> Tensor:
+            means.append(mu)
+            return known[group]
+
+        self(features, take)
+        return self.grouping.join(means), None
 
 
 class NoContext(ContextModel):
     """Means from the hyperprior alone; one group."""
 
     def __init__(self, config: CodecConfig) -> None:
-        super().__init__()
+        super().__init__(Grouping(config.latent_channels))
         self.means = nn.Conv2d(config.hyper_channels, config.latent_channels, 1)
 
-    def forward(self, features: Tensor, reconstruct: Reconstruct) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, reconstruct: Reconstruct) -> Tensor:
         """See `ContextModel.forward`."""
-        mu = self.means(features)
-        return mu, reconstruct(mu)
+        return reconstruct(0, self.means(features), None)
 
 
 class CheckerboardContext(ContextModel):
@@ -55,34 +85,30 @@ class CheckerboardContext(ContextModel):
     """
 
     def __init__(self, config: CodecConfig) -> None:
-        super().__init__()
         n, m, c = config.hyper_channels, config.latent_channels, config.context_channels
+        super().__init__(Grouping(m, halves=2))
         self.neighbours = nn.Conv2d(m, c, 3, padding=1)
         self.fuse = nn.Conv2d(n + c, n + c, 1)
         self.means = nn.Conv2d(n + c, m, 1)
 
-    def forward(self, features: Tensor, reconstruct: Reconstruct) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, reconstruct: Reconstruct) -> Tensor:
         """See `ContextModel.forward`."""
-        b, _, h, w = features.shape
-        anchor = checkerboard(h, w, features.device)
-        empty = features.new_zeros(b, self.neighbours.out_channels, h, w)
-        mu = self._predict(features, empty)
-        known = torch.where(anchor, reconstruct(mu), 0.0)
-        # Seen from a non-anchor, anchors stand at odd distances only, and the rest is zero.
-        mu = torch.where(anchor, mu, self._predict(features, self.neighbours(known)))
-        return mu, torch.where(anchor, known, reconstruct(mu))
-
-    def _predict(self, features: Tensor, context: Tensor) -> Tensor:
-        x = torch.cat([features, context], dim=1)
-        return self.means(F.relu(self.fuse(x)))
-
-
-def checkerboard(height: int, width: int, device: torch.device) -> Tensor:
-    """Mask (h, w), True at anchors: (0, 0) is none, (0, 1) is one."""
-    rows = torch.arange(height, device=device)[:, None]
-    return (rows + torch.arange(width, device=device)) % 2 == 1
+        n = features.shape[1]
+        of_features, of_context = self.fuse.weight[:, :n], self.fuse.weight[:, n:]
+        first, second = split_halves(F.conv2d(features, of_features, self.fuse.bias))
+        anchors = reconstruct(0, self.means(F.relu(first)), None)
+        # Seen from the other half, anchors stand at odd distances only, and the rest is zero.
+        known = join_halves(anchors, torch.zeros_like(anchors))
+        _, seen = split_halves(self.neighbours(known))
+        second = second + F.conv2d(seen, of_context)
+        rest = reconstruct(1, self.means(F.relu(second)), None)
+        return join_halves(anchors, rest)
 
 
 def build_context(config: CodecConfig) -> ContextModel:
     """The context model that `config.context` names."""
+    if config.context == "econtext":
+        from promptcodec.codec.econtext import EContext
+
+        return EContext(config)
     return {"none": NoContext, "checkerboard": CheckerboardContext}[config.context](config)

@@ -9,6 +9,7 @@ scales come from z_hat alone, so that no float result ever decides what the entr
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import cast
 
@@ -169,25 +170,9 @@ class FactorizedPrior(nn.Module):
     def integer_probabilities(self) -> Tensor:
         """P(Z = k) for k in -128..127 with the tails in the ends, (Cz, 256) float64."""
         edges = torch.arange(Z_MIN, Z_MAX, dtype=torch.float64) + 0.5
-        parameters = {k: v.double() for k, v in self.named_parameters()}
-        cdf = torch.func.functional_call(
-            _Cdf(self),
-            {f"prior.{k}": v for k, v in parameters.items()},
-            (edges.expand(len(self.means), -1),),
-        )
+        cdf = copy.deepcopy(self).cpu().double().cdf(edges.expand(len(self.means), -1))
         ends = torch.zeros(len(self.means), 1, dtype=torch.float64)
         return torch.diff(torch.cat([ends, cdf, ends + 1.0], dim=1), dim=1)
-
-
-class _Cdf(nn.Module):
-    """`FactorizedPrior.cdf` as a module call, so that it can run with float64 parameters."""
-
-    def __init__(self, prior: FactorizedPrior) -> None:
-        super().__init__()
-        self.prior = prior
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.prior.cdf(x)
 
 
 class Hyperprior(nn.Module):
@@ -201,7 +186,7 @@ class Hyperprior(nn.Module):
         super().__init__()
         m, n = config.latent_channels, config.hyper_channels
         self.h_a = nn.Sequential(
-            conv3x3(m, n),
+            conv3x3(m, n) if config.hyper_kernel == 3 else nn.Conv2d(m, n, 1),
             nn.ReLU(),
             conv3x3(n, n, stride=2),
             nn.ReLU(),

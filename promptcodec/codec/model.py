@@ -95,10 +95,14 @@ class CodecModel(nn.Module):
         z_noisy = rate.add_noise(z)
         z_hat = rate.round_ste(z) if round_z else z_noisy
         features = self.hyperprior.h_means(z_hat)
-        mu, y_hat = self.context(features, lambda mu: rate.round_ste(y - mu) + mu)
+        mu, shift = self.context.parallel(features, rate.add_noise(y))
         with torch.autocast(x.device.type, enabled=False):
+            mu = mu.float()
             index = self.hyperprior.scale_path(z_hat)
-            residual = y - mu.float()
+            if shift is not None:
+                index = index + shift.float()
+            residual = y - mu
+            y_hat = rate.round_ste(residual) + mu
             y_bits = rate.gaussian_bits(rate.add_noise(residual), rate.index_to_scale(index)).sum()
             priced = z_price * z_noisy + (1.0 - z_price) * z_noisy.detach()
             probability = rate.lower_bound(self.hyperprior.prior(priced), rate.LIKELIHOOD_MIN)
@@ -139,27 +143,46 @@ class CodecModel(nn.Module):
         y = self.g_a(x, prompts).float()
         with torch.autocast(x.device.type, enabled=False):
             z_hat = torch.round(self.hyperprior.h_a(y)).clamp_(Z_MIN, Z_MAX)
-            indexes = self.indexes(z_hat, gains=gains)
-            coded = indexes > 0
-            gain = gains.multipliers(y.device)
+            latents = self._quantise(y, z_hat, gains=gains)
+        return latents
 
-            def quantise(mu: Tensor) -> Tensor:
-                residual = torch.round((y - mu) * gain).clamp_(-golomb.LIMIT, golomb.LIMIT)
-                return torch.where(coded, residual, 0.0)
+    def _quantise(self, y: Tensor, z_hat: Tensor, *, gains: Gains) -> Latents:
+        grouping = self.context.grouping
+        targets = grouping.split(y)
+        raw = grouping.split(self._raw_indexes(z_hat, gains=gains))
+        gain = gains.multipliers(y.device)
+        indexes: list[Tensor] = []
+        symbols: list[Tensor] = []
 
-            features = self.hyperprior.h_means(z_hat)
-            mu, y_hat = self.context(features, lambda mu: quantise(mu) / gain + mu)
-            symbols = quantise(mu).to(torch.int32)
-        return Latents(z_hat=z_hat.to(torch.int16), indexes=indexes, symbols=symbols, y_hat=y_hat)
+        def reconstruct(group: int, mu: Tensor, shift: Tensor | None) -> Tensor:
+            index = raw[group] if shift is None else raw[group] + torch.round(shift)
+            index = index.clamp(0, NUM_SCALES - 1).to(torch.uint8)
+            own = gain[:, grouping.segment(group)]
+            residual = torch.round((targets[group] - mu) * own)
+            residual = residual.clamp_(-golomb.LIMIT, golomb.LIMIT).mul_(index > 0)
+            indexes.append(index)
+            symbols.append(residual)
+            return residual / own + mu
+
+        y_hat = self.context(self.hyperprior.h_means(z_hat), reconstruct)
+        return Latents(
+            z_hat=z_hat.to(torch.int16),
+            indexes=grouping.join(indexes),
+            symbols=grouping.join(symbols).to(torch.int32),
+            y_hat=y_hat,
+        )
 
     @torch.inference_mode()
     def indexes(self, z_hat: Tensor, *, gains: Gains) -> Tensor:
         """Table index of every symbol, exact on every machine, uint8 (B, M, 4 h, 4 w)."""
+        return self._raw_indexes(z_hat, gains=gains).clamp_(0, NUM_SCALES - 1).to(torch.uint8)
+
+    def _raw_indexes(self, z_hat: Tensor, *, gains: Gains) -> Tensor:
+        """Indexes before they are clamped to the tables, int32."""
         if self._integer_layers is None:
             raise RuntimeError("the scale path is not frozen; call freeze_scale_path first")
         layers = [(w.to(z_hat.device), b.to(z_hat.device)) for w, b in self._integer_layers]
-        index = integer_indexes(z_hat, layers) + gains.offsets(z_hat.device)
-        return index.clamp_(0, NUM_SCALES - 1).to(torch.uint8)
+        return integer_indexes(z_hat, layers) + gains.offsets(z_hat.device)
 
     @torch.inference_mode()
     def reconstruct_latents(self, z_hat: Tensor, symbols: Tensor, *, gains: Gains) -> Tensor:
@@ -167,8 +190,8 @@ class CodecModel(nn.Module):
         with torch.autocast(z_hat.device.type, enabled=False):
             features = self.hyperprior.h_means(z_hat.float())
             residual = symbols.float() / gains.multipliers(z_hat.device)
-            _, y_hat = self.context(features, lambda mu: residual + mu)
-        return y_hat
+            residuals = self.context.grouping.split(residual)
+            return self.context(features, lambda group, mu, _: residuals[group] + mu)
 
     @torch.inference_mode()
     def synthesise(

@@ -33,24 +33,53 @@ class Prompts:
     gate: Tensor
 
 
-def partition(x: Tensor, window: int) -> Tensor:
-    """Split a grid (B, H, W, C) into windows (B * H/w * W/w, w * w, C)."""
-    b, h, w, c = x.shape
-    x = x.view(b, h // window, window, w // window, window, c)
-    return x.transpose(2, 3).reshape(-1, window * window, c)
+def partition(x: Tensor, window: int, columns: int | None = None) -> Tensor:
+    """Split a grid (B, H, W, C) into windows (B * H/r * W/c, r * c, C).
+
+    Args:
+        x: the grid.
+        window: rows r of a window.
+        columns: columns c; None is a square.
+    """
+    b, h, w, channels = x.shape
+    columns = columns or window
+    x = x.view(b, h // window, window, w // columns, columns, channels)
+    return x.transpose(2, 3).reshape(-1, window * columns, channels)
 
 
-def merge(windows: Tensor, *, window: int, height: int, width: int) -> Tensor:
-    """Undo `partition`: (B * windows, w * w, C) -> (B, H, W, C)."""
+def merge(
+    windows: Tensor, *, window: int, height: int, width: int, columns: int | None = None
+) -> Tensor:
+    """Undo `partition`: (B * windows, r * c, C) -> (B, H, W, C)."""
     c = windows.shape[-1]
-    x = windows.view(-1, height // window, width // window, window, window, c)
+    columns = columns or window
+    x = windows.view(-1, height // window, width // columns, window, columns, c)
     return x.transpose(2, 3).reshape(-1, height, width, c)
+
+
+@dataclass(frozen=True)
+class ShiftMask:
+    """Who may look at whom in a shifted grid.
+
+    Args:
+        windows: windows of one picture.
+        cut: which of them hold tokens from both ends of the grid, (K,).
+        allowed: (K, w * w, w * w), True where two tokens of a cut window may attend to each other.
+    """
+
+    windows: int
+    cut: Tensor
+    allowed: Tensor
+
+    def to(self, device: torch.device) -> ShiftMask:
+        """The same mask on `device`."""
+        return ShiftMask(self.windows, self.cut.to(device), self.allowed.to(device))
 
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # a mask kept from coding must also serve training
-def shift_mask(height: int, width: int, *, window: int, shift_y: int, shift_x: int) -> Tensor:
-    """Boolean mask (windows, w * w, w * w), True where two tokens may attend to each other.
+def shift_mask(height: int, width: int, *, window: int, shift_y: int, shift_x: int) -> ShiftMask:
+    """Mask of a grid that was rolled by (-shift_y, -shift_x) tokens.
 
     After a cyclic shift a border window holds tokens from both ends of the grid; those ends must
     not see each other.
@@ -63,7 +92,10 @@ def shift_mask(height: int, width: int, *, window: int, shift_y: int, shift_x: i
     columns[width - shift_x :] = 2
     regions = (rows[:, None] * 3 + columns[None, :])[None, :, :, None]
     regions = partition(regions, window).squeeze(-1)  # (windows, w * w)
-    return regions[:, :, None] == regions[:, None, :]
+    cut = (regions != regions[:, :1]).any(dim=1).nonzero().squeeze(1)
+    regions = regions[cut]
+    allowed = regions[:, :, None] == regions[:, None, :]
+    return ShiftMask(height * width // window**2, cut, allowed)
 
 
 def relative_positions(window: int) -> Tensor:
@@ -112,13 +144,13 @@ class WindowAttention(nn.Module):
         return self.position_bias[self.positions].permute(2, 0, 1)
 
     def forward(
-        self, x: Tensor, mask: Tensor | None = None, *, prompts: Prompts | None = None
+        self, x: Tensor, mask: ShiftMask | None = None, *, prompts: Prompts | None = None
     ) -> Tensor:
         """Attend inside each window.
 
         Args:
             x: (B * windows, w * w, C).
-            mask: (windows, w * w, w * w), False where attention is forbidden.
+            mask: of the shifted grid; None lets all tokens of a window see each other.
             prompts: tokens that every query of their window may look at besides; never masked.
         Returns:
             (B * windows, w * w, C).
@@ -126,11 +158,14 @@ class WindowAttention(nn.Module):
         n, tokens, c = x.shape
         q, k, v = self._split(self.qkv(x))
         bias = self.bias().to(q.dtype)[None]  # (1, heads, T, T)
-        if mask is not None:
-            bias = torch.where(mask[:, None], bias, HIDDEN)  # (windows, heads, T, T)
-            if n > len(mask):
-                bias = bias.repeat(n // len(mask), 1, 1, 1)
         out = attend(q, k, v, bias)
+        if mask is not None:
+            # Only border windows are cut: doing these few again costs less than a bias for all.
+            pictures = n // mask.windows
+            start = torch.arange(pictures, device=x.device)[:, None] * mask.windows
+            cut = (start + mask.cut).flatten()
+            bias = torch.where(mask.allowed[:, None], bias, HIDDEN).repeat(pictures, 1, 1, 1)
+            out = out.index_copy(0, cut, attend(q[cut], k[cut], v[cut], bias))
         if prompts is not None:
             _, key, value = self._split(self.qkv(prompts.tokens.to(x.dtype)))
             extra = attend(q, key.expand(n, -1, -1, -1), value.expand(n, -1, -1, -1))

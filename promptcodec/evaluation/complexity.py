@@ -84,7 +84,7 @@ def complexity_table(
     h_a = cost("h_a", prior.h_a, y)
     scale_path = cost("scale path", prior.scale_path, z)
     h_means = cost("h_means", prior.h_means, z)
-    context = cost("context", ghost.context, features, lambda mu: mu)
+    context = cost("context", ghost.context, features, lambda group, mu, shift: mu)
     g_s = cost("g_s", ghost.g_s, y)
     side = [scale_path, h_means, context]
     return [

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from promptcodec.codec.context import CheckerboardContext, NoContext, checkerboard
 from promptcodec.codec.gains import Gains
 from promptcodec.codec.model import CodecModel
 from promptcodec.codec.tables import SCALE_STEP
@@ -98,27 +97,3 @@ def test_a_finer_gain_costs_more_and_is_closer(model: CodecModel) -> None:
         coded = latents.indexes > 0
         errors.append(float((latents.y_hat - y)[coded].square().mean()))
     assert errors[0] > errors[1] > errors[2]
-
-
-def test_checkerboard_anchors_see_no_neighbours() -> None:
-    torch.manual_seed(1)
-    context = CheckerboardContext(TINY)
-    features = torch.randn(1, 8, 6, 5)
-    anchor = checkerboard(6, 5, torch.device("cpu"))
-    y = torch.randn(1, 12, 6, 5)
-    other = y.clone()
-    other[:, :, 2, 3] += 1.0  # an anchor
-    assert anchor[2, 3]
-    mu, _ = context(features, lambda mu: y)
-    moved, _ = context(features, lambda mu: other)
-    changed = (mu != moved).any(dim=1)[0]
-    assert not changed[anchor].any()
-    assert changed[2, 2] and changed[1, 3]  # its direct neighbours
-    assert not changed[5, 0] and not changed[3, 4]  # out of reach of a 3x3 kernel's cross
-
-
-def test_no_context_is_one_group() -> None:
-    context = NoContext(TINY)
-    calls = []
-    context(torch.randn(1, 8, 4, 4), lambda mu: calls.append(1) or mu)
-    assert calls == [1]

@@ -1,0 +1,355 @@
+"""Efficient context transformer: attention over space, checkerboard halves and channel segments.
+
+    group g-1 -> embed -+-> slot g -> [plain window attention, shifted ...] -> mu of group g
+    features of group g-'             keys and values of slots <= g, kept from earlier steps
+
+Groups are ordered spatial first and packed as in `groups`. Slot g carries what was decoded last
+and asks for group g; it sees the slots before it and itself, so the mask inside a window is
+block-causal. The first group has no slot: the hyperprior alone predicts it. Training computes all
+slots at once; encoding and decoding compute one slot a step and keep its keys and values, so the
+span of keys grows with the steps and nothing is computed twice.
+
+Source: Koyuncu et al. 2023, arXiv:2306.14287 (groups, rearrangement, shifted windows, skipped first
+group, caching). Differs: drives the means, not the scales, unless the config asks for research; the
+query knows the hyperprior's features of the group it asks for; values are not normalised, since a
+mean has to grow with the latents that it is predicted from; offsets are those of the real grid, not
+of the packed one, where left and right depend on the row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from promptcodec.codec.context import ContextModel, Reconstruct
+from promptcodec.codec.groups import Grouping, split_halves
+from promptcodec.codec.swin import HIDDEN, attend, merge, partition
+from promptcodec.config import CodecConfig
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Geometry of one pass over a packed half grid.
+
+    Args:
+        height: rows of the latents.
+        width: packed columns, half of the latents'.
+        window: rows of a window; it has half as many packed columns.
+    """
+
+    height: int
+    width: int
+    window: int
+
+    @property
+    def padded(self) -> tuple[int, int]:
+        """Rows and packed columns up to whole windows."""
+        w = self.window
+        return -(-self.height // w) * w, -(-self.width // (w // 2)) * (w // 2)
+
+    @property
+    def windows(self) -> int:
+        """Windows of one picture."""
+        rows, columns = self.padded
+        return rows * columns // self.positions
+
+    @property
+    def positions(self) -> int:
+        """Packed positions of a window."""
+        return self.window * self.window // 2
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # a mask kept from coding must also serve training
+def cut_windows(grid: Grid, *, shifted: bool) -> tuple[Tensor, Tensor]:
+    """Windows whose tokens may not all see each other, and which of them may.
+
+    Padding must not reach latents, and after a cyclic shift the two ends of the grid must not see
+    each other.
+
+    Returns:
+        Numbers of the windows, (K,), and pairs that may look, (K, positions, positions).
+    """
+    rows, columns = grid.padded
+    sizes = ((rows, grid.height, grid.window), (columns, grid.width, grid.window // 2))
+    labels = []
+    for padded, inside, edge in sizes:
+        shift = edge // 2 if shifted else 0
+        place = torch.arange(padded) + shift
+        wrapped = (place >= padded).to(torch.int8)
+        labels.append(torch.where(place % padded >= inside, 2, wrapped))
+    regions = (labels[0][:, None] * 3 + labels[1][None, :])[None, :, :, None]
+    regions = partition(regions, grid.window, grid.window // 2).squeeze(-1)
+    cut = (regions != regions[:, :1]).any(dim=1).nonzero().squeeze(1)
+    return cut, regions[cut][:, :, None] == regions[cut][:, None, :]
+
+
+def relative_offsets(window: int, slots: int) -> Tensor:
+    """Row of the bias table for each pair of tokens of a window, (slots * P, slots * P).
+
+    A token's key stands where its content lies, its query where the group it asks for lies.
+    """
+    place = torch.arange(window * window // 2)
+    row, packed = place // (window // 2), place % (window // 2)
+    key, query = [], []
+    for slot in range(slots):
+        # Content: group `slot`, its half `slot % 2`; asked for: the next group's half.
+        for half, out in ((slot % 2, key), ((slot + 1) % 2, query)):
+            column = 2 * packed + (row + 1 + half) % 2
+            out.append(torch.stack((torch.full_like(row, slot), row, column)))
+    k, q = torch.cat(key, dim=1), torch.cat(query, dim=1)  # (3, slots * P)
+    later, dy, dx = (q[:, :, None] - k[:, None, :]).unbind()
+    side = 2 * window - 1
+    table = (later.clamp_min(0) * side + dy + window - 1) * side + dx + window - 1
+    return table
+
+
+class Cache:
+    """Keys and values of the slots so far, of one layer; allocated once for all slots.
+
+    Args:
+        windows: windows of the batch.
+        heads: attention heads.
+        tokens: of all slots of a window.
+        head_channels: of one head.
+        like: gives device and type.
+    """
+
+    def __init__(
+        self, windows: int, heads: int, tokens: int, head_channels: int, like: Tensor
+    ) -> None:
+        self.store = like.new_empty(2, windows, heads, tokens, head_channels)
+        self.used = 0
+
+    def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Append keys and values; returns all so far."""
+        start, self.used = self.used, self.used + k.shape[2]
+        self.store[0, :, :, start : self.used] = k
+        self.store[1, :, :, start : self.used] = v
+        return self.store[0, :, :, : self.used], self.store[1, :, :, : self.used]
+
+
+class ContextBlock(nn.Module):
+    """One layer of (shifted) window attention over space and slots, then an MLP.
+
+    Args:
+        config: the architecture.
+        shifted: roll the grid by half a window first.
+    """
+
+    def __init__(self, config: CodecConfig, *, shifted: bool) -> None:
+        super().__init__()
+        channels = config.context_channels
+        self.heads = channels // config.head_channels
+        self.shifted = shifted
+        self.slots = 2 * config.context_segments - 1
+        hidden = int(channels * config.context_mlp_ratio)
+        self.norm1 = nn.LayerNorm(channels)
+        self.query_key = nn.Linear(channels, 2 * channels)
+        self.value = nn.Linear(channels, channels, bias=False)
+        self.proj = nn.Linear(channels, channels)
+        side = 2 * config.context_window - 1
+        self.position_bias = nn.Parameter(torch.zeros(self.slots * side**2, self.heads))
+        self.offsets: Tensor
+        self.register_buffer(
+            "offsets", relative_offsets(config.context_window, self.slots), persistent=False
+        )
+        self.norm2 = nn.LayerNorm(channels)
+        self.mlp = nn.Sequential(
+            nn.Linear(channels, hidden), nn.GELU(), nn.Linear(hidden, channels)
+        )
+
+    def bias(self) -> Tensor:
+        """Relative position bias with the causal mask, (heads, slots * P, slots * P)."""
+        bias = self.position_bias[self.offsets].permute(2, 0, 1)
+        slot = torch.arange(bias.shape[1], device=bias.device) * self.slots // bias.shape[1]
+        return torch.where(slot[:, None] >= slot[None, :], bias, HIDDEN)
+
+    def forward(self, x: Tensor, bias: Tensor, grid: Grid, cache: Cache | None = None) -> Tensor:
+        """Map slots (B, S, H, W, C) on the padded packed grid to the same shape.
+
+        Args:
+            x: all slots, or with a cache the next one.
+            bias: of `bias`, in x's type.
+            grid: geometry.
+            cache: of this layer; x's slots are appended to it.
+        """
+        b, s, rows, columns, c = x.shape
+        q, k = self.query_key(self.norm1(x)).chunk(2, dim=-1)
+        q, k, v = (self._windows(t, grid) for t in (q, k, self.value(x)))
+        start = 0
+        if cache is not None:
+            start = cache.used
+            k, v = cache.extend(k, v)
+        end = start + s * grid.positions
+        bias = bias[None, :, start:end, :end]
+        out = attend(q, k, v, bias)
+        cut, allowed = cut_windows(grid, shifted=self.shifted)
+        if len(cut):
+            cut, allowed = cut.to(x.device), allowed.to(x.device)
+            spans = (s, k.shape[2] // grid.positions)
+            allowed = allowed[:, None].repeat(1, 1, *spans)
+            own = torch.where(allowed, bias, HIDDEN).repeat(b, 1, 1, 1)
+            first = torch.arange(b, device=x.device)[:, None] * grid.windows
+            cut = (first + cut).flatten()
+            out = out.index_copy(0, cut, attend(q[cut], k[cut], v[cut], own))
+        # (B * windows, heads, S * P, C / heads) -> (B, S, H, W, C)
+        out = out.transpose(1, 2).reshape(b, grid.windows, s, grid.positions, c).transpose(1, 2)
+        edge = grid.window
+        out = merge(
+            out.reshape(-1, grid.positions, c),
+            window=edge,
+            columns=edge // 2,
+            height=rows,
+            width=columns,
+        ).view(b, s, rows, columns, c)
+        if self.shifted:
+            out = torch.roll(out, (edge // 2, edge // 4), dims=(2, 3))
+        x = x + self.proj(out)
+        return x + self.mlp(self.norm2(x))
+
+    def _windows(self, x: Tensor, grid: Grid) -> Tensor:
+        """(B, S, H, W, C) -> (B * windows, heads, S * P, C / heads), slots in order."""
+        b, s, rows, columns, c = x.shape
+        edge = grid.window
+        if self.shifted:
+            x = torch.roll(x, (-(edge // 2), -(edge // 4)), dims=(2, 3))
+        x = partition(x.reshape(b * s, rows, columns, c), edge, edge // 2)
+        x = x.view(b, s, grid.windows, grid.positions, self.heads, -1)
+        x = x.permute(0, 2, 4, 1, 3, 5)  # (B, windows, heads, S, P, C / heads)
+        return x.reshape(b * grid.windows, self.heads, s * grid.positions, -1)
+
+
+class EContext(ContextModel):
+    """The efficient context transformer.
+
+    Args:
+        config: the architecture.
+    """
+
+    def __init__(self, config: CodecConfig) -> None:
+        segments, m = config.context_segments, config.latent_channels
+        super().__init__(Grouping(m, segments=segments, halves=2))
+        channels, n, own = config.context_channels, config.hyper_channels, m // segments
+        self.window = config.context_window
+        self.slots = 2 * segments - 1
+        self.outputs = 2 if config.scale == "context" else 1  # mu, and the shift of the index
+        # Latents differ a hundredfold in size; weights should not have to.
+        self.y_scale: Tensor
+        self.register_buffer("y_scale", torch.ones(m))
+        self.embed = nn.ModuleList(nn.Linear(own, channels) for _ in range(segments))
+        self.of_features = nn.Linear(n, channels)
+        self.slot = nn.Parameter(torch.zeros(self.slots, channels))
+        self.layers = nn.ModuleList(
+            ContextBlock(config, shifted=bool(i % 2)) for i in range(config.context_layers)
+        )
+        self.fuse = nn.Linear(channels + n, channels + n)
+        self.first = nn.Linear(n, channels + n)
+        self.out = nn.ModuleList(
+            nn.Linear(2 * channels + n, self.outputs * own) for _ in range(segments)
+        )
+        for layer in self.out:
+            assert isinstance(layer, nn.Linear)
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, features: Tensor, reconstruct: Reconstruct, *, cached: bool = True) -> Tensor:
+        """See `ContextModel.forward`; without the cache each step computes all slots so far."""
+        asked = self._asked(features)
+        grid = Grid(features.shape[2], features.shape[3] // 2, self.window)
+        biases = self._biases(features)
+        caches = self._caches(features, grid) if cached else None
+        groups = [reconstruct(0, *self._first(asked[0]))]
+        slots: list[Tensor] = []
+        for slot in range(self.slots):
+            x = self._slot(slot, groups[slot], asked[slot + 1], grid)
+            if caches is None:
+                slots.append(x)
+                x = torch.stack(slots, dim=1)
+                for layer, bias in zip(self.layers, biases, strict=True):
+                    x = layer(x, bias, grid)
+                x = x[:, -1]
+            else:
+                x = x[:, None]
+                for layer, bias, cache in zip(self.layers, biases, caches, strict=True):
+                    x = layer(x, bias, grid, cache)
+                x = x[:, 0]
+            groups.append(reconstruct(slot + 1, *self._predict(slot + 1, x, asked[slot + 1])))
+        return self.grouping.join(groups)
+
+    def parallel(self, features: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None]:
+        """See `ContextModel.parallel`: one masked pass over all slots."""
+        asked = self._asked(features)
+        grid = Grid(features.shape[2], features.shape[3] // 2, self.window)
+        groups = self.grouping.split(y)
+        predictions = [self._first(asked[0])]
+        x = torch.stack(
+            [self._slot(i, groups[i], asked[i + 1], grid) for i in range(self.slots)], dim=1
+        )
+        for layer, bias in zip(self.layers, self._biases(x), strict=True):
+            x = layer(x, bias, grid)
+        for group in range(1, self.slots + 1):
+            predictions.append(self._predict(group, x[:, group - 1], asked[group]))
+        means, shifts = zip(*predictions, strict=True)
+        mu = self.grouping.join(list(means))
+        return mu, None if shifts[0] is None else self.grouping.join(list(shifts))
+
+    @torch.no_grad()
+    def set_scale(self, y: Tensor) -> None:
+        """Take the size of each channel from latents (B, M, h, w)."""
+        self.y_scale.copy_(y.transpose(0, 1).flatten(1).std(dim=1).clamp_min(0.5))
+
+    def _asked(self, features: Tensor) -> list[Tensor]:
+        """Features of each group's elements, channels last, (B, h, w/2, N)."""
+        halves = [half.permute(0, 2, 3, 1) for half in split_halves(features)]
+        return [halves[group % 2] for group in range(len(self.grouping))]
+
+    def _biases(self, like: Tensor) -> list[Tensor]:
+        device, kind = like.device.type, like.dtype
+        if torch.is_autocast_enabled(device):
+            kind = torch.get_autocast_dtype(device)
+        return [layer.bias().to(kind) for layer in self._blocks]
+
+    @property
+    def _blocks(self) -> list[ContextBlock]:
+        return [layer for layer in self.layers if isinstance(layer, ContextBlock)]
+
+    def _caches(self, features: Tensor, grid: Grid) -> list[Cache]:
+        windows = len(features) * grid.windows
+        tokens = self.slots * grid.positions
+        return [
+            Cache(windows, b.heads, tokens, b.proj.in_features // b.heads, features)
+            for b in self._blocks
+        ]
+
+    def _slot(self, slot: int, group: Tensor, asked: Tensor, grid: Grid) -> Tensor:
+        """Embed what was decoded last and what is asked for, (B, H, W, C) on the padded grid."""
+        segment = slot // 2
+        scale = self.y_scale[self.grouping.segment(slot)]
+        x = self.embed[segment](group.permute(0, 2, 3, 1) / scale)
+        x = x + self.of_features(asked) + self.slot[slot]
+        rows, columns = grid.padded
+        return F.pad(x, (0, 0, 0, columns - grid.width, 0, rows - grid.height))
+
+    def _first(self, asked: Tensor) -> tuple[Tensor, Tensor | None]:
+        hidden = F.gelu(self.first(asked))
+        empty = hidden.new_zeros(*hidden.shape[:3], self.of_features.out_features)
+        return self._read(0, torch.cat((empty, hidden), dim=-1))
+
+    def _predict(self, group: int, x: Tensor, asked: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Means of a group, (B, M / segments, h, w/2), and the shift of its indexes or None."""
+        x = x[:, : asked.shape[1], : asked.shape[2]]
+        hidden = F.gelu(self.fuse(torch.cat((x, asked), dim=-1)))
+        return self._read(group, torch.cat((x, hidden), dim=-1))
+
+    def _read(self, group: int, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        out = self.out[group // 2](x).permute(0, 3, 1, 2)
+        scale = self.y_scale[self.grouping.segment(group), None, None]
+        if self.outputs == 1:
+            return out * scale, None
+        mu, shift = out.chunk(2, dim=1)
+        return mu * scale, shift

@@ -1,0 +1,207 @@
+"""Context models: groups, causality, and the two passes of econtext."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from promptcodec.codec.context import CheckerboardContext, ContextModel, NoContext, build_context
+from promptcodec.codec.econtext import EContext, Grid, cut_windows, relative_offsets
+from promptcodec.codec.groups import Grouping, join_halves, split_halves
+from promptcodec.config import CodecConfig
+from promptcodec.errors import ConfigError
+
+TINY = CodecConfig(
+    name="tiny",
+    channels=(4, 4, 8, 8),
+    swin_blocks=(0, 0, 0, 1),
+    windows=(8, 8, 8, 4),
+    head_channels=4,
+    latent_channels=12,
+    detail_channels=4,
+    hyper_channels=8,
+    z_channels=4,
+    scale_channels=4,
+    context_channels=8,
+    context_segments=3,
+    context_window=8,
+)
+SIZES = [(4, 4), (4, 8), (8, 4), (8, 8), (12, 8), (8, 12), (12, 12), (16, 8), (20, 28), (4, 36)]
+SIZES += [(36, 4), (24, 40)]
+
+
+def build(name: str, *, scale: str = "hyperprior") -> ContextModel:
+    torch.manual_seed(3)
+    model = build_context(dataclasses.replace(TINY, context=name, scale=scale))
+    for parameter in model.parameters():  # nothing may hide behind a zero
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model.eval()
+
+
+def walk(model: ContextModel, features: torch.Tensor, y: torch.Tensor, **options) -> torch.Tensor:
+    """mu of every element when the groups turn out to be those of `y`."""
+    known = model.grouping.split(y)
+    means: list[torch.Tensor] = []
+
+    def take(group: int, mu: torch.Tensor, shift: torch.Tensor | None) -> torch.Tensor:
+        assert group == len(means)
+        means.append(mu)
+        return known[group]
+
+    with torch.no_grad():
+        y_hat = model(features, take, **options)
+    assert torch.equal(y_hat, y)
+    return model.grouping.join(means)
+
+
+def group_of_element(grouping: Grouping, height: int, width: int) -> torch.Tensor:
+    """Number of the group of each element of y, (1, M, h, w)."""
+    width_of = grouping.channels // grouping.segments
+    return grouping.join(
+        [torch.full((1, width_of, height, width // 2), float(g)) for g in range(len(grouping))]
+    )
+
+
+def test_halves_are_a_checkerboard_and_come_back() -> None:
+    x = torch.arange(2 * 3 * 6 * 8.0).view(2, 3, 6, 8)
+    anchors, rest = split_halves(x)
+    assert torch.equal(join_halves(anchors, rest), x)
+    assert torch.equal(anchors[0, 0, 0], x[0, 0, 0, 1::2])
+    assert torch.equal(anchors[0, 0, 1], x[0, 0, 1, 0::2])
+
+
+@pytest.mark.parametrize(("segments", "halves"), [(1, 1), (1, 2), (3, 1), (3, 2)])
+def test_grouping_is_undone_by_join(segments: int, halves: int) -> None:
+    y = torch.randn(2, 12, 4, 8)
+    grouping = Grouping(12, segments=segments, halves=halves)
+    groups = grouping.split(y)
+    assert len(groups) == len(grouping) == segments * halves
+    assert torch.equal(grouping.join(groups), y)
+
+
+def test_no_context_is_one_group() -> None:
+    model = NoContext(TINY)
+    assert len(model.grouping) == 1
+    mu, shift = model.parallel(torch.randn(1, 8, 4, 4), torch.randn(1, 12, 4, 4))
+    assert mu.shape == (1, 12, 4, 4) and shift is None
+
+
+def test_checkerboard_is_its_plain_form() -> None:
+    """The packed computation equals the plain formula on the whole grid."""
+    model = build("checkerboard")
+    assert isinstance(model, CheckerboardContext)
+    features, y = torch.randn(2, 8, 4, 8), torch.randn(2, 12, 4, 8)
+    anchors, rest = split_halves(y)
+    known = join_halves(anchors, torch.zeros_like(rest))
+
+    def plain(context: torch.Tensor) -> torch.Tensor:
+        return model.means(torch.relu(model.fuse(torch.cat((features, context), dim=1))))
+
+    with torch.no_grad():
+        without, seen = plain(torch.zeros(2, 8, 4, 8)), plain(model.neighbours(known))
+    expected = join_halves(split_halves(without)[0], split_halves(seen)[1])
+    torch.testing.assert_close(walk(model, features, y), expected)
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_parallel_and_stepwise_passes_agree(height: int, width: int) -> None:
+    model = build("econtext")
+    features, y = torch.randn(2, 8, height, width), 3 * torch.randn(2, 12, height, width)
+    with torch.no_grad():
+        mu, _ = model.parallel(features, y)
+    assert float(mu.std()) > 0.1
+    torch.testing.assert_close(walk(model, features, y), mu, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(walk(model, features, y, cached=False), mu, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["checkerboard", "econtext"])
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (12, 20)])
+def test_a_later_group_never_changes_an_earlier_mean(name: str, height: int, width: int) -> None:
+    model = build(name)
+    torch.manual_seed(5)
+    features, y = torch.randn(1, 8, height, width), torch.randn(1, 12, height, width)
+    group = group_of_element(model.grouping, height, width)
+    before = walk(model, features, y)
+    with torch.no_grad():
+        masked, _ = model.parallel(features, y)
+    for changed in range(len(model.grouping)):
+        other = torch.where(group == changed, y + 5.0, y)
+        moved = (walk(model, features, other) - before).abs() > 1e-6
+        with torch.no_grad():
+            moved_masked = (model.parallel(features, other)[0] - masked).abs() > 1e-4
+        assert not moved[group <= changed].any()
+        assert not moved_masked[group <= changed].any()
+        assert changed == len(model.grouping) - 1 or moved[group == changed + 1].any()
+
+
+def test_padding_does_not_matter() -> None:
+    """What lies in a window beyond the grid changes nothing inside."""
+    model = build("econtext")
+    assert isinstance(model, EContext)
+    features, y = torch.randn(1, 8, 12, 20), torch.randn(1, 12, 12, 20)
+    before = walk(model, features, y)
+    pad = torch.nn.functional.pad
+
+    def poisoned(x: torch.Tensor, sizes: tuple[int, ...], **_) -> torch.Tensor:
+        return pad(x, sizes, value=7.0)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("promptcodec.codec.econtext.F.pad", poisoned)
+        after = walk(model, features, y)
+    torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-5)
+
+
+def test_reach_of_one_plain_layer_is_its_window() -> None:
+    model = build_context(dataclasses.replace(TINY, context="econtext", context_layers=1))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    features, y = torch.randn(1, 8, 16, 16), torch.randn(1, 12, 16, 16)
+    other = y.clone()
+    other[:, :, 3, 3] += 5.0
+    moved = (walk(model, features, other) - walk(model, features, y)).abs().amax(dim=(0, 1)) > 1e-6
+    assert moved[:8, :8].sum() > 16  # everywhere in its window where a later group stands
+    assert not moved[8:].any() and not moved[:, 8:].any()
+
+
+def test_offsets_are_those_of_the_real_grid() -> None:
+    window, slots = 8, 3
+    table = relative_offsets(window, slots)
+    side = 2 * window - 1
+    positions = window * window // 2
+    # Query of slot 1 asks for an anchor (group 2), key of slot 1 is of group 1, the other half.
+    query, key = positions + 0, positions + 0  # row 0: anchor column 1, the other column 0
+    dx = int(table[query, key]) % side - (window - 1)
+    assert dx == 1
+    query, key = positions + 4, positions + 4  # row 1: anchor column 0, the other column 1
+    assert int(table[query, key]) % side - (window - 1) == -1
+    assert int(table.max()) < slots * side**2 and int(table.min()) >= 0
+
+
+def test_cut_windows_only_where_needed() -> None:
+    whole = Grid(16, 8, 8)
+    assert len(cut_windows(whole, shifted=False)[0]) == 0
+    assert cut_windows(whole, shifted=True)[0].tolist() == [1, 2, 3]
+    padded = Grid(12, 8, 8)
+    assert cut_windows(padded, shifted=False)[0].tolist() == [2, 3]
+
+
+def test_scale_from_context_gives_a_shift() -> None:
+    model = build("econtext", scale="context")
+    features, y = torch.randn(1, 8, 8, 8), torch.randn(1, 12, 8, 8)
+    mu, shift = model.parallel(features, y)
+    assert shift is not None and shift.shape == mu.shape == y.shape
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"context_segments": 5}, "divisor of latent_channels 12"),
+        ({"context_window": 6}, "multiple of 4"),
+        ({"context_channels": 6}, "multiple of head_channels 4"),
+        ({"context": "checkerboard", "scale": "context"}, "needs context 'econtext'"),
+        ({"scale": "both"}, "need 'hyperprior' or 'context'"),
+    ],
+)
+def test_bad_context_configs(change: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        dataclasses.replace(TINY, **({"context": "econtext"} | change))
