@@ -24,6 +24,7 @@ from promptcodec.codec.checkpoint import Base, read_base
 from promptcodec.codec.coder import EntropyTables
 from promptcodec.codec.gains import Gains
 from promptcodec.codec.model import CodecModel, Latents
+from promptcodec.codec.refine import MAX_EFFORT, SCHEDULES, refine
 from promptcodec.config import LAMBDAS, STRIDE
 from promptcodec.errors import (
     CheckpointError,
@@ -35,6 +36,7 @@ from promptcodec.errors import (
 )
 
 Precision = Literal["float32", "bfloat16"]
+Progress = Callable[[int, int], None]  # steps done, steps
 
 PROFILE = 1  # numerics profile of FORMAT.md
 MAX_GAIN_STEPS = 24.0
@@ -134,7 +136,9 @@ class Codec:
         *,
         rate_index: float | None = None,
         gain_steps: float = 0.0,
+        effort: int = 0,
         max_pixels: int = MAX_PIXELS,
+        progress: Progress | None = None,
     ) -> bytes:
         """Compress a picture.
 
@@ -144,16 +148,26 @@ class Codec:
             rate_index: one of `rates`; None is the base's own.
             gain_steps: finer (positive) or coarser quantisation around that rate, in steps of the
                 scale tables: +6 is about twice as fine.
+            effort: 0 to 9; above 0 the latents are refined for this picture, which takes seconds
+                to minutes and saves bytes at the same quality; any decoder reads the result.
             max_pixels: refuse larger pictures.
+            progress: called with (steps done, steps) while latents are refined.
         Returns:
             The stream; FORMAT.md specifies it.
         Raises:
             PictureError: no picture, or one of a refused kind.
             RateError: that rate is not installed.
+            UsageError: an effort outside 0 to 9, or a codec that writes no files.
         """
-        return self._encode(source, rate_index, gain_steps, max_pixels=max_pixels, clock=_Clock())[
-            0
-        ]
+        return self._encode(
+            source,
+            rate_index,
+            gain_steps,
+            effort=effort,
+            max_pixels=max_pixels,
+            progress=progress,
+            clock=_Clock(),
+        )[0]
 
     def encode_detailed(
         self,
@@ -161,12 +175,20 @@ class Codec:
         *,
         rate_index: float | None = None,
         gain_steps: float = 0.0,
+        effort: int = 0,
         max_pixels: int = MAX_PIXELS,
+        progress: Progress | None = None,
     ) -> Encoded:
         """Like `encode`, with the estimated rate and the time of each part."""
         clock = _Clock()
         data, latents = self._encode(
-            source, rate_index, gain_steps, max_pixels=max_pixels, clock=clock
+            source,
+            rate_index,
+            gain_steps,
+            effort=effort,
+            max_pixels=max_pixels,
+            progress=progress,
+            clock=clock,
         )
         header = bitstream.parse_header(data, max_pixels=max(max_pixels, STRIDE**2))
         bits = sum(coder.estimate_bits(latents, self.tables))
@@ -183,9 +205,19 @@ class Codec:
         rate_index: float | None,
         gain_steps: float,
         *,
+        effort: int,
         max_pixels: int,
+        progress: Progress | None,
         clock: _Clock,
     ) -> tuple[bytes, Latents]:
+        if self.config.codec.scale == "context":
+            raise UsageError(
+                "this codec's scales depend on float results that differ between machines, so its "
+                "streams could not be decoded elsewhere; it serves research by bpp_estimate alone: "
+                "write files with a codec of scale 'hyperprior'"
+            )
+        if effort not in range(len(SCHEDULES)):
+            raise UsageError(f"effort is {effort}; need a whole number from 0 to {MAX_EFFORT}")
         rate = self._rate(rate_index)
         gain = _gain_to_fixed(gain_steps)
         picture = images.load(source, max_pixels=max_pixels)
@@ -199,7 +231,22 @@ class Codec:
         x = images.pad(x, STRIDE).contiguous(memory_format=torch.channels_last)
         clock.lap("load")
         with self._autocast():
-            latents = self.model.analyse(x, gains=self._gains(gain))
+            gains = self._gains(gain)
+            if effort:
+                # A finer gain is for those who weigh distortion more.
+                weight = rate.lmbda * float(gains.multipliers(self.device)[0, 0]) ** 2
+                latents = refine(
+                    self.model,
+                    x,
+                    size=(height, width),
+                    tables=self.tables,
+                    gains=gains,
+                    lmbda=weight,
+                    schedule=SCHEDULES[effort],
+                    progress=progress,
+                )
+            else:
+                latents = self.model.analyse(x, gains=gains)
         clock.lap("g_a")
         z_hat, indexes, symbols = coder.to_numpy(latents)
         tile = Tile(

@@ -45,6 +45,7 @@ def encode(
     output: options.EncodeOutput = None,
     rate_index: options.RateIndex = None,
     gain_steps: options.GainSteps = 0.0,
+    effort: options.Effort = 0,
     base: options.Base = None,
     prompts: options.Prompts = None,
     force: options.Force = False,
@@ -61,12 +62,15 @@ def encode(
     target = console.choose_output(picture, output, suffix=".pc", as_json=as_json, force=force)
     content = console.read_input(picture, error=PictureError)
     codec = _load_codec(base, prompts, device=device, threads=threads, precision=precision)
-    encoded = codec.encode_detailed(
-        console.named(content, "standard input" if picture == "-" else picture),
-        rate_index=rate_index,
-        gain_steps=gain_steps,
-        max_pixels=max_pixels or MAX_PIXELS,
-    )
+    with console.progress_bar("refining") as progress:
+        encoded = codec.encode_detailed(
+            console.named(content, "standard input" if picture == "-" else picture),
+            rate_index=rate_index,
+            gain_steps=gain_steps,
+            effort=effort,
+            max_pixels=max_pixels or MAX_PIXELS,
+            progress=progress,
+        )
     console.deliver(encoded.data, target, force=force)
     header = parse_header(encoded.data, max_pixels=sys.maxsize)
     size, bpp = len(encoded.data), 8 * len(encoded.data) / (header.width * header.height)
@@ -76,6 +80,7 @@ def encode(
         "width": header.width,
         "height": header.height,
         "rate_index": fixed_to_rate(header.rate),
+        "effort": effort,
         "bytes": size,
         "bpp": bpp,
         "bpp_estimate": encoded.bpp_estimate,

@@ -75,6 +75,10 @@ GainSteps = Annotated[
     float,
     typer.Option(help="Finer (positive) or coarser around that rate; 6 is about twice as fine."),
 ]
+Effort = Annotated[
+    int,
+    typer.Option(min=0, max=9, help="Seconds (1 to 6) to minutes (9) a picture for fewer bytes."),
+]
 RateIndexes = Annotated[
     list[float] | None,
     typer.Option("--rate-index", help="Rate to measure; may be repeated; default: all."),

@@ -46,6 +46,9 @@ class ContextModel(nn.Module, ABC):
             y_hat, (B, M, h, w).
         """
 
+    def prepare(self, y: Tensor) -> None:
+        """Take what an untrained model needs to know from latents (B, M, h, w)."""
+
     def parallel(self, features: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None]:
         """Means of all groups at once when what they look at is known.
 

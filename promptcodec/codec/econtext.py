@@ -11,9 +11,10 @@ span of keys grows with the steps and nothing is computed twice.
 
 Source: Koyuncu et al. 2023, arXiv:2306.14287 (groups, rearrangement, shifted windows, skipped first
 group, caching). Differs: drives the means, not the scales, unless the config asks for research; the
-query knows the hyperprior's features of the group it asks for; values are not normalised, since a
-mean has to grow with the latents that it is predicted from; offsets are those of the real grid, not
-of the packed one, where left and right depend on the row.
+query knows the hyperprior's features of the group it asks for; the nearest latents also reach the
+means in a straight line, which a head of few channels cannot do for whole segments; values are not
+normalised, since a mean has to grow with the latents that it is predicted from; offsets are those
+of the real grid, not of the packed one, where left and right depend on the row.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from promptcodec.codec.context import ContextModel, Reconstruct
-from promptcodec.codec.groups import Grouping, split_halves
+from promptcodec.codec.groups import Grouping, join_halves, split_halves
 from promptcodec.codec.swin import HIDDEN, attend, merge, partition
 from promptcodec.config import CodecConfig
 
@@ -174,7 +175,7 @@ class ContextBlock(nn.Module):
 
         Args:
             x: all slots, or with a cache the next one.
-            bias: of `bias`, in x's type.
+            bias: of `bias`.
             grid: geometry.
             cache: of this layer; x's slots are appended to it.
         """
@@ -186,7 +187,7 @@ class ContextBlock(nn.Module):
             start = cache.used
             k, v = cache.extend(k, v)
         end = start + s * grid.positions
-        bias = bias[None, :, start:end, :end]
+        bias = bias[None, :, start:end, :end].to(q.dtype)
         out = attend(q, k, v, bias)
         cut, allowed = cut_windows(grid, shifted=self.shifted)
         if len(cut):
@@ -252,21 +253,28 @@ class EContext(ContextModel):
         self.out = nn.ModuleList(
             nn.Linear(2 * channels + n, self.outputs * own) for _ in range(segments)
         )
-        for layer in self.out:
-            assert isinstance(layer, nn.Linear)
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        # Straight lines from what is nearest: a head's few channels cannot carry whole segments.
+        self.neighbours = nn.ModuleList(
+            nn.Conv2d(own, own, 3, padding=1, bias=False) for _ in range(segments)
+        )
+        self.below = nn.ModuleList(
+            nn.Conv2d(own * i, own, 1, bias=False) for i in range(1, segments)
+        )
+        for layer in (*self.out, *self.neighbours, *self.below):
+            for parameter in layer.parameters():  # the means start at zero
+                nn.init.zeros_(parameter)
 
     def forward(self, features: Tensor, reconstruct: Reconstruct, *, cached: bool = True) -> Tensor:
         """See `ContextModel.forward`; without the cache each step computes all slots so far."""
         asked = self._asked(features)
         grid = Grid(features.shape[2], features.shape[3] // 2, self.window)
-        biases = self._biases(features)
+        biases = [layer.bias() for layer in self._blocks]
         caches = self._caches(features, grid) if cached else None
         groups = [reconstruct(0, *self._first(asked[0]))]
+        known = [self._normal(0, groups[0])]
         slots: list[Tensor] = []
         for slot in range(self.slots):
-            x = self._slot(slot, groups[slot], asked[slot + 1], grid)
+            x = self._slot(slot, known[slot], asked[slot + 1], grid)
             if caches is None:
                 slots.append(x)
                 x = torch.stack(slots, dim=1)
@@ -278,41 +286,37 @@ class EContext(ContextModel):
                 for layer, bias, cache in zip(self.layers, biases, caches, strict=True):
                     x = layer(x, bias, grid, cache)
                 x = x[:, 0]
-            groups.append(reconstruct(slot + 1, *self._predict(slot + 1, x, asked[slot + 1])))
+            group = slot + 1
+            groups.append(reconstruct(group, *self._predict(group, x, asked[group], known)))
+            known.append(self._normal(group, groups[group]))
         return self.grouping.join(groups)
 
     def parallel(self, features: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None]:
         """See `ContextModel.parallel`: one masked pass over all slots."""
         asked = self._asked(features)
         grid = Grid(features.shape[2], features.shape[3] // 2, self.window)
-        groups = self.grouping.split(y)
+        known = [self._normal(g, part) for g, part in enumerate(self.grouping.split(y))]
         predictions = [self._first(asked[0])]
         x = torch.stack(
-            [self._slot(i, groups[i], asked[i + 1], grid) for i in range(self.slots)], dim=1
+            [self._slot(i, known[i], asked[i + 1], grid) for i in range(self.slots)], dim=1
         )
-        for layer, bias in zip(self.layers, self._biases(x), strict=True):
-            x = layer(x, bias, grid)
+        for layer in self._blocks:
+            x = layer(x, layer.bias(), grid)
         for group in range(1, self.slots + 1):
-            predictions.append(self._predict(group, x[:, group - 1], asked[group]))
+            predictions.append(self._predict(group, x[:, group - 1], asked[group], known[:group]))
         means, shifts = zip(*predictions, strict=True)
         mu = self.grouping.join(list(means))
         return mu, None if shifts[0] is None else self.grouping.join(list(shifts))
 
     @torch.no_grad()
-    def set_scale(self, y: Tensor) -> None:
-        """Take the size of each channel from latents (B, M, h, w)."""
+    def prepare(self, y: Tensor) -> None:
+        """See `ContextModel.prepare`: the size of each channel."""
         self.y_scale.copy_(y.transpose(0, 1).flatten(1).std(dim=1).clamp_min(0.5))
 
     def _asked(self, features: Tensor) -> list[Tensor]:
         """Features of each group's elements, channels last, (B, h, w/2, N)."""
         halves = [half.permute(0, 2, 3, 1) for half in split_halves(features)]
         return [halves[group % 2] for group in range(len(self.grouping))]
-
-    def _biases(self, like: Tensor) -> list[Tensor]:
-        device, kind = like.device.type, like.dtype
-        if torch.is_autocast_enabled(device):
-            kind = torch.get_autocast_dtype(device)
-        return [layer.bias().to(kind) for layer in self._blocks]
 
     @property
     def _blocks(self) -> list[ContextBlock]:
@@ -326,30 +330,56 @@ class EContext(ContextModel):
             for b in self._blocks
         ]
 
-    def _slot(self, slot: int, group: Tensor, asked: Tensor, grid: Grid) -> Tensor:
+    def _normal(self, group: int, y_hat: Tensor) -> Tensor:
+        """A packed group of latents in units of their channels."""
+        return y_hat / self.y_scale[self.grouping.segment(group), None, None]
+
+    def _slot(self, slot: int, known: Tensor, asked: Tensor, grid: Grid) -> Tensor:
         """Embed what was decoded last and what is asked for, (B, H, W, C) on the padded grid."""
-        segment = slot // 2
-        scale = self.y_scale[self.grouping.segment(slot)]
-        x = self.embed[segment](group.permute(0, 2, 3, 1) / scale)
+        x = self.embed[slot // 2](known.permute(0, 2, 3, 1))
         x = x + self.of_features(asked) + self.slot[slot]
         rows, columns = grid.padded
         return F.pad(x, (0, 0, 0, columns - grid.width, 0, rows - grid.height))
 
     def _first(self, asked: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Prediction of the first group, from the hyperprior alone."""
         hidden = F.gelu(self.first(asked))
         empty = hidden.new_zeros(*hidden.shape[:3], self.of_features.out_features)
-        return self._read(0, torch.cat((empty, hidden), dim=-1))
+        return self._read(0, torch.cat((empty, hidden), dim=-1), None)
 
-    def _predict(self, group: int, x: Tensor, asked: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Means of a group, (B, M / segments, h, w/2), and the shift of its indexes or None."""
+    def _predict(
+        self, group: int, x: Tensor, asked: Tensor, known: list[Tensor]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Prediction of a later group.
+
+        Args:
+            group: its number.
+            x: its slot after the last layer, (B, H, W, C) on the padded grid.
+            asked: features at its elements, (B, h, w/2, N).
+            known: earlier groups in units of their channels.
+        Returns:
+            Means, (B, M / segments, h, w/2), and the shift of the table indexes or None.
+        """
         x = x[:, : asked.shape[1], : asked.shape[2]]
         hidden = F.gelu(self.fuse(torch.cat((x, asked), dim=-1)))
-        return self._read(group, torch.cat((x, hidden), dim=-1))
+        return self._read(group, torch.cat((x, hidden), dim=-1), self._near(group, known))
 
-    def _read(self, group: int, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _near(self, group: int, known: list[Tensor]) -> Tensor:
+        """Linear part of the means: neighbours in this segment, and the segments below."""
+        segment, half = divmod(group, 2)
+        parts = []
+        if half:
+            anchors = known[group - 1]
+            grid = join_halves(anchors, torch.zeros_like(anchors))
+            parts.append(split_halves(self.neighbours[segment](grid))[1])
+        if segment:
+            below = torch.cat([known[2 * i + half] for i in range(segment)], dim=1)
+            parts.append(self.below[segment - 1](below))
+        return sum(parts[1:], parts[0])
+
+    def _read(self, group: int, x: Tensor, near: Tensor | None) -> tuple[Tensor, Tensor | None]:
         out = self.out[group // 2](x).permute(0, 3, 1, 2)
-        scale = self.y_scale[self.grouping.segment(group), None, None]
-        if self.outputs == 1:
-            return out * scale, None
-        mu, shift = out.chunk(2, dim=1)
-        return mu * scale, shift
+        mu, shift = out.chunk(2, dim=1) if self.outputs == 2 else (out, None)
+        if near is not None:
+            mu = mu + near
+        return mu * self.y_scale[self.grouping.segment(group), None, None], shift

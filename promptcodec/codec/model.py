@@ -29,13 +29,13 @@ class TrainingOutput:
     """What a training step needs.
 
     Args:
-        x_hat: reconstruction, not clamped, shape of x.
+        x_hat: reconstruction, not clamped, shape of x; None when only the rate was asked for.
         y_bits: bits of y, scalar.
         z_bits: bits of z, scalar.
         room_bits: bits of y at a random gain; its gradient reaches the scale path alone.
     """
 
-    x_hat: Tensor
+    x_hat: Tensor | None
     y_bits: Tensor
     z_bits: Tensor
     room_bits: Tensor
@@ -76,7 +76,14 @@ class CodecModel(nn.Module):
 
     # -- training ------------------------------------------------------------------------------
 
-    def forward(self, x: Tensor, *, round_z: bool = False, z_price: float = 1.0) -> TrainingOutput:
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        round_z: bool = False,
+        z_price: float = 1.0,
+        rate_only: bool = False,
+    ) -> TrainingOutput:
         """One differentiable pass.
 
         The rate sees noise, the synthesis sees rounding with a straight-through gradient.
@@ -87,10 +94,12 @@ class CodecModel(nn.Module):
                 hyperprior from collapsing to zero.
             z_price: factor on the gradient of z's rate that reaches z, not its prior; below 1
                 early on lets a hyperprior learn to be useful before it has to be cheap.
+            rate_only: leave g_s out and let no gradient into g_a.
         Source:
             Minnen and Singh 2020, arXiv:2007.08739, for mixing noise and rounding.
         """
-        y = self.g_a(x).float()
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not rate_only):
+            y = self.g_a(x).float()
         z = self.hyperprior.h_a(y).float()
         z_noisy = rate.add_noise(z)
         z_hat = rate.round_ste(z) if round_z else z_noisy
@@ -108,7 +117,7 @@ class CodecModel(nn.Module):
             probability = rate.lower_bound(self.hyperprior.prior(priced), rate.LIKELIHOOD_MIN)
             z_bits = -torch.log2(probability).sum()
             room_bits = self._room_bits(residual.detach(), index)
-        x_hat = self.g_s(y_hat)
+        x_hat = None if rate_only else self.g_s(y_hat)
         return TrainingOutput(x_hat=x_hat, y_bits=y_bits, z_bits=z_bits, room_bits=room_bits)
 
     def _room_bits(self, residual: Tensor, index: Tensor) -> Tensor:
@@ -140,11 +149,30 @@ class CodecModel(nn.Module):
             raise ShapeError(
                 f"x is {tuple(x.shape)}; need (B, 3, H, W), multiples of 64: pad first"
             )
+        y, z = self.transform(x, prompts=prompts)
+        return self.quantise(y, z, gains=gains)
+
+    @torch.inference_mode()
+    def transform(
+        self, x: Tensor, *, prompts: Sequence[Prompts | None] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Latents before they are rounded: y (B, M, H/16, W/16), z (B, Cz, H/64, W/64), float32."""
         y = self.g_a(x, prompts).float()
         with torch.autocast(x.device.type, enabled=False):
-            z_hat = torch.round(self.hyperprior.h_a(y)).clamp_(Z_MIN, Z_MAX)
-            latents = self._quantise(y, z_hat, gains=gains)
-        return latents
+            return y, self.hyperprior.h_a(y)
+
+    @torch.inference_mode()
+    def quantise(self, y: Tensor, z: Tensor, *, gains: Gains) -> Latents:
+        """Round latents into what is written.
+
+        Args:
+            y: (B, M, h, w), float32.
+            z: (B, Cz, h/4, w/4), float32.
+            gains: per-channel gains of the rate.
+        """
+        with torch.autocast(y.device.type, enabled=False):
+            z_hat = torch.round(z).clamp_(Z_MIN, Z_MAX)
+            return self._quantise(y, z_hat, gains=gains)
 
     def _quantise(self, y: Tensor, z_hat: Tensor, *, gains: Gains) -> Latents:
         grouping = self.context.grouping

@@ -11,6 +11,8 @@ import yaml
 from promptcodec.config import LAMBDAS, CodecConfig, from_dict
 from promptcodec.errors import ConfigError
 
+PARTS = ("g_a", "g_s", "hyperprior", "context")  # of a CodecModel
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
@@ -100,10 +102,12 @@ class RunConfig:
         precision: "bf16" or "no"; of g_a, g_s and the context, never of likelihoods.
         init_from: folder of a base checkpoint to start from; what has another name or shape starts
             afresh. None starts from nothing.
+        init_parts: parts to take from it, for instance [g_a, g_s]; empty takes all.
         linear_start: without init_from, begin as a principal component codec rather than from
             random transforms.
         z_noise_fraction: share of the steps with noisy z before rounding takes over.
         z_free_steps: the rate of z is free for half of these steps, then rises to its own price.
+        train: "all", or "entropy": hyperprior and context alone, by their rate.
         room_weight: weight of the term that teaches indexes below the tables.
         validate_every: steps between validations.
         save_every: steps between saved training states.
@@ -122,9 +126,11 @@ class RunConfig:
     accumulate: int = 1
     precision: str = "bf16"
     init_from: str | None = None
+    init_parts: tuple[str, ...] = ()
     linear_start: bool = True
     z_noise_fraction: float = 0.8
     z_free_steps: int = 0
+    train: str = "all"
     room_weight: float = 0.1
     validate_every: int = 1000
     save_every: int = 2000
@@ -135,6 +141,13 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.precision not in ("bf16", "no"):
             raise ConfigError(f"precision is {self.precision!r}; need 'bf16' or 'no'")
+        if self.train not in ("all", "entropy"):
+            raise ConfigError(f"train is {self.train!r}; need 'all' or 'entropy'")
+        if self.train == "entropy" and self.init_from is None:
+            raise ConfigError("train 'entropy' needs init_from: a base with trained transforms")
+        unknown = set(self.init_parts) - set(PARTS)
+        if unknown:
+            raise ConfigError(f"init_parts has {min(unknown)!r}; need some of {', '.join(PARTS)}")
         if not 0 <= self.rate_index < len(LAMBDAS):
             raise ConfigError(f"rate_index is {self.rate_index}; need 0 to {len(LAMBDAS) - 1}")
         counts = (self.steps, self.batch, self.accumulate, self.validate_every, self.save_every)
@@ -158,6 +171,6 @@ def read_recipe(path: Path) -> RunConfig:
     except OSError as error:
         raise ConfigError(f"recipe {path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        line = str(error).replace("\n", " ")
+        line = " ".join(str(error).split())
         raise ConfigError(f"recipe {path} is not valid YAML: {line}") from None
-    return from_dict(RunConfig, values or {}, where=str(path))
+    return from_dict(RunConfig, {} if values is None else values, where=str(path))

@@ -9,7 +9,7 @@ attention and residual blocks start as the identity. Training goes on from a blo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import cast
 
@@ -60,32 +60,45 @@ def initialise_transforms(model: CodecModel, crops: Iterable[Tensor], *, lmbda: 
         for layer in last:  # a residual branch that adds nothing yet
             nn.init.zeros_(cast("Tensor", layer.weight))
             nn.init.zeros_(cast("Tensor", layer.bias))
-    _set_scales(model, pictures)
+    initialise_entropy(model, pictures, parts=("hyperprior", "context"))
 
 
-def _set_scales(model: CodecModel, pictures: Tensor) -> None:
-    """Let the scale path start from the deviation that each channel of y has."""
-    y = torch.cat([model.g_a(part) for part in pictures.split(8)])
-    deviation = y.transpose(0, 1).flatten(1).std(dim=1).double().clamp_min(SCALE_MIN)
-    index = torch.log(deviation / SCALE_MIN) / SCALE_STEP
-    last = model.hyperprior.scale_path.convolutions[-1]
-    cast("Tensor", last.bias).copy_((index / (1 << INDEX_BITS)).float())
+@torch.no_grad()
+def initialise_entropy(model: CodecModel, crops: Tensor, *, parts: Collection[str]) -> None:
+    """Tell a fresh entropy model how much each channel of y varies.
+
+    Args:
+        model: with its transforms set.
+        crops: RGB in [0, 1], (B, 3, H, W).
+        parts: which to set: "hyperprior" (its scale path), "context".
+    """
+    y = torch.cat([model.g_a(part) for part in crops.split(8)])
+    if "context" in parts:
+        model.context.prepare(y)
+    if "hyperprior" in parts:
+        deviation = y.transpose(0, 1).flatten(1).std(dim=1).double().clamp_min(SCALE_MIN)
+        index = torch.log(deviation / SCALE_MIN) / SCALE_STEP
+        last = model.hyperprior.scale_path.convolutions[-1]
+        cast("Tensor", last.bias).copy_((index / (1 << INDEX_BITS)).float())
 
 
-def warm_start(model: CodecModel, folder: Path) -> list[str]:
+def warm_start(model: CodecModel, folder: Path, *, parts: Collection[str] = ()) -> list[str]:
     """Copy every weight of a checkpoint that has the same name and shape.
 
     Args:
         model: freshly built; may be of another architecture.
         folder: of a base checkpoint.
+        parts: parts of the model to copy; empty copies all.
     Returns:
-        Names of the model's tensors that the checkpoint does not have.
+        Names of the model's tensors that were not copied.
     Raises:
         CheckpointError: no usable checkpoint there.
     """
     stored = read_base(folder).model.state_dict()
     own = model.state_dict()
     fitting = {k: v for k, v in stored.items() if k in own and own[k].shape == v.shape}
+    if parts:
+        fitting = {k: v for k, v in fitting.items() if k.split(".")[0] in parts}
     model.load_state_dict(own | fitting)
     return sorted(set(own) - set(fitting))
 

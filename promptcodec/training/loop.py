@@ -29,7 +29,11 @@ from promptcodec.provenance import provenance
 from promptcodec.training import state as training_state
 from promptcodec.training.config import OptimizerConfig, RunConfig, read_recipe
 from promptcodec.training.data import PictureStore
-from promptcodec.training.initialise import initialise_transforms, warm_start
+from promptcodec.training.initialise import (
+    initialise_entropy,
+    initialise_transforms,
+    warm_start,
+)
 from promptcodec.training.objectives import RateDistortion, rate_distortion
 from promptcodec.training.progress import Progress
 from promptcodec.training.tables import fit_tables
@@ -119,6 +123,9 @@ class BaseTrainer:
         out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed)
         model = CodecModel(config.codec).to(memory_format=torch.channels_last)
+        if config.train == "entropy":
+            model.g_a.requires_grad_(False)
+            model.g_s.requires_grad_(False)
         self.optimizer = build_optimizer(model, config.optimizer)
         self.ema = {k: v.detach().clone() for k, v in model.state_dict().items()}
         self.step = 0
@@ -146,9 +153,14 @@ class BaseTrainer:
     def _initialise(self, model: CodecModel) -> None:
         config = self.config
         if config.init_from is not None:
-            afresh = warm_start(model, Path(config.init_from))
+            afresh = warm_start(model, Path(config.init_from), parts=config.init_parts)
             if afresh:
-                logger.warning("not in %s, start afresh: %s", config.init_from, ", ".join(afresh))
+                names = sorted({".".join(name.split(".")[:2]) for name in afresh})
+                logger.warning("not from %s: %s", config.init_from, ", ".join(names))
+                starts = {"context": "context.", "hyperprior": checkpoint.SCALE_PATH}
+                parts = [p for p, s in starts.items() if any(n.startswith(s) for n in afresh)]
+                crops = self.store.batch(32, seed=config.seed, step=2**32).cpu()
+                initialise_entropy(model, crops, parts=parts)
         elif config.linear_start:
             crops = (self.store.batch(8, seed=config.seed, step=2**32 + i) for i in range(16))
             initialise_transforms(model, (c.cpu() for c in crops), lmbda=config.rate_weight)
@@ -217,6 +229,7 @@ class BaseTrainer:
                     x,
                     round_z=self.step >= config.steps * config.z_noise_fraction,
                     z_price=z_price(self.step, free_steps=config.z_free_steps),
+                    rate_only=config.train == "entropy",
                 )
             result = rate_distortion(
                 output, x, lmbda=config.rate_weight, room_weight=config.room_weight

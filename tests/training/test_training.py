@@ -279,6 +279,10 @@ def test_every_recipe_loads(path: Path) -> None:
         ("rate_index: 9", "0 to 7"),
         ("[1, 2", "not valid YAML"),
         ("- 1", "need a mapping"),
+        ("[]", "need a mapping"),
+        ("train: heads", "need 'all' or 'entropy'"),
+        ("train: entropy", "needs init_from"),
+        ("init_parts: [g_x]", "init_parts has 'g_x'"),
     ],
 )
 def test_recipe_faults(tmp_path: Path, text: str, message: str) -> None:
