@@ -150,7 +150,7 @@ def serial(context: EContext, features: torch.Tensor, y: torch.Tensor) -> dict[s
     apart = max(float((a - b).abs().max()) for a, b in zip(means, walked, strict=True))
     if apart > 1e-3:
         raise SystemExit(f"serial and grouped means differ by {apart}: not the same network")
-    steps = y.shape[2] * y.shape[3] * context.grouping.segments
+    steps = y.shape[2] * y.shape[3] * len(context.grouping.segments)
     whole = count_macs(lambda f: context.parallel(f, y), features)
     grouped = count_macs(lambda f: context(f, lambda group, mu, shift: mu), features)
     return {

@@ -87,7 +87,8 @@ class CodecConfig:
         scale_channels: width of the integer scale path.
         context: context model that predicts the means: "none", "checkerboard" or "econtext".
         context_channels: its width.
-        context_segments: segments of latent channels that econtext codes one after the other.
+        context_segments: latent channels of each segment that econtext codes one after the other;
+            uneven ones (He et al. 2022, arXiv:2203.10886) let few channels speak first.
         context_layers: attention layers of econtext; even ones plain, odd ones shifted.
         context_window: window edge of econtext in latents, a multiple of 4.
         context_mlp_ratio: hidden width of its MLPs over its width.
@@ -110,7 +111,7 @@ class CodecConfig:
     context: str = "checkerboard"
     context_channels: int = 64
     hyper_kernel: int = field(default=3, metadata=ADDED)
-    context_segments: int = field(default=4, metadata=ADDED)
+    context_segments: tuple[int, ...] = field(default=(), metadata=ADDED)
     context_layers: int = field(default=2, metadata=ADDED)
     context_window: int = field(default=8, metadata=ADDED)
     context_mlp_ratio: float = field(default=2.0, metadata=ADDED)
@@ -152,10 +153,10 @@ class CodecConfig:
             if self.scale == "context":
                 raise ConfigError("scale 'context' needs context 'econtext'")
             return
-        if self.context_segments < 1 or self.latent_channels % self.context_segments:
+        if sum(self.context_segments) != self.latent_channels or min(self.context_segments) < 1:
             raise ConfigError(
-                f"context_segments is {self.context_segments}; need a divisor of "
-                f"latent_channels {self.latent_channels}"
+                f"context_segments are {list(self.context_segments)}; need positive widths that "
+                f"sum to latent_channels {self.latent_channels}"
             )
         if self.context_window < 4 or self.context_window % 4:
             raise ConfigError(f"context_window is {self.context_window}; need a multiple of 4")

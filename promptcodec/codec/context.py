@@ -73,7 +73,7 @@ class NoContext(ContextModel):
     """Means from the hyperprior alone; one group."""
 
     def __init__(self, config: CodecConfig) -> None:
-        super().__init__(Grouping(config.latent_channels))
+        super().__init__(Grouping((config.latent_channels,)))
         self.means = nn.Conv2d(config.hyper_channels, config.latent_channels, 1)
 
     def forward(self, features: Tensor, reconstruct: Reconstruct) -> Tensor:
@@ -89,7 +89,7 @@ class CheckerboardContext(ContextModel):
 
     def __init__(self, config: CodecConfig) -> None:
         n, m, c = config.hyper_channels, config.latent_channels, config.context_channels
-        super().__init__(Grouping(m, halves=2))
+        super().__init__(Grouping((m,), halves=2))
         self.neighbours = nn.Conv2d(m, c, 3, padding=1)
         self.fuse = nn.Conv2d(n + c, n + c, 1)
         self.means = nn.Conv2d(n + c, m, 1)

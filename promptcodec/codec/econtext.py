@@ -147,7 +147,7 @@ class ContextBlock(nn.Module):
         channels = config.context_channels
         self.heads = channels // config.head_channels
         self.shifted = shifted
-        self.slots = 2 * config.context_segments - 1
+        self.slots = 2 * len(config.context_segments) - 1
         hidden = int(channels * config.context_mlp_ratio)
         self.norm1 = nn.LayerNorm(channels)
         self.query_key = nn.Linear(channels, 2 * channels)
@@ -233,16 +233,16 @@ class EContext(ContextModel):
     """
 
     def __init__(self, config: CodecConfig) -> None:
-        segments, m = config.context_segments, config.latent_channels
-        super().__init__(Grouping(m, segments=segments, halves=2))
-        channels, n, own = config.context_channels, config.hyper_channels, m // segments
+        segments, n = config.context_segments, config.hyper_channels
+        channels = config.context_channels
+        super().__init__(Grouping(segments, halves=2))
         self.window = config.context_window
-        self.slots = 2 * segments - 1
+        self.slots = 2 * len(segments) - 1
         self.outputs = 2 if config.scale == "context" else 1  # mu, and the shift of the index
         # Latents differ a hundredfold in size; weights should not have to.
         self.y_scale: Tensor
-        self.register_buffer("y_scale", torch.ones(m))
-        self.embed = nn.ModuleList(nn.Linear(own, channels) for _ in range(segments))
+        self.register_buffer("y_scale", torch.ones(config.latent_channels))
+        self.embed = nn.ModuleList(nn.Linear(own, channels) for own in segments)
         self.of_features = nn.Linear(n, channels)
         self.slot = nn.Parameter(torch.zeros(self.slots, channels))
         self.layers = nn.ModuleList(
@@ -251,14 +251,14 @@ class EContext(ContextModel):
         self.fuse = nn.Linear(channels + n, channels + n)
         self.first = nn.Linear(n, channels + n)
         self.out = nn.ModuleList(
-            nn.Linear(2 * channels + n, self.outputs * own) for _ in range(segments)
+            nn.Linear(2 * channels + n, self.outputs * own) for own in segments
         )
         # Straight lines from what is nearest: a head's few channels cannot carry whole segments.
         self.neighbours = nn.ModuleList(
-            nn.Conv2d(own, own, 3, padding=1, bias=False) for _ in range(segments)
+            nn.Conv2d(own, own, 3, padding=1, bias=False) for own in segments
         )
         self.below = nn.ModuleList(
-            nn.Conv2d(own * i, own, 1, bias=False) for i in range(1, segments)
+            nn.Conv2d(sum(segments[:i]), own, 1, bias=False) for i, own in enumerate(segments) if i
         )
         for layer in (*self.out, *self.neighbours, *self.below):
             for parameter in layer.parameters():  # the means start at zero
@@ -358,7 +358,7 @@ class EContext(ContextModel):
             asked: features at its elements, (B, h, w/2, N).
             known: earlier groups in units of their channels.
         Returns:
-            Means, (B, M / segments, h, w/2), and the shift of the table indexes or None.
+            Means, (B, channels of the segment, h, w/2), and the shift of the table indexes or None.
         """
         x = x[:, : asked.shape[1], : asked.shape[2]]
         hidden = F.gelu(self.fuse(torch.cat((x, asked), dim=-1)))

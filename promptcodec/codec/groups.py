@@ -1,7 +1,7 @@
 """Groups of latents that are coded one after the other.
 
     y (B, M, h, w) -> segments of channels x halves of a checkerboard
-                   -> packed groups (B, M / segments, h, w / 2)
+                   -> packed groups (B, channels of the segment, h, w / 2)
 
 Group g holds segment g // halves and half g % halves: both halves of a segment come before the
 next segment (spatial first). Half 0, the anchors, holds the odd columns of even rows and the even
@@ -21,23 +21,21 @@ class Grouping:
     """How y is cut.
 
     Args:
-        channels: M.
-        segments: equal segments of channels.
+        segments: channels of each segment, M in all.
         halves: 2 for a checkerboard, 1 for the whole grid at once.
     """
 
-    channels: int
-    segments: int = 1
+    segments: tuple[int, ...]
     halves: int = 1
 
     def __len__(self) -> int:
-        return self.segments * self.halves
+        return len(self.segments) * self.halves
 
     def segment(self, group: int) -> slice:
         """Channels of a group."""
-        width = self.channels // self.segments
-        start = group // self.halves * width
-        return slice(start, start + width)
+        number = group // self.halves
+        start = sum(self.segments[:number])
+        return slice(start, start + self.segments[number])
 
     def split(self, y: Tensor) -> list[Tensor]:
         """Cut (B, M, h, w) into its groups, first group first; h and w even."""

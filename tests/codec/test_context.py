@@ -23,7 +23,7 @@ TINY = CodecConfig(
     z_channels=4,
     scale_channels=4,
     context_channels=8,
-    context_segments=3,
+    context_segments=(2, 4, 6),
     context_window=8,
 )
 SIZES = [(4, 4), (4, 8), (8, 4), (8, 8), (12, 8), (8, 12), (12, 12), (16, 8), (20, 28), (4, 36)]
@@ -56,10 +56,8 @@ def walk(model: ContextModel, features: torch.Tensor, y: torch.Tensor, **options
 
 def group_of_element(grouping: Grouping, height: int, width: int) -> torch.Tensor:
     """Number of the group of each element of y, (1, M, h, w)."""
-    width_of = grouping.channels // grouping.segments
-    return grouping.join(
-        [torch.full((1, width_of, height, width // 2), float(g)) for g in range(len(grouping))]
-    )
+    sizes = [(1, grouping.segments[g // 2], height, width // 2) for g in range(len(grouping))]
+    return grouping.join([torch.full(size, float(g)) for g, size in enumerate(sizes)])
 
 
 def test_halves_are_a_checkerboard_and_come_back() -> None:
@@ -70,12 +68,14 @@ def test_halves_are_a_checkerboard_and_come_back() -> None:
     assert torch.equal(anchors[0, 0, 1], x[0, 0, 1, 0::2])
 
 
-@pytest.mark.parametrize(("segments", "halves"), [(1, 1), (1, 2), (3, 1), (3, 2)])
-def test_grouping_is_undone_by_join(segments: int, halves: int) -> None:
+@pytest.mark.parametrize(
+    ("segments", "halves"), [((12,), 1), ((12,), 2), ((2, 4, 6), 1), ((2, 4, 6), 2)]
+)
+def test_grouping_is_undone_by_join(segments: tuple[int, ...], halves: int) -> None:
     y = torch.randn(2, 12, 4, 8)
-    grouping = Grouping(12, segments=segments, halves=halves)
+    grouping = Grouping(segments, halves=halves)
     groups = grouping.split(y)
-    assert len(groups) == len(grouping) == segments * halves
+    assert len(groups) == len(grouping) == len(segments) * halves
     assert torch.equal(grouping.join(groups), y)
 
 
@@ -195,7 +195,7 @@ def test_scale_from_context_gives_a_shift() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"context_segments": 5}, "divisor of latent_channels 12"),
+        ({"context_segments": (5, 5)}, "sum to latent_channels 12"),
         ({"context_window": 6}, "multiple of 4"),
         ({"context_channels": 6}, "multiple of head_channels 4"),
         ({"context": "checkerboard", "scale": "context"}, "needs context 'econtext'"),

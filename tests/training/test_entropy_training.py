@@ -15,7 +15,7 @@ RECIPE = """
 codec: {name: tiny, channels: [8, 8, 16, 16], residual_blocks: [0, 0, 0, 0],
   windows: [8, 8, 4, 2], head_channels: 8, latent_channels: 12, detail_channels: 4,
   hyper_channels: 8, z_channels: 4, scale_channels: 4, context: CONTEXT, context_channels: 8,
-  context_segments: 3, scale: SCALE}
+  context_segments: [2, 4, 6], scale: SCALE}
 data: {crop: 64, validation_pictures: 1}
 optimizer: {warmup_steps: 2, learning_rate: 0.02}
 steps: 8
