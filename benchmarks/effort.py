@@ -69,6 +69,8 @@ def summarise(records: dict[str, dict[str, dict[str, float]]]) -> list[dict[str,
         change = []
         for name in names:
             point = records[name][key]
+            if not curves[name].psnr[0] <= point["psnr"] <= curves[name].psnr[-1]:
+                raise SystemExit(f"{name}: effort {level} lies off the curve; widen GAINS")
             # The curve read the other way round: rate over PSNR.
             rate = np.interp(point["psnr"], curves[name].psnr, np.log(curves[name].bpp))
             change.append(100.0 * (point["bpp"] / float(np.exp(rate)) - 1.0))

@@ -125,3 +125,48 @@ def test_peak_memory_is_not_inherited_from_a_large_parent(monkeypatch: pytest.Mo
         [sys.executable, "-c", code], cwd=BENCHMARKS, capture_output=True, text=True, check=True
     )
     assert 1 < float(run.stdout) < 60 < own
+
+
+def test_effort_is_compared_at_equal_psnr(monkeypatch: pytest.MonkeyPatch) -> None:
+    effort = benchmark_module("effort", monkeypatch)
+
+    def point(bpp: float) -> dict[str, float]:
+        return {"bpp": bpp, "psnr": 30.0 + 6.0 * float(np.log2(bpp)), "encode_seconds": 1.0}
+
+    record = {f"0/{gain:g}": point(2.0 ** (gain / 6)) for gain in effort.GAINS}
+    better = point(1.1)
+    better["bpp"] *= 0.9  # a tenth fewer bits than the curve asks for this PSNR
+    rows = effort.summarise({"a": record | {"6/0": better}, "b": record | {"6/0": better}})
+    assert [row["effort"] for row in rows] == [0, 6]
+    assert rows[0]["rate_change_percent"] == pytest.approx(0.0, abs=1e-9)
+    assert rows[1]["rate_change_percent"] == pytest.approx(-10.0)
+    better["psnr"] = 99.0
+    with pytest.raises(SystemExit, match="off the curve"):
+        effort.summarise({"a": record | {"6/0": better}})
+
+
+def test_a_serial_scan_gives_the_means_of_the_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    from promptcodec.codec.context import build_context
+    from promptcodec.config import CodecConfig
+
+    benchmark = benchmark_module("context", monkeypatch)
+    config = CodecConfig(
+        latent_channels=6,
+        detail_channels=2,
+        hyper_channels=4,
+        head_channels=4,
+        context="econtext",
+        context_channels=8,
+        context_segments=(2, 4),
+        context_window=4,
+    )
+    torch.manual_seed(0)
+    context = build_context(config)
+    for parameter in context.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    report = benchmark.serial(context, torch.randn(1, 4, 4, 8), torch.randn(1, 6, 4, 8))
+    assert report["largest_difference_of_means"] < 1e-4
+    assert report["steps"] == {"serial": 64, "grouped": 4}
+    assert report["macs_ratio"] > 40
+    cached = benchmark.cache(context, torch.randn(1, 4, 8, 8), repeats=1)
+    assert cached["macs_ratio"] > 1.3

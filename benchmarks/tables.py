@@ -1,0 +1,121 @@
+"""Tables of the documentation, from the result files that the benchmarks wrote.
+
+    python benchmarks/tables.py            # brings docs/*.md up to date
+
+A table stands between the two markers of its name, for instance <!-- context:begin --> and
+<!-- context:end -->; its figures come from docs/results/NAME.json.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from promptcodec.evaluation.report import update_markers
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "docs" / "results"
+
+
+def context(report: dict[str, Any]) -> str:
+    """Context models: rate, size, cost, seconds; then cache and serial scan."""
+    lines = [
+        f"| model | scale from | rate at equal PSNR | bpp | PSNR (dB) | parameters | kMAC/px | "
+        f"context (ms) | encode (ms) | decode (ms) | against {report['anchor']} |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    anchor = report["models"][report["anchor"]]["seconds"]["decode"]["median"]
+    for name, model in report["models"].items():
+        point = next(p for p in model["points"] if p["gain_steps"] == 0)
+        cost, seconds = model["cost"]["entropy model"], model["seconds"]
+        decode = seconds.get("decode", {}).get("median")
+        lines.append(
+            f"| {name} | {'z' if model['scale'] == 'hyperprior' else 'context'} "
+            f"| {model['rate_change_percent']:+.2f} % "
+            f"| {point['bpp_estimate']:.4f} | {point['psnr']:.2f} "
+            f"| {cost['parameters']:,} | {cost['kmac_per_pixel']:.2f} "
+            f"| {_ms(seconds['context']['median'])} | {_ms(seconds['encode']['median'])} "
+            f"| {_ms(decode)} | {f'{decode / anchor:.2f}x' if decode else 'none'} |"
+        )
+    machine = report["provenance"]["machine"]
+    steps = {model["steps"] for model in report["models"].values()}
+    lines += [
+        "",
+        f"{report['pictures']} pictures; parameters and kMAC/px are those of the whole entropy "
+        f"model; {' or '.join(f'{s:,}' for s in sorted(steps))} steps each; {machine['cpu']}, "
+        f"{machine['threads']} thread, float32, 768x512; commit "
+        f"{report['provenance']['commit']}; `{report['provenance']['command']}`.",
+    ]
+    for name, model in report["models"].items():
+        if "cache" in model:
+            lines += ["", *_passes(name, model["cache"], model["serial_scan"])]
+    return "\n".join(lines)
+
+
+def _passes(name: str, cache: dict[str, Any], serial: dict[str, Any]) -> list[str]:
+    def row(what: str, size: str, result: dict[str, Any], slow: str, fast: str) -> str:
+        macs, seconds = result["macs"], result["seconds"]
+        return (
+            f"| {what} | {size} | {macs[slow] / 1e6:,.0f} | {macs[fast] / 1e6:,.0f} "
+            f"| {result['macs_ratio']:.1f} | {_ms(seconds[slow]['median'])} "
+            f"| {_ms(seconds[fast]['median'])} | {result['seconds_ratio']['median']:.1f} |"
+        )
+
+    height, width = serial["latents"]
+    steps = serial["steps"]
+    return [
+        f"| {name} | picture | MMAC without | MMAC with | ratio | ms without | ms with | ratio |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        row("cache of keys and values", "768x512", cache, "uncached", "cached"),
+        row(
+            f"{steps['grouped']} groups for {steps['serial']} serial steps",
+            f"{16 * width}x{16 * height}",
+            serial,
+            "serial",
+            "grouped",
+        ),
+    ]
+
+
+def effort(report: dict[str, Any]) -> str:
+    """Levels of effort: rate at equal PSNR and seconds."""
+    lines = [
+        "| effort | steps | rate at equal PSNR | worst picture | bpp | PSNR (dB) | encode (s) |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    lines += [
+        f"| {row['effort']} | {row['steps']} | {row['rate_change_percent']:+.2f} % "
+        f"| {row['worst_percent']:+.2f} % | {row['bpp']:.4f} | {row['psnr']:.2f} "
+        f"| {row['encode_seconds']:.1f} |"
+        for row in report["levels"]
+    ]
+    facts = report["provenance"]
+    lines += [
+        "",
+        f"{len(report['pictures'])} pictures, from file bytes; {facts['machine']['cpu']}, "
+        f"{facts['machine']['threads']} thread, {report['precision']}; base "
+        f"{report['base_sha256'][:16]}; commit {facts['commit']}; `{facts['command']}`.",
+    ]
+    return "\n".join(lines)
+
+
+def _ms(seconds: float | None) -> str:
+    return "none" if seconds is None else f"{1000 * seconds:.1f}"
+
+
+TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
+    "context": (ROOT / "docs" / "context.md", context),
+    "effort": (ROOT / "docs" / "context.md", effort),
+}
+
+
+def fill() -> None:
+    """Bring every table up to date whose result file is there."""
+    for name, (document, render) in TABLES.items():
+        source = RESULTS / f"{name}.json"
+        if source.exists():
+            update_markers(document, render(json.loads(source.read_text("utf-8"))), name=name)
+
+
+if __name__ == "__main__":
+    fill()
