@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import zipfile
+import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,16 +24,47 @@ from promptcodec.training.config import DataConfig
 
 logger = logging.getLogger(__name__)
 
-Entry = tuple[str, bytes | Path | Tensor]  # name, and the file or the decoded picture
+
+@dataclass(frozen=True)
+class Source:
+    """Where a picture's bytes lie.
+
+    Args:
+        path: file, or the archive that holds it.
+        member: name inside the archive; None is a file of its own.
+    """
+
+    path: Path
+    member: str | None = None
+
+    def __str__(self) -> str:
+        return str(self.path) if self.member is None else f"{self.path}:{self.member}"
+
+    def read(self) -> bytes:
+        """The bytes.
+
+        Raises:
+            PictureError: they cannot be read.
+        """
+        try:
+            if self.member is None:
+                return self.path.read_bytes()
+            with zipfile.ZipFile(self.path) as archive:
+                return archive.read(self.member)
+        except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
+            raise PictureError(f"{self} cannot be read: {error}") from None
+
+
+Entry = tuple[Source, Tensor | None]  # where it lies, and the decoded picture if it is kept
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 
 
-def find_pictures(source: Path) -> Iterator[tuple[str, bytes | Path]]:
+def find_pictures(source: Path) -> Iterator[Source]:
     """Every picture of a folder, nested folders and zip files, in sorted order.
 
     Raises:
-        DataError: the folder does not exist, or an archive is broken.
+        DataError: the folder does not exist, or a zip file is none.
     """
     source = Path(source)
     if not source.exists():
@@ -39,19 +72,14 @@ def find_pictures(source: Path) -> Iterator[tuple[str, bytes | Path]]:
     paths = [source] if source.is_file() else sorted(p for p in source.rglob("*") if p.is_file())
     for path in paths:
         if path.suffix.lower() == ".zip":
-            yield from _zipped(path)
+            try:
+                with zipfile.ZipFile(path) as archive:
+                    names = sorted(archive.namelist())
+            except (zipfile.BadZipFile, OSError) as error:
+                raise DataError(f"archive {path} cannot be read: {error}") from None
+            yield from (Source(path, name) for name in names if name.lower().endswith(SUFFIXES))
         elif path.suffix.lower() in SUFFIXES:
-            yield str(path), path
-
-
-def _zipped(path: Path) -> Iterator[tuple[str, bytes]]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name in sorted(archive.namelist()):
-                if name.lower().endswith(SUFFIXES):
-                    yield f"{path}:{name}", archive.read(name)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise DataError(f"archive {path} cannot be read: {error}") from None
+            yield Source(path)
 
 
 class PictureStore:
@@ -78,45 +106,49 @@ class PictureStore:
         self.name = Path(source).name
         self.skipped: list[str] = []
         entries: list[Entry] = []
-        for name, data in find_pictures(source):
-            entry: Entry = (name, data)
-            if config.in_memory:
-                picture = self._read(name, data)
-                if picture is None:
-                    continue
-                entry = (name, picture)
-            entries.append(entry)
+        for place in find_pictures(source):
+            picture = self._read(place) if config.in_memory else None
+            if picture is not None or not config.in_memory:
+                entries.append((place, picture))
         held_out = 0 if validation else config.validation_pictures
         if len(entries) <= held_out:
             raise DataError(
                 f"{source} has {len(entries)} usable pictures of at least {config.crop} px; need "
                 f"more than the {held_out} held out for validation"
             )
-        chosen = set(np.linspace(0, len(entries) - 1, held_out).round().astype(int).tolist())
-        self._training = [e for i, e in enumerate(entries) if i not in chosen]
-        held = [self._first_usable(entries[i:]) for i in sorted(chosen)]
+        held_entries = self._hold_out(entries, held_out)
+        self._training = [e for e in entries if e[0] not in held_entries]
+        held = list(held_entries.values())
         if validation:
             found = list(find_pictures(validation))[: config.validation_pictures]
-            held = [self._read(name, data) for name, data in found]
+            held = [self._read(place) for place in found]
         self.validation = [p for p in held if p is not None]
         if not self.validation:
             raise DataError(f"no picture in {validation or source} can be used for validation")
 
-    def _first_usable(self, entries: list[Entry]) -> Tensor | None:
-        return next((p for e in entries if (p := self._picture(e)) is not None), None)
+    def _hold_out(self, entries: list[Entry], count: int) -> dict[Source, Tensor | None]:
+        """Usable pictures spread over the set; where one is broken, the next one."""
+        held: dict[Source, Tensor | None] = {}
+        for start in np.linspace(0, len(entries) - 1, count).round().astype(int):
+            for place, kept in entries[start:]:
+                picture = self._read(place) if kept is None else kept
+                if picture is not None and place not in held:
+                    held[place] = picture
+                    break
+        return held
 
     def _picture(self, entry: Entry) -> Tensor | None:
-        name, data = entry
-        return data if isinstance(data, Tensor) else self._read(name, data)
+        place, picture = entry
+        return self._read(place) if picture is None else picture
 
-    def _read(self, name: str, data: bytes | Path) -> Tensor | None:
+    def _read(self, place: Source) -> Tensor | None:
         """A picture as uint8 (3, H, W), or None after saying why it is skipped."""
         try:
-            rgb = images.load(data).rgb
+            rgb = images.load(place.read()).rgb
         except PictureError as error:
-            return self._skip(name, str(error))
+            return self._skip(str(place), str(error))
         if min(rgb.shape[:2]) < self.config.crop:
-            return self._skip(name, f"smaller than the crop of {self.config.crop} px")
+            return self._skip(str(place), f"smaller than the crop of {self.config.crop} px")
         return torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1).to(self.device)
 
     def _skip(self, name: str, reason: str) -> None:
@@ -160,8 +192,12 @@ class PictureStore:
         crop = picture[:, top : top + source, left : left + source]
         if rng.random() < 0.5:
             crop = crop.flip(2)
-        if source != size:  # in uint8: five times as fast, and pictures are stored so anyway
+        if source != size:
+            # CPUs reduce uint8 as it is, and faster; GPUs have no such kernel.
+            exact = crop if crop.device.type == "cpu" else crop.float()
             crop = F.interpolate(
-                crop[None], size=(size, size), mode="bilinear", antialias=True, align_corners=False
+                exact[None], size=(size, size), mode="bilinear", antialias=True, align_corners=False
             )[0]
+            if crop.is_floating_point():
+                crop = crop.round().clamp(0.0, 255.0)
         return crop.float() / 255.0

@@ -13,6 +13,7 @@ import json
 import logging
 import math
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -21,9 +22,10 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from promptcodec.codec import checkpoint
+from promptcodec.codec.checkpoint import read_base
 from promptcodec.codec.model import CodecModel
 from promptcodec.config import BaseConfig
-from promptcodec.errors import UsageError
+from promptcodec.errors import ConfigError, UsageError
 from promptcodec.files import write_atomically
 from promptcodec.provenance import provenance
 from promptcodec.training import state as training_state
@@ -109,8 +111,7 @@ class BaseTrainer:
         AcceleratorState._reset_state()
         self.accelerator = Accelerator(
             mixed_precision=config.precision,
-            gradient_accumulation_steps=config.accumulate,
-            cpu=device == "cpu" or not torch.cuda.is_available(),
+            cpu=not on_gpu(device),
             log_with=config.tracker,
             project_dir=out,
         )
@@ -131,8 +132,10 @@ class BaseTrainer:
         self.step = 0
         self._memory_faults = 0
         self._earlier_seconds = 0.0
+        self._init_hash = config.init_from and read_base(Path(config.init_from)).sha256.hex()
         if resume and state_path.exists():
             state = training_state.read_state(state_path)
+            training_state.check_recipe(state, config)
             training_state.restore(state, model=model, ema=self.ema, optimizer=self.optimizer)
             self.step = state.step
             self._earlier_seconds = state.seconds
@@ -154,10 +157,16 @@ class BaseTrainer:
         config = self.config
         if config.init_from is not None:
             afresh = warm_start(model, Path(config.init_from), parts=config.init_parts)
+            frozen = [n for n in afresh if config.train == "entropy" and n.startswith("g_")]
+            if frozen:
+                raise ConfigError(
+                    f"train is 'entropy' and {frozen[0]} is not taken from {config.init_from}: "
+                    "name a base of the same transforms, and both g_a and g_s in init_parts"
+                )
             if afresh:
                 names = sorted({".".join(name.split(".")[:2]) for name in afresh})
                 logger.warning("not from %s: %s", config.init_from, ", ".join(names))
-                starts = {"context": "context.", "hyperprior": checkpoint.SCALE_PATH}
+                starts = {"context": "context.y_scale", "hyperprior": checkpoint.SCALE_PATH}
                 parts = [p for p, s in starts.items() if any(n.startswith(s) for n in afresh)]
                 crops = self.store.batch(32, seed=config.seed, step=2**32).cpu()
                 initialise_entropy(model, crops, parts=parts)
@@ -199,52 +208,58 @@ class BaseTrainer:
         config = self.config
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
-        result = None
-        for micro in range(config.accumulate):
-            try:
-                result = self._micro_step(self.step * config.accumulate + micro)
-            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not _out_of_memory(error):
-                    raise
-                self.optimizer.zero_grad()
-                self._memory_faults += 1
-                logger.warning("step %d: out of memory; its batch is skipped", self.step)
-                if self._memory_faults >= MAX_MEMORY_FAULTS:
-                    raise UsageError(
-                        f"{MAX_MEMORY_FAULTS} batches in a row did not fit in memory; lower batch "
-                        "or data.crop in the recipe, raise accumulate, and add --resume"
-                    ) from None
-                return None
+        try:
+            for micro in range(config.accumulate):
+                result = self._micro_step(micro)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            self._skip_for_memory()
+            return None
         self._memory_faults = 0
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), config.optimizer.clip_norm)
+        if bool(torch.isfinite(torch.as_tensor(norm))):
+            self.optimizer.step()
+        else:
+            logger.warning("step %d: gradient is not finite; skipped", self.step)
+        self.optimizer.zero_grad()
         self._average()
         return result
 
-    def _micro_step(self, position: int) -> RateDistortion:
+    def _micro_step(self, micro: int) -> RateDistortion:
+        """Add the gradient of one batch; processes exchange theirs after the last."""
         config, rank = self.config, self.accelerator.process_index
+        position = self.step * config.accumulate + micro
         torch.manual_seed(hash((config.seed, position, rank)) & 0x7FFFFFFF)
         x = self.store.batch(config.batch, seed=config.seed, step=position, rank=rank)
-        with self.accelerator.accumulate(self.model):
-            with self.accelerator.autocast():
-                output = self.model(
-                    x,
-                    round_z=self.step >= config.steps * config.z_noise_fraction,
-                    z_price=z_price(self.step, free_steps=config.z_free_steps),
-                    rate_only=config.train == "entropy",
-                )
+        last = micro == config.accumulate - 1
+        with nullcontext() if last else self.accelerator.no_sync(self.model):
+            output = self.model(
+                x,
+                round_z=self.step >= config.steps * config.z_noise_fraction,
+                z_price=z_price(self.step, free_steps=config.z_free_steps),
+                rate_only=config.train == "entropy",
+            )
             result = rate_distortion(
                 output, x, lmbda=config.rate_weight, room_weight=config.room_weight
             )
-            self.accelerator.backward(result.loss)
-            if self.accelerator.sync_gradients:
-                norm = self.accelerator.clip_grad_norm_(
-                    self.model.parameters(), config.optimizer.clip_norm
-                )
-                if not bool(torch.isfinite(torch.as_tensor(norm))):
-                    logger.warning("step %d: gradient is not finite; skipped", self.step)
-                    self.optimizer.zero_grad()
-            self.optimizer.step()
-            self.optimizer.zero_grad()
+            self.accelerator.backward(result.loss / config.accumulate)
         return result
+
+    def _skip_for_memory(self) -> None:
+        if self.accelerator.num_processes > 1:  # the others already wait for this one's gradient
+            raise UsageError(
+                f"step {self.step}: out of memory; lower batch or data.crop in the recipe, raise "
+                "accumulate, and add --resume"
+            ) from None
+        self.optimizer.zero_grad()
+        self._memory_faults += 1
+        logger.warning("step %d: out of memory; its batch is skipped", self.step)
+        if self._memory_faults >= MAX_MEMORY_FAULTS:
+            raise UsageError(
+                f"{MAX_MEMORY_FAULTS} batches in a row did not fit in memory; lower batch "
+                "or data.crop in the recipe, raise accumulate, and add --resume"
+            ) from None
 
     def _learning_rate(self) -> float:
         return learning_rate(self.step, steps=self.config.steps, config=self.config.optimizer)
@@ -275,6 +290,7 @@ class BaseTrainer:
                 ema=self.ema,
                 optimizer=self.optimizer,
                 seconds=self._seconds(),
+                config=self.config,
             )
             training_state.write_state(self.out / name, state)
 
@@ -297,6 +313,7 @@ class BaseTrainer:
                 "hours": round(self._seconds() / 3600, 3),
                 "processes": self.accelerator.num_processes,
                 **provenance(),
+                "init_from_sha256": self._init_hash,
                 "data": self.store.name,
                 "pictures": len(self.store),
                 "recipe": dataclasses.asdict(self.config),
@@ -307,9 +324,24 @@ class BaseTrainer:
         return folder
 
 
+def on_gpu(device: str | None) -> bool:
+    """Whether to train on the GPU.
+
+    Raises:
+        UsageError: an unknown device, or no GPU where one was asked for.
+    """
+    if device not in (None, "cpu", "cuda"):
+        raise UsageError(f"device is {device!r}; need cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("device is cuda, and this machine has no usable GPU; use cpu")
+    return device != "cpu" and torch.cuda.is_available()
+
+
 def _out_of_memory(error: BaseException) -> bool:
-    # The CPU allocator raises a plain RuntimeError.
-    return not isinstance(error, RuntimeError) or "memory" in str(error).lower()
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error)  # the CPU allocator raises a plain RuntimeError
+    return "DefaultCPUAllocator" in text or "out of memory" in text
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
@@ -325,10 +357,12 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
     from timm.optim.muon import Muon  # timm takes seconds to import; only this choice needs it
 
     # Matrices by Muon; tables, biases and the mixture of z by AdamW.
-    names = ("position_bias", "hyperprior.prior")
+    names = ("position_bias", "hyperprior.prior", "context.slot")
     matrices: list[Tensor] = []
     rest: list[Tensor] = []
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         small = parameter.ndim < 2 or any(n in name for n in names)
         (rest if small else matrices).append(parameter)
     return Muon(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from promptcodec.errors import CheckpointError
+from promptcodec.errors import CheckpointError, ConfigError
 from promptcodec.files import write_atomically
+from promptcodec.training.config import RunConfig
+
+MAY_CHANGE = ("steps", "validate_every", "save_every", "keep_every_seconds", "tracker")
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,9 @@ def gather(
     ema: dict[str, Tensor],
     optimizer: torch.optim.Optimizer,
     seconds: float,
+    config: RunConfig,
 ) -> TrainingState:
-    """Collect the state of a run after `step` steps and `seconds`."""
+    """Collect the state of a run of `config` after `step` steps and `seconds`."""
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"ema.{k}": v for k, v in ema.items()}
     state = optimizer.state_dict()
@@ -52,7 +56,23 @@ def gather(
                 tensors[f"optimizer.{index}.{name}"] = value
             else:
                 scalars.setdefault(str(index), {})[name] = value
-    return TrainingState(step=step, tensors=tensors, extra={"scalars": scalars}, seconds=seconds)
+    extra = {"scalars": scalars, "recipe": json.loads(json.dumps(asdict(config)))}
+    return TrainingState(step=step, tensors=tensors, extra=extra, seconds=seconds)
+
+
+def check_recipe(state: TrainingState, config: RunConfig) -> None:
+    """See that a run goes on as what it was.
+
+    Raises:
+        ConfigError: the recipe changed in more than its length and its record keeping.
+    """
+    now = json.loads(json.dumps(asdict(config)))
+    for key, value in state.extra["recipe"].items():
+        if key not in MAY_CHANGE and now[key] != value:
+            raise ConfigError(
+                f"the run to resume had {key}: {value}, the recipe has {now[key]}; put it back or "
+                "start another run folder"
+            )
 
 
 def write_state(path: Path, state: TrainingState) -> None:

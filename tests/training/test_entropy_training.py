@@ -8,7 +8,7 @@ from PIL import Image
 
 from promptcodec.api import Codec
 from promptcodec.codec.checkpoint import read_base
-from promptcodec.errors import UsageError
+from promptcodec.errors import ConfigError, UsageError
 from promptcodec.training.loop import train_base
 
 RECIPE = """
@@ -62,6 +62,15 @@ def test_transforms_stay_and_the_rest_learns(folder: Path, context: str) -> None
     codec = Codec.load(folder / f"entropy-{context}" / "base")
     picture = Image.open(folder / "pictures" / "0.png")
     assert codec.decode(codec.encode(picture)).size == picture.size
+
+
+def test_transforms_must_come_from_somewhere(folder: Path) -> None:
+    first = folder / "first" / "base"
+    if not first.exists():
+        train(folder, "first", recipe("checkerboard"))
+    text = recipe("none") + ENTROPY.replace("BASE", str(first)).replace("g_a, g_s", "hyperprior")
+    with pytest.raises(ConfigError, match="is not taken from"):
+        train(folder, "random", text)
 
 
 def test_econtext_learns_the_size_of_its_channels(folder: Path) -> None:

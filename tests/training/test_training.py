@@ -216,11 +216,75 @@ def test_a_state_of_another_architecture_is_refused(pictures: Path, tmp_path: Pa
     recipe = write_recipe(tmp_path, steps=2)
     train_base(recipe, data=pictures, out=tmp_path / "run", device="cpu")
     recipe.write_text(recipe.read_text().replace("latent_channels: 12", "latent_channels: 16"))
-    with pytest.raises(CheckpointError, match="does not fit the recipe"):
+    with pytest.raises(ConfigError, match="the run to resume had codec"):
         train_base(recipe, data=pictures, out=tmp_path / "run", resume=True, device="cpu")
     (tmp_path / "run/state.safetensors").write_bytes(b"nonsense")
     with pytest.raises(CheckpointError, match="cannot be read"):
         train_base(recipe, data=pictures, out=tmp_path / "run", resume=True, device="cpu")
+
+
+def test_only_length_and_records_may_change_on_resume(pictures: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, steps=2)
+    train_base(recipe, data=pictures, out=tmp_path / "run", device="cpu")
+    text = recipe.read_text()
+    recipe.write_text(text + "rate_index: 7\n")
+    with pytest.raises(ConfigError, match="had rate_index: 4, the recipe has 7"):
+        train_base(recipe, data=pictures, out=tmp_path / "run", resume=True, device="cpu")
+    recipe.write_text(text.replace("steps: 2\n", "steps: 4\n"))
+    train_base(recipe, data=pictures, out=tmp_path / "run", resume=True, device="cpu")
+    log = (tmp_path / "run/base/training.json").read_text()
+    assert json.loads(log)["steps"] == 4
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda"])
+def test_a_device_that_is_not_there(pictures: Path, tmp_path: Path, device: str) -> None:
+    if device == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(UsageError, match=f"device is '?{device}"):
+        train_base(write_recipe(tmp_path), data=pictures, out=tmp_path / "run", device=device)
+
+
+def test_a_batch_that_does_not_fit_leaves_nothing_behind(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Skipping the second part of a step is the same as never having begun that step."""
+    whole = PictureStore.batch
+
+    def scarce(self: PictureStore, count: int, *, seed: int, step: int, rank: int = 0):
+        if step == 2 * 2 + 1:  # third step, second part
+            raise MemoryError
+        return whole(self, count, seed=seed, step=step, rank=rank)
+
+    def trained(name: str, steps: int) -> dict[str, torch.Tensor]:
+        folder = tmp_path / name
+        folder.mkdir()
+        recipe = write_recipe(folder, steps=steps, accumulate=2)
+        train_base(recipe, data=pictures, out=folder / "run", device="cpu", max_steps=steps)
+        return load_file(folder / "run/state.safetensors")
+
+    plain = trained("plain", 2)
+    monkeypatch.setattr(PictureStore, "batch", scarce)
+    skipped = trained("skipped", 3)
+    moments = [k for k in plain if k.startswith("optimizer.") and "momentum" in k]
+    assert moments and all(torch.equal(plain[k], skipped[k]) for k in moments)
+
+
+def test_a_broken_member_of_an_archive_is_skipped(
+    pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "shard.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for i in range(4):
+            archive.write(pictures / "nested" / f"{i}.png", f"{i}.png")
+    data = bytearray(path.read_bytes())
+    data[data.index(b"1.png") + 60] ^= 0xFF  # inside the packed bytes of the second member
+    path.write_bytes(data)
+    for in_memory in (True, False):
+        config = DataConfig(crop=64, validation_pictures=1, in_memory=in_memory)
+        store = PictureStore(path, config)
+        assert store.batch(8, seed=0, step=0).shape == (8, 3, 64, 64)
+        assert "1.png" in caplog.text
+        caplog.clear()
 
 
 def test_accumulation_runs(pictures: Path, tmp_path: Path) -> None:
