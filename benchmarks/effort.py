@@ -11,6 +11,7 @@ command is run again.
 import argparse
 import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,8 @@ def summarise(records: dict[str, dict[str, dict[str, float]]]) -> list[dict[str,
         for name in names
     }
     rows = []
-    keys = sorted({key for record in records.values() for key in record if key.endswith("/0")})
+    shared = set.intersection(*(set(record) for record in records.values()))
+    keys = sorted(key for key in shared if key.endswith("/0"))
     for key in keys:
         level = int(key.split("/")[0])
         change = []
@@ -100,11 +102,16 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     codec = Codec.load(arguments.base, precision=arguments.precision)
-    base = codec.base_hash.hex()
+    settings = {
+        "base_sha256": codec.base_hash.hex(),
+        "precision": arguments.precision,
+        "threads": arguments.threads,
+        "schedules": [asdict(schedule) for schedule in SCHEDULES],
+    }
     records: dict[str, dict[str, dict[str, float]]] = {}
     if arguments.out.exists():
         earlier = json.loads(arguments.out.read_text("utf-8"))
-        if earlier["base_sha256"] == base and earlier["precision"] == arguments.precision:
+        if earlier["settings"] == settings:
             records = earlier["pictures"]
     wanted = [(int(level), 0.0) for level in arguments.levels.split(",")]
     wanted += [(0, gain) for gain in GAINS]
@@ -115,8 +122,7 @@ def main() -> None:
             if key not in record:
                 record[key] = measure(codec, path, effort=effort, gain_steps=gain)
         report = {
-            "base_sha256": base,
-            "precision": arguments.precision,
+            "settings": settings,
             "provenance": provenance(),
             "levels": summarise(records),
             "pictures": records,

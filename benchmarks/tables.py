@@ -89,12 +89,12 @@ def effort(report: dict[str, Any]) -> str:
         f"| {row['encode_seconds']:.1f} |"
         for row in report["levels"]
     ]
-    facts = report["provenance"]
+    facts, settings = report["provenance"], report["settings"]
     lines += [
         "",
         f"{len(report['pictures'])} pictures, from file bytes; {facts['machine']['cpu']}, "
-        f"{facts['machine']['threads']} thread, {report['precision']}; base "
-        f"{report['base_sha256'][:16]}; commit {facts['commit']}; `{facts['command']}`.",
+        f"{facts['machine']['threads']} thread, {settings['precision']}; base "
+        f"{settings['base_sha256'][:16]}; commit {facts['commit']}; `{facts['command']}`.",
     ]
     return "\n".join(lines)
 

@@ -63,7 +63,7 @@ class Encoded:
         data: the file.
         bpp_estimate: ideal code length of y and z by the pixels of the picture, no header.
         header_bytes: bytes of the header, checksums included.
-        seconds: time of each part: "load", "g_a" (with hyperprior and context), "coding".
+        seconds: time of each part: "load", "g_a" (with hyperprior and context), "coding", "pack".
     """
 
     data: bytes
@@ -92,6 +92,9 @@ class Codec:
     """
 
     def __init__(self, base: Base, *, device: torch.device, precision: Precision) -> None:
+        if device.type == "cuda":
+            # torch lets convolutions of float32 drop to 10 bits there; means need all 23.
+            torch.backends.cudnn.allow_tf32 = False
         self.model: CodecModel = base.model.to(device).to(memory_format=torch.channels_last)
         self.tables: EntropyTables = base.tables
         self.config = base.config
@@ -148,8 +151,9 @@ class Codec:
             rate_index: one of `rates`; None is the base's own.
             gain_steps: finer (positive) or coarser quantisation around that rate, in steps of the
                 scale tables: +6 is about twice as fine.
-            effort: 0 to 9; above 0 the latents are refined for this picture, which takes seconds
-                to minutes and saves bytes at the same quality; any decoder reads the result.
+            effort: 0 to 9; above 0 the latents of this picture are searched for a lower
+                rate-distortion cost, which takes seconds to minutes and about 1 GB for each
+                megapixel; any decoder reads the result.
             max_pixels: refuse larger pictures.
             progress: called with (steps done, steps) while latents are refined.
         Returns:
@@ -216,7 +220,7 @@ class Codec:
                 "streams could not be decoded elsewhere; it serves research by bpp_estimate alone: "
                 "write files with a codec of scale 'hyperprior'"
             )
-        if effort not in range(len(SCHEDULES)):
+        if isinstance(effort, float) or effort not in range(len(SCHEDULES)):
             raise UsageError(f"effort is {effort}; need a whole number from 0 to {MAX_EFFORT}")
         rate = self._rate(rate_index)
         gain = _gain_to_fixed(gain_steps)
@@ -274,11 +278,11 @@ class Codec:
 
     # -- decoding ------------------------------------------------------------------------------
 
-    def decode(self, data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    def decode(self, data: bytes | str | Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
         """Rebuild a picture.
 
         Args:
-            data: a whole stream.
+            data: a whole stream, or the path of its file.
             max_pixels: refuse larger pictures before allocating anything.
         Returns:
             A picture in the mode of the original: L, LA, RGB or RGBA.
@@ -288,7 +292,7 @@ class Codec:
         """
         return self.decode_detailed(data, max_pixels=max_pixels).picture
 
-    def decode_detailed(self, data: bytes, *, max_pixels: int = MAX_PIXELS) -> Decoded:
+    def decode_detailed(self, data: bytes | str | Path, *, max_pixels: int = MAX_PIXELS) -> Decoded:
         """Like `decode`, with the time of each part."""
         clock = _Clock()
         container = self._parse(data, max_pixels=max_pixels)
@@ -301,14 +305,16 @@ class Codec:
         clock.lap("picture")
         return Decoded(picture=picture, seconds=clock.laps)
 
-    def decode_latents(self, data: bytes, *, max_pixels: int = MAX_PIXELS) -> Latents:
+    def decode_latents(self, data: bytes | str | Path, *, max_pixels: int = MAX_PIXELS) -> Latents:
         """Everything that was transmitted, without rebuilding pixels.
 
         Raises:
             StreamError: see `decode`.
             ModelMismatchError: see `decode`.
         """
-        return self._decode_latents(self._parse(data, max_pixels=max_pixels))
+        latents = self._decode_latents(self._parse(data, max_pixels=max_pixels))
+        # Copies outside inference mode: a head may be trained on them.
+        return Latents(**{name: value.clone() for name, value in vars(latents).items()})
 
     def _decode_latents(
         self, container: Container, *, lap: Callable[[str], None] = lambda _: None
@@ -333,8 +339,8 @@ class Codec:
         lap("context")
         return Latents(z_hat=z_hat, indexes=indexes, symbols=residual, y_hat=y_hat)
 
-    def _parse(self, data: bytes, *, max_pixels: int) -> Container:
-        container = bitstream.parse(data, max_pixels=max_pixels)
+    def _parse(self, data: bytes | str | Path, *, max_pixels: int) -> Container:
+        container = bitstream.parse(_stream(data), max_pixels=max_pixels)
         own = self.base_hash[: bitstream.HASH_BYTES]
         if container.base_hash != own:
             raise ModelMismatchError(
@@ -387,6 +393,26 @@ class _Clock:
         now = time.perf_counter()
         self.laps[name] = now - self._last
         self._last = now
+
+
+def _stream(data: bytes | str | Path) -> bytes:
+    """The bytes of a stream, which may be given as the path of its file.
+
+    Raises:
+        StreamError: no such file.
+    """
+    if isinstance(data, str | Path):
+        try:
+            return Path(data).read_bytes()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise StreamError(f"{data} cannot be read: {reason}: name a readable file") from None
+    try:
+        return bytes(memoryview(data))
+    except TypeError:
+        raise StreamError(
+            f"a stream is bytes or the path of a file, not {type(data).__name__}"
+        ) from None
 
 
 def find_base(base: str | Path | None) -> Path:

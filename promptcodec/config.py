@@ -29,7 +29,7 @@ def from_dict(cls: type[T], values: dict[str, Any], *, where: str = "config") ->
         raise ConfigError(f"{where} is {type(values).__name__}; need a mapping of keys to values")
     hints = typing.get_type_hints(cls)
     known = {f.name: hints[f.name] for f in fields(cls)}  # type: ignore[arg-type]
-    unknown = sorted(set(values) - set(known))
+    unknown = sorted(set(values) - set(known), key=str)
     if unknown:
         raise ConfigError(
             f"{where} has unknown key {unknown[0]!r}; known keys: {', '.join(sorted(known))}"
@@ -131,6 +131,8 @@ class CodecConfig:
                     f"channels[{stage}] is {self.channels[stage]}; need a multiple of "
                     f"head_channels {self.head_channels}"
                 )
+        if min((*self.swin_blocks, *self.residual_blocks)) < 0 or self.mlp_ratio <= 0:
+            raise ConfigError("block counts need 0 or more and mlp_ratio more than 0")
         sizes = (*self.channels, self.latent_channels, self.hyper_channels, self.z_channels)
         if min((*sizes, self.scale_channels, self.context_channels, self.head_channels)) < 1:
             raise ConfigError("a channel count is below 1; need positive widths")

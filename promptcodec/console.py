@@ -81,6 +81,8 @@ def choose_output(
         if sys.stdout.isatty():
             raise UsageError("a terminal cannot show binary data: name a file by -o, or redirect")
         return None
+    if not Path(source if output is None else output).name:
+        raise UsageError(f"{source if output is None else output!r} names no file: give a file")
     path = Path(source).with_name(Path(source).stem + suffix) if output is None else Path(output)
     check_output(path, force=force)
     return path
@@ -211,7 +213,7 @@ def as_text(facts: Mapping[str, Any]) -> str:
     lines = {
         "picture": f"{facts['width']}x{facts['height']} {colour}",
         "size": f"{sizes['file']:,} bytes, {facts['bpp']:.3f} bpp",
-        "rate index": f"{facts['rate_index']:g}",
+        "rate index": f"{facts['rate_index']:g}, gain {facts['gain_steps']:+g} steps",
         "base": facts["base_hash"],
         "adapters": ", ".join(facts["adapter_hashes"]) or "none",
         "tiles": f"{tiles['rows']} x {tiles['columns']}",

@@ -291,3 +291,22 @@ def test_a_batch_decodes_like_single_pictures(tiny_codec: Codec) -> None:
     symbols = torch.cat([s.symbols for s in singles])
     y_hat = tiny_codec.model.reconstruct_latents(z_hat, symbols, gains=gains)
     torch.testing.assert_close(y_hat, torch.cat([s.y_hat for s in singles]), atol=1e-4, rtol=1e-4)
+
+
+def test_latents_can_be_trained_on(tiny_codec: Codec) -> None:
+    latents = tiny_codec.decode_latents(tiny_codec.encode(photo(70, 50)))
+    head = torch.nn.Conv2d(latents.y_hat.shape[1], 1, 1)
+    head(latents.y_hat).sum().backward()
+    assert head.weight.grad is not None
+
+
+def test_a_stream_may_be_a_file(tiny_codec: Codec, tmp_path: Path) -> None:
+    data = tiny_codec.encode(photo(70, 50))
+    (tmp_path / "photo.pc").write_bytes(data)
+    expected = tiny_codec.decode(data).tobytes()
+    for source in (tmp_path / "photo.pc", str(tmp_path / "photo.pc"), memoryview(data)):
+        assert tiny_codec.decode(source).tobytes() == expected
+    with pytest.raises(StreamError, match="name a readable file"):
+        tiny_codec.decode(tmp_path / "missing.pc")
+    with pytest.raises(StreamError, match="not int"):
+        tiny_codec.decode(3)  # type: ignore[arg-type]

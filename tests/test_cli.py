@@ -461,12 +461,18 @@ class TestTrainingAndEvaluation:
 
     def test_eval_writes_results_and_table(self, run, photo, base, tmp_path):
         readme, results = tmp_path / "README.md", tmp_path / "results.json"
-        readme.write_text("# Title\n<!-- results:begin -->\nold\n<!-- results:end -->\n")
+        readme.write_text("# Title\n<!-- results:begin -->\na stale row\n<!-- results:end -->\n")
         outcome = run("eval", tmp_path, *base, "--out", results, "--readme", readme)
         assert outcome.code == 0, outcome.err
         assert json.loads(results.read_text())["points"]
         assert outcome.out.decode().strip() in readme.read_text()
-        assert "old" not in readme.read_text()
+        assert "a stale row" not in readme.read_text()
+
+
+@pytest.mark.parametrize("name", ["", ".", "/"])
+def test_a_name_without_a_file_is_refused(refused, base, tmp_path, name):
+    refused(2, "names no file", "encode", name, *base, folder=tmp_path)
+    refused(2, "names no file", "decode", name, *base, folder=tmp_path)
 
 
 class TestUnexpected:

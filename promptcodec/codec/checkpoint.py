@@ -162,7 +162,8 @@ def _take(
     if name not in tensors:
         raise CheckpointError(f"{where}: tensor {name} is missing; get the file again")
     value = tensors.pop(name)
-    if tuple(value.shape) != shape or (kind is not None and value.dtype != kind):
+    fits = value.is_floating_point() if kind is None else value.dtype == kind
+    if tuple(value.shape) != shape or not fits:
         raise CheckpointError(
             f"{where}: tensor {name} is {value.dtype} {tuple(value.shape)}; need "
             f"{kind or 'float'} {shape}"
@@ -191,5 +192,5 @@ def base_hash(tensors: dict[str, Tensor], config: CodecConfig) -> bytes:
     for name in sorted(tensors):
         value = tensors[name].contiguous()
         digest.update(f"\n{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.numpy().tobytes())
+        digest.update(value.flatten().view(torch.uint8).numpy().tobytes())
     return digest.digest()

@@ -28,7 +28,14 @@ from torch import Tensor, nn
 
 from promptcodec.codec.context import ContextModel, Reconstruct
 from promptcodec.codec.groups import Grouping, join_halves, split_halves
-from promptcodec.codec.swin import HIDDEN, attend, merge, partition
+from promptcodec.codec.swin import (
+    HIDDEN,
+    WindowMask,
+    attend_windows,
+    mask_of_regions,
+    merge,
+    partition,
+)
 from promptcodec.config import CodecConfig
 
 
@@ -66,14 +73,11 @@ class Grid:
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # a mask kept from coding must also serve training
-def cut_windows(grid: Grid, *, shifted: bool) -> tuple[Tensor, Tensor]:
-    """Windows whose tokens may not all see each other, and which of them may.
+def window_mask(grid: Grid, *, shifted: bool, device: torch.device) -> WindowMask:
+    """Mask over the positions of windows.
 
     Padding must not reach latents, and after a cyclic shift the two ends of the grid must not see
     each other.
-
-    Returns:
-        Numbers of the windows, (K,), and pairs that may look, (K, positions, positions).
     """
     rows, columns = grid.padded
     sizes = ((rows, grid.height, grid.window), (columns, grid.width, grid.window // 2))
@@ -83,10 +87,9 @@ def cut_windows(grid: Grid, *, shifted: bool) -> tuple[Tensor, Tensor]:
         place = torch.arange(padded) + shift
         wrapped = (place >= padded).to(torch.int8)
         labels.append(torch.where(place % padded >= inside, 2, wrapped))
-    regions = (labels[0][:, None] * 3 + labels[1][None, :])[None, :, :, None]
+    regions = (labels[0][:, None] * 3 + labels[1])[None, :, :, None]
     regions = partition(regions, grid.window, grid.window // 2).squeeze(-1)
-    cut = (regions != regions[:, :1]).any(dim=1).nonzero().squeeze(1)
-    return cut, regions[cut][:, :, None] == regions[cut][:, None, :]
+    return mask_of_regions(regions, device)
 
 
 def relative_offsets(window: int, slots: int) -> Tensor:
@@ -187,17 +190,11 @@ class ContextBlock(nn.Module):
             start = cache.used
             k, v = cache.extend(k, v)
         end = start + s * grid.positions
-        bias = bias[None, :, start:end, :end].to(q.dtype)
-        out = attend(q, k, v, bias)
-        cut, allowed = cut_windows(grid, shifted=self.shifted)
-        if len(cut):
-            cut, allowed = cut.to(x.device), allowed.to(x.device)
-            spans = (s, k.shape[2] // grid.positions)
-            allowed = allowed[:, None].repeat(1, 1, *spans)
-            own = torch.where(allowed, bias, HIDDEN).repeat(b, 1, 1, 1)
-            first = torch.arange(b, device=x.device)[:, None] * grid.windows
-            cut = (first + cut).flatten()
-            out = out.index_copy(0, cut, attend(q[cut], k[cut], v[cut], own))
+        mask = window_mask(grid, shifted=self.shifted, device=x.device)
+        # Every slot has the same positions.
+        spans = (1, s, k.shape[2] // grid.positions)
+        mask = WindowMask(mask.windows, mask.cut, mask.allowed.repeat(spans))
+        out = attend_windows(q, k, v, bias[None, :, start:end, :end].to(q.dtype), mask=mask)
         # (B * windows, heads, S * P, C / heads) -> (B, S, H, W, C)
         out = out.transpose(1, 2).reshape(b, grid.windows, s, grid.positions, c).transpose(1, 2)
         edge = grid.window

@@ -7,7 +7,7 @@ better. The result is coded like any other latents, so every decoder reads it.
 
 Source: Koyuncu et al. 2023, arXiv:2306.14287 (refinement in few steps) and Yang et al. 2020,
 arXiv:2006.04240 (stochastic Gumbel annealing). Differs: annealing at every effort, with less noise
-and more heat the fewer the steps; straight-through rounding did not lower the loss here.
+and more heat, which suits few steps.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from promptcodec.codec import coder, rate
 from promptcodec.codec.coder import EntropyTables
 from promptcodec.codec.gains import Gains
 from promptcodec.codec.model import CodecModel, Latents
+from promptcodec.errors import UsageError
 
 MAX_EFFORT = 9
+MAX_PIXELS = 2**23  # activations of g_s are kept for the gradient
 SEED = 1  # of the annealing noise: the same picture gives the same bytes
 
 
@@ -54,6 +56,7 @@ SCHEDULES = (
 )  # by effort
 
 
+@torch.inference_mode(False)
 def refine(
     model: CodecModel,
     x: Tensor,
@@ -65,38 +68,43 @@ def refine(
     schedule: Schedule,
     progress: Callable[[int, int], None] | None = None,
 ) -> Latents:
-    """The best latents found, never worse than those of g_a.
+    """Search for latents of lower cost; the result is never worse than g_a's own.
 
     Args:
         model: frozen.
         x: one padded picture, RGB in [0, 1], (1, 3, H, W).
         size: height and width that count; the rest is padding.
-        tables: of the codec; they decide what is best.
+        tables: of the codec; they decide what is better.
         gains: of the rate.
-        lmbda: rate-distortion weight, loss = bpp + lmbda * 255^2 * mse.
+        lmbda: rate-distortion weight, cost = bpp + lmbda * 255^2 * mse.
         schedule: steps and method.
         progress: called with (steps done, steps).
+    Raises:
+        UsageError: a picture of more than MAX_PIXELS.
     """
-    y, z = model.transform(x)
-    best = model.quantise(y, z, gains=gains)
-    if not schedule.steps:
-        return best
-    target = x[:, :, : size[0], : size[1]]
+    if size[0] * size[1] > MAX_PIXELS:
+        raise UsageError(
+            f"effort above 0 holds about 1 GB for each megapixel, and the picture has "
+            f"{size[0] * size[1]} px; the limit is {MAX_PIXELS}: use effort 0 or a smaller picture"
+        )
+    target = x[:, :, : size[0], : size[1]].clone()
 
-    def loss_of(latents: Latents) -> float:
+    def cost_of(latents: Latents) -> float:
         x_hat = model.synthesise(latents.y_hat)[:, :, : size[0], : size[1]]
         mse = float((x_hat.clamp(0.0, 1.0) - target).square().mean())
         bits = sum(coder.estimate_bits(latents, tables))
         return bits / (size[0] * size[1]) + lmbda * 255.0**2 * mse
 
-    least = loss_of(best)
+    y, z = (t.clone() for t in model.transform(x))  # what inference mode made cannot be trained
+    best = model.quantise(y, z, gains=gains)
+    least = cost_of(best)
     search = _Search(model, y, z, target=target, gains=gains, lmbda=lmbda, schedule=schedule)
     for step in range(schedule.steps):
         search.step(step)
         if progress is not None:
             progress(step + 1, schedule.steps)
-    latents = model.quantise(search.y.detach(), search.z.detach(), gains=gains)
-    return latents if loss_of(latents) < least else best
+    found = model.quantise(search.y.detach(), search.z.detach(), gains=gains)
+    return found if cost_of(found) < least else best
 
 
 class _Search:
@@ -116,14 +124,12 @@ class _Search:
         self.model, self.target, self.schedule, self.lmbda = model, target, schedule, lmbda
         self.gain = gains.multipliers(y.device)
         self.offset = gains.offsets(y.device)
-        # Latents made under inference mode cannot be trained; copies can.
         self.y = y.clone().requires_grad_()
         self.z = z.clone().requires_grad_()
         self.random = torch.Generator(y.device).manual_seed(SEED)
         self.mu: Tensor | None = None
         self.optimizer = torch.optim.Adam([self.y, self.z], betas=(0.9, 0.99))
 
-    @torch.inference_mode(False)
     @torch.enable_grad()
     def step(self, number: int) -> None:
         """One gradient step."""

@@ -25,7 +25,8 @@ class Prompts:
     """Prompt tokens of one Swin block.
 
     Args:
-        tokens: (B * windows, P, C), in the order of `partition`; B * windows may be 1 to share.
+        tokens: (B * windows, P, C), in the order of `partition`, which in a shifted block is that
+            of the rolled grid; B * windows may be 1 to share.
         gate: (heads,), weight of the prompt branch; zero leaves the block unchanged.
     """
 
@@ -58,27 +59,31 @@ def merge(
 
 
 @dataclass(frozen=True)
-class ShiftMask:
-    """Who may look at whom in a shifted grid.
+class WindowMask:
+    """Who may look at whom in the windows of a grid.
 
     Args:
         windows: windows of one picture.
-        cut: which of them hold tokens from both ends of the grid, (K,).
-        allowed: (K, w * w, w * w), True where two tokens of a cut window may attend to each other.
+        cut: which of them hold tokens that must not all see each other, (K,).
+        allowed: (K, queries, keys), True where a query of a cut window may look at a key.
     """
 
     windows: int
     cut: Tensor
     allowed: Tensor
 
-    def to(self, device: torch.device) -> ShiftMask:
-        """The same mask on `device`."""
-        return ShiftMask(self.windows, self.cut.to(device), self.allowed.to(device))
-
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # a mask kept from coding must also serve training
-def shift_mask(height: int, width: int, *, window: int, shift_y: int, shift_x: int) -> ShiftMask:
+def shift_mask(
+    height: int,
+    width: int,
+    *,
+    window: int,
+    shift_y: int,
+    shift_x: int,
+    device: torch.device | str = "cpu",
+) -> WindowMask:
     """Mask of a grid that was rolled by (-shift_y, -shift_x) tokens.
 
     After a cyclic shift a border window holds tokens from both ends of the grid; those ends must
@@ -90,12 +95,21 @@ def shift_mask(height: int, width: int, *, window: int, shift_y: int, shift_x: i
     columns = torch.zeros(width, dtype=torch.int8)
     columns[width - window :] = 1 if shift_x else 0
     columns[width - shift_x :] = 2
-    regions = (rows[:, None] * 3 + columns[None, :])[None, :, :, None]
-    regions = partition(regions, window).squeeze(-1)  # (windows, w * w)
+    regions = partition((rows[:, None] * 3 + columns)[None, :, :, None], window).squeeze(-1)
+    return mask_of_regions(regions, device)
+
+
+def mask_of_regions(regions: Tensor, device: torch.device | str) -> WindowMask:
+    """Mask by which tokens see those of their own region only.
+
+    Args:
+        regions: number of the region of each token, (windows, tokens), on the CPU.
+        device: of the mask.
+    """
     cut = (regions != regions[:, :1]).any(dim=1).nonzero().squeeze(1)
-    regions = regions[cut]
-    allowed = regions[:, :, None] == regions[:, None, :]
-    return ShiftMask(height * width // window**2, cut, allowed)
+    own = regions[cut]
+    allowed = own[:, :, None] == own[:, None, :]
+    return WindowMask(len(regions), cut.to(device), allowed.to(device))
 
 
 def relative_positions(window: int) -> Tensor:
@@ -121,6 +135,30 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
     return torch.softmax(logits, dim=-1) @ v
 
 
+def attend_windows(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor, *, mask: WindowMask | None
+) -> Tensor:
+    """Attention inside windows, (pictures * windows, heads, T, head_channels) each.
+
+    Only border windows are cut: doing these few again costs less than a bias for every window.
+
+    Args:
+        q: queries.
+        k: keys.
+        v: values.
+        bias: added to the logits of every window, (1, heads, queries, keys).
+        mask: None lets all tokens of a window see each other.
+    """
+    out = attend(q, k, v, bias)
+    if mask is None or not len(mask.cut):
+        return out
+    pictures = len(q) // mask.windows
+    start = torch.arange(pictures, device=q.device)[:, None] * mask.windows
+    cut = (start + mask.cut).flatten()
+    bias = torch.where(mask.allowed[:, None], bias, HIDDEN).repeat(pictures, 1, 1, 1)
+    return out.index_copy(0, cut, attend(q[cut], k[cut], v[cut], bias))
+
+
 class WindowAttention(nn.Module):
     """Multi-head attention inside windows, with a relative position bias.
 
@@ -144,7 +182,7 @@ class WindowAttention(nn.Module):
         return self.position_bias[self.positions].permute(2, 0, 1)
 
     def forward(
-        self, x: Tensor, mask: ShiftMask | None = None, *, prompts: Prompts | None = None
+        self, x: Tensor, mask: WindowMask | None = None, *, prompts: Prompts | None = None
     ) -> Tensor:
         """Attend inside each window.
 
@@ -158,14 +196,7 @@ class WindowAttention(nn.Module):
         n, tokens, c = x.shape
         q, k, v = self._split(self.qkv(x))
         bias = self.bias().to(q.dtype)[None]  # (1, heads, T, T)
-        out = attend(q, k, v, bias)
-        if mask is not None:
-            # Only border windows are cut: doing these few again costs less than a bias for all.
-            pictures = n // mask.windows
-            start = torch.arange(pictures, device=x.device)[:, None] * mask.windows
-            cut = (start + mask.cut).flatten()
-            bias = torch.where(mask.allowed[:, None], bias, HIDDEN).repeat(pictures, 1, 1, 1)
-            out = out.index_copy(0, cut, attend(q[cut], k[cut], v[cut], bias))
+        out = attend_windows(q, k, v, bias, mask=mask)
         if prompts is not None:
             _, key, value = self._split(self.qkv(prompts.tokens.to(x.dtype)))
             extra = attend(q, key.expand(n, -1, -1, -1), value.expand(n, -1, -1, -1))
@@ -219,7 +250,7 @@ class SwinBlock(nn.Module):
         mask = None
         if sy or sx:
             y = torch.roll(y, shifts=(-sy, -sx), dims=(1, 2))
-            mask = shift_mask(h, w, window=self.window, shift_y=sy, shift_x=sx).to(x.device)
+            mask = shift_mask(h, w, window=self.window, shift_y=sy, shift_x=sx, device=x.device)
         y = self.attention(partition(y, self.window), mask, prompts=prompts)
         y = merge(y, window=self.window, height=h, width=w)
         if sy or sx:

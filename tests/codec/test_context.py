@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from promptcodec.codec.context import CheckerboardContext, ContextModel, NoContext, build_context
-from promptcodec.codec.econtext import EContext, Grid, cut_windows, relative_offsets
+from promptcodec.codec.econtext import EContext, Grid, relative_offsets, window_mask
 from promptcodec.codec.groups import Grouping, join_halves, split_halves
 from promptcodec.config import CodecConfig
 from promptcodec.errors import ConfigError
@@ -177,12 +177,13 @@ def test_offsets_are_those_of_the_real_grid() -> None:
     assert int(table.max()) < slots * side**2 and int(table.min()) >= 0
 
 
-def test_cut_windows_only_where_needed() -> None:
+def test_windows_are_cut_only_where_needed() -> None:
+    cpu = torch.device("cpu")
     whole = Grid(16, 8, 8)
-    assert len(cut_windows(whole, shifted=False)[0]) == 0
-    assert cut_windows(whole, shifted=True)[0].tolist() == [1, 2, 3]
+    assert len(window_mask(whole, shifted=False, device=cpu).cut) == 0
+    assert window_mask(whole, shifted=True, device=cpu).cut.tolist() == [1, 2, 3]
     padded = Grid(12, 8, 8)
-    assert cut_windows(padded, shifted=False)[0].tolist() == [2, 3]
+    assert window_mask(padded, shifted=False, device=cpu).cut.tolist() == [2, 3]
 
 
 def test_scale_from_context_gives_a_shift() -> None:

@@ -71,3 +71,17 @@ def test_schedules_grow_with_effort() -> None:
     steps = [schedule.steps for schedule in SCHEDULES]
     assert len(steps) == MAX_EFFORT + 1 and steps[0] == 0 and steps[6] == 26
     assert steps == sorted(set(steps))
+
+
+def test_effort_runs_inside_inference_mode(tiny_codec: Codec, picture: Image.Image) -> None:
+    plain = tiny_codec.encode(picture, effort=3)
+    with torch.inference_mode():
+        assert tiny_codec.encode(picture, effort=3) == plain
+
+
+def test_large_pictures_are_refused(tiny_codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("promptcodec.codec.refine.MAX_PIXELS", 64 * 64)
+    grey = Image.new("L", (65, 64))
+    with pytest.raises(UsageError, match="1 GB for each megapixel"):
+        tiny_codec.encode(grey, effort=1)
+    assert tiny_codec.encode(grey, effort=0)
