@@ -57,6 +57,7 @@ class OptimizerConfig:
     Args:
         name: "adamw", or "muon" (matrices by Muon, the rest by AdamW; timm's).
         learning_rate: peak.
+        entropy_factor: learning rate of hyperprior and context over that of the transforms.
         beta1: first-moment decay; Muon's momentum.
         beta2: second-moment decay.
         weight_decay: decoupled.
@@ -69,6 +70,7 @@ class OptimizerConfig:
 
     name: str = "muon"
     learning_rate: float = 3e-3
+    entropy_factor: float = 1.0
     beta1: float = 0.9
     beta2: float = 0.98
     weight_decay: float = 0.0
@@ -80,8 +82,8 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         if self.name not in ("adamw", "muon"):
             raise ConfigError(f"optimizer name is {self.name!r}; need 'adamw' or 'muon'")
-        if self.learning_rate <= 0 or self.clip_norm <= 0:
-            raise ConfigError("learning_rate and clip_norm need to be positive")
+        if min(self.learning_rate, self.clip_norm, self.entropy_factor) <= 0:
+            raise ConfigError("learning_rate, entropy_factor and clip_norm need to be positive")
         if not 0.0 <= self.decay_fraction <= 1.0 or not 0.0 <= self.ema_decay < 1.0:
             raise ConfigError("decay_fraction needs 0 to 1 and ema_decay 0 to below 1")
 

@@ -207,7 +207,7 @@ class BaseTrainer:
         """One optimiser step; None when it had to be skipped."""
         config = self.config
         for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate()
+            group["lr"] = group["factor"] * self._learning_rate()
         try:
             for micro in range(config.accumulate):
                 result = self._micro_step(micro)
@@ -345,33 +345,33 @@ def _out_of_memory(error: BaseException) -> bool:
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """The optimiser that `config` names, over all parameters of `model`."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    """The optimiser that `config` names, over the parameters of `model` that are trained."""
+    # Matrices by Muon; tables, biases and the mixture of z by AdamW.
+    tables = ("position_bias", "hyperprior.prior", "context.slot")
+    groups: dict[tuple[bool, bool], list[Tensor]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            entropy = name.startswith(("hyperprior.", "context.")) and config.entropy_factor != 1.0
+            small = parameter.ndim < 2 or any(n in name for n in tables)
+            groups.setdefault((entropy, small), []).append(parameter)
+    options = [
+        {
+            "params": parameters,
+            "factor": config.entropy_factor if entropy else 1.0,
+            **({"use_fallback": True} if small and config.name == "muon" else {}),
+        }
+        for (entropy, small), parameters in sorted(groups.items(), key=lambda item: item[0])
+    ]
+    common = {
+        "lr": config.learning_rate,
+        "betas": (config.beta1, config.beta2),
+        "weight_decay": config.weight_decay,
+    }
     if config.name == "adamw":
-        return torch.optim.AdamW(
-            parameters,
-            lr=config.learning_rate,
-            betas=(config.beta1, config.beta2),
-            weight_decay=config.weight_decay,
-        )
+        return torch.optim.AdamW(options, **common)
     from timm.optim.muon import Muon  # timm takes seconds to import; only this choice needs it
 
-    # Matrices by Muon; tables, biases and the mixture of z by AdamW.
-    names = ("position_bias", "hyperprior.prior", "context.slot")
-    matrices: list[Tensor] = []
-    rest: list[Tensor] = []
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        small = parameter.ndim < 2 or any(n in name for n in names)
-        (rest if small else matrices).append(parameter)
-    return Muon(
-        [{"params": matrices}, {"params": rest, "use_fallback": True}],
-        lr=config.learning_rate,
-        betas=(config.beta1, config.beta2),
-        weight_decay=config.weight_decay,
-        nesterov=True,
-    )
+    return Muon(options, nesterov=True, **common)
 
 
 def z_price(step: int, *, free_steps: int) -> float:
