@@ -57,12 +57,13 @@ def encode(
     verbose: options.Verbose = False,
 ) -> None:
     """Encode a picture. Without PICTURE: from standard input to standard output."""
+    from promptcodec.bar import progress_bar
     from promptcodec.bitstream import MAX_PIXELS, fixed_to_rate, parse_header
 
     target = console.choose_output(picture, output, suffix=".pc", as_json=as_json, force=force)
     content = console.read_input(picture, error=PictureError)
     codec = _load_codec(base, prompts, device=device, threads=threads, precision=precision)
-    with console.progress_bar("refining") as progress:
+    with progress_bar("refining") as progress:
         encoded = codec.encode_detailed(
             console.named(content, "standard input" if picture == "-" else picture),
             rate_index=rate_index,

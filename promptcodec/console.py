@@ -9,7 +9,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -113,26 +113,6 @@ def report(values: dict[str, Any], summary: str, *, as_json: bool, verbose: bool
     if verbose:
         seconds = ", ".join(f"{name} {value:.3f} s" for name, value in values["seconds"].items())
         print(seconds, file=sys.stderr)
-
-
-@contextlib.contextmanager
-def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error, drawn from the first report on; none where it is not a terminal."""
-    with contextlib.ExitStack() as stack:
-        task: list[Any] = []
-
-        def show(done: int, total: int) -> None:
-            if not sys.stderr.isatty():
-                return
-            if not task:
-                from rich.console import Console
-                from rich.progress import Progress
-
-                bar = stack.enter_context(Progress(console=Console(stderr=True), transient=True))
-                task.extend((bar, bar.add_task(label, total=total)))
-            task[0].update(task[1], completed=done, total=total)
-
-        yield show
 
 
 def named(content: bytes, name: str) -> io.BytesIO:
