@@ -146,7 +146,7 @@ def test_effort_is_compared_at_equal_psnr(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_serial_scan_gives_the_means_of_the_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    from promptcodec.codec.context import build_context
+    from promptcodec.codec.model import build_context
     from promptcodec.config import CodecConfig
 
     benchmark = benchmark_module("context", monkeypatch)

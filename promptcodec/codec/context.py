@@ -106,12 +106,3 @@ class CheckerboardContext(ContextModel):
         second = second + F.conv2d(seen, of_context)
         rest = reconstruct(1, self.means(F.relu(second)), None)
         return join_halves(anchors, rest)
-
-
-def build_context(config: CodecConfig) -> ContextModel:
-    """The context model that `config.context` names."""
-    if config.context == "econtext":
-        from promptcodec.codec.econtext import EContext
-
-        return EContext(config)
-    return {"none": NoContext, "checkerboard": CheckerboardContext}[config.context](config)

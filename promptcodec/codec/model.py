@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from promptcodec.codec import golomb, rate
-from promptcodec.codec.context import build_context
+from promptcodec.codec.context import CheckerboardContext, ContextModel, NoContext
+from promptcodec.codec.econtext import EContext
 from promptcodec.codec.gains import Gains
 from promptcodec.codec.hyperprior import Z_MAX, Z_MIN, Hyperprior, integer_indexes
 from promptcodec.codec.swin import Prompts
@@ -56,6 +57,12 @@ class Latents:
     indexes: Tensor
     symbols: Tensor
     y_hat: Tensor
+
+
+def build_context(config: CodecConfig) -> ContextModel:
+    """The context model that `config.context` names."""
+    models = {"none": NoContext, "checkerboard": CheckerboardContext, "econtext": EContext}
+    return models[config.context](config)
 
 
 class CodecModel(nn.Module):

@@ -5,9 +5,10 @@ import dataclasses
 import pytest
 import torch
 
-from promptcodec.codec.context import CheckerboardContext, ContextModel, NoContext, build_context
+from promptcodec.codec.context import CheckerboardContext, ContextModel, NoContext
 from promptcodec.codec.econtext import EContext, Grid, relative_offsets, window_mask
 from promptcodec.codec.groups import Grouping, join_halves, split_halves
+from promptcodec.codec.model import build_context
 from promptcodec.config import CodecConfig
 from promptcodec.errors import ConfigError
 
