@@ -66,11 +66,12 @@ def test_long_section_has_a_longer_length() -> None:
     [
         ("", "cut short"),
         ("80", "cut short"),
-        ("ffffffffff", "cut short"),
-        ("8000", "padded length"),
+        ("ffffffffff", "no canonical"),
+        ("8000", "no canonical"),
         ("01", "longer than its payload"),
         ("0240", "longer than its payload"),
-        ("ffffffff7f", "longer than its payload"),
+        ("ffffffff7f", "no canonical"),
+        ("ffffffff0f", "longer than its payload"),
     ],
 )
 def test_malformed_length_is_refused(data: str, said: str) -> None:

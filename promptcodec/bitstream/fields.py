@@ -4,6 +4,7 @@ import math
 import struct
 from dataclasses import dataclass, field
 
+from promptcodec.bitstream.varint import LONGEST_VARINT
 from promptcodec.errors import UsageError
 
 # Not ASCII, so no text file starts with it; the newline shows a transfer that rewrote line ends.
@@ -26,8 +27,6 @@ GREY_FLAG = 1  # bit 0; the others are reserved and must be zero
 FIXED = struct.Struct("<BBHh8sB")  # flags, profile, rate, gain, base hash, number of adapters
 CRC = struct.Struct("<I")
 CRC_PAIR = struct.Struct("<II")
-MAX_U32 = (1 << 32) - 1
-LONGEST_VARINT = 5
 LEAST_TILE_RECORD = 1 + 1 + CRC_PAIR.size
 MIN_HEADER_BYTES = len(MAGIC) + 2 + FIXED.size + 3 + LEAST_TILE_RECORD + 1 + CRC.size
 # Longest header that version 1 can have (1.2 MB): reading this much of a file always suffices.

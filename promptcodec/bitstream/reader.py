@@ -15,14 +15,12 @@ from promptcodec.bitstream.fields import (
     GREY_FLAG,
     HASH_BYTES,
     LEAST_TILE_RECORD,
-    LONGEST_VARINT,
     MAGIC,
     MAX_ADAPTERS,
     MAX_CHUNKS,
     MAX_HEADER_BYTES,
     MAX_PIXELS,
     MAX_TILES,
-    MAX_U32,
     MIN_HEADER_BYTES,
     PROFILES,
     TILE_UNIT,
@@ -37,6 +35,7 @@ from promptcodec.bitstream.fields import (
     tile_grid_of,
 )
 from promptcodec.bitstream.identify import AGAIN, check_start, truncated
+from promptcodec.bitstream.varint import read_varint
 from promptcodec.errors import StreamError
 
 
@@ -138,16 +137,13 @@ class _Reader:
         return self.data[self.position - size : self.position]
 
     def varint(self, name: str) -> int:
-        """Canonical unsigned LEB128 up to 2^32 - 1: one number has one spelling."""
-        value = 0
-        for shift in range(0, 7 * LONGEST_VARINT, 7):
-            byte = self.take(1)[0]
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                if value > MAX_U32 or (byte == 0 and shift):
-                    break
-                return value
-        raise StreamError(f"the {name} is no canonical 32-bit varint: {AGAIN}")
+        try:
+            value, self.position = read_varint(self.data, self.position)
+        except EOFError:
+            raise StreamError(self.short) from None
+        except ValueError as error:
+            raise StreamError(f"the {name} is {error}: {AGAIN}") from None
+        return value
 
 
 def _read_fields(reader: _Reader, *, max_pixels: int, size: int) -> Header:

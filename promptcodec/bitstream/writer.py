@@ -10,12 +10,12 @@ from promptcodec.bitstream.fields import (
     GREY_FLAG,
     HASH_BYTES,
     MAGIC,
-    MAX_U32,
     TILE_UNIT,
     VERSION,
     Container,
 )
 from promptcodec.bitstream.reader import parse_header
+from promptcodec.bitstream.varint import pack_varint
 from promptcodec.errors import UsageError
 
 
@@ -27,7 +27,7 @@ def pack(container: Container) -> bytes:
     """
     try:
         body = _pack_fields(container)
-        header = MAGIC + bytes([VERSION]) + _varint(len(body) + CRC.size) + body
+        header = MAGIC + bytes([VERSION]) + pack_varint(len(body) + CRC.size) + body
         header += CRC.pack(zlib.crc32(header))
         # The reader is the judge of what may be written: the two cannot drift apart.
         parse_header(header, max_pixels=1 << 64)
@@ -55,28 +55,21 @@ def _pack_fields(container: Container) -> bytes:
             len(container.adapter_hashes),
         ),
         *container.adapter_hashes,
-        *(_varint(number) for number in (container.width, container.height, units)),
+        *(pack_varint(number) for number in (container.width, container.height, units)),
     ]
     rows, columns = container.tile_grid
     if len(container.tiles) != rows * columns:
         raise ValueError(f"{len(container.tiles)} tiles given; {rows}x{columns} cover the picture")
     for tile in container.tiles:
         crc = zlib.crc32(tile.y, zlib.crc32(tile.z))
-        parts += [_varint(len(tile.z)), _varint(len(tile.y)), CRC_PAIR.pack(crc, tile.index_crc)]
-    parts.append(_varint(len(container.chunks)))
+        parts += [
+            pack_varint(len(tile.z)),
+            pack_varint(len(tile.y)),
+            CRC_PAIR.pack(crc, tile.index_crc),
+        ]
+    parts.append(pack_varint(len(container.chunks)))
     for chunk in container.chunks:
         if len(chunk.kind) != 4:
             raise ValueError(f"chunk kind {chunk.kind!r} has {len(chunk.kind)} bytes; give 4")
-        parts += [chunk.kind, _varint(len(chunk.data)), CRC.pack(zlib.crc32(chunk.data))]
+        parts += [chunk.kind, pack_varint(len(chunk.data)), CRC.pack(zlib.crc32(chunk.data))]
     return b"".join(parts)
-
-
-def _varint(value: int) -> bytes:
-    if not 0 <= value <= MAX_U32:
-        raise ValueError(f"{value} does not fit in 32 unsigned bits")
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from promptcodec.bitstream.varint import pack_varint, read_varint
 from promptcodec.errors import StreamError, UsageError
 
 MAX_BITS = 20  # beyond any sensible latent; the encoder clamps residuals to it
@@ -32,22 +33,15 @@ def pack(values: NDArray[np.int32]) -> bytes:
     text = "".join(pieces)
     text += "0" * (-len(text) % 8)
     body = int(text, 2).to_bytes(len(text) // 8, "big") if text else b""
-    return _varint(len(body)) + body
+    return pack_varint(len(body)) + body
 
 
 def split(data: bytes) -> tuple[bytes, bytes]:
     """Cut the section off the front: (its bits, what follows)."""
-    size, shift, used = 0, 0, 0
-    while True:
-        if used >= len(data) or used == 5:
-            raise StreamError("escape section is cut short: the stream is damaged")
-        byte = data[used]
-        size |= (byte & 0x7F) << shift
-        used, shift = used + 1, shift + 7
-        if byte < 0x80:
-            break
-    if used > 1 and byte == 0:
-        raise StreamError("escape section has a padded length: the stream is damaged")
+    try:
+        size, used = read_varint(data)
+    except (EOFError, ValueError) as error:
+        raise StreamError(f"escape section: {error}: the stream is damaged") from None
     if size > len(data) - used:
         raise StreamError("escape section is longer than its payload: the stream is damaged")
     return data[used : used + size], data[used + size :]
@@ -79,12 +73,3 @@ def unpack(data: bytes, count: int) -> NDArray[np.int32]:
 def bits(magnitudes: NDArray[np.integer]) -> int:
     """Bits that `pack` spends on values of these magnitudes, before padding."""
     return sum(2 * int(m).bit_length() for m in magnitudes)
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while True:
-        value, low = value >> 7, value & 0x7F
-        out.append(low | (0x80 if value else 0))
-        if not value:
-            return bytes(out)
