@@ -25,13 +25,30 @@ class Prompts:
     """Prompt tokens of one Swin block.
 
     Args:
-        tokens: (B * windows, P, C), in the order of `partition`, which in a shifted block is that
-            of the rolled grid; B * windows may be 1 to share.
+        tokens: a grid (B, H/f, W/f, C), f a divisor of half the window, which the block rolls and
+            cuts as it does the picture's; or (B * windows, P, C), in the order of `partition` on
+            the rolled grid, where B * windows may be 1 to share.
         gate: (heads,), weight of the prompt branch; zero leaves the block unchanged.
     """
 
     tokens: Tensor
     gate: Tensor
+
+    def cut(self, window: int, *, height: int, shift_y: int, shift_x: int) -> Prompts:
+        """The same prompts, window by window.
+
+        Args:
+            window: of the block.
+            height: rows of the block's grid.
+            shift_y: rows that it rolls up by.
+            shift_x: columns that it rolls left by.
+        """
+        if self.tokens.ndim == 3:
+            return self
+        factor = height // self.tokens.shape[1]
+        shifts = (-(shift_y // factor), -(shift_x // factor))
+        tokens = torch.roll(self.tokens, shifts, dims=(1, 2)) if any(shifts) else self.tokens
+        return Prompts(partition(tokens, window // factor), self.gate)
 
 
 def partition(x: Tensor, window: int, columns: int | None = None) -> Tensor:
@@ -198,7 +215,10 @@ class WindowAttention(nn.Module):
         bias = self.bias().to(q.dtype)[None]  # (1, heads, T, T)
         out = attend_windows(q, k, v, bias, mask=mask)
         if prompts is not None:
-            _, key, value = self._split(self.qkv(prompts.tokens.to(x.dtype)))
+            # Prompts are looked at and never look: their queries are not computed.
+            both = F.linear(prompts.tokens.to(x.dtype), self.qkv.weight[c:], self.qkv.bias[c:])
+            m, count, _ = both.shape
+            key, value = both.view(m, count, 2, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
             extra = attend(q, key.expand(n, -1, -1, -1), value.expand(n, -1, -1, -1))
             out = out + prompts.gate.to(out.dtype)[:, None, None] * extra
         return self.proj(out.transpose(1, 2).reshape(n, tokens, c))
@@ -251,6 +271,8 @@ class SwinBlock(nn.Module):
         if sy or sx:
             y = torch.roll(y, shifts=(-sy, -sx), dims=(1, 2))
             mask = shift_mask(h, w, window=self.window, shift_y=sy, shift_x=sx, device=x.device)
+        if prompts is not None:
+            prompts = prompts.cut(self.window, height=h, shift_y=sy, shift_x=sx)
         y = self.attention(partition(y, self.window), mask, prompts=prompts)
         y = merge(y, window=self.window, height=h, width=w)
         if sy or sx:

@@ -1,0 +1,138 @@
+"""Layer-adaptive Prompt Module: what one rate adds to the frozen base.
+
+    x     -> trunk at 1/8, 1/16, 1/32 -> a head for each Swin block of g_a -> prompt tokens, gates
+    y_hat -> trunk at 1/16, 1/32      -> a head for each Swin block of g_s -> prompt tokens, gates
+    log-gain of each channel of y; scale and bias of each feature that the means are made of
+
+Prompts join the keys and values of every window (`Prompts`). A grid of them has half the resolution
+of its block, so a window of 8x8 tokens sees 16 prompts of its own. Prompts of g_a look at the
+picture, those of g_s only at what was transmitted. All gates start at zero, so that a fresh module
+is the base, bit for bit, and yet has a gradient.
+
+Source: Qin et al. 2023, arXiv:2311.13846 (prompts for each layer of a frozen codec). Differs: a
+separate, gated softmax over the prompts; gains and a touch on the means travel with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from promptcodec.codec.swin import Prompts
+from promptcodec.config import STRIDE, CodecConfig
+
+REDUCTION = 2  # tokens of a block for each prompt, along an edge
+PIXELS = 8  # px that the encoder's trunk folds into channels
+
+
+@dataclass(frozen=True)
+class BlockSpec:
+    """A Swin block that takes prompts.
+
+    Args:
+        stride: px between two of its tokens.
+        channels: C.
+        heads: attention heads.
+    """
+
+    stride: int
+    channels: int
+    heads: int
+
+
+def blocks_of(config: CodecConfig) -> list[BlockSpec]:
+    """Swin blocks of g_a in their order; g_s has the same ones, deepest stage first."""
+    return [
+        BlockSpec(2 << stage, channels, channels // config.head_channels)
+        for stage, channels in enumerate(config.channels)
+        for _ in range(config.swin_blocks[stage])
+    ]
+
+
+class PromptNetwork(nn.Module):
+    """A small convolutional trunk and a head for each Swin block of one transform.
+
+    Args:
+        channels: of what the prompts are made from.
+        stride: px between two of its elements.
+        blocks: the transform's Swin blocks in order.
+        width: of the trunk.
+    """
+
+    def __init__(
+        self, channels: int, *, stride: int, blocks: Sequence[BlockSpec], width: int
+    ) -> None:
+        super().__init__()
+        self.stride, self.blocks = stride, tuple(blocks)
+        deepest = max(REDUCTION * block.stride for block in blocks)
+        self.stem = nn.Conv2d(channels, width, 1)
+        self.down = nn.ModuleList()
+        while stride < deepest:
+            self.down.append(nn.Conv2d(width, width, 3, stride=2, padding=1))
+            stride *= 2
+        self.norm = nn.LayerNorm(width)
+        self.heads = nn.ModuleList(nn.Linear(width, block.channels) for block in blocks)
+        self.gates = nn.ParameterList(nn.Parameter(torch.zeros(block.heads)) for block in blocks)
+
+    def forward(self, x: Tensor) -> list[Prompts]:
+        """Prompts for each block, from (B, channels, H / stride, W / stride)."""
+        x = F.relu(self.stem(x))
+        grids = {self.stride: x}
+        stride = self.stride
+        for layer in self.down:
+            x = F.relu(layer(x))
+            stride *= 2
+            grids[stride] = x
+        tokens = {s: self.norm(grid.permute(0, 2, 3, 1)) for s, grid in grids.items()}
+        return [
+            Prompts(tokens=head(tokens[REDUCTION * block.stride]), gate=gate)
+            for block, head, gate in zip(self.blocks, self.heads, self.gates, strict=True)
+        ]
+
+
+class LayerAdaptivePrompts(nn.Module):
+    """Everything that one rate adds to a frozen base.
+
+    Args:
+        config: of the base.
+        width: of both trunks.
+    """
+
+    def __init__(self, config: CodecConfig, *, width: int = 32) -> None:
+        super().__init__()
+        blocks = blocks_of(config)
+        self.width = width
+        self.encoder = PromptNetwork(3 * PIXELS**2, stride=PIXELS, blocks=blocks, width=width)
+        self.decoder = PromptNetwork(
+            config.latent_channels, stride=16, blocks=_deepest_first(config), width=width
+        )
+        self.log_gains = nn.Parameter(torch.zeros(config.latent_channels))
+        self.mean_scale = nn.Parameter(torch.zeros(config.hyper_channels))
+        self.mean_bias = nn.Parameter(torch.zeros(config.hyper_channels))
+
+    def encoder_prompts(self, x: Tensor) -> list[Prompts]:
+        """Prompts of g_a from a padded picture, RGB in [0, 1], (B, 3, H, W)."""
+        if x.shape[2] % STRIDE or x.shape[3] % STRIDE:
+            raise ValueError(f"x is {tuple(x.shape)}; pad it to multiples of {STRIDE} first")
+        return self.encoder(F.pixel_unshuffle(x - 0.5, PIXELS))
+
+    def decoder_prompts(self, y_hat: Tensor) -> list[Prompts]:
+        """Prompts of g_s from transmitted latents, (B, M, h, w)."""
+        return self.decoder(y_hat)
+
+    def gain_steps(self) -> Tensor:
+        """Log-gain of each channel in steps of the scale tables, real, (1, M, 1, 1)."""
+        return self.log_gains[None, :, None, None]
+
+    def touch(self, features: Tensor) -> Tensor:
+        """Features of the means, (B, N, h, w), scaled and moved channel by channel."""
+        scale, bias = (v[None, :, None, None] for v in (self.mean_scale, self.mean_bias))
+        return features * (1.0 + scale) + bias
+
+
+def _deepest_first(config: CodecConfig) -> list[BlockSpec]:
+    return sorted(blocks_of(config), key=lambda block: -block.stride)

@@ -1,0 +1,115 @@
+"""The prompt module of one rate: fresh it is the base, and it reaches every window."""
+
+import pytest
+import torch
+
+from promptcodec.adapters.prompts import LayerAdaptivePrompts, blocks_of
+from promptcodec.codec.model import CodecModel
+from promptcodec.codec.swin import Prompts, SwinBlock, partition
+from promptcodec.config import CodecConfig
+
+CONFIG = CodecConfig(
+    name="tiny",
+    channels=(8, 8, 16, 24),
+    residual_blocks=(0, 0, 0, 0),
+    swin_blocks=(0, 0, 2, 2),
+    windows=(8, 8, 8, 4),
+    head_channels=8,
+    latent_channels=12,
+    detail_channels=4,
+    hyper_channels=8,
+    z_channels=4,
+    scale_channels=4,
+    context_channels=4,
+)
+
+
+@pytest.fixture
+def base() -> CodecModel:
+    torch.manual_seed(0)
+    return CodecModel(CONFIG).requires_grad_(False).eval()
+
+
+@pytest.fixture
+def prompts() -> LayerAdaptivePrompts:
+    torch.manual_seed(1)
+    return LayerAdaptivePrompts(CONFIG, width=8)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (64, 192), (256, 128)])
+def test_fresh_prompts_are_exactly_the_base(
+    base: CodecModel, prompts: LayerAdaptivePrompts, size: tuple[int, int]
+) -> None:
+    x = torch.rand(2, 3, *size)
+    y = base.g_a(x)
+    assert torch.equal(base.g_a(x, prompts.encoder_prompts(x)), y)
+    assert torch.equal(base.g_s(y, prompts.decoder_prompts(y)), base.g_s(y))
+    features = torch.randn(2, 8, 4, 4)
+    assert torch.equal(prompts.touch(features), features)
+    assert not prompts.gain_steps().any()
+
+
+def test_fresh_gates_have_a_gradient_and_the_base_has_none(
+    base: CodecModel, prompts: LayerAdaptivePrompts
+) -> None:
+    x = torch.rand(1, 3, 128, 128)
+    y = base.g_a(x, prompts.encoder_prompts(x))
+    base.g_s(y, prompts.decoder_prompts(y)).square().mean().backward()
+    gates = (*prompts.encoder.gates, *prompts.decoder.gates)
+    assert len(gates) == 8
+    assert all(gate.grad is not None and bool((gate.grad != 0).all()) for gate in gates)
+    assert all(parameter.grad is None for parameter in base.parameters())
+
+
+def test_open_gates_let_every_part_learn(base: CodecModel, prompts: LayerAdaptivePrompts) -> None:
+    for gate in (*prompts.encoder.gates, *prompts.decoder.gates):
+        torch.nn.init.constant_(gate, 0.5)
+    x = torch.rand(1, 3, 128, 128)
+    y = base.g_a(x, prompts.encoder_prompts(x))
+    base.g_s(y, prompts.decoder_prompts(y)).square().mean().backward()
+    parts = [*prompts.encoder.named_parameters(), *prompts.decoder.named_parameters()]
+    for name, parameter in parts:
+        assert parameter.grad is not None and bool(parameter.grad.any()), name
+
+
+def test_blocks_are_those_of_the_transforms(base: CodecModel) -> None:
+    found = [m for m in base.g_a.modules() if isinstance(m, SwinBlock)]
+    specs = blocks_of(CONFIG)
+    assert [m.attention.heads for m in found] == [spec.heads for spec in specs]
+    assert [spec.stride for spec in specs] == [8, 8, 16, 16]
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+def test_a_prompt_lies_in_the_window_of_its_tokens(shifted: bool) -> None:
+    """A grid of prompts is rolled and cut like the tokens above which it lies."""
+    torch.manual_seed(2)
+    block = SwinBlock(8, window=8, shifted=shifted, head_channels=8, mlp_ratio=1.0)
+    x = torch.randn(1, 16, 24, 8)
+    grid = torch.randn(1, 8, 12, 8)
+    gate = torch.ones(1)
+    before = block(x, prompts=Prompts(grid, gate))
+    other = grid.clone()
+    other[:, 5, 7] += 3.0  # above tokens 10..11, 14..15
+    moved = (block(x, prompts=Prompts(other, gate)) - before).abs().amax(-1)[0] > 1e-6
+    rows, columns = torch.arange(16), torch.arange(24)
+    shift = 4 if shifted else 0
+    window = ((rows - shift) % 16 // 8)[:, None] * 3 + (columns - shift) % 24 // 8
+    assert torch.equal(moved, window == window[10, 14])
+
+
+def test_grid_and_windows_are_the_same_prompts() -> None:
+    torch.manual_seed(3)
+    block = SwinBlock(8, window=4, shifted=False, head_channels=4, mlp_ratio=1.0)
+    x, grid, gate = torch.randn(2, 8, 8, 8), torch.randn(2, 4, 4, 8), torch.ones(2)
+    by_grid = block(x, prompts=Prompts(grid, gate))
+    assert torch.equal(by_grid, block(x, prompts=Prompts(partition(grid, 2), gate)))
+
+
+def test_cost_in_parameters_of_the_bundled_base() -> None:
+    """At most one parameter in twenty of the base's."""
+    from promptcodec.api import find_base
+    from promptcodec.codec.checkpoint import read_base
+
+    model = read_base(find_base(None)).model
+    own = sum(p.numel() for p in LayerAdaptivePrompts(model.config).parameters())
+    assert own <= 0.05 * sum(p.numel() for p in model.parameters())
