@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from promptcodec.adapters.prompts import LayerAdaptivePrompts, blocks_of
+from promptcodec.codec.gains import Gains
 from promptcodec.codec.model import CodecModel
 from promptcodec.codec.swin import Prompts, SwinBlock, partition
 from promptcodec.config import CodecConfig
@@ -103,6 +104,28 @@ def test_grid_and_windows_are_the_same_prompts() -> None:
     x, grid, gate = torch.randn(2, 8, 8, 8), torch.randn(2, 4, 4, 8), torch.ones(2)
     by_grid = block(x, prompts=Prompts(grid, gate))
     assert torch.equal(by_grid, block(x, prompts=Prompts(partition(grid, 2), gate)))
+
+
+def test_the_whole_codec_with_a_fresh_adapter_is_the_base(
+    base: CodecModel, prompts: LayerAdaptivePrompts
+) -> None:
+    base.freeze_scale_path()
+    x, gains = torch.rand(1, 3, 128, 64), Gains.constant(12)
+    plain, adapted = base.analyse(x, gains=gains), base.analyse(x, gains=gains, adapter=prompts)
+    assert all(
+        torch.equal(a, b) for a, b in zip(vars(plain).values(), vars(adapted).values(), strict=True)
+    )
+    x_hat = base.synthesise(plain.y_hat, adapter=prompts)
+    assert torch.equal(x_hat, base.synthesise(plain.y_hat))
+    torch.manual_seed(9)
+    first = base(x)
+    torch.manual_seed(9)
+    second = base(x, adapter=prompts)
+    assert torch.equal(first.x_hat, second.x_hat) and torch.equal(first.y_bits, second.y_bits)
+    (second.y_bits + second.x_hat.square().sum()).backward()
+    for name in ("log_gains", "mean_scale", "mean_bias"):
+        gradient = getattr(prompts, name).grad
+        assert gradient is not None and bool(gradient.any()), name
 
 
 def test_cost_in_parameters_of_the_bundled_base() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +60,26 @@ class Latents:
     y_hat: Tensor
 
 
+class Adapter(Protocol):
+    """What one rate adds to the base, besides the integer gains that files are written with."""
+
+    def encoder_prompts(self, x: Tensor) -> Sequence[Prompts]:
+        """Prompts of g_a's Swin blocks, first stage first, from x (B, 3, H, W)."""
+        ...
+
+    def decoder_prompts(self, y_hat: Tensor) -> Sequence[Prompts]:
+        """Prompts of g_s's Swin blocks, deepest stage first, from y_hat (B, M, h, w)."""
+        ...
+
+    def gain_steps(self) -> Tensor:
+        """Log-gain of each channel in table steps, real, for training, (1, M, 1, 1)."""
+        ...
+
+    def touch(self, features: Tensor) -> Tensor:
+        """Move the features that the means are made of, (B, N, h, w)."""
+        ...
+
+
 def build_context(config: CodecConfig) -> ContextModel:
     """The context model that `config.context` names."""
     models = {"none": NoContext, "checkerboard": CheckerboardContext, "econtext": EContext}
@@ -90,6 +111,7 @@ class CodecModel(nn.Module):
         round_z: bool = False,
         z_price: float = 1.0,
         rate_only: bool = False,
+        adapter: Adapter | None = None,
     ) -> TrainingOutput:
         """One differentiable pass.
 
@@ -102,30 +124,39 @@ class CodecModel(nn.Module):
             z_price: factor on the gradient of z's rate that reaches z, not its prior; below 1
                 early on lets a hyperprior learn to be useful before it has to be cheap.
             rate_only: leave g_s out and let no gradient into g_a.
+            adapter: what a rate adds; None is the base.
         Source:
             Minnen and Singh 2020, arXiv:2007.08739, for mixing noise and rounding.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and not rate_only):
-            y = self.g_a(x).float()
+            y = self.g_a(x, adapter and adapter.encoder_prompts(x)).float()
         z = self.hyperprior.h_a(y).float()
         z_noisy = rate.add_noise(z)
         z_hat = rate.round_ste(z) if round_z else z_noisy
-        features = self.hyperprior.h_means(z_hat)
-        mu, shift = self.context.parallel(features, rate.add_noise(y))
+        features = self._features(z_hat, adapter)
+        steps = adapter.gain_steps() if adapter else y.new_zeros(())
+        gain = Gains.multiplier(steps)
+        mu, shift = self.context.parallel(features, rate.add_noise(y * gain) / gain)
         with torch.autocast(x.device.type, enabled=False):
             mu = mu.float()
-            index = self.hyperprior.scale_path(z_hat)
+            index = self.hyperprior.scale_path(z_hat) + steps
             if shift is not None:
                 index = index + shift.float()
-            residual = y - mu
-            y_hat = rate.round_ste(residual) + mu
+            residual = (y - mu) * gain
+            y_hat = rate.round_ste(residual) / gain + mu
             y_bits = rate.gaussian_bits(rate.add_noise(residual), rate.index_to_scale(index)).sum()
             priced = z_price * z_noisy + (1.0 - z_price) * z_noisy.detach()
             probability = rate.lower_bound(self.hyperprior.prior(priced), rate.LIKELIHOOD_MIN)
             z_bits = -torch.log2(probability).sum()
             room_bits = self._room_bits(residual.detach(), index)
-        x_hat = None if rate_only else self.g_s(y_hat)
+        x_hat = None
+        if not rate_only:
+            x_hat = self.g_s(y_hat, adapter and adapter.decoder_prompts(y_hat))
         return TrainingOutput(x_hat=x_hat, y_bits=y_bits, z_bits=z_bits, room_bits=room_bits)
+
+    def _features(self, z_hat: Tensor, adapter: Adapter | None) -> Tensor:
+        features = self.hyperprior.h_means(z_hat)
+        return adapter.touch(features) if adapter else features
 
     def _room_bits(self, residual: Tensor, index: Tensor) -> Tensor:
         """Bits at a random gain for each picture of the batch.
@@ -140,15 +171,13 @@ class CodecModel(nn.Module):
     # -- coding --------------------------------------------------------------------------------
 
     @torch.inference_mode()
-    def analyse(
-        self, x: Tensor, *, gains: Gains, prompts: Sequence[Prompts | None] | None = None
-    ) -> Latents:
+    def analyse(self, x: Tensor, *, gains: Gains, adapter: Adapter | None = None) -> Latents:
         """Quantise padded pictures.
 
         Args:
             x: RGB in [0, 1], (B, 3, H, W); H and W multiples of 64 px.
             gains: per-channel gains of the rate.
-            prompts: tokens for each Swin block of g_a; None is the frozen base.
+            adapter: what the rate adds besides; None is the base.
         Raises:
             ShapeError: H or W is not a multiple of 64.
         """
@@ -156,32 +185,34 @@ class CodecModel(nn.Module):
             raise ShapeError(
                 f"x is {tuple(x.shape)}; need (B, 3, H, W), multiples of 64: pad first"
             )
-        y, z = self.transform(x, prompts=prompts)
-        return self.quantise(y, z, gains=gains)
+        y, z = self.transform(x, adapter=adapter)
+        return self.quantise(y, z, gains=gains, adapter=adapter)
 
     @torch.inference_mode()
-    def transform(
-        self, x: Tensor, *, prompts: Sequence[Prompts | None] | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def transform(self, x: Tensor, *, adapter: Adapter | None = None) -> tuple[Tensor, Tensor]:
         """Latents before they are rounded: y (B, M, H/16, W/16), z (B, Cz, H/64, W/64), float32."""
-        y = self.g_a(x, prompts).float()
+        y = self.g_a(x, adapter and adapter.encoder_prompts(x)).float()
         with torch.autocast(x.device.type, enabled=False):
             return y, self.hyperprior.h_a(y)
 
     @torch.inference_mode()
-    def quantise(self, y: Tensor, z: Tensor, *, gains: Gains) -> Latents:
+    def quantise(
+        self, y: Tensor, z: Tensor, *, gains: Gains, adapter: Adapter | None = None
+    ) -> Latents:
         """Round latents into what is written.
 
         Args:
             y: (B, M, h, w), float32.
             z: (B, Cz, h/4, w/4), float32.
             gains: per-channel gains of the rate.
+            adapter: what the rate adds besides; None is the base.
         """
         with torch.autocast(y.device.type, enabled=False):
             z_hat = torch.round(z).clamp_(Z_MIN, Z_MAX)
-            return self._quantise(y, z_hat, gains=gains)
+            features = self._features(z_hat, adapter)
+            return self._quantise(y, z_hat, features, gains=gains)
 
-    def _quantise(self, y: Tensor, z_hat: Tensor, *, gains: Gains) -> Latents:
+    def _quantise(self, y: Tensor, z_hat: Tensor, features: Tensor, *, gains: Gains) -> Latents:
         grouping = self.context.grouping
         targets = grouping.split(y)
         raw = grouping.split(self._raw_indexes(z_hat, gains=gains))
@@ -199,7 +230,7 @@ class CodecModel(nn.Module):
             symbols.append(residual)
             return residual / own + mu
 
-        y_hat = self.context(self.hyperprior.h_means(z_hat), reconstruct)
+        y_hat = self.context(features, reconstruct)
         return Latents(
             z_hat=z_hat.to(torch.int16),
             indexes=grouping.join(indexes),
@@ -220,20 +251,20 @@ class CodecModel(nn.Module):
         return integer_indexes(z_hat, layers) + gains.offsets(z_hat.device)
 
     @torch.inference_mode()
-    def reconstruct_latents(self, z_hat: Tensor, symbols: Tensor, *, gains: Gains) -> Tensor:
+    def reconstruct_latents(
+        self, z_hat: Tensor, symbols: Tensor, *, gains: Gains, adapter: Adapter | None = None
+    ) -> Tensor:
         """y_hat from what was transmitted, (B, M, h, w) float32."""
         with torch.autocast(z_hat.device.type, enabled=False):
-            features = self.hyperprior.h_means(z_hat.float())
+            features = self._features(z_hat.float(), adapter)
             residual = symbols.float() / gains.multipliers(z_hat.device)
             residuals = self.context.grouping.split(residual)
             return self.context(features, lambda group, mu, _: residuals[group] + mu)
 
     @torch.inference_mode()
-    def synthesise(
-        self, y_hat: Tensor, *, prompts: Sequence[Prompts | None] | None = None
-    ) -> Tensor:
+    def synthesise(self, y_hat: Tensor, *, adapter: Adapter | None = None) -> Tensor:
         """Pictures from latents: (B, 3, 16 h, 16 w), float32, not clamped."""
-        return self.g_s(y_hat, prompts).float()
+        return self.g_s(y_hat, adapter and adapter.decoder_prompts(y_hat)).float()
 
     def freeze_scale_path(self, layers: list[tuple[Tensor, Tensor]] | None = None) -> None:
         """Fix the integer scale path: from a checkpoint's integers, or from the float weights."""
