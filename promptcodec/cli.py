@@ -165,9 +165,9 @@ def train_base(
     verbose: options.Verbose = False,
 ) -> None:
     """Train a base codec on a folder of pictures."""
-    from promptcodec.training import loop
+    from promptcodec.training import base
 
-    folder = loop.train_base(
+    folder = base.train_base(
         recipe,
         data=data,
         out=out or Path("runs") / recipe.stem,

@@ -9,7 +9,7 @@ from PIL import Image
 from promptcodec.api import Codec
 from promptcodec.codec.checkpoint import read_base
 from promptcodec.errors import ConfigError, UsageError
-from promptcodec.training.loop import train_base
+from promptcodec.training.base import train_base
 
 RECIPE = """
 codec: {name: tiny, channels: [8, 8, 16, 16], residual_blocks: [0, 0, 0, 0],

@@ -20,9 +20,10 @@ from safetensors.torch import load_file
 
 from promptcodec.api import Codec
 from promptcodec.errors import CheckpointError, ConfigError, DataError, UsageError
+from promptcodec.training.base import train_base
 from promptcodec.training.config import DataConfig, OptimizerConfig, read_recipe
 from promptcodec.training.data import PictureStore
-from promptcodec.training.loop import learning_rate, train_base
+from promptcodec.training.optim import learning_rate
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -174,7 +175,7 @@ def test_stopping_and_resuming_changes_no_bit(
 TRAIN = """
 import sys, torch
 torch.set_num_threads(1)
-from promptcodec.training.loop import train_base
+from promptcodec.training.base import train_base
 train_base(sys.argv[1], data=sys.argv[2], out=sys.argv[3], resume=True, device="cpu")
 """
 

@@ -1,0 +1,153 @@
+"""Training a base codec: what the loop has to know about it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from promptcodec.codec import checkpoint
+from promptcodec.codec.model import CodecModel
+from promptcodec.config import BaseConfig
+from promptcodec.errors import ConfigError
+from promptcodec.files import write_atomically
+from promptcodec.training.config import RunConfig, read_recipe
+from promptcodec.training.data import PictureStore
+from promptcodec.training.initialise import (
+    initialise_entropy,
+    initialise_transforms,
+    warm_start,
+)
+from promptcodec.training.loop import Trainer
+from promptcodec.training.objectives import RateDistortion, rate_distortion
+from promptcodec.training.tables import fit_tables
+from promptcodec.training.validation import Validation, validate
+
+logger = logging.getLogger(__name__)
+
+TRAINING_FILE = "training.json"
+TABLE_PICTURES = 500  # counted for the entropy tables
+
+
+def train_base(
+    recipe: Path,
+    *,
+    data: Path,
+    out: Path,
+    resume: bool = False,
+    max_steps: int | None = None,
+    device: str | None = None,
+    validation: Path | None = None,
+) -> Path:
+    """Train a base codec and write its checkpoint.
+
+    Args:
+        recipe: YAML of a `RunConfig`.
+        data: folder (nested folders and zip shards too) of training pictures.
+        out: folder for log, state, samples and the checkpoint `base/`.
+        resume: continue from the state in `out`.
+        max_steps: stop after this step of the schedule, state saved; None runs to the end.
+        device: "cpu" or "cuda"; None takes the GPU when there is one.
+        validation: folder to validate on; None holds pictures out of `data`.
+    Returns:
+        Folder of the checkpoint.
+    """
+    config = read_recipe(recipe)
+    trainer = Trainer(
+        config,
+        BaseTask(config),
+        data=Path(data),
+        out=Path(out),
+        resume=resume,
+        device=device,
+        validation=validation,
+    )
+    return trainer.run(max_steps=max_steps)
+
+
+class BaseTask:
+    """A base codec as what a `Trainer` trains.
+
+    Args:
+        config: the run.
+    """
+
+    result = "base"
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+        # Read first: a missing base should not cost the reading of all pictures.
+        base = config.init_from and checkpoint.read_base(Path(config.init_from))
+        self._init_hash = base.sha256.hex() if base else None
+
+    def build(self) -> CodecModel:
+        """A fresh model, its frozen parts frozen."""
+        model = CodecModel(self.config.codec)
+        if self.config.train == "entropy":
+            model.g_a.requires_grad_(False)
+            model.g_s.requires_grad_(False)
+        return model
+
+    def initialise(self, model: CodecModel, store: PictureStore) -> None:
+        """Start from a checkpoint, or from principal components.
+
+        Raises:
+            ConfigError: transforms would be frozen as they were drawn at random.
+        """
+        config = self.config
+        if config.init_from is not None:
+            afresh = warm_start(model, Path(config.init_from), parts=config.init_parts)
+            frozen = [n for n in afresh if config.train == "entropy" and n.startswith("g_")]
+            if frozen:
+                raise ConfigError(
+                    f"train is 'entropy' and {frozen[0]} is not taken from {config.init_from}: "
+                    "name a base of the same transforms, and both g_a and g_s in init_parts"
+                )
+            if afresh:
+                names = sorted({".".join(name.split(".")[:2]) for name in afresh})
+                logger.warning("not from %s: %s", config.init_from, ", ".join(names))
+                starts = {"context": "context.y_scale", "hyperprior": checkpoint.SCALE_PATH}
+                parts = [p for p, s in starts.items() if any(n.startswith(s) for n in afresh)]
+                crops = store.batch(32, seed=config.seed, step=2**32).cpu()
+                initialise_entropy(model, crops, parts=parts)
+        elif config.linear_start:
+            crops = (store.batch(8, seed=config.seed, step=2**32 + i) for i in range(16))
+            initialise_transforms(model, (c.cpu() for c in crops), lmbda=config.rate_weight)
+
+    def loss(self, model: nn.Module, x: Tensor, *, step: int) -> RateDistortion:
+        """What step `step` minimises on pictures x (B, 3, H, W) in [0, 1]."""
+        config = self.config
+        output = model(
+            x,
+            round_z=step >= config.steps * config.z_noise_fraction,
+            z_price=z_price(step, free_steps=config.z_free_steps),
+            rate_only=config.train == "entropy",
+        )
+        return rate_distortion(output, x, lmbda=config.rate_weight, room_weight=config.room_weight)
+
+    def validate(self, model: CodecModel, pictures: list[Tensor], *, samples: Path) -> Validation:
+        """Rate and distortion on held-out pictures, uint8 (3, H, W)."""
+        return validate(model, pictures, samples=samples)
+
+    def write(
+        self, model: CodecModel, folder: Path, *, store: PictureStore, record: dict[str, Any]
+    ) -> None:
+        """Fit the tables and write the checkpoint with its training record."""
+        config = BaseConfig(
+            codec=self.config.codec,
+            rate_index=self.config.rate_index,
+            lmbda=self.config.rate_weight,
+        )
+        tables = fit_tables(model, store.sample(TABLE_PICTURES))
+        checkpoint.write_base(folder, model, config=config, tables=tables)
+        record = {**record, "init_from_sha256": self._init_hash}
+        text = json.dumps(record, indent=2) + "\n"
+        write_atomically(folder / TRAINING_FILE, text.encode(), force=True)
+
+
+def z_price(step: int, *, free_steps: int) -> float:
+    """Price of z's rate: zero for the first half of `free_steps`, then up to one in a line."""
+    return min(1.0, max(0.0, 2.0 * step / free_steps - 1.0)) if free_steps else 1.0

@@ -1,0 +1,55 @@
+"""Which optimiser moves which parameters, and how fast."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from promptcodec.training.config import OptimizerConfig
+
+
+def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """The optimiser that `config` names, over the parameters of `model` that are trained."""
+    # Matrices by Muon; tables, biases and the mixture of z by AdamW.
+    tables = ("position_bias", "hyperprior.prior", "context.slot")
+    groups: dict[tuple[bool, bool], list[Tensor]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            entropy = name.startswith(("hyperprior.", "context.")) and config.entropy_factor != 1.0
+            small = parameter.ndim < 2 or any(n in name for n in tables)
+            groups.setdefault((entropy, small), []).append(parameter)
+    options = [
+        {
+            "params": parameters,
+            "factor": config.entropy_factor if entropy else 1.0,
+            **({"use_fallback": True} if small and config.name == "muon" else {}),
+        }
+        for (entropy, small), parameters in sorted(groups.items(), key=lambda item: item[0])
+    ]
+    common = {
+        "lr": config.learning_rate,
+        "betas": (config.beta1, config.beta2),
+        "weight_decay": config.weight_decay,
+    }
+    if config.name == "adamw":
+        return torch.optim.AdamW(options, **common)
+    from timm.optim.muon import Muon  # timm takes seconds to import; only this choice needs it
+
+    return Muon(options, nesterov=True, **common)
+
+
+def learning_rate(step: int, *, steps: int, config: OptimizerConfig) -> float:
+    """Warm-up, constant, then a decay to zero over the last `decay_fraction` (1 - sqrt shape).
+
+    Source of the shape: Haegele et al. 2024, arXiv:2405.18392.
+    """
+    peak = config.learning_rate
+    if step < config.warmup_steps:
+        return peak * (step + 1) / config.warmup_steps
+    decay_steps = round(steps * config.decay_fraction)
+    into = step - (steps - decay_steps)
+    if into < 0:
+        return peak
+    return peak * (1.0 - math.sqrt(into / max(decay_steps, 1)))
