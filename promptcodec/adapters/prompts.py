@@ -105,7 +105,7 @@ class LayerAdaptivePrompts(nn.Module):
     def __init__(self, config: CodecConfig, *, width: int = 32) -> None:
         super().__init__()
         blocks = blocks_of(config)
-        self.width = width
+        self.config, self.width = config, width
         self.encoder = PromptNetwork(3 * PIXELS**2, stride=PIXELS, blocks=blocks, width=width)
         self.decoder = PromptNetwork(
             config.latent_channels, stride=16, blocks=_deepest_first(config), width=width
@@ -113,6 +113,10 @@ class LayerAdaptivePrompts(nn.Module):
         self.log_gains = nn.Parameter(torch.zeros(config.latent_channels))
         self.mean_scale = nn.Parameter(torch.zeros(config.hyper_channels))
         self.mean_bias = nn.Parameter(torch.zeros(config.hyper_channels))
+
+    def empty_like(self) -> LayerAdaptivePrompts:
+        """A module of the same shape with weights of its own."""
+        return LayerAdaptivePrompts(self.config, width=self.width)
 
     def encoder_prompts(self, x: Tensor) -> list[Prompts]:
         """Prompts of g_a from a padded picture, RGB in [0, 1], (B, 3, H, W)."""

@@ -189,8 +189,13 @@ def _tables(tensors: dict[str, Tensor], config: CodecConfig, where: str) -> Entr
 def base_hash(tensors: dict[str, Tensor], config: CodecConfig) -> bytes:
     """SHA-256 over the architecture and the sorted (name, dtype, shape, bytes) of all tensors."""
     digest = hashlib.sha256(json.dumps(config.identity(), sort_keys=True).encode())
+    update_hash(digest, tensors)
+    return digest.digest()
+
+
+def update_hash(digest: hashlib._Hash, tensors: dict[str, Tensor]) -> None:
+    """Feed the sorted (name, dtype, shape, bytes) of tensors to a hash."""
     for name in sorted(tensors):
         value = tensors[name].contiguous()
         digest.update(f"\n{name} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.flatten().view(torch.uint8).numpy().tobytes())
-    return digest.digest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,28 +90,18 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """Everything about one training run of a base codec.
+class LoopConfig:
+    """What every training run has, whatever it trains.
 
     Args:
-        codec: the architecture.
         data: crops.
         optimizer: optimiser and schedule.
-        rate_index: ladder position of the base.
+        rate_index: ladder position.
         lmbda: rate-distortion weight; None takes the ladder's.
         steps: optimiser steps of the whole run.
         batch: crops of one step and process.
         accumulate: micro-batches summed in one step.
-        precision: "bf16" or "no"; of g_a, g_s and the context, never of likelihoods.
-        init_from: folder of a base checkpoint to start from; what has another name or shape starts
-            afresh. None starts from nothing.
-        init_parts: parts to take from it, for instance [g_a, g_s]; empty takes all.
-        linear_start: without init_from, begin as a principal component codec rather than from
-            random transforms.
-        z_noise_fraction: share of the steps with noisy z before rounding takes over.
-        z_free_steps: the rate of z is free for half of these steps, then rises to its own price.
-        train: "all", or "entropy": hyperprior and context alone, by their rate.
-        room_weight: weight of the term that teaches indexes below the tables.
+        precision: "bf16" or "no"; of the networks, never of likelihoods.
         validate_every: steps between validations.
         save_every: steps between saved training states.
         keep_every_seconds: also save when this long has passed.
@@ -118,7 +109,6 @@ class RunConfig:
         tracker: one of Accelerate's trackers, for instance "tensorboard"; None logs JSONL alone.
     """
 
-    codec: CodecConfig = field(default_factory=CodecConfig)
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     rate_index: int = 4
@@ -127,13 +117,6 @@ class RunConfig:
     batch: int = 8
     accumulate: int = 1
     precision: str = "bf16"
-    init_from: str | None = None
-    init_parts: tuple[str, ...] = ()
-    linear_start: bool = True
-    z_noise_fraction: float = 0.8
-    z_free_steps: int = 0
-    train: str = "all"
-    room_weight: float = 0.1
     validate_every: int = 1000
     save_every: int = 2000
     keep_every_seconds: float = 240.0
@@ -143,15 +126,10 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.precision not in ("bf16", "no"):
             raise ConfigError(f"precision is {self.precision!r}; need 'bf16' or 'no'")
-        if self.train not in ("all", "entropy"):
-            raise ConfigError(f"train is {self.train!r}; need 'all' or 'entropy'")
-        if self.train == "entropy" and self.init_from is None:
-            raise ConfigError("train 'entropy' needs init_from: a base with trained transforms")
-        unknown = set(self.init_parts) - set(PARTS)
-        if unknown:
-            raise ConfigError(f"init_parts has {min(unknown)!r}; need some of {', '.join(PARTS)}")
         if not 0 <= self.rate_index < len(LAMBDAS):
             raise ConfigError(f"rate_index is {self.rate_index}; need 0 to {len(LAMBDAS) - 1}")
+        if self.lmbda is not None and not 0.0 < self.lmbda < math.inf:
+            raise ConfigError(f"lmbda is {self.lmbda}; need a positive number")
         counts = (self.steps, self.batch, self.accumulate, self.validate_every, self.save_every)
         if min(counts) < 1:
             raise ConfigError("steps, batch, accumulate, validate_every, save_every need 1 or more")
@@ -160,6 +138,43 @@ class RunConfig:
     def rate_weight(self) -> float:
         """lambda of this run."""
         return LAMBDAS[self.rate_index] if self.lmbda is None else self.lmbda
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(LoopConfig):
+    """One training run of a base codec, beside what every run has.
+
+    Args:
+        codec: the architecture.
+        init_from: folder of a base checkpoint to start from; what has another name or shape starts
+            afresh. None starts from nothing.
+        init_parts: parts to take from it, for instance [g_a, g_s]; empty takes all.
+        linear_start: without init_from, begin as a principal component codec rather than from
+            random transforms.
+        z_noise_fraction: share of the steps with noisy z before rounding takes over.
+        z_free_steps: the rate of z is free for half of these steps, then rises to its own price.
+        train: "all", or "entropy": hyperprior and context alone, by their rate.
+        room_weight: weight of the term that teaches indexes below the tables.
+    """
+
+    codec: CodecConfig = field(default_factory=CodecConfig)
+    init_from: str | None = None
+    init_parts: tuple[str, ...] = ()
+    linear_start: bool = True
+    z_noise_fraction: float = 0.8
+    z_free_steps: int = 0
+    train: str = "all"
+    room_weight: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.train not in ("all", "entropy"):
+            raise ConfigError(f"train is {self.train!r}; need 'all' or 'entropy'")
+        if self.train == "entropy" and self.init_from is None:
+            raise ConfigError("train 'entropy' needs init_from: a base with trained transforms")
+        unknown = set(self.init_parts) - set(PARTS)
+        if unknown:
+            raise ConfigError(f"init_parts has {min(unknown)!r}; need some of {', '.join(PARTS)}")
 
 
 def read_recipe(path: Path) -> RunConfig:

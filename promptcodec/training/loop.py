@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from promptcodec.errors import UsageError
 from promptcodec.provenance import provenance
 from promptcodec.training import state as training_state
-from promptcodec.training.config import RunConfig
+from promptcodec.training.config import LoopConfig
 from promptcodec.training.data import PictureStore
 from promptcodec.training.objectives import RateDistortion
 from promptcodec.training.optim import build_optimizer, learning_rate
@@ -84,7 +84,7 @@ class Trainer:
 
     def __init__(
         self,
-        config: RunConfig,
+        config: LoopConfig,
         task: Task,
         *,
         data: Path,

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from promptcodec.training.config import RunConfig
+from promptcodec.training.config import LoopConfig
 from promptcodec.training.objectives import RateDistortion
 from promptcodec.training.validation import Validation
 
@@ -34,7 +34,7 @@ class Progress:
     def __init__(
         self,
         out: Path,
-        config: RunConfig,
+        config: LoopConfig,
         *,
         start: int,
         enabled: bool,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from promptcodec.errors import CheckpointError, ConfigError
 from promptcodec.files import write_atomically
-from promptcodec.training.config import RunConfig
+from promptcodec.training.config import LoopConfig
 
 MAY_CHANGE = ("steps", "validate_every", "save_every", "keep_every_seconds", "tracker")
 
@@ -43,7 +43,7 @@ def gather(
     ema: dict[str, Tensor],
     optimizer: torch.optim.Optimizer,
     seconds: float,
-    config: RunConfig,
+    config: LoopConfig,
 ) -> TrainingState:
     """Collect the state of a run of `config` after `step` steps and `seconds`."""
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
@@ -60,7 +60,7 @@ def gather(
     return TrainingState(step=step, tensors=tensors, extra=extra, seconds=seconds)
 
 
-def check_recipe(state: TrainingState, config: RunConfig) -> None:
+def check_recipe(state: TrainingState, config: LoopConfig) -> None:
     """See that a run goes on as what it was.
 
     Raises:

@@ -1,0 +1,119 @@
+"""The rates that are installed, and every rate between two of them.
+
+A bank never changes: adding a rate makes another one, and whoever holds the old one goes on with
+it. So threads may share a bank while adapters are swapped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from promptcodec.adapters.prompts import LayerAdaptivePrompts
+from promptcodec.adapters.store import RateAdapter
+from promptcodec.bitstream import RATE_STEPS
+from promptcodec.codec.gains import Gains
+from promptcodec.errors import RateError
+
+
+@dataclass(frozen=True)
+class RatePoint:
+    """What one position of the ladder adds to the base.
+
+    Args:
+        prompts: networks; of one adapter, or between two.
+        gains: integer log-gains.
+        lmbda: rate-distortion weight.
+        hashes: of the adapters it is made of, lower one first; what a stream carries.
+    """
+
+    prompts: LayerAdaptivePrompts
+    gains: Gains
+    lmbda: float
+    hashes: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Installed adapters of one base.
+
+    Args:
+        adapters: by rate index.
+    """
+
+    adapters: MappingProxyType[int, RateAdapter] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+
+    def with_adapter(self, adapter: RateAdapter) -> Bank:
+        """A bank that has `adapter` too, in the place of the one of its rate."""
+        adapters = {**self.adapters, adapter.config.rate_index: adapter}
+        return Bank(MappingProxyType(dict(sorted(adapters.items()))))
+
+    def at(self, rate: int) -> RatePoint:
+        """The adapter of a rate, or the one between its neighbours.
+
+        Args:
+            rate: position in 1/4096 of an index, as in the header of a stream.
+        Raises:
+            RateError: outside what is installed.
+        """
+        index, rest = divmod(rate, RATE_STEPS)
+        if not rest and index in self.adapters:
+            return _alone(self.adapters[index])
+        below = [i for i in self.adapters if i * RATE_STEPS < rate]
+        above = [i for i in self.adapters if i * RATE_STEPS > rate]
+        if not below or not above:
+            known = ", ".join(map(str, self.adapters)) or "none"
+            raise RateError(
+                f"rate index {rate / RATE_STEPS:g} is not installed and lies between no two that "
+                f"are; installed: {known}"
+            )
+        low, high = max(below), min(above)
+        share = (rate - low * RATE_STEPS, (high - low) * RATE_STEPS)
+        return _between(self.adapters[low], self.adapters[high], share)
+
+
+def _alone(adapter: RateAdapter) -> RatePoint:
+    return RatePoint(adapter.prompts, adapter.gains, adapter.config.lmbda, (adapter.sha256,))
+
+
+@lru_cache(maxsize=32)
+def _between(low: RateAdapter, high: RateAdapter, share: tuple[int, int]) -> RatePoint:
+    """Networks in a line, gains and lambda in a line of their logarithms.
+
+    Args:
+        low: adapter below.
+        high: adapter above.
+        share: numerator and denominator of the way from `low` to `high`.
+    Raises:
+        RateError: two networks of different width.
+    """
+    if low.config.width != high.config.width:
+        raise RateError(
+            f"adapters {low.config.rate_index} and {high.config.rate_index} differ in width: "
+            "only their own rates can be used"
+        )
+    part = share[0] / share[1]
+    gains = Gains(_mix_integers(low.gains.log_gains, high.gains.log_gains, share))
+    upper = high.prompts.state_dict()
+    state = {
+        name: torch.lerp(value, upper[name], part)
+        for name, value in low.prompts.state_dict().items()
+    }
+    prompts = low.prompts.empty_like()
+    prompts.load_state_dict(state)
+    lmbda = low.config.lmbda ** (1.0 - part) * high.config.lmbda**part
+    hashes = (low.sha256, high.sha256)
+    return RatePoint(prompts.requires_grad_(False).eval(), gains, lmbda, hashes)
+
+
+def _mix_integers(low: Tensor, high: Tensor, share: tuple[int, int]) -> Tensor:
+    """Log-gains between two, rounded half up; integers, so that every machine agrees."""
+    numerator, denominator = share
+    total = low.to(torch.int64) * (denominator - numerator) + high.to(torch.int64) * numerator
+    return torch.div(total + denominator // 2, denominator, rounding_mode="floor").to(torch.int16)

@@ -1,0 +1,228 @@
+"""A rate adapter on disk: a PEFT folder, bound to its base by hash.
+
+    adapter_config.json            peft_type, rate index, lambda, metric, hash of the base, ancestry
+    adapter_model.safetensors      prompt networks in float16, log-gains as the integers that run
+
+Names of tensors are those that PEFT gives to modules that wrap g_a, g_s, the mean path and the
+gains of a `CodecModel`. This reader needs neither peft nor a network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from promptcodec.adapters.prompts import LayerAdaptivePrompts
+from promptcodec.codec.checkpoint import Base, update_hash
+from promptcodec.codec.gains import FRACTION_BITS, Gains
+from promptcodec.config import CodecConfig, from_dict
+from promptcodec.errors import CheckpointError, ConfigError, ModelMismatchError
+from promptcodec.files import write_atomically
+
+CONFIG_FILE = "adapter_config.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
+PEFT_TYPE = "LPM"
+PREFIX = "base_model.model."
+LOG_GAINS = "gain.lpm_log_gains"
+NAMES = {
+    "encoder.": "g_a.lpm_prompts.",
+    "decoder.": "g_s.lpm_prompts.",
+    "mean_scale": "hyperprior.h_means.lpm_scale",
+    "mean_bias": "hyperprior.h_means.lpm_bias",
+}  # ours -> PEFT's
+MAX_GAIN = 48 << FRACTION_BITS  # a log-gain beyond 48 table steps is no rate of this ladder
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterConfig:
+    """What `adapter_config.json` says.
+
+    Args:
+        rate_index: position on the ladder.
+        lmbda: rate-distortion weight it was trained with.
+        base_sha256: of the base it belongs to, hexadecimal.
+        width: of its trunks.
+        metric: what distortion means.
+        init_from: hash of the adapter it was started from; None is the base alone.
+        peft_type: name of the method.
+        format_version: of this layout.
+    """
+
+    rate_index: int
+    lmbda: float
+    base_sha256: str
+    width: int = 32
+    metric: str = "mse"
+    init_from: str | None = None
+    peft_type: str = PEFT_TYPE
+    format_version: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class RateAdapter:
+    """One installed rate; immutable, and safe to share among threads.
+
+    Args:
+        config: what it is.
+        prompts: its networks, in eval mode and frozen.
+        gains: integer log-gains.
+        sha256: hash that streams are bound to, 32 bytes.
+    """
+
+    config: AdapterConfig
+    prompts: LayerAdaptivePrompts
+    gains: Gains
+    sha256: bytes
+
+
+def write_adapter(folder: Path, prompts: LayerAdaptivePrompts, *, config: AdapterConfig) -> bytes:
+    """Write an adapter; returns its hash.
+
+    Args:
+        folder: made if it is not there.
+        prompts: trained.
+        config: what it is.
+    Raises:
+        CheckpointError: weights that are not finite, or gains out of range.
+        OutputError: the folder cannot be written.
+    """
+    tensors = pack_tensors(prompts)
+    _check(tensors, where=str(folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / WEIGHTS_FILE, save(tensors), force=True)
+    text = json.dumps(asdict(config), indent=2, sort_keys=True) + "\n"
+    write_atomically(folder / CONFIG_FILE, text.encode(), force=True)
+    return adapter_hash(tensors, config)
+
+
+def pack_tensors(prompts: LayerAdaptivePrompts) -> dict[str, Tensor]:
+    """Tensors under PEFT's names, in the types that are stored."""
+    tensors: dict[str, Tensor] = {}
+    for name, value in prompts.state_dict().items():
+        value = value.detach().cpu()
+        if name == "log_gains":
+            fixed = torch.round(value.double() * (1 << FRACTION_BITS))
+            tensors[PREFIX + LOG_GAINS] = fixed.clamp(-(1 << 15), (1 << 15) - 1).to(torch.int16)
+        else:
+            tensors[PREFIX + _peft_name(name)] = value.to(torch.float16).contiguous()
+    return tensors
+
+
+def read_adapter(folder: Path, *, base: Base) -> RateAdapter:
+    """Read and check an adapter of `base`.
+
+    Raises:
+        CheckpointError: missing files, tensors that are missing, unknown, of another shape or not
+            finite.
+        ModelMismatchError: the adapter of another base.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    if config.base_sha256 != base.sha256.hex():
+        raise ModelMismatchError(
+            f"adapter {folder} belongs to base {config.base_sha256[:16]}, the loaded one is "
+            f"{base.sha256.hex()[:16]}: load that base, or train the rate for this one"
+        )
+    path = folder / WEIGHTS_FILE
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
+        line = " ".join(str(error).split())
+        raise CheckpointError(f"{path} is no readable safetensors file: {line}") from None
+    return build(tensors, config=config, codec=base.config.codec, where=str(path))
+
+
+def read_config(folder: Path) -> AdapterConfig:
+    """What an adapter is, without its weights.
+
+    Raises:
+        CheckpointError: no adapter there, or one of another kind or a newer layout.
+    """
+    path = Path(folder) / CONFIG_FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"no adapter at {folder}: {CONFIG_FILE}: {error.strerror}") from None
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(values, dict) or values.get("peft_type") != PEFT_TYPE:
+        kind = values.get("peft_type") if isinstance(values, dict) else None
+        raise CheckpointError(f"{path} is an adapter of kind {kind!r}; need {PEFT_TYPE!r}")
+    known = AdapterConfig.__dataclass_fields__
+    try:
+        # PEFT adds keys of its own; they say nothing about the rate.
+        config = from_dict(
+            AdapterConfig, {k: v for k, v in values.items() if k in known}, where=str(path)
+        )
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from None
+    if config.format_version != 1:
+        raise CheckpointError(
+            f"{path} has layout version {config.format_version}, this promptcodec reads 1: upgrade"
+        )
+    return config
+
+
+def build(
+    tensors: dict[str, Tensor], *, config: AdapterConfig, codec: CodecConfig, where: str
+) -> RateAdapter:
+    """Make an adapter of stored tensors; `where` names them in errors."""
+    _check(tensors, where=where)
+    digest = adapter_hash(tensors, config)
+    if not 1 <= config.width <= 1024:
+        raise CheckpointError(f"{where}: width is {config.width}; need 1 to 1024")
+    prompts = LayerAdaptivePrompts(codec, width=config.width)
+    state = prompts.state_dict()
+    left = dict(tensors)
+    for name, value in state.items():
+        stored = PREFIX + (LOG_GAINS if name == "log_gains" else _peft_name(name))
+        if stored not in left:
+            raise CheckpointError(f"{where}: tensor {stored} is missing; get the file again")
+        found = left.pop(stored)
+        kind = torch.int16 if name == "log_gains" else torch.float16
+        if found.shape != value.shape or found.dtype != kind:
+            raise CheckpointError(
+                f"{where}: tensor {stored} is {found.dtype} {tuple(found.shape)}; need {kind} "
+                f"{tuple(value.shape)}"
+            )
+        state[name] = found.float() / (1 << FRACTION_BITS) if kind == torch.int16 else found.float()
+    if left:
+        raise CheckpointError(f"{where}: unknown tensor {min(left)}; not this kind of adapter")
+    prompts.load_state_dict(state)
+    prompts.requires_grad_(False)
+    gains = Gains(tensors[PREFIX + LOG_GAINS].clone())
+    return RateAdapter(config=config, prompts=prompts.eval(), gains=gains, sha256=digest)
+
+
+def adapter_hash(tensors: dict[str, Tensor], config: AdapterConfig) -> bytes:
+    """SHA-256 over base, rate index, lambda and the sorted (name, dtype, shape, bytes)."""
+    bound = {"base": config.base_sha256, "rate": config.rate_index, "lambda": config.lmbda}
+    digest = hashlib.sha256(json.dumps(bound, sort_keys=True).encode())
+    update_hash(digest, tensors)
+    return digest.digest()
+
+
+def _check(tensors: dict[str, Tensor], *, where: str) -> None:
+    for name, value in tensors.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise CheckpointError(f"{where}: tensor {name} is not finite; get the file again")
+        if name == PREFIX + LOG_GAINS and value.numel() and int(value.int().abs().max()) > MAX_GAIN:
+            raise CheckpointError(
+                f"{where}: a gain lies beyond {MAX_GAIN >> FRACTION_BITS} table steps; get the "
+                "file again"
+            )
+
+
+def _peft_name(name: str) -> str:
+    for own, theirs in NAMES.items():
+        if name.startswith(own):
+            return theirs + name[len(own) :]
+    raise KeyError(name)
