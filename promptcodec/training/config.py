@@ -178,10 +178,19 @@ class RunConfig(LoopConfig):
 
 
 def read_recipe(path: Path) -> RunConfig:
-    """Read a YAML recipe.
+    """Read a YAML recipe of a base codec.
 
     Raises:
         ConfigError: no such file, not YAML, or a key or value that does not fit.
+    """
+    return from_dict(RunConfig, read_yaml(path), where=str(path))
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML file says; an empty one says nothing.
+
+    Raises:
+        ConfigError: no such file, or not YAML.
     """
     try:
         values: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -190,4 +199,4 @@ def read_recipe(path: Path) -> RunConfig:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         line = " ".join(str(error).split())
         raise ConfigError(f"recipe {path} is not valid YAML: {line}") from None
-    return from_dict(RunConfig, {} if values is None else values, where=str(path))
+    return {} if values is None else values

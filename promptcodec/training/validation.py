@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from promptcodec import images
+from promptcodec.adapters.store import RateAdapter
 from promptcodec.codec.coder import EntropyTables, estimate_bits
 from promptcodec.codec.gains import Gains
 from promptcodec.codec.model import CodecModel
@@ -36,17 +37,36 @@ class Validation:
 
 
 @torch.inference_mode()
-def validate(model: CodecModel, pictures: list[Tensor], *, samples: Path | None) -> Validation:
-    """Measure the base on uint8 pictures (3, H, W); writes the first few side by side."""
-    model.freeze_scale_path()
-    tables = EntropyTables.from_model(model)
-    gains = Gains.constant(model.config.latent_channels)
+def validate(
+    model: CodecModel,
+    pictures: list[Tensor],
+    *,
+    samples: Path | None,
+    adapter: RateAdapter | None = None,
+    tables: EntropyTables | None = None,
+) -> Validation:
+    """Measure a codec on held-out pictures and write the first few side by side.
+
+    Args:
+        model: a base; its scale path is frozen here unless `tables` come with it.
+        pictures: uint8 (3, H, W).
+        samples: folder for the pictures; None writes none.
+        adapter: of a rate; None measures the base.
+        tables: of a finished base; None makes them from the model's own densities.
+    """
+    if tables is None:
+        model.freeze_scale_path()
+        tables = EntropyTables.from_model(model)
+    gains = adapter.gains if adapter else Gains.constant(model.config.latent_channels)
+    prompts = adapter.prompts if adapter else None
     rows: list[tuple[float, float, float, float]] = []
     for number, picture in enumerate(pictures):
         x = picture[None].float() / 255.0
         height, width = x.shape[2:]
-        latents = model.analyse(images.pad(x, STRIDE), gains=gains)
-        x_hat = images.crop(model.synthesise(latents.y_hat), height, width).clamp(0, 1)
+        latents = model.analyse(images.pad(x, STRIDE), gains=gains, adapter=prompts)
+        x_hat = images.crop(model.synthesise(latents.y_hat, adapter=prompts), height, width).clamp(
+            0, 1
+        )
         x_hat = torch.round(x_hat * 255.0) / 255.0
         y_bits, z_bits = estimate_bits(latents, tables)
         mse = float((x_hat - x).square().mean())

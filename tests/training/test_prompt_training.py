@@ -1,0 +1,106 @@
+"""Training a rate's prompts: the base stays, the adapter learns, a neighbour is a start."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from promptcodec.adapters.store import read_adapter
+from promptcodec.codec.checkpoint import read_base
+from promptcodec.errors import ConfigError, ModelMismatchError
+from promptcodec.training.config import DataConfig, OptimizerConfig
+from promptcodec.training.prompts import PromptConfig, read_prompt_recipe, train_prompts
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    for i in range(3):
+        noise = torch.randint(0, 256, (9, 7, 3), generator=torch.Generator().manual_seed(i))
+        small = Image.fromarray(noise.to(torch.uint8).numpy())
+        small.resize((96, 96), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.fixture
+def config(tiny_checkpoint: Path) -> PromptConfig:
+    return PromptConfig(
+        base=str(tiny_checkpoint),
+        rate_index=3,
+        width=4,
+        data=DataConfig(crop=64, validation_pictures=1),
+        optimizer=OptimizerConfig(warmup_steps=2, learning_rate=0.02),
+        steps=6,
+        batch=2,
+        precision="no",
+        save_every=2,
+    )
+
+
+def test_the_adapter_learns_and_the_base_stays(
+    config: PromptConfig, pictures: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    before = (tiny_checkpoint / "model.safetensors").read_bytes()
+    folder = train_prompts(config, data=pictures, out=tmp_path / "run", device="cpu")
+    assert folder == tmp_path / "run" / "rate-3"
+    base = read_base(tiny_checkpoint)
+    adapter = read_adapter(folder, base=base)
+    assert adapter.config.rate_index == 3 and adapter.config.lmbda == 0.013
+    assert adapter.gains.log_gains.any()
+    assert all(bool(gate.any()) for gate in adapter.prompts.encoder.gates)
+    assert (tiny_checkpoint / "model.safetensors").read_bytes() == before
+    state = load_file(tmp_path / "run" / "state.safetensors")
+    assert not any("g_a.down" in name for name in state)  # nothing of the base is kept twice
+
+
+def test_a_stopped_run_resumes_bit_for_bit(
+    config: PromptConfig, pictures: Path, tmp_path: Path
+) -> None:
+    train_prompts(config, data=pictures, out=tmp_path / "whole", device="cpu")
+    train_prompts(config, data=pictures, out=tmp_path / "parts", device="cpu", max_steps=3)
+    train_prompts(config, data=pictures, out=tmp_path / "parts", device="cpu", resume=True)
+    whole, parts = (load_file(tmp_path / n / "state.safetensors") for n in ("whole", "parts"))
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_a_neighbour_is_the_start(config: PromptConfig, pictures: Path, tmp_path: Path) -> None:
+    first = train_prompts(config, data=pictures, out=tmp_path / "3", device="cpu")
+    start = replace(config, rate_index=2, init_from=str(first), steps=1, optimizer=OptimizerConfig(
+        warmup_steps=10**6, learning_rate=1e-6))  # fmt: skip
+    second = train_prompts(start, data=pictures, out=tmp_path / "2", device="cpu")
+    one, two = (load_file(f / "adapter_model.safetensors") for f in (first, second))
+    for name in one:
+        torch.testing.assert_close(one[name].float(), two[name].float(), atol=2e-3, rtol=1e-2)
+    base = read_base(Path(str(config.base)))
+    adapters = [read_adapter(folder, base=base) for folder in (first, second)]
+    assert adapters[1].config.init_from == adapters[0].sha256.hex()
+    with pytest.raises(ConfigError, match="give the same"):
+        train_prompts(replace(start, width=8), data=pictures, out=tmp_path / "x", device="cpu")
+
+
+def test_a_neighbour_of_another_base_is_refused(
+    config: PromptConfig, pictures: Path, tmp_path: Path
+) -> None:
+    first = train_prompts(replace(config, steps=1), data=pictures, out=tmp_path / "3", device="cpu")
+    other = PromptConfig(init_from=str(first), width=4)  # the bundled base
+    with pytest.raises(ModelMismatchError, match="belongs to base"):
+        train_prompts(other, data=pictures, out=tmp_path / "x", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("lmbda: 0", "lmbda is 0.0; need a positive number"),
+        ("width: 0", "width is 0"),
+        ("rate_index: 8", "need 0 to 7"),
+        ("codec: {}", "unknown key 'codec'"),
+    ],
+)
+def test_recipe_faults(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_prompt_recipe(tmp_path / "bad.yaml")
