@@ -183,8 +183,11 @@ class ContextBlock(nn.Module):
             cache: of this layer; x's slots are appended to it.
         """
         b, s, rows, columns, c = x.shape
-        q, k = self.query_key(self.norm1(x)).chunk(2, dim=-1)
-        q, k, v = (self._windows(t, grid) for t in (q, k, self.value(x)))
+        cut = self._windows(x, grid)  # once: everything up to the attention works on each token
+        q, k = self.query_key(self.norm1(cut)).chunk(2, dim=-1)
+        q, k, v = (
+            t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, self.value(cut))
+        )
         start = 0
         if cache is not None:
             start = cache.used
@@ -211,15 +214,14 @@ class ContextBlock(nn.Module):
         return x + self.mlp(self.norm2(x))
 
     def _windows(self, x: Tensor, grid: Grid) -> Tensor:
-        """(B, S, H, W, C) -> (B * windows, heads, S * P, C / heads), slots in order."""
+        """(B, S, H, W, C) -> (B * windows, S * P, C), slots in order."""
         b, s, rows, columns, c = x.shape
         edge = grid.window
         if self.shifted:
             x = torch.roll(x, (-(edge // 2), -(edge // 4)), dims=(2, 3))
         x = partition(x.reshape(b * s, rows, columns, c), edge, edge // 2)
-        x = x.view(b, s, grid.windows, grid.positions, self.heads, -1)
-        x = x.permute(0, 2, 4, 1, 3, 5)  # (B, windows, heads, S, P, C / heads)
-        return x.reshape(b * grid.windows, self.heads, s * grid.positions, -1)
+        x = x.view(b, s, grid.windows, grid.positions, c).transpose(1, 2)
+        return x.reshape(b * grid.windows, s * grid.positions, c)
 
 
 class EContext(ContextModel):
