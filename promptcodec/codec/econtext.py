@@ -32,6 +32,7 @@ from promptcodec.codec.swin import (
     HIDDEN,
     WindowMask,
     attend_windows,
+    axis_regions,
     mask_of_regions,
     merge,
     partition,
@@ -79,15 +80,14 @@ def window_mask(grid: Grid, *, shifted: bool, device: torch.device) -> WindowMas
     Padding must not reach latents, and after a cyclic shift the two ends of the grid must not see
     each other.
     """
-    rows, columns = grid.padded
-    sizes = ((rows, grid.height, grid.window), (columns, grid.width, grid.window // 2))
-    labels = []
-    for padded, inside, edge in sizes:
-        shift = edge // 2 if shifted else 0
-        place = torch.arange(padded) + shift
-        wrapped = (place >= padded).to(torch.int8)
-        labels.append(torch.where(place % padded >= inside, 2, wrapped))
-    regions = (labels[0][:, None] * 3 + labels[1])[None, :, :, None]
+    sizes = zip(
+        grid.padded, (grid.height, grid.width), (grid.window, grid.window // 2), strict=True
+    )
+    rows, columns = (
+        axis_regions(size, shift=edge // 2 if shifted else 0, inside=inside)
+        for size, inside, edge in sizes
+    )
+    regions = (rows[:, None] * 3 + columns)[None, :, :, None]
     regions = partition(regions, grid.window, grid.window // 2).squeeze(-1)
     return mask_of_regions(regions, device)
 

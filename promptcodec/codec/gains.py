@@ -27,6 +27,11 @@ class Gains:
         """The same log-gain for every channel, `steps` in 1/256 of a table step."""
         return cls(torch.full((channels,), steps, dtype=torch.int16))
 
+    def moved(self, steps: int) -> Gains:
+        """Every log-gain moved by `steps` in 1/256 of a table step, cut at the ends of int16."""
+        total = self.log_gains.to(torch.int32) + steps
+        return Gains(total.clamp_(-(1 << 15), (1 << 15) - 1).to(torch.int16))
+
     @staticmethod
     def multiplier(steps: Tensor) -> Tensor:
         """Gain of a real number of table steps."""

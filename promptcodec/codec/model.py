@@ -133,7 +133,7 @@ class CodecModel(nn.Module):
         z = self.hyperprior.h_a(y).float()
         z_noisy = rate.add_noise(z)
         z_hat = rate.round_ste(z) if round_z else z_noisy
-        features = self._features(z_hat, adapter)
+        features = self.features(z_hat, adapter)
         steps = adapter.gain_steps() if adapter else y.new_zeros(())
         gain = Gains.multiplier(steps)
         mu, shift = self.context.parallel(features, rate.add_noise(y * gain) / gain)
@@ -154,7 +154,8 @@ class CodecModel(nn.Module):
             x_hat = self.g_s(y_hat, adapter and adapter.decoder_prompts(y_hat))
         return TrainingOutput(x_hat=x_hat, y_bits=y_bits, z_bits=z_bits, room_bits=room_bits)
 
-    def _features(self, z_hat: Tensor, adapter: Adapter | None) -> Tensor:
+    def features(self, z_hat: Tensor, adapter: Adapter | None) -> Tensor:
+        """What the means are made of, (B, N, H/16, W/16), from z_hat (B, Cz, H/64, W/64)."""
         features = self.hyperprior.h_means(z_hat)
         return adapter.touch(features) if adapter else features
 
@@ -209,7 +210,7 @@ class CodecModel(nn.Module):
         """
         with torch.autocast(y.device.type, enabled=False):
             z_hat = torch.round(z).clamp_(Z_MIN, Z_MAX)
-            features = self._features(z_hat, adapter)
+            features = self.features(z_hat, adapter)
             return self._quantise(y, z_hat, features, gains=gains)
 
     def _quantise(self, y: Tensor, z_hat: Tensor, features: Tensor, *, gains: Gains) -> Latents:
@@ -256,7 +257,7 @@ class CodecModel(nn.Module):
     ) -> Tensor:
         """y_hat from what was transmitted, (B, M, h, w) float32."""
         with torch.autocast(z_hat.device.type, enabled=False):
-            features = self._features(z_hat.float(), adapter)
+            features = self.features(z_hat.float(), adapter)
             residual = symbols.float() / gains.multipliers(z_hat.device)
             residuals = self.context.grouping.split(residual)
             return self.context(features, lambda group, mu, _: residuals[group] + mu)

@@ -22,7 +22,7 @@ from torch import Tensor
 from promptcodec.codec import coder, rate
 from promptcodec.codec.coder import EntropyTables
 from promptcodec.codec.gains import Gains
-from promptcodec.codec.model import CodecModel, Latents
+from promptcodec.codec.model import Adapter, CodecModel, Latents
 from promptcodec.errors import UsageError
 
 MAX_EFFORT = 9
@@ -66,6 +66,7 @@ def refine(
     gains: Gains,
     lmbda: float,
     schedule: Schedule,
+    adapter: Adapter | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Latents:
     """Search for latents of lower cost; the result is never worse than g_a's own.
@@ -78,6 +79,7 @@ def refine(
         gains: of the rate.
         lmbda: rate-distortion weight, cost = bpp + lmbda * 255^2 * mse.
         schedule: steps and method.
+        adapter: what the rate adds besides; None is the base.
         progress: called with (steps done, steps).
     Raises:
         UsageError: a picture of more than MAX_PIXELS.
@@ -90,20 +92,23 @@ def refine(
     target = x[:, :, : size[0], : size[1]].clone()
 
     def cost_of(latents: Latents) -> float:
-        x_hat = model.synthesise(latents.y_hat)[:, :, : size[0], : size[1]]
+        x_hat = model.synthesise(latents.y_hat, adapter=adapter)[:, :, : size[0], : size[1]]
         mse = float((x_hat.clamp(0.0, 1.0) - target).square().mean())
         bits = sum(coder.estimate_bits(latents, tables))
         return bits / (size[0] * size[1]) + lmbda * 255.0**2 * mse
 
-    y, z = (t.clone() for t in model.transform(x))  # what inference mode made cannot be trained
-    best = model.quantise(y, z, gains=gains)
+    y, z = model.transform(x, adapter=adapter)
+    best = model.quantise(y, z, gains=gains, adapter=adapter)
     least = cost_of(best)
-    search = _Search(model, y, z, target=target, gains=gains, lmbda=lmbda, schedule=schedule)
+    search = _Search(
+        model, y, z, target=target, gains=gains, lmbda=lmbda, schedule=schedule, adapter=adapter
+    )
     for step in range(schedule.steps):
         search.step(step)
         if progress is not None:
             progress(step + 1, schedule.steps)
-    found = model.quantise(search.y.detach(), search.z.detach(), gains=gains)
+    y, z = search.latents()
+    found = model.quantise(y.detach(), z.detach(), gains=gains, adapter=adapter)
     return found if cost_of(found) < least else best
 
 
@@ -120,15 +125,22 @@ class _Search:
         gains: Gains,
         lmbda: float,
         schedule: Schedule,
+        adapter: Adapter | None,
     ) -> None:
         self.model, self.target, self.schedule, self.lmbda = model, target, schedule, lmbda
+        self.adapter = adapter
         self.gain = gains.multipliers(y.device)
         self.offset = gains.offsets(y.device)
-        self.y = y.clone().requires_grad_()
+        # What inference mode made cannot be trained; copies can.
+        self.fine = (y * self.gain).clone().requires_grad_()  # y in quantisation steps
         self.z = z.clone().requires_grad_()
         self.random = torch.Generator(y.device).manual_seed(SEED)
         self.mu: Tensor | None = None
-        self.optimizer = torch.optim.Adam([self.y, self.z], betas=(0.9, 0.99))
+        self.optimizer = torch.optim.Adam([self.fine, self.z], betas=(0.9, 0.99))
+
+    def latents(self) -> tuple[Tensor, Tensor]:
+        """y and z as they are now."""
+        return self.fine / self.gain, self.z
 
     @torch.enable_grad()
     def step(self, number: int) -> None:
@@ -142,26 +154,26 @@ class _Search:
         self.optimizer.step()
 
     def _loss(self, heat: float) -> Tensor:
-        model, device = self.model, self.y.device.type
-        with torch.autocast(device, enabled=False):
-            z_hat = self._round(self.z, heat)
-            features = model.hyperprior.h_means(z_hat)
+        model, adapter = self.model, self.adapter
+        y, z = self.latents()
+        with torch.autocast(y.device.type, enabled=False):
+            z_hat = self._round(z, heat)
+            features = model.features(z_hat, adapter)
             index = model.hyperprior.scale_path(z_hat) + self.offset
             coded = (index.detach() >= 0.5).float()  # the others are certain zeros
             # What the context looks at is rounded around the means of the step before.
-            mu = self.mu if self.mu is not None else torch.zeros_like(self.y)
-            y_hat = coded * self._round((self.y - mu) * self.gain, heat) / self.gain + mu
-            mu, shift = model.context.parallel(features, y_hat)
-            if shift is not None:
-                index = index + shift
-            symbols = coded * self._round((self.y - mu) * self.gain, heat)
+            mu = self.mu if self.mu is not None else torch.zeros_like(y)
+            y_hat = coded * self._round((y - mu) * self.gain, heat) / self.gain + mu
+            mu, _ = model.context.parallel(features, y_hat)
+            symbols = coded * self._round((y - mu) * self.gain, heat)
             bits = rate.gaussian_bits(symbols, rate.index_to_scale(index)).sum()
             prior = rate.lower_bound(model.hyperprior.prior(z_hat), rate.LIKELIHOOD_MIN)
             bits = bits - torch.log2(prior).sum()
             y_hat = symbols / self.gain + mu
             self.mu = mu.detach()
         height, width = self.target.shape[2:]
-        x_hat = model.g_s(y_hat)[:, :, :height, :width].float()
+        x_hat = model.g_s(y_hat, adapter and adapter.decoder_prompts(y_hat))
+        x_hat = x_hat[:, :, :height, :width].float()
         mse = (x_hat - self.target).square().mean()
         return bits / (height * width) + self.lmbda * 255.0**2 * mse
 

@@ -106,14 +106,22 @@ def shift_mask(
     After a cyclic shift a border window holds tokens from both ends of the grid; those ends must
     not see each other.
     """
-    rows = torch.zeros(height, dtype=torch.int8)
-    rows[height - window :] = 1 if shift_y else 0
-    rows[height - shift_y :] = 2
-    columns = torch.zeros(width, dtype=torch.int8)
-    columns[width - window :] = 1 if shift_x else 0
-    columns[width - shift_x :] = 2
+    rows = axis_regions(height, shift=shift_y, inside=height)
+    columns = axis_regions(width, shift=shift_x, inside=width)
     regions = partition((rows[:, None] * 3 + columns)[None, :, :, None], window).squeeze(-1)
     return mask_of_regions(regions, device)
+
+
+def axis_regions(size: int, *, shift: int, inside: int) -> Tensor:
+    """Regions along one axis of a rolled grid, (size,): 1 came round from the start, 2 is padding.
+
+    Args:
+        size: of the axis, padding included.
+        shift: how far the grid was rolled towards its start.
+        inside: where padding begins.
+    """
+    place = torch.arange(size) + shift
+    return torch.where(place % size >= inside, 2, (place >= size).to(torch.int8))
 
 
 def mask_of_regions(regions: Tensor, device: torch.device | str) -> WindowMask:

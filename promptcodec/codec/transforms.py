@@ -104,12 +104,11 @@ class Analysis(nn.Module):
             y, (B, M, H/16, W/16).
         """
         below = x = x - 0.5
-        for down, stage, own in zip(self.down, self.stages, self._deal(prompts), strict=True):
+        for down, stage, own in zip(
+            self.down, self.stages, deal(prompts, self.blocks), strict=True
+        ):
             below, x = x, stage(down(x), own)
         return torch.cat([self.head(x), self.detail(below)], dim=1)
-
-    def _deal(self, prompts: Sequence[Prompts | None] | None) -> list:
-        return deal(prompts, self.blocks)
 
 
 class Synthesis(nn.Module):
@@ -149,15 +148,12 @@ class Synthesis(nn.Module):
         """
         deep = y_hat.shape[1] - self.detail_channels
         x, detail = self.stem(y_hat[:, :deep]), y_hat[:, deep:]
-        for up, stage, own in zip(self.up, self.stages, self._deal(prompts), strict=True):
+        for up, stage, own in zip(self.up, self.stages, deal(prompts, self.blocks), strict=True):
             x = stage(x, own)
             if detail is not None:
                 x, detail = torch.cat([x, detail], dim=1), None
             x = self.shuffle(up(x))
         return x + 0.5
-
-    def _deal(self, prompts: Sequence[Prompts | None] | None) -> list:
-        return deal(prompts, self.blocks)
 
 
 def keep_variance(layers: Sequence[nn.Module]) -> None:
