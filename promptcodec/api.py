@@ -6,89 +6,48 @@ bytes -> bitstream.parse -> coder -> model.synthesise -> crop -> picture
 
 from __future__ import annotations
 
-import re
-import time
+import math
+import threading
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from promptcodec import bitstream, images
-from promptcodec.bitstream import MAX_PIXELS, Chunk, Container, Tile
+from promptcodec.adapters.bank import Bank, RatePoint
+from promptcodec.adapters.store import RateAdapter, read_adapter
+from promptcodec.bitstream import MAX_PIXELS, Container
 from promptcodec.codec import coder
 from promptcodec.codec.checkpoint import Base, read_base
 from promptcodec.codec.coder import EntropyTables
 from promptcodec.codec.gains import Gains
 from promptcodec.codec.model import CodecModel, Latents
-from promptcodec.codec.refine import MAX_EFFORT, SCHEDULES, refine
+from promptcodec.codec.refine import MAX_EFFORT
 from promptcodec.config import LAMBDAS, STRIDE
+from promptcodec.drafts import Draft, DraftTrial, Engine, Precision, Progress, Work
 from promptcodec.errors import (
-    CheckpointError,
     ModelMismatchError,
     PictureError,
     RateError,
     StreamError,
     UsageError,
 )
+from promptcodec.locate import PromptsSource, find_base, find_prompts
+from promptcodec.outcomes import Clock, Decoded, Encoded, Rate
+from promptcodec.targets import Goal, Target, Unreachable, search
 
-Precision = Literal["float32", "bfloat16"]
-Progress = Callable[[int, int], None]  # steps done, steps
-
-PROFILE = 1  # numerics profile of FORMAT.md
 MAX_GAIN_STEPS = 24.0
 
 
-@dataclass(frozen=True)
-class Rate:
-    """One position of the ladder that this codec can write.
-
-    Args:
-        index: rate index; higher is larger and better.
-        lmbda: rate-distortion weight it was trained with.
-    """
-
-    index: float
-    lmbda: float
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """A stream and what is known about how it came to be.
-
-    Args:
-        data: the file.
-        bpp_estimate: ideal code length of y and z by the pixels of the picture, no header.
-        header_bytes: bytes of the header, checksums included.
-        seconds: time of each part: "load", "g_a" (with hyperprior and context), "coding", "pack".
-    """
-
-    data: bytes
-    bpp_estimate: float
-    header_bytes: int
-    seconds: dict[str, float] = field(compare=False)
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """A picture and the time it took.
-
-    Args:
-        picture: mode L, LA, RGB or RGBA.
-        seconds: time of each part: "scale_path", "coding", "context", "g_s", "picture".
-    """
-
-    picture: Image.Image
-    seconds: dict[str, float] = field(compare=False)
-
-
 class Codec:
-    """A base codec ready to run; immutable, and safe to share among threads.
+    """A base codec and its rates, ready to run and safe to share among threads.
 
-    Build it with `Codec.load`.
+    Only `add_prompts` changes it, in one step: who is coding meanwhile goes on with the rates that
+    were there. Build it with `Codec.load`.
     """
 
     def __init__(self, base: Base, *, device: torch.device, precision: Precision) -> None:
@@ -101,35 +60,77 @@ class Codec:
         self.base_hash = base.sha256
         self.device = device
         self.precision: Precision = precision
-        self.rates = (Rate(index=base.config.rate_index, lmbda=base.config.lmbda),)
+        self._base = base
+        self._engine = Engine(self.model, base.tables, base.sha256, device, precision)
+        self._bank = Bank()
+        self._adding = threading.Lock()
 
     @classmethod
     def load(
         cls,
         base: str | Path | None = None,
-        prompts: str | Path | None = None,
+        prompts: PromptsSource | None = None,
         *,
         device: str = "cpu",
         precision: Precision = "float32",
     ) -> Self:
-        """Load a base codec.
+        """Load a base codec and the adapters of its rates.
 
         Args:
             base: folder of a checkpoint, or a Hub id "owner/name"; None is the bundled nano codec.
-            prompts: folder of rate adapters; None is the base's own rate.
+            prompts: an adapter, a folder of adapters, a Hub id of either, several of these, or a
+                dict of them by rate index; None is the bundled ladder for the bundled base, and
+                no adapter for another one. An empty list is the base alone.
             device: "cpu", "cuda", "cuda:1", ...
             precision: of g_a and g_s; entropy coding is exact in either.
         Raises:
             CheckpointError: nothing usable at `base` or `prompts`.
-            UsageError: unknown device or precision.
+            ModelMismatchError: an adapter of another base.
+            UsageError: unknown device or precision, or a dict that names an adapter wrongly.
         """
         if precision not in ("float32", "bfloat16"):
             raise UsageError(f"precision is {precision!r}; need 'float32' or 'bfloat16'")
-        if prompts is not None:
-            raise CheckpointError(
-                f"no rate adapter was found in {prompts}: leave `prompts` out for the base's rate"
+        codec = cls(read_base(find_base(base)), device=_device(device), precision=precision)
+        folders = find_prompts(prompts, base=base)
+        codec._install([codec._read(folder) for folder in folders])
+        if isinstance(prompts, Mapping) and set(prompts) != set(codec._bank.adapters):
+            found = ", ".join(map(str, codec._bank.adapters))
+            raise UsageError(
+                f"prompts are given for rates {', '.join(map(str, prompts))}, and the folders hold "
+                f"{found}: name each adapter by its own rate index"
             )
-        return cls(read_base(find_base(base)), device=_device(device), precision=precision)
+        return codec
+
+    @property
+    def rates(self) -> tuple[Rate, ...]:
+        """Positions that can be written, lowest first; any position between two of them too."""
+        adapters = self._bank.adapters.values()
+        if not adapters:
+            return (Rate(index=self.config.rate_index, lmbda=self.config.lmbda),)
+        return tuple(Rate(index=a.config.rate_index, lmbda=a.config.lmbda) for a in adapters)
+
+    def add_prompts(self, prompts: PromptsSource) -> None:
+        """Install adapters while the codec is in use; one of a rate that is there replaces it.
+
+        Streams that were written with a replaced adapter still decode.
+
+        Raises:
+            CheckpointError: no usable adapter there; none is installed then.
+            ModelMismatchError: an adapter of another base.
+        """
+        self._install([self._read(folder) for folder in find_prompts(prompts)])
+
+    def _read(self, folder: Path) -> RateAdapter:
+        adapter = read_adapter(folder, base=self._base)
+        adapter.prompts.to(self.device)
+        return adapter
+
+    def _install(self, adapters: list[RateAdapter]) -> None:
+        with self._adding:
+            bank = self._bank
+            for adapter in adapters:
+                bank = bank.with_adapter(adapter)
+            self._bank = bank
 
     # -- encoding ------------------------------------------------------------------------------
 
@@ -139,6 +140,10 @@ class Codec:
         *,
         rate_index: float | None = None,
         gain_steps: float = 0.0,
+        target_bpp: float | None = None,
+        target_bytes: float | None = None,
+        target_psnr: float | None = None,
+        strict: bool = False,
         effort: int = 0,
         max_pixels: int = MAX_PIXELS,
         progress: Progress | None = None,
@@ -148,9 +153,13 @@ class Codec:
         Args:
             source: path, file bytes, binary file, PIL picture, uint8 array (H, W, 3) or (H, W), or
                 float tensor (3, H, W) in [0, 1].
-            rate_index: one of `rates`; None is the base's own.
+            rate_index: one of `rates`, or any number between two of them; None is the base's own.
             gain_steps: finer (positive) or coarser quantisation around that rate, in steps of the
                 scale tables: +6 is about twice as fine.
+            target_bpp: instead of a rate: 8 * bytes of the file / pixels, met within 1 %.
+            target_bytes: instead of a rate: size of the file, met within 1 %.
+            target_psnr: instead of a rate: dB over RGB, met within 0.05 dB.
+            strict: a target of size is never exceeded.
             effort: 0 to 9; above 0 the latents of this picture are searched for a lower
                 rate-distortion cost, which takes seconds to minutes and about 1 GB for each
                 megapixel; any decoder reads the result.
@@ -160,18 +169,22 @@ class Codec:
             The stream; FORMAT.md specifies it.
         Raises:
             PictureError: no picture, or one of a refused kind.
-            RateError: that rate is not installed.
-            UsageError: an effort outside 0 to 9, or a codec that writes no files.
+            RateError: that rate is not installed, or the target cannot be reached.
+            UsageError: an effort outside 0 to 9, contradicting arguments, or a codec that writes
+                no files.
         """
-        return self._encode(
+        return self.encode_detailed(
             source,
-            rate_index,
-            gain_steps,
+            rate_index=rate_index,
+            gain_steps=gain_steps,
+            target_bpp=target_bpp,
+            target_bytes=target_bytes,
+            target_psnr=target_psnr,
+            strict=strict,
             effort=effort,
             max_pixels=max_pixels,
             progress=progress,
-            clock=_Clock(),
-        )[0]
+        ).data
 
     def encode_detailed(
         self,
@@ -179,52 +192,64 @@ class Codec:
         *,
         rate_index: float | None = None,
         gain_steps: float = 0.0,
+        target_bpp: float | None = None,
+        target_bytes: float | None = None,
+        target_psnr: float | None = None,
+        strict: bool = False,
         effort: int = 0,
         max_pixels: int = MAX_PIXELS,
         progress: Progress | None = None,
     ) -> Encoded:
         """Like `encode`, with the estimated rate and the time of each part."""
-        clock = _Clock()
-        data, latents = self._encode(
-            source,
-            rate_index,
-            gain_steps,
-            effort=effort,
-            max_pixels=max_pixels,
-            progress=progress,
-            clock=clock,
-        )
-        header = bitstream.parse_header(data, max_pixels=max(max_pixels, STRIDE**2))
-        bits = sum(coder.estimate_bits(latents, self.tables))
-        return Encoded(
-            data=data,
-            bpp_estimate=bits / (header.width * header.height),
-            header_bytes=header.size,
-            seconds=clock.laps,
-        )
-
-    def _encode(
-        self,
-        source: Any,
-        rate_index: float | None,
-        gain_steps: float,
-        *,
-        effort: int,
-        max_pixels: int,
-        progress: Progress | None,
-        clock: _Clock,
-    ) -> tuple[bytes, Latents]:
+        target = None
+        if strict or any(t is not None for t in (target_bpp, target_bytes, target_psnr)):
+            target = Target(bpp=target_bpp, size=target_bytes, psnr=target_psnr, strict=strict)
+            if rate_index is not None or gain_steps or effort:
+                raise UsageError(
+                    "a target chooses the rate itself, at effort 0: leave out rate_index, "
+                    "gain_steps and effort"
+                )
         if self.config.codec.scale == "context":
             raise UsageError(
                 "this codec's scales depend on float results that differ between machines, so its "
                 "streams could not be decoded elsewhere; it serves research by bpp_estimate alone: "
                 "write files with a codec of scale 'hyperprior'"
             )
-        if isinstance(effort, float) or effort not in range(len(SCHEDULES)):
+        if isinstance(effort, float) or effort not in range(MAX_EFFORT + 1):
             raise UsageError(f"effort is {effort}; need a whole number from 0 to {MAX_EFFORT}")
-        rate = self._rate(rate_index)
         gain = _gain_to_fixed(gain_steps)
+        bank = self._bank  # this encoding's, whatever is installed meanwhile
+        rate = self._position(rate_index, bank=bank)
+        clock = Clock()
         picture = images.load(source, max_pixels=max_pixels)
+        work = Work(self._engine, picture, x=self._padded(picture, max_pixels=max_pixels))
+        clock.lap("load")
+        passes = 1
+        if target is not None:
+            draft, passes = self._search(work, target, bank=bank)
+        else:
+            draft = work.draft(self._point(rate, bank=bank), rate=rate, gain=gain)
+            if effort:
+                draft = draft.refined(effort, progress=progress)
+        clock.lap("g_a")
+        tile = draft.tile()
+        clock.lap("coding")
+        data = draft.stream(tile)
+        clock.lap("pack")
+        height, width = picture.rgb.shape[:2]
+        header = bitstream.parse_header(data, max_pixels=max(max_pixels, STRIDE**2))
+        return Encoded(
+            data=data,
+            rate_index=bitstream.fixed_to_rate(draft.rate),
+            gain_steps=draft.gain / bitstream.GAIN_STEPS,
+            bpp_estimate=sum(coder.estimate_bits(draft.latents, self.tables)) / (width * height),
+            header_bytes=header.size,
+            passes=passes,
+            seconds=clock.laps,
+        )
+
+    def _padded(self, picture: images.Picture, *, max_pixels: int) -> Tensor:
+        """The picture as g_a takes it, (1, 3, H, W)."""
         height, width = picture.rgb.shape[:2]
         if bitstream.decoded_pixels(width, height) > max(max_pixels, STRIDE**2):
             raise PictureError(
@@ -232,49 +257,39 @@ class Codec:
                 "decode; raise max_pixels"
             )
         x = images.to_tensor(picture.rgb).to(self.device)
-        x = images.pad(x, STRIDE).contiguous(memory_format=torch.channels_last)
-        clock.lap("load")
-        with self._autocast():
-            gains = self._gains(gain)
-            if effort:
-                # A finer gain is for those who weigh distortion more.
-                weight = rate.lmbda * float(gains.multipliers(self.device)[0, 0]) ** 2
-                latents = refine(
-                    self.model,
-                    x,
-                    size=(height, width),
-                    tables=self.tables,
-                    gains=gains,
-                    lmbda=weight,
-                    schedule=SCHEDULES[effort],
-                    progress=progress,
-                )
-            else:
-                latents = self.model.analyse(x, gains=gains)
-        clock.lap("g_a")
-        z_hat, indexes, symbols = coder.to_numpy(latents)
-        tile = Tile(
-            z=coder.encode_z(z_hat, self.tables),
-            y=coder.encode_y(symbols, indexes, self.tables),
-            index_crc=zlib.crc32(indexes.tobytes()),
-        )
-        clock.lap("coding")
-        container = Container(
-            width=width,
-            height=height,
-            grey=picture.grey,
-            base_hash=self.base_hash[: bitstream.HASH_BYTES],
-            adapter_hashes=(),
-            rate=bitstream.rate_to_fixed(rate.index),
-            gain=gain,
-            profile=PROFILE,
-            tile_size=0,
-            tiles=(tile,),
-            chunks=tuple(_chunks(picture)),
-        )
-        data = bitstream.pack(container)
-        clock.lap("pack")
-        return data, latents
+        return images.pad(x, STRIDE).contiguous(memory_format=torch.channels_last)
+
+    def _search(self, work: Work, target: Target, *, bank: Bank) -> tuple[Draft, int]:
+        """A draft that meets the target, and how often g_a ran."""
+        indexes = list(bank.adapters) or [self.config.rate_index]
+        height, width = work.picture.rgb.shape[:2]
+        pixels = height * width
+        if target.psnr is not None:
+            goal, measured = Goal.psnr(target.psnr), Draft.psnr
+        else:
+            size = target.size if target.bpp is None else target.bpp * pixels / 8
+            goal, measured = Goal.size(float(size or 0), strict=target.strict), Draft.log_bytes
+
+        def run(index: float) -> DraftTrial:
+            rate = bitstream.rate_to_fixed(index)
+            return DraftTrial.of(work.draft(self._point(rate, bank=bank), rate=rate), measured)
+
+        try:
+            trial, passes = search(
+                run,
+                goal=goal,
+                low=min(indexes),
+                high=max(indexes),
+                start=self.config.rate_index,
+            )
+        except Unreachable as error:
+            raise RateError(_out_of_reach(target, error, pixels=pixels)) from None
+        if target.strict and trial.measure > goal.most:
+            raise RateError(
+                f"no stream of this picture of at most {math.exp(goal.most):,.0f} bytes was found; "
+                f"the nearest has {math.exp(trial.measure):,.0f}: allow a little more"
+            )
+        return trial.draft, passes
 
     # -- decoding ------------------------------------------------------------------------------
 
@@ -294,11 +309,12 @@ class Codec:
 
     def decode_detailed(self, data: bytes | str | Path, *, max_pixels: int = MAX_PIXELS) -> Decoded:
         """Like `decode`, with the time of each part."""
-        clock = _Clock()
+        clock = Clock()
         container = self._parse(data, max_pixels=max_pixels)
-        latents = self._decode_latents(container, lap=clock.lap)
-        with self._autocast():
-            x_hat = self.model.synthesise(latents.y_hat)
+        point = self._point_of(container)
+        latents = self._decode_latents(container, point, lap=clock.lap)
+        with self._engine.autocast():
+            x_hat = self.model.synthesise(latents.y_hat, adapter=point.prompts)
         clock.lap("g_s")
         rgb = images.from_tensor(images.crop(x_hat, container.height, container.width))
         picture = images.to_pil(_picture(rgb, container))
@@ -312,14 +328,19 @@ class Codec:
             StreamError: see `decode`.
             ModelMismatchError: see `decode`.
         """
-        latents = self._decode_latents(self._parse(data, max_pixels=max_pixels))
+        container = self._parse(data, max_pixels=max_pixels)
+        latents = self._decode_latents(container, self._point_of(container))
         # Copies outside inference mode: a head may be trained on them.
         return Latents(**{name: value.clone() for name, value in vars(latents).items()})
 
     def _decode_latents(
-        self, container: Container, *, lap: Callable[[str], None] = lambda _: None
+        self,
+        container: Container,
+        point: RatePoint,
+        *,
+        lap: Callable[[str], None] = lambda _: None,
     ) -> Latents:
-        gains = self._gains(container.gain)
+        gains = point.gains.moved(container.gain)
         tile = container.tiles[0]
         height, width = (-(-n // STRIDE) for n in (container.height, container.width))
         shape = (self.config.codec.z_channels, height, width)
@@ -335,7 +356,7 @@ class Codec:
         symbols = coder.decode_y(tile.y, index_array, self.tables)
         lap("coding")
         residual = coder.from_numpy(symbols, self.device)
-        y_hat = self.model.reconstruct_latents(z_hat, residual, gains=gains)
+        y_hat = self.model.reconstruct_latents(z_hat, residual, gains=gains, adapter=point.prompts)
         lap("context")
         return Latents(z_hat=z_hat, indexes=indexes, symbols=residual, y_hat=y_hat)
 
@@ -347,11 +368,6 @@ class Codec:
                 f"the stream was written with base {container.base_hash.hex()}, the loaded one is "
                 f"{own.hex()}: load the checkpoint it was written with"
             )
-        if container.adapter_hashes:
-            names = " and ".join(h.hex() for h in container.adapter_hashes)
-            raise ModelMismatchError(
-                f"the stream needs rate adapter {names}, none is loaded: upgrade promptcodec"
-            )
         if len(container.tiles) != 1:
             raise StreamError(
                 f"the stream has {len(container.tiles)} tiles, this promptcodec decodes one: "
@@ -359,40 +375,45 @@ class Codec:
             )
         return container
 
+    def _point_of(self, container: Container) -> RatePoint:
+        if container.adapter_hashes:
+            return self._bank.of_stream(container.adapter_hashes, container.rate)
+        return self._base_point()
+
     # -- small parts ---------------------------------------------------------------------------
 
-    def _rate(self, rate_index: float | None) -> Rate:
-        own = self.rates[0]
-        if rate_index is None or rate_index == own.index:
-            return own
-        known = ", ".join(f"{r.index} (lambda {r.lmbda})" for r in self.rates)
-        hint = f"0 to {len(LAMBDAS) - 1} is the ladder"
-        if rate_index in range(len(LAMBDAS)):
-            hint = (
-                f"train it with `promptcodec train-base` and rate_index: {int(rate_index)} "
-                "in the recipe"
-            )
-        raise RateError(f"rate index {rate_index} is not installed; installed: {known}; {hint}")
+    def _position(self, rate_index: float | None, *, bank: Bank) -> int:
+        """A rate index as the header has it, 1/4096, if it can be written.
 
-    def _gains(self, gain: int) -> Gains:
-        return Gains.constant(self.config.codec.latent_channels, gain)
+        Raises:
+            RateError: it is not installed.
+        """
+        index = self.config.rate_index if rate_index is None else rate_index
+        try:
+            rate = bitstream.rate_to_fixed(float(index))
+        except (TypeError, ValueError):
+            rate = -1
+        try:
+            self._point(rate, bank=bank)
+        except RateError:
+            known = ", ".join(map(str, bank.adapters)) or f"{self.config.rate_index}"
+            hint = f"train it with `promptcodec train-prompt --rate-index {index}`"
+            if index not in range(len(LAMBDAS)):
+                hint = "choose one of these, or a number between two of them"
+            raise RateError(
+                f"rate index {index} is not installed; installed: {known}; {hint}"
+            ) from None
+        return rate
 
-    def _autocast(self) -> torch.autocast:
-        enabled = self.precision == "bfloat16"
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
+    def _point(self, rate: int, *, bank: Bank) -> RatePoint:
+        own = self.config.rate_index
+        if rate == bitstream.rate_to_fixed(own) and own not in bank.adapters:
+            return self._base_point()
+        return bank.at(rate)
 
-
-class _Clock:
-    """Seconds between laps, by name."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.laps[name] = now - self._last
-        self._last = now
+    def _base_point(self) -> RatePoint:
+        gains = Gains.constant(self.config.codec.latent_channels)
+        return RatePoint(None, gains, self.config.lmbda, ())
 
 
 def _stream(data: bytes | str | Path) -> bytes:
@@ -415,38 +436,6 @@ def _stream(data: bytes | str | Path) -> bytes:
         ) from None
 
 
-def find_base(base: str | Path | None) -> Path:
-    """Folder of a base checkpoint: given, bundled, or fetched from the Hub.
-
-    Raises:
-        CheckpointError: it is in none of these places.
-    """
-    if base is None:
-        package = Path(__file__).resolve().parent
-        for root in (package, package.parent):  # installed wheel, source checkout
-            folder = root / "checkpoints" / "nano" / "base"
-            if folder.is_dir():
-                return folder
-        raise CheckpointError("the bundled checkpoint is missing; install promptcodec again")
-    if not Path(base).exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(base)):
-        return _from_hub(str(base))
-    return Path(base)
-
-
-def _from_hub(name: str) -> Path:
-    from huggingface_hub import snapshot_download  # only a Hub id needs it
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"no folder {name} and no such repository on the Hub ({line}); give the folder of a "
-            "checkpoint or a Hub id owner/name"
-        ) from None
-
-
 def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
@@ -463,12 +452,19 @@ def _gain_to_fixed(gain_steps: float) -> int:
     return round(gain_steps * bitstream.GAIN_STEPS)
 
 
-def _chunks(picture: images.Picture) -> list[Chunk]:
-    chunks = []
-    if picture.alpha is not None:
-        chunks.append(Chunk(b"ALPH", images.encode_alpha(picture.alpha)))
-    metadata = ((b"ICCP", picture.icc), (b"EXIF", picture.exif), (b"XMP ", picture.xmp))
-    return chunks + [Chunk(kind, data) for kind, data in metadata if data]
+def _out_of_reach(target: Target, error: Unreachable, *, pixels: int) -> str:
+    if target.psnr is not None:
+        return (
+            f"target_psnr {target.psnr:g} dB cannot be reached: with the installed rates this "
+            f"picture gets {error.lowest:.2f} to {error.highest:.2f} dB"
+        )
+    low, high = (math.exp(measure) for measure in (error.lowest, error.highest))
+    bpp = target.bpp is not None
+    wanted = f"target_bpp {target.bpp:g}" if bpp else f"target_bytes {target.size:g}"
+    return (
+        f"{wanted} cannot be reached: with the installed rates this picture takes {low:,.0f} to "
+        f"{high:,.0f} bytes, {8 * low / pixels:.4f} to {8 * high / pixels:.4f} bpp"
+    )
 
 
 def _picture(rgb: Any, container: Container) -> images.Picture:

@@ -45,6 +45,10 @@ def encode(
     output: options.EncodeOutput = None,
     rate_index: options.RateIndex = None,
     gain_steps: options.GainSteps = 0.0,
+    target_bpp: options.TargetBpp = None,
+    target_bytes: options.TargetBytes = None,
+    target_psnr: options.TargetPsnr = None,
+    strict: options.Strict = False,
     effort: options.Effort = 0,
     base: options.Base = None,
     prompts: options.Prompts = None,
@@ -58,7 +62,7 @@ def encode(
 ) -> None:
     """Encode a picture. Without PICTURE: from standard input to standard output."""
     from promptcodec.bar import progress_bar
-    from promptcodec.bitstream import MAX_PIXELS, fixed_to_rate, parse_header
+    from promptcodec.bitstream import MAX_PIXELS, parse_header
 
     target = console.choose_output(picture, output, suffix=".pc", as_json=as_json, force=force)
     content = console.read_input(picture, error=PictureError)
@@ -68,6 +72,10 @@ def encode(
             console.named(content, "standard input" if picture == "-" else picture),
             rate_index=rate_index,
             gain_steps=gain_steps,
+            target_bpp=target_bpp,
+            target_bytes=target_bytes,
+            target_psnr=target_psnr,
+            strict=strict,
             effort=effort,
             max_pixels=max_pixels or MAX_PIXELS,
             progress=progress,
@@ -80,8 +88,10 @@ def encode(
         "output": "-" if target is None else str(target),
         "width": header.width,
         "height": header.height,
-        "rate_index": fixed_to_rate(header.rate),
+        "rate_index": encoded.rate_index,
+        "gain_steps": encoded.gain_steps,
         "effort": effort,
+        "passes": encoded.passes,
         "bytes": size,
         "bpp": bpp,
         "bpp_estimate": encoded.bpp_estimate,
@@ -179,6 +189,81 @@ def train_base(
     print(console.one_line(f"checkpoint: {folder}"), file=sys.stderr)
 
 
+@app.command("train-prompt")
+def train_prompt(
+    lmbda: options.Lambda = None,
+    rate_index: options.PromptRate = None,
+    recipe: options.PromptRecipe = None,
+    base: options.Base = None,
+    init_from: options.InitFrom = None,
+    data: options.PromptData = None,
+    out: options.RunFolder = None,
+    resume: options.Resume = False,
+    max_steps: options.MaxSteps = None,
+    device: options.TrainingDevice = None,
+    validation: options.Validation = None,
+    verbose: options.Verbose = False,
+) -> None:
+    """Adapt the frozen base to one rate by a small adapter."""
+    from promptcodec.training.prompts import choose_run, train_prompts
+
+    config = choose_run(
+        recipe, lmbda=lmbda, rate_index=rate_index, base=base, init_from=init_from, data=data
+    )
+    folder = train_prompts(
+        config.run,
+        data=config.data,
+        out=out or Path("runs") / f"prompt-{config.run.rate_weight:g}",
+        resume=resume,
+        max_steps=max_steps,
+        device=device,
+        validation=validation,
+    )
+    line = f"adapter: {folder}; use it with --prompts {folder} --rate-index {config.run.rate_index}"
+    print(console.one_line(line), file=sys.stderr)
+
+
+@app.command("train-ladder")
+def train_ladder(
+    recipe: options.Recipe,
+    data: options.TrainingData,
+    out: options.RunFolder = None,
+    resume: options.Resume = False,
+    rate_index: options.Only = None,
+    device: options.TrainingDevice = None,
+    validation: options.Validation = None,
+    verbose: options.Verbose = False,
+) -> None:
+    """Train the adapters of all rates, each from its neighbour."""
+    from promptcodec.training import ladder
+
+    folder = ladder.train_ladder(
+        ladder.read_ladder(recipe),
+        data=data,
+        out=out or Path("runs") / recipe.stem,
+        only=tuple(rate_index or ()),
+        resume=resume,
+        device=device,
+        validation=validation,
+    )
+    print(console.one_line(f"adapters: {folder}"), file=sys.stderr)
+
+
+@app.command()
+def rates(
+    base: options.Base = None,
+    prompts: options.Prompts = None,
+    as_json: options.Json = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """List the rates that are installed, with bpp and PSNR on record."""
+    from promptcodec.installed import installed_rates, render_rates
+
+    found = installed_rates(base, prompts or None)
+    facts = [dataclasses.asdict(rate) for rate in found]
+    console.write_stdout(json.dumps(facts) if as_json else render_rates(found))
+
+
 @app.command("eval")
 def evaluate(
     folder: options.EvaluationFolder,
@@ -208,7 +293,7 @@ def evaluate(
     measured = evaluate_folder(
         folder,
         base=base,
-        prompts=prompts,
+        prompts=prompts or None,
         rates=rate_index or None,
         gains=gain_steps or (0.0,),
         out=out,
@@ -301,7 +386,7 @@ def _set_threads(threads: int | None) -> None:
 
 def _load_codec(
     base: str | None,
-    prompts: str | None,
+    prompts: list[str] | None,
     *,
     device: str = "cpu",
     threads: int | None = None,
@@ -310,4 +395,4 @@ def _load_codec(
     from promptcodec.api import Codec
 
     _set_threads(threads)
-    return Codec.load(base, prompts, device=device, precision=precision)
+    return Codec.load(base, prompts or None, device=device, precision=precision)

@@ -41,7 +41,13 @@ Base = Annotated[
     str | None,
     typer.Option(help="Base codec: a folder, or owner/name on the Hub.", show_default="bundled"),
 ]
-Prompts = Annotated[str | None, typer.Option(help="Folder of adapters, one for each rate.")]
+Prompts = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Rate adapters: a folder or owner/name on the Hub; may be repeated.",
+        show_default="those bundled with the bundled base",
+    ),
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: one a core.")]
 PrecisionName = Literal["float32", "bfloat16"]
@@ -75,6 +81,16 @@ GainSteps = Annotated[
     float,
     typer.Option(help="Finer (positive) or coarser around that rate; 6 is about twice as fine."),
 ]
+TargetBpp = Annotated[
+    float | None, typer.Option(help="Instead of a rate: 8 * bytes / pixels, met within 1 %.")
+]
+TargetBytes = Annotated[
+    float | None, typer.Option(help="Instead of a rate: size of the file, met within 1 %.")
+]
+TargetPsnr = Annotated[
+    float | None, typer.Option(help="Instead of a rate: dB over RGB, met within 0.05 dB.")
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Never exceed the target size.")]
 Effort = Annotated[
     int,
     typer.Option(min=0, max=9, help="Seconds (1 to 6) to minutes (9) a picture for fewer bytes."),
@@ -100,6 +116,35 @@ TrainingDevice = Annotated[
     str | None, typer.Option(help="cpu or cuda; default: the GPU where there is one.")
 ]
 MaxSteps = Annotated[int | None, typer.Option(min=1, help="Stop after so many steps.")]
+Lambda = Annotated[
+    float | None,
+    typer.Option("--lambda", help="Rate-distortion weight; 0.0018 is small, 0.18 is best."),
+]
+PromptRate = Annotated[
+    int | None, typer.Option(min=0, max=7, help="Rate index; default: the nearest to lambda.")
+]
+PromptRecipe = Annotated[
+    Path | None, typer.Option(help="YAML file of steps, crops and optimiser; default: built in.")
+]
+InitFrom = Annotated[
+    str | None,
+    typer.Option(
+        help="Adapter to start from; 'none' starts from the base alone.",
+        show_default="the nearest installed one",
+    ),
+]
+PromptData = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="PROMPTCODEC_DATA",
+        help="Folder or zip shards of training pictures.",
+        show_default="the sample pictures, for a trial",
+    ),
+]
+Only = Annotated[
+    list[int] | None,
+    typer.Option("--rate-index", min=0, max=7, help="Train only this rate; may be repeated."),
+]
 CardFolder = Annotated[
     Path, typer.Argument(metavar="DIR", help="Holds README.md, results.json and base/.")
 ]

@@ -44,3 +44,30 @@ def tiny_codec(tiny_checkpoint: Path):
     from promptcodec.api import Codec
 
     return Codec.load(tiny_checkpoint)
+
+
+@pytest.fixture(scope="session")
+def tiny_ladder(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of untrained but lively adapters for rates 2, 4 and 6 of the tiny base."""
+    import math
+
+    from promptcodec.adapters.prompts import LayerAdaptivePrompts
+    from promptcodec.adapters.store import AdapterConfig, write_adapter
+    from promptcodec.codec.checkpoint import read_base
+    from promptcodec.codec.tables import SCALE_STEP
+    from promptcodec.config import LAMBDAS
+
+    base = read_base(tiny_checkpoint)
+    folder = tmp_path_factory.mktemp("ladder")
+    for index in (2, 4, 6):
+        torch.manual_seed(index)
+        prompts = LayerAdaptivePrompts(base.config.codec, width=4)
+        with torch.no_grad():
+            for parameter in prompts.parameters():
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+            prompts.log_gains.add_(0.5 * math.log(LAMBDAS[index] / base.config.lmbda) / SCALE_STEP)
+        config = AdapterConfig(
+            rate_index=index, lmbda=LAMBDAS[index], base_sha256=base.sha256.hex(), width=4
+        )
+        write_adapter(folder / f"rate-{index}", prompts, config=config)
+    return folder

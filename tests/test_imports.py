@@ -15,14 +15,17 @@ PACKAGE = Path(promptcodec.__file__).parent
 # Left to right, each may import what stands to the left of it, and its own group.
 ORDER = (
     {"", "errors", "config", "files", "bitstream", "console", "provenance", "bar"},
+    {"locate"},
     {"images", "picture_files"},
     {"codec"},
     {"adapters"},
     {"heads"},
+    {"outcomes", "targets"},
+    {"drafts"},
     {"api"},
     {"training"},
     {"evaluation"},
-    {"cli", "cli_options", "demo", "__main__"},
+    {"cli", "cli_options", "demo", "installed", "__main__"},
 )
 # Neighbours in the order that nevertheless do not know each other.
 STRANGERS = {("heads", "adapters")}

@@ -1,7 +1,8 @@
 """The rates that are installed, and every rate between two of them.
 
 A bank never changes: adding a rate makes another one, and whoever holds the old one goes on with
-it. So threads may share a bank while adapters are swapped.
+it. So threads may share a bank while adapters are swapped. An adapter that was replaced is kept:
+streams that were written with it still decode.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from torch import Tensor
 
 from promptcodec.adapters.prompts import LayerAdaptivePrompts
 from promptcodec.adapters.store import RateAdapter
-from promptcodec.bitstream import RATE_STEPS
+from promptcodec.bitstream import HASH_BYTES, RATE_STEPS
 from promptcodec.codec.gains import Gains
-from promptcodec.errors import RateError
+from promptcodec.errors import ModelMismatchError, RateError
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,13 @@ class RatePoint:
     """What one position of the ladder adds to the base.
 
     Args:
-        prompts: networks; of one adapter, or between two.
+        prompts: networks; of one adapter, or between two; None is the base alone.
         gains: integer log-gains.
         lmbda: rate-distortion weight.
         hashes: of the adapters it is made of, lower one first; what a stream carries.
     """
 
-    prompts: LayerAdaptivePrompts
+    prompts: LayerAdaptivePrompts | None
     gains: Gains
     lmbda: float
     hashes: tuple[bytes, ...]
@@ -42,17 +43,22 @@ class Bank:
     """Installed adapters of one base.
 
     Args:
-        adapters: by rate index.
+        adapters: by rate index; what is written with.
+        known: every adapter that was ever installed, by the part of its hash that streams carry.
     """
 
     adapters: MappingProxyType[int, RateAdapter] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    known: MappingProxyType[bytes, RateAdapter] = field(
         default_factory=lambda: MappingProxyType({})
     )
 
     def with_adapter(self, adapter: RateAdapter) -> Bank:
         """A bank that has `adapter` too, in the place of the one of its rate."""
         adapters = {**self.adapters, adapter.config.rate_index: adapter}
-        return Bank(MappingProxyType(dict(sorted(adapters.items()))))
+        known = {**self.known, adapter.sha256[:HASH_BYTES]: adapter}
+        return Bank(MappingProxyType(dict(sorted(adapters.items()))), MappingProxyType(known))
 
     def at(self, rate: int) -> RatePoint:
         """The adapter of a rate, or the one between its neighbours.
@@ -73,9 +79,40 @@ class Bank:
                 f"rate index {rate / RATE_STEPS:g} is not installed and lies between no two that "
                 f"are; installed: {known}"
             )
-        low, high = max(below), min(above)
-        share = (rate - low * RATE_STEPS, (high - low) * RATE_STEPS)
-        return _between(self.adapters[low], self.adapters[high], share)
+        return _blend(self.adapters[max(below)], self.adapters[min(above)], rate)
+
+    def of_stream(self, hashes: tuple[bytes, ...], rate: int) -> RatePoint:
+        """What a stream was written with.
+
+        Args:
+            hashes: one or two, as the header carries them, the lower adapter first.
+            rate: position in 1/4096 of an index.
+        Raises:
+            ModelMismatchError: one of them was never installed, or the rate is not theirs.
+        """
+        for digest in hashes:
+            if digest not in self.known:
+                raise ModelMismatchError(
+                    f"the stream was written at rate {rate / RATE_STEPS:g} with rate adapter "
+                    f"{digest.hex()}, which is not installed: load the folder of that adapter "
+                    "with `--prompts` (in Python `add_prompts`)"
+                )
+        found = [self.known[digest] for digest in hashes]
+        ends = [adapter.config.rate_index * RATE_STEPS for adapter in found]
+        if len(found) == 1 and rate == ends[0]:
+            return _alone(found[0])
+        if len(found) == 2 and ends[0] < rate < ends[1]:
+            return _blend(found[0], found[1], rate)
+        raise ModelMismatchError(
+            f"the stream says rate {rate / RATE_STEPS:g} and names adapters of rate "
+            f"{' and '.join(str(a.config.rate_index) for a in found)}: it was written by a faulty "
+            "encoder; encode the picture again"
+        )
+
+
+def _blend(low: RateAdapter, high: RateAdapter, rate: int) -> RatePoint:
+    start, end = (adapter.config.rate_index * RATE_STEPS for adapter in (low, high))
+    return _between(low, high, (rate - start, end - start))
 
 
 def _alone(adapter: RateAdapter) -> RatePoint:
@@ -105,8 +142,9 @@ def _between(low: RateAdapter, high: RateAdapter, share: tuple[int, int]) -> Rat
         name: torch.lerp(value, upper[name], part)
         for name, value in low.prompts.state_dict().items()
     }
-    prompts = low.prompts.empty_like()
-    prompts.load_state_dict(state)
+    with torch.device("meta"):
+        prompts = low.prompts.empty_like()
+    prompts.load_state_dict(state, assign=True)
     lmbda = low.config.lmbda ** (1.0 - part) * high.config.lmbda**part
     hashes = (low.sha256, high.sha256)
     return RatePoint(prompts.requires_grad_(False).eval(), gains, lmbda, hashes)

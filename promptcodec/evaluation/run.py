@@ -35,6 +35,7 @@ from promptcodec.provenance import provenance
 
 if TYPE_CHECKING:
     from promptcodec.api import Codec, Encoded, Precision
+    from promptcodec.locate import PromptsSource
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".gif"}
 
@@ -83,7 +84,7 @@ def evaluate_folder(
     folder: str | Path,
     *,
     base: str | Path | None = None,
-    prompts: str | Path | None = None,
+    prompts: "PromptsSource | None" = None,
     rates: Sequence[float] | None = None,
     gains: Sequence[float] = (0.0,),
     out: Path | None = None,

@@ -59,6 +59,8 @@ class OptimizerConfig:
         name: "adamw", or "muon" (matrices by Muon, the rest by AdamW; timm's).
         learning_rate: peak.
         entropy_factor: learning rate of hyperprior and context over that of the transforms.
+        gain_factor: learning rate of an adapter's log-gains, which count in table steps, over that
+            of its networks.
         beta1: first-moment decay; Muon's momentum.
         beta2: second-moment decay.
         weight_decay: decoupled.
@@ -72,6 +74,7 @@ class OptimizerConfig:
     name: str = "muon"
     learning_rate: float = 3e-3
     entropy_factor: float = 1.0
+    gain_factor: float = 8.0
     beta1: float = 0.9
     beta2: float = 0.98
     weight_decay: float = 0.0
@@ -83,8 +86,9 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         if self.name not in ("adamw", "muon"):
             raise ConfigError(f"optimizer name is {self.name!r}; need 'adamw' or 'muon'")
-        if min(self.learning_rate, self.clip_norm, self.entropy_factor) <= 0:
-            raise ConfigError("learning_rate, entropy_factor and clip_norm need to be positive")
+        positive = ("learning_rate", "entropy_factor", "gain_factor", "clip_norm")
+        if min(getattr(self, name) for name in positive) <= 0:
+            raise ConfigError(f"{', '.join(positive)} need to be positive")
         if not 0.0 <= self.decay_fraction <= 1.0 or not 0.0 <= self.ema_decay < 1.0:
             raise ConfigError("decay_fraction needs 0 to 1 and ema_decay 0 to below 1")
 

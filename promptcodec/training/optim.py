@@ -14,19 +14,18 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
     """The optimiser that `config` names, over the parameters of `model` that are trained."""
     # Matrices by Muon; tables, biases and the mixture of z by AdamW.
     tables = ("position_bias", "hyperprior.prior", "context.slot")
-    groups: dict[tuple[bool, bool], list[Tensor]] = {}
+    groups: dict[tuple[float, bool], list[Tensor]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            entropy = name.startswith(("hyperprior.", "context.")) and config.entropy_factor != 1.0
             small = parameter.ndim < 2 or any(n in name for n in tables)
-            groups.setdefault((entropy, small), []).append(parameter)
+            groups.setdefault((_factor(name, config), small), []).append(parameter)
     options = [
         {
             "params": parameters,
-            "factor": config.entropy_factor if entropy else 1.0,
+            "factor": factor,
             **({"use_fallback": True} if small and config.name == "muon" else {}),
         }
-        for (entropy, small), parameters in sorted(groups.items(), key=lambda item: item[0])
+        for (factor, small), parameters in sorted(groups.items(), key=lambda item: item[0])
     ]
     common = {
         "lr": config.learning_rate,
@@ -38,6 +37,12 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
     from timm.optim.muon import Muon  # timm takes seconds to import; only this choice needs it
 
     return Muon(options, nesterov=True, **common)
+
+
+def _factor(name: str, config: OptimizerConfig) -> float:
+    if name.startswith(("hyperprior.", "context.")):
+        return config.entropy_factor
+    return config.gain_factor if name.endswith("log_gains") else 1.0
 
 
 def learning_rate(step: int, *, steps: int, config: OptimizerConfig) -> float:

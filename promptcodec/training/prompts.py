@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from promptcodec.adapters.prompts import LayerAdaptivePrompts
@@ -17,16 +19,18 @@ from promptcodec.adapters.store import (
     RateAdapter,
     pack_tensors,
     read_adapter,
+    read_config,
     write_adapter,
 )
 from promptcodec.adapters.store import build as build_adapter
-from promptcodec.api import find_base
 from promptcodec.codec.checkpoint import Base, read_base
 from promptcodec.codec.model import CodecModel, TrainingOutput
-from promptcodec.config import from_dict
-from promptcodec.errors import ConfigError
+from promptcodec.codec.tables import SCALE_STEP
+from promptcodec.config import LAMBDAS, from_dict
+from promptcodec.errors import ConfigError, UsageError
 from promptcodec.files import write_atomically
-from promptcodec.training.config import LoopConfig, read_yaml
+from promptcodec.locate import find_base, find_prompts
+from promptcodec.training.config import DataConfig, LoopConfig, OptimizerConfig, read_yaml
 from promptcodec.training.data import PictureStore
 from promptcodec.training.loop import Trainer
 from promptcodec.training.objectives import RateDistortion, rate_distortion
@@ -50,6 +54,15 @@ class PromptConfig(LoopConfig):
     base: str | None = None
     init_from: str | None = None
     width: int = 32
+    data: DataConfig = field(default_factory=lambda: DataConfig(crop=256))
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(
+            learning_rate=5e-3, warmup_steps=50, decay_fraction=0.75, ema_decay=0.99
+        )
+    )
+    steps: int = 1200
+    batch: int = 4
+    validate_every: int = 400
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -110,9 +123,18 @@ class PromptTask:
         return Adapted(self.base.model, prompts)
 
     def initialise(self, model: Adapted, store: PictureStore) -> None:
-        """Start from a neighbour's prompts, where the recipe names one."""
+        """Start from a neighbour's prompts, where the recipe names one, else from the base.
+
+        The gains start where the step between levels is right for lambda at high rate:
+        proportional to its inverse square root.
+        """
+        known = self.base.config.lmbda
         if self.start is not None:
             model.prompts.load_state_dict(self.start.prompts.state_dict())
+            known = self.start.config.lmbda
+        with torch.no_grad():
+            steps = 0.5 * math.log(self.config.rate_weight / known) / SCALE_STEP
+            model.prompts.log_gains.add_(steps)
 
     def loss(self, model: nn.Module, x: Tensor, *, step: int) -> RateDistortion:
         """What every step minimises on pictures x (B, 3, H, W) in [0, 1]."""
@@ -159,6 +181,89 @@ def read_prompt_recipe(path: Path) -> PromptConfig:
         ConfigError: no such file, not YAML, or a key or value that does not fit.
     """
     return from_dict(PromptConfig, read_yaml(path), where=str(path))
+
+
+@dataclass(frozen=True)
+class ChosenRun:
+    """A run of prompts, and the pictures it learns from.
+
+    Args:
+        run: its recipe.
+        data: folder of pictures.
+    """
+
+    run: PromptConfig
+    data: Path
+
+
+def choose_run(
+    recipe: Path | None,
+    *,
+    lmbda: float | None,
+    rate_index: int | None,
+    base: str | None,
+    init_from: str | None,
+    data: Path | None,
+) -> ChosenRun:
+    """Fill in what a user left out: nearest rate, nearest trained neighbour, sample pictures.
+
+    Args:
+        recipe: YAML file; None takes the defaults.
+        lmbda: rate-distortion weight; None takes that of `rate_index`.
+        rate_index: position of the adapter; None is the nearest to `lmbda`.
+        base: as `find_base` takes it; None leaves it to the recipe.
+        init_from: adapter to start from; "none" is the base alone, None the nearest installed one.
+        data: pictures; None takes the two samples of the package, with a warning.
+    Raises:
+        UsageError: neither lmbda nor rate_index nor a recipe.
+    """
+    config = read_prompt_recipe(recipe) if recipe is not None else PromptConfig()
+    if recipe is None and lmbda is None and rate_index is None:
+        raise UsageError("no rate given: add --lambda, --rate-index or --recipe")
+    if lmbda is not None:
+        if not 0.0 < lmbda < math.inf:
+            raise UsageError(f"lambda is {lmbda}; need a positive number, such as 0.0067")
+        rate_index = nearest_rate(lmbda) if rate_index is None else rate_index
+    config = replace(
+        config,
+        base=config.base if base is None else base,
+        rate_index=config.rate_index if rate_index is None else rate_index,
+        lmbda=lmbda if lmbda is not None or rate_index is not None else config.lmbda,
+    )
+    if init_from is not None:
+        config = replace(config, init_from=None if init_from == "none" else init_from)
+    elif config.init_from is None:
+        folders = find_prompts(None, base=config.base)
+        start = nearest_adapter(folders, lmbda=config.rate_weight)
+        config = replace(config, init_from=start and str(start))
+    if data is None:
+        data = Path(__file__).resolve().parent.parent / "assets"
+        logger.warning(
+            "no --data and no $PROMPTCODEC_DATA: training on the sample pictures, which is a trial "
+            "and no useful adapter"
+        )
+        config = replace(config, data=replace(config.data, validation_pictures=1))
+    logger.warning(
+        "rate %d, lambda %g, from %s",
+        config.rate_index,
+        config.rate_weight,
+        config.init_from or "the base alone",
+    )
+    return ChosenRun(config, data)
+
+
+def nearest_rate(lmbda: float) -> int:
+    """Rate index whose lambda is nearest, by ratio."""
+    return min(range(len(LAMBDAS)), key=lambda index: abs(math.log(LAMBDAS[index] / lmbda)))
+
+
+def nearest_adapter(folders: Sequence[Path], *, lmbda: float) -> Path | None:
+    """Which of these adapters is nearest in lambda, by ratio; None of none."""
+    return min(
+        folders,
+        key=lambda folder: abs(math.log(read_config(folder).lmbda / lmbda)),
+        default=None,
+    )
 
 
 def train_prompts(

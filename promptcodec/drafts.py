@@ -1,0 +1,218 @@
+"""One picture on its way through the encoder, at one position of the ladder or at several."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from promptcodec import bitstream, images
+from promptcodec.adapters.bank import RatePoint
+from promptcodec.bitstream import Chunk, Container, Tile
+from promptcodec.codec import coder
+from promptcodec.codec.coder import EntropyTables
+from promptcodec.codec.gains import Gains
+from promptcodec.codec.model import CodecModel, Latents
+from promptcodec.codec.refine import SCHEDULES, refine
+
+Precision = Literal["float32", "bfloat16"]
+Progress = Callable[[int, int], None]  # steps done, steps
+
+PROFILE = 1  # numerics profile of FORMAT.md
+
+
+@dataclass(frozen=True, eq=False)
+class Engine:
+    """What codes pictures, whatever the rate.
+
+    Args:
+        model: on its device.
+        tables: for entropy coding.
+        base_hash: 32 bytes.
+        device: of the model.
+        precision: of g_a and g_s.
+    """
+
+    model: CodecModel
+    tables: EntropyTables
+    base_hash: bytes
+    device: torch.device
+    precision: Precision
+
+    def autocast(self) -> torch.autocast:
+        """The precision as a context."""
+        enabled = self.precision == "bfloat16"
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """One picture on its way through the encoder.
+
+    Args:
+        engine: what encodes it.
+        picture: as it was loaded.
+        x: padded, (1, 3, H, W).
+    """
+
+    engine: Engine
+    picture: images.Picture
+    x: Tensor
+
+    def draft(self, point: RatePoint, *, rate: int, gain: int = 0) -> Draft:
+        """Run g_a at a position and quantise.
+
+        Args:
+            point: adapter and gains.
+            rate: position in 1/4096 of an index.
+            gain: added to every log-gain, in 1/256 of a table step.
+        """
+        with self.engine.autocast():
+            y, z = self.engine.model.transform(self.x, adapter=point.prompts)
+            return Draft.quantised(self, point, y=y, z=z, rate=rate, gain=gain)
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """What would be written at one position with one gain.
+
+    Args:
+        work: the picture.
+        point: adapter and gains of the position.
+        y: latents before rounding.
+        z: hyper-latents before rounding.
+        rate: position in 1/4096.
+        gain: in 1/256 of a table step.
+        latents: rounded.
+    """
+
+    work: Work
+    point: RatePoint
+    y: Tensor
+    z: Tensor
+    rate: int
+    gain: int
+    latents: Latents
+
+    @classmethod
+    def quantised(
+        cls, work: Work, point: RatePoint, *, y: Tensor, z: Tensor, rate: int, gain: int
+    ) -> Draft:
+        """Round y and z."""
+        gains = point.gains.moved(gain)
+        latents = work.engine.model.quantise(y, z, gains=gains, adapter=point.prompts)
+        return cls(work, point, y, z, rate, gain, latents)
+
+    def tuned(self, gain: int) -> Draft:
+        """The same y and z with another gain."""
+        with self.work.engine.autocast():
+            return self.quantised(
+                self.work, self.point, y=self.y, z=self.z, rate=self.rate, gain=gain
+            )
+
+    def refined(self, effort: int, *, progress: Progress | None) -> Draft:
+        """The same position with y and z searched for a lower cost."""
+        engine, point = self.work.engine, self.point
+        gains = point.gains.moved(self.gain)
+        # A finer gain is for those who weigh distortion more.
+        finer = float(Gains.constant(1, self.gain).multipliers(engine.device)) ** 2
+        height, width = self.work.picture.rgb.shape[:2]
+        with engine.autocast():
+            latents = refine(
+                engine.model,
+                self.work.x,
+                size=(height, width),
+                tables=engine.tables,
+                gains=gains,
+                lmbda=point.lmbda * finer,
+                schedule=SCHEDULES[effort],
+                adapter=point.prompts,
+                progress=progress,
+            )
+        return replace(self, latents=latents)
+
+    def tile(self) -> Tile:
+        """Entropy-code the latents."""
+        tables = self.work.engine.tables
+        z_hat, indexes, symbols = coder.to_numpy(self.latents)
+        return Tile(
+            z=coder.encode_z(z_hat, tables),
+            y=coder.encode_y(symbols, indexes, tables),
+            index_crc=zlib.crc32(indexes.tobytes()),
+        )
+
+    def stream(self, tile: Tile) -> bytes:
+        """The whole file around the coded latents."""
+        picture, point = self.work.picture, self.point
+        height, width = picture.rgb.shape[:2]
+        container = Container(
+            width=width,
+            height=height,
+            grey=picture.grey,
+            base_hash=self.work.engine.base_hash[: bitstream.HASH_BYTES],
+            adapter_hashes=tuple(h[: bitstream.HASH_BYTES] for h in point.hashes),
+            rate=self.rate,
+            gain=self.gain,
+            profile=PROFILE,
+            tile_size=0,
+            tiles=(tile,),
+            chunks=chunks_of(picture),
+        )
+        return bitstream.pack(container)
+
+    def rebuilt(self) -> np.ndarray:
+        """Pixels that a decoder gets, uint8 (H, W, 3)."""
+        engine = self.work.engine
+        height, width = self.work.picture.rgb.shape[:2]
+        with engine.autocast():
+            x_hat = engine.model.synthesise(self.latents.y_hat, adapter=self.point.prompts)
+        return images.from_tensor(images.crop(x_hat, height, width))
+
+    def log_bytes(self) -> float:
+        """Logarithm of the bytes of the whole file."""
+        return math.log(len(self.stream(self.tile())))
+
+    def psnr(self) -> float:
+        """PSNR over RGB, dB."""
+        source = np.atleast_3d(self.work.picture.rgb).astype(np.float64)
+        mse = float(np.mean((self.rebuilt() - source) ** 2))
+        return 10.0 * math.log10(255.0**2 / mse) if mse else math.inf
+
+
+@dataclass(frozen=True, eq=False)
+class DraftTrial:
+    """A draft and what is searched for in it; see `targets.Trial`.
+
+    Args:
+        draft: the trial.
+        measured: `Draft.log_bytes` or `Draft.psnr`.
+        measure: what it gave.
+    """
+
+    draft: Draft
+    measured: Callable[[Draft], float]
+    measure: float
+
+    @classmethod
+    def of(cls, draft: Draft, measured: Callable[[Draft], float]) -> DraftTrial:
+        """Measure a draft."""
+        return cls(draft, measured, measured(draft))
+
+    def tuned(self, gain: int) -> DraftTrial:
+        """The same latents with another gain."""
+        return self.of(self.draft.tuned(gain), self.measured)
+
+
+def chunks_of(picture: images.Picture) -> tuple[Chunk, ...]:
+    """Alpha and metadata as they travel beside the latents."""
+    chunks = []
+    if picture.alpha is not None:
+        chunks.append(Chunk(b"ALPH", images.encode_alpha(picture.alpha)))
+    metadata = ((b"ICCP", picture.icc), (b"EXIF", picture.exif), (b"XMP ", picture.xmp))
+    return (*chunks, *(Chunk(kind, data) for kind, data in metadata if data))

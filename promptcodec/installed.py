@@ -1,0 +1,91 @@
+"""Which rates are installed, read from their small JSON files; needs no torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from promptcodec.errors import CheckpointError
+from promptcodec.locate import ADAPTER_CONFIG, PromptsSource, find_base, find_prompts
+
+
+@dataclass(frozen=True)
+class InstalledRate:
+    """One rate.
+
+    Args:
+        rate_index: position on the ladder.
+        lmbda: rate-distortion weight.
+        bpp: mean over the evaluated pictures; None where nothing is on record.
+        psnr: dB, likewise.
+        pictures: what they were evaluated on.
+        folder: of the adapter; None is the base alone.
+    """
+
+    rate_index: int
+    lmbda: float
+    bpp: float | None
+    psnr: float | None
+    pictures: str | None
+    folder: str | None
+
+
+def installed_rates(base: str | Path | None, prompts: PromptsSource | None) -> list[InstalledRate]:
+    """The rates that `Codec.load(base, prompts)` would offer, lowest first.
+
+    Raises:
+        CheckpointError: a folder without a readable config.
+    """
+    folders = find_prompts(prompts, base=base)
+    place = find_base(base)
+    if not folders:
+        config = _read(place / "config.json")
+        return [_rate(config, place.parent / "results.json", None)]
+    found: dict[int, InstalledRate] = {}
+    for folder in folders:
+        rate = _rate(
+            _read(folder / ADAPTER_CONFIG),
+            folder.parent.parent / "results.json",
+            folder=str(folder),
+        )
+        found[rate.rate_index] = rate
+    return [found[index] for index in sorted(found)]
+
+
+def render_rates(rates: list[InstalledRate]) -> str:
+    """A table for people."""
+    lines = [f"{'rate':>4}  {'lambda':>7}  {'bpp':>6}  {'PSNR':>6}  on"]
+    for rate in rates:
+        bpp = "-" if rate.bpp is None else f"{rate.bpp:.3f}"
+        psnr = "-" if rate.psnr is None else f"{rate.psnr:.2f}"
+        place = rate.pictures or "-"
+        lines.append(f"{rate.rate_index:>4}  {rate.lmbda:>7g}  {bpp:>6}  {psnr:>6}  {place}")
+    return "\n".join(lines)
+
+
+def _rate(config: dict, results: Path, folder: str | None) -> InstalledRate:
+    try:
+        index, lmbda = int(config["rate_index"]), float(config["lmbda"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder or 'the base'} does not say its rate: {error!r}") from None
+    bpp = psnr = pictures = None
+    if results.is_file():
+        facts = _read(results)
+        own = config.get("base_sha256")
+        if own is None or facts.get("base_hash") == own:
+            label = f"rate {index}"
+            for point in facts.get("points", []):
+                if point.get("label") == label:
+                    bpp, psnr, pictures = point["bpp"], point["psnr"], facts.get("folder")
+    return InstalledRate(index, lmbda, bpp, psnr, pictures, folder)
+
+
+def _read(path: Path) -> dict:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from None
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path} holds no JSON object; get the file again")
+    return values

@@ -1,0 +1,72 @@
+"""What coding gives back beside bytes and pixels."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class Rate:
+    """One position of the ladder that a codec can write.
+
+    Args:
+        index: rate index; higher is larger and better.
+        lmbda: rate-distortion weight it was trained with.
+    """
+
+    index: float
+    lmbda: float
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A stream and what is known about how it came to be.
+
+    Args:
+        data: the file.
+        rate_index: position on the ladder.
+        gain_steps: added to the gains of that position, in steps of the scale tables.
+        bpp_estimate: ideal code length of y and z by the pixels of the picture, no header.
+        header_bytes: bytes of the header, checksums included.
+        passes: how often g_a ran; more than once where a target was searched for.
+        seconds: time of each part: "load", "g_a" (with hyperprior and context; the whole search
+            for a target), "coding", "pack".
+    """
+
+    data: bytes
+    rate_index: float
+    gain_steps: float
+    bpp_estimate: float
+    header_bytes: int
+    passes: int
+    seconds: dict[str, float] = field(compare=False)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture and the time it took.
+
+    Args:
+        picture: mode L, LA, RGB or RGBA.
+        seconds: time of each part: "scale_path", "coding", "context", "g_s", "picture".
+    """
+
+    picture: Image.Image
+    seconds: dict[str, float] = field(compare=False)
+
+
+class Clock:
+    """Seconds between laps, by name."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """Book the time since the last lap."""
+        now = time.perf_counter()
+        self.laps[name] = now - self._last
+        self._last = now

@@ -1,0 +1,155 @@
+"""All rates of a base, progressively: from its own rate outwards, one neighbour at a time.
+
+    base -> rate 4 -> rate 5 -> rate 6 -> rate 7
+                   -> rate 3 -> rate 2 -> rate 1 -> rate 0
+
+Every rate is a run of its own in `rate-N/`; its adapter ends up in `prompts/rate-N/`. A ladder that
+was stopped goes on where it stopped, and finished rates are not trained again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from promptcodec.adapters.store import CONFIG_FILE, WEIGHTS_FILE
+from promptcodec.codec.checkpoint import read_base
+from promptcodec.config import LAMBDAS, from_dict
+from promptcodec.errors import ConfigError, UsageError
+from promptcodec.files import write_atomically
+from promptcodec.locate import find_base
+from promptcodec.training.config import read_yaml
+from promptcodec.training.loop import STATE_FILE
+from promptcodec.training.prompts import TRAINING_FILE, PromptConfig, train_prompts
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LadderConfig:
+    """A ladder of rates.
+
+    Args:
+        prompts: what every rate's run shares; its rate_index and init_from are set for each.
+        rates: rate indexes, without gaps.
+        anchor: where the ladder starts; None is the base's own rate.
+        progressive: start each rate from its neighbour; False starts all from the base.
+    """
+
+    prompts: PromptConfig = field(default_factory=PromptConfig)
+    rates: tuple[int, ...] = tuple(range(len(LAMBDAS)))
+    anchor: int | None = None
+    progressive: bool = True
+
+    def __post_init__(self) -> None:
+        rates = sorted(self.rates)
+        if not rates or rates != list(range(rates[0], rates[-1] + 1)):
+            raise ConfigError(f"rates are {list(self.rates)}; need neighbours without a gap")
+        if self.anchor is not None and self.anchor not in rates:
+            raise ConfigError(f"anchor is {self.anchor}, which is none of the rates {rates}")
+        if self.prompts.init_from is not None or self.prompts.lmbda is not None:
+            raise ConfigError("prompts.init_from and prompts.lmbda are set for each rate")
+
+
+def read_ladder(path: Path) -> LadderConfig:
+    """Read a YAML recipe of a ladder.
+
+    Raises:
+        ConfigError: no such file, not YAML, or a key or value that does not fit.
+    """
+    return from_dict(LadderConfig, read_yaml(path), where=str(path))
+
+
+def order_of(rates: Sequence[int], *, anchor: int) -> list[tuple[int, int | None]]:
+    """Rates in the order of training, each with the neighbour it starts from."""
+    up = [(rate, rate - 1) for rate in sorted(rates) if rate > anchor]
+    down = [(rate, rate + 1) for rate in sorted(rates, reverse=True) if rate < anchor]
+    return [(anchor, None), *up, *down]
+
+
+def train_ladder(
+    config: LadderConfig,
+    *,
+    data: Path,
+    out: Path,
+    only: Sequence[int] = (),
+    resume: bool = False,
+    device: str | None = None,
+    validation: Path | None = None,
+) -> Path:
+    """Train the adapters of a ladder.
+
+    Args:
+        config: the ladder.
+        data: training pictures.
+        out: folder of the runs; two processes may share it for different rates.
+        only: rates to train now; empty trains all. What they start from must be finished.
+        resume: go on with a ladder that was stopped.
+        device: "cpu", "cuda" or None for automatic.
+        validation: folder to validate on; None holds pictures out of `data`.
+    Returns:
+        Folder of the adapters.
+    Raises:
+        UsageError: an earlier ladder lies in `out`, or a rate to start from is not finished.
+    """
+    own = read_base(find_base(config.prompts.base)).config.rate_index
+    anchor = own if config.anchor is None else config.anchor
+    if anchor not in config.rates:
+        raise ConfigError(f"the base is of rate {anchor}, none of the rates; give an anchor")
+    unknown = set(only) - set(config.rates)
+    if unknown:
+        raise UsageError(f"rate {min(unknown)} is not in this ladder: {list(config.rates)}")
+    if not resume and not only and any(out.glob(f"rate-*/{STATE_FILE}")):
+        raise UsageError(f"{out} holds an earlier ladder; add --resume or choose another folder")
+    prompts = out / "prompts"
+    for rate, neighbour in order_of(config.rates, anchor=anchor):
+        if only and rate not in only:
+            continue
+        start = None
+        if config.progressive and neighbour is not None:
+            start = prompts / f"rate-{neighbour}"
+            if not (start / CONFIG_FILE).is_file():
+                raise UsageError(f"rate {rate} starts from rate {neighbour}: train that one first")
+        run = replace(config.prompts, rate_index=rate, init_from=start and str(start))
+        if not _finished(prompts / f"rate-{rate}", run):
+            logger.warning("rate %d of %s, from %s", rate, list(config.rates), start or "the base")
+            folder = train_prompts(
+                run,
+                data=data,
+                out=out / f"rate-{rate}",
+                resume=(out / f"rate-{rate}" / STATE_FILE).exists(),
+                device=device,
+                validation=validation,
+            )
+            _keep(folder, prompts / f"rate-{rate}")
+    return prompts
+
+
+def _finished(folder: Path, run: PromptConfig) -> bool:
+    """Whether the adapter of exactly this run is there.
+
+    Raises:
+        UsageError: the adapter of another recipe is.
+    """
+    try:
+        recipe = json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8"))["recipe"]
+    except OSError:
+        return False
+    wanted = json.loads(json.dumps(asdict(run)))
+    for facts in (recipe, wanted):
+        facts.pop("init_from", None)  # the same folder may be spelled in several ways
+    if recipe != wanted:
+        raise UsageError(f"{folder} was trained by another recipe; choose another output folder")
+    return True
+
+
+def _keep(folder: Path, into: Path) -> None:
+    into.mkdir(parents=True, exist_ok=True)
+    # The record comes last: with it the adapter counts as finished.
+    for name in (WEIGHTS_FILE, CONFIG_FILE, TRAINING_FILE):
+        write_atomically(into / name, (folder / name).read_bytes(), force=True)
+    shutil.rmtree(folder)

@@ -1,0 +1,151 @@
+"""All rates of a base: the order, the starts, stopping and going on."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from promptcodec.adapters.store import read_adapter
+from promptcodec.api import Codec
+from promptcodec.cli import main
+from promptcodec.codec.checkpoint import read_base
+from promptcodec.errors import ConfigError, UsageError
+from promptcodec.training.config import DataConfig, OptimizerConfig
+from promptcodec.training.ladder import LadderConfig, order_of, read_ladder, train_ladder
+from promptcodec.training.prompts import PromptConfig, choose_run, nearest_rate
+
+
+@pytest.fixture
+def config(tiny_checkpoint: Path) -> LadderConfig:
+    prompts = PromptConfig(
+        base=str(tiny_checkpoint),
+        width=4,
+        data=DataConfig(crop=64, validation_pictures=1),
+        optimizer=OptimizerConfig(warmup_steps=1, learning_rate=0.01),
+        steps=2,
+        batch=1,
+        precision="no",
+    )
+    return LadderConfig(prompts=prompts, rates=(3, 4, 5, 6))
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Path:
+    return Path(__file__).parent.parent.parent / "promptcodec" / "assets"
+
+
+def test_the_order_goes_outwards() -> None:
+    assert order_of(range(8), anchor=4) == [
+        (4, None), (5, 4), (6, 5), (7, 6), (3, 4), (2, 3), (1, 2), (0, 1)
+    ]  # fmt: skip
+    assert order_of([0, 1], anchor=0) == [(0, None), (1, 0)]
+
+
+def test_a_ladder_is_a_chain_of_neighbours(
+    config: LadderConfig, pictures: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    folder = train_ladder(config, data=pictures, out=out, only=(4,), device="cpu")
+    assert [p.name for p in folder.iterdir()] == ["rate-4"]
+    with pytest.raises(UsageError, match="rate 6 starts from rate 5: train that one first"):
+        train_ladder(config, data=pictures, out=out, only=(6,), device="cpu")
+    with pytest.raises(UsageError, match="add --resume"):
+        train_ladder(config, data=pictures, out=out, device="cpu")
+    kept = (folder / "rate-4" / "training.json").read_text()
+    train_ladder(config, data=pictures, out=out, resume=True, device="cpu")
+    assert (folder / "rate-4" / "training.json").read_text() == kept  # not trained twice
+    base = read_base(Path(str(config.prompts.base)))
+    found = {i: read_adapter(folder / f"rate-{i}", base=base) for i in (3, 4, 5, 6)}
+    assert found[4].config.init_from is None
+    for rate, start in ((5, 4), (6, 5), (3, 4)):
+        assert found[rate].config.init_from == found[start].sha256.hex()
+    codec = Codec.load(config.prompts.base, folder)
+    assert [rate.index for rate in codec.rates] == [3, 4, 5, 6]
+    other = replace(config, prompts=replace(config.prompts, steps=3))
+    with pytest.raises(UsageError, match="another recipe"):
+        train_ladder(other, data=pictures, out=out, resume=True, device="cpu")
+
+
+def test_without_progress_all_start_from_the_base(
+    config: LadderConfig, pictures: Path, tmp_path: Path
+) -> None:
+    apart = replace(config, progressive=False, rates=(4, 5))
+    folder = train_ladder(apart, data=pictures, out=tmp_path / "run", device="cpu")
+    adapter = json.loads((folder / "rate-5" / "adapter_config.json").read_text())
+    assert adapter["init_from"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rates: [0, 2]", "need neighbours without a gap"),
+        ("rates: []", "need neighbours without a gap"),
+        ("anchor: 9", "anchor is 9"),
+        ("prompts: {lmbda: 0.1}", "are set for each rate"),
+        ("prompts: {rate: 0}", "unknown key 'rate'"),
+    ],
+)
+def test_recipe_faults(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_ladder(tmp_path / "bad.yaml")
+
+
+def test_an_anchor_outside_the_rates(config: LadderConfig, pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="give an anchor"):
+        train_ladder(replace(config, rates=(0, 1)), data=pictures, out=tmp_path, device="cpu")
+    with pytest.raises(UsageError, match="rate 7 is not in this ladder"):
+        train_ladder(config, data=pictures, out=tmp_path, only=(7,), device="cpu")
+
+
+def test_lambda_chooses_rate_and_start(tiny_ladder: Path, tiny_checkpoint: Path) -> None:
+    assert [nearest_rate(lmbda) for lmbda in (1e-9, 0.0067, 0.009, 0.1, 5.0)] == [0, 2, 2, 6, 7]
+    given = {"rate_index": None, "base": str(tiny_checkpoint), "data": Path(".")}
+    chosen = choose_run(None, lmbda=0.0067, init_from=str(tiny_ladder / "rate-4"), **given)
+    assert chosen.run.rate_index == 2 and chosen.run.rate_weight == 0.0067
+    assert chosen.run.init_from == str(tiny_ladder / "rate-4")
+    alone = choose_run(None, lmbda=0.009, init_from="none", **given)
+    assert alone.run.rate_index == 2 and alone.run.lmbda == 0.009 and alone.run.init_from is None
+    for lmbda in (0.0, -1.0, float("nan")):
+        with pytest.raises(UsageError, match="need a positive number"):
+            choose_run(None, lmbda=lmbda, init_from=None, **given)
+    with pytest.raises(UsageError, match="add --lambda"):
+        choose_run(None, lmbda=None, init_from=None, **given)
+
+
+def test_the_command_as_typed(
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.delenv("PROMPTCODEC_DATA", raising=False)
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text("width: 4\nbatch: 1\nsteps: 1\nprecision: 'no'\ndata: {crop: 64}\n")
+    words = ["train-prompt", "--lambda", "0.0067", "--recipe", str(recipe)]
+    words += ["--base", str(tiny_checkpoint), "--out", str(tmp_path / "run"), "--device", "cpu"]
+    assert main(words) == 0
+    assert "adapter: " in capsys.readouterr().err
+    assert "a trial and no useful adapter" in caplog.text
+    assert (tmp_path / "run" / "rate-2" / "adapter_model.safetensors").is_file()
+    assert main(["train-prompt", "--lambda", "0"]) == 2
+    assert "lambda is 0.0; need a positive number" in capsys.readouterr().err
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert main([*words[:-4], "--data", str(empty), "--out", str(tmp_path / "x")]) == 9
+    assert "picture" in capsys.readouterr().err
+
+
+def test_rates_lists_what_is_installed(
+    tiny_checkpoint: Path, tiny_ladder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["rates", "--base", str(tiny_checkpoint), "--prompts", str(tiny_ladder)]
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [rate["rate_index"] for rate in found] == [2, 4, 6]
+    assert found[0]["lmbda"] == 0.0067 and found[0]["bpp"] is None
+    assert main(words) == 0
+    assert "0.0067" in capsys.readouterr().out
+    assert main(["rates", "--base", "/nowhere"]) == 7
