@@ -74,8 +74,8 @@ def seconds(codecs: dict[str, Codec], rgb: np.ndarray, *, repeats: int) -> dict[
             model.analyse(x, gains=gains)
 
         def decode(model=model, gains=gains, z=z, symbols=symbols) -> None:
-            model.indexes(z, gains=gains)
-            model.synthesise(model.reconstruct_latents(z, symbols, gains=gains))
+            found = model.indexes(z, gains=gains)
+            model.synthesise(model.reconstruct_latents(z, symbols, indexes=found, gains=gains))
 
         features = model.hyperprior.h_means(z).detach()
         groups = context.grouping.split(latents.y_hat)

@@ -79,10 +79,11 @@ def decode(codec: Codec, container: Container, variant: Variant) -> Decoded:
     z_batch = among_others(torch.from_numpy(z_hat), variant.batch).to(device)
     own = min(1, variant.batch - 1)
     with torch.autocast(device.type, torch.bfloat16, enabled=variant.bfloat16):
-        indexes = find_indexes(z_batch, gains=gains)[own].cpu().numpy()
+        index_batch = find_indexes(z_batch, gains=gains)
+        indexes = index_batch[own].cpu().numpy()
         symbols = decode_y(tile.y, indexes, tables)
         symbol_batch = among_others(torch.from_numpy(symbols), variant.batch).to(device)
-        y_hat = rebuild(z_batch, symbol_batch, gains=gains)
+        y_hat = rebuild(z_batch, symbol_batch, indexes=index_batch, gains=gains)
         x_hat = synthesise(y_hat)[own : own + 1].cpu()
     x_hat = images.crop(x_hat, container.height, container.width)
     return Decoded(indexes, symbols, images.from_tensor(x_hat))

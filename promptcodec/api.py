@@ -356,7 +356,9 @@ class Codec:
         symbols = coder.decode_y(tile.y, index_array, self.tables)
         lap("coding")
         residual = coder.from_numpy(symbols, self.device)
-        y_hat = self.model.reconstruct_latents(z_hat, residual, gains=gains, adapter=point.prompts)
+        y_hat = self.model.reconstruct_latents(
+            z_hat, residual, indexes=indexes, gains=gains, adapter=point.prompts
+        )
         lap("context")
         return Latents(z_hat=z_hat, indexes=indexes, symbols=residual, y_hat=y_hat)
 

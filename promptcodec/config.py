@@ -94,6 +94,9 @@ class CodecConfig:
         context_mlp_ratio: hidden width of its MLPs over its width.
         scale: what the entropy coder's scales depend on: "hyperprior", on z alone, or "context",
             on the context model as well, for research: such a codec writes no files.
+        reconstruction: where in its interval a quantised residual is rebuilt: "middle", or
+            "centroid", nearer to zero the smaller the scale, so that g_s gets the expected latent
+            at every rate.
     """
 
     name: str = "nano"
@@ -116,6 +119,7 @@ class CodecConfig:
     context_window: int = field(default=8, metadata=ADDED)
     context_mlp_ratio: float = field(default=2.0, metadata=ADDED)
     scale: str = field(default="hyperprior", metadata=ADDED)
+    reconstruction: str = field(default="middle", metadata=ADDED)
 
     def __post_init__(self) -> None:
         for name in ("channels", "residual_blocks", "swin_blocks", "windows"):
@@ -142,6 +146,10 @@ class CodecConfig:
             )
         if self.hyper_kernel not in (1, 3):
             raise ConfigError(f"hyper_kernel is {self.hyper_kernel}; need 1 or 3")
+        if self.reconstruction not in ("middle", "centroid"):
+            raise ConfigError(
+                f"reconstruction is {self.reconstruction!r}; need 'middle' or 'centroid'"
+            )
         self._check_context()
 
     def _check_context(self) -> None:

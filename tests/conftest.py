@@ -61,13 +61,13 @@ def tiny_ladder(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("ladder")
     for index in (2, 4, 6):
         torch.manual_seed(index)
-        prompts = LayerAdaptivePrompts(base.config.codec, width=4)
+        prompts = LayerAdaptivePrompts(base.config.codec, width=4, rank=2)
         with torch.no_grad():
             for parameter in prompts.parameters():
                 parameter.add_(torch.randn_like(parameter) * 0.1)
             prompts.log_gains.add_(0.5 * math.log(LAMBDAS[index] / base.config.lmbda) / SCALE_STEP)
         config = AdapterConfig(
-            rate_index=index, lmbda=LAMBDAS[index], base_sha256=base.sha256.hex(), width=4
+            rate_index=index, lmbda=LAMBDAS[index], base_sha256=base.sha256.hex(), width=4, rank=2
         )
         write_adapter(folder / f"rate-{index}", prompts, config=config)
     return folder

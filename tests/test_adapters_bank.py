@@ -19,10 +19,12 @@ CONFIG = CodecConfig(latent_channels=12, detail_channels=4, hyper_channels=8)
 
 def adapter(index: int, *, gain: int, seed: int = 0, width: int = 4) -> RateAdapter:
     torch.manual_seed(seed)
-    prompts = LayerAdaptivePrompts(CONFIG, width=width)
+    prompts = LayerAdaptivePrompts(CONFIG, width=width, rank=2)
     for parameter in prompts.parameters():
         torch.nn.init.normal_(parameter)
-    config = AdapterConfig(rate_index=index, lmbda=0.01 * 4.0**index, base_sha256="", width=width)
+    config = AdapterConfig(
+        rate_index=index, lmbda=0.01 * 4.0**index, base_sha256="", width=width, rank=2
+    )
     gains = Gains(torch.full((12,), gain, dtype=torch.int16))
     return RateAdapter(config, prompts.requires_grad_(False), gains, bytes([index]) * 32)
 

@@ -34,7 +34,7 @@ def base() -> CodecModel:
 @pytest.fixture
 def prompts() -> LayerAdaptivePrompts:
     torch.manual_seed(1)
-    return LayerAdaptivePrompts(CONFIG, width=8)
+    return LayerAdaptivePrompts(CONFIG, width=8, rank=2)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (64, 192), (256, 128)])

@@ -28,7 +28,7 @@ def base(tiny_checkpoint: Path) -> Base:
 @pytest.fixture
 def prompts(base: Base) -> LayerAdaptivePrompts:
     torch.manual_seed(5)
-    prompts = LayerAdaptivePrompts(base.config.codec, width=4)
+    prompts = LayerAdaptivePrompts(base.config.codec, width=4, rank=2)
     for parameter in prompts.parameters():
         torch.nn.init.normal_(parameter)
     return prompts
@@ -36,7 +36,7 @@ def prompts(base: Base) -> LayerAdaptivePrompts:
 
 @pytest.fixture
 def config(base: Base) -> AdapterConfig:
-    return AdapterConfig(rate_index=2, lmbda=0.0067, base_sha256=base.sha256.hex(), width=4)
+    return AdapterConfig(rate_index=2, lmbda=0.0067, base_sha256=base.sha256.hex(), width=4, rank=2)
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def altered(ladder: Path, base: Path, folder: Path, *, index: int, gain: int) ->
     with torch.no_grad():
         prompts.log_gains.add_(gain)
     digest = read_base(base).sha256.hex()
-    config = AdapterConfig(rate_index=index, lmbda=0.01, base_sha256=digest, width=4)
+    config = AdapterConfig(rate_index=index, lmbda=0.01, base_sha256=digest, width=4, rank=2)
     write_adapter(folder, prompts, config=config)
     return folder
 

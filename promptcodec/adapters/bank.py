@@ -128,12 +128,12 @@ def _between(low: RateAdapter, high: RateAdapter, share: tuple[int, int]) -> Rat
         high: adapter above.
         share: numerator and denominator of the way from `low` to `high`.
     Raises:
-        RateError: two networks of different width.
+        RateError: two networks of different width or rank.
     """
-    if low.config.width != high.config.width:
+    if (low.config.width, low.config.rank) != (high.config.width, high.config.rank):
         raise RateError(
-            f"adapters {low.config.rate_index} and {high.config.rate_index} differ in width: "
-            "only their own rates can be used"
+            f"adapters {low.config.rate_index} and {high.config.rate_index} differ in width or "
+            "rank: only their own rates can be used"
         )
     part = share[0] / share[1]
     gains = Gains(_mix_integers(low.gains.log_gains, high.gains.log_gains, share))

@@ -3,6 +3,7 @@
     x     -> trunk at 1/8, 1/16, 1/32 -> a head for each Swin block of g_a -> prompt tokens, gates
     y_hat -> trunk at 1/16, 1/32      -> a head for each Swin block of g_s -> prompt tokens, gates
     log-gain of each channel of y; scale and bias of each feature that the means are made of
+    a low-rank update of each linear map of g_a and g_s (`lowrank`)
 
 Prompts join the keys and values of every window (`Prompts`). A grid of them has half the resolution
 of its block, so a window of 8x8 tokens sees 16 prompts of its own. Prompts of g_a look at the
@@ -10,7 +11,8 @@ picture, those of g_s only at what was transmitted. All gates start at zero, so 
 is the base, bit for bit, and yet has a gradient.
 
 Source: Qin et al. 2023, arXiv:2311.13846 (prompts for each layer of a frozen codec). Differs: a
-separate, gated softmax over the prompts; gains and a touch on the means travel with them.
+separate, gated softmax over the prompts; gains, a touch on the means and low-rank updates travel
+with them.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from promptcodec.adapters.lowrank import LowRankUpdates
 from promptcodec.codec.swin import Prompts
+from promptcodec.codec.transforms import analysis_maps, synthesis_maps
 from promptcodec.config import STRIDE, CodecConfig
 
 REDUCTION = 2  # tokens of a block for each prompt, along an edge
@@ -100,23 +104,26 @@ class LayerAdaptivePrompts(nn.Module):
     Args:
         config: of the base.
         width: of both trunks.
+        rank: of the updates of linear maps; 0 has none.
     """
 
-    def __init__(self, config: CodecConfig, *, width: int = 32) -> None:
+    def __init__(self, config: CodecConfig, *, width: int = 32, rank: int = 10) -> None:
         super().__init__()
         blocks = blocks_of(config)
-        self.config, self.width = config, width
+        self.config, self.width, self.rank = config, width, rank
         self.encoder = PromptNetwork(3 * PIXELS**2, stride=PIXELS, blocks=blocks, width=width)
         self.decoder = PromptNetwork(
             config.latent_channels, stride=16, blocks=_deepest_first(config), width=width
         )
+        self.encoder_maps = LowRankUpdates(analysis_maps(config), rank=rank)
+        self.decoder_maps = LowRankUpdates(synthesis_maps(config), rank=rank)
         self.log_gains = nn.Parameter(torch.zeros(config.latent_channels))
         self.mean_scale = nn.Parameter(torch.zeros(config.hyper_channels))
         self.mean_bias = nn.Parameter(torch.zeros(config.hyper_channels))
 
     def empty_like(self) -> LayerAdaptivePrompts:
         """A module of the same shape with weights of its own."""
-        return LayerAdaptivePrompts(self.config, width=self.width)
+        return LayerAdaptivePrompts(self.config, width=self.width, rank=self.rank)
 
     def encoder_prompts(self, x: Tensor) -> list[Prompts]:
         """Prompts of g_a from a padded picture, RGB in [0, 1], (B, 3, H, W)."""
@@ -127,6 +134,14 @@ class LayerAdaptivePrompts(nn.Module):
     def decoder_prompts(self, y_hat: Tensor) -> list[Prompts]:
         """Prompts of g_s from transmitted latents, (B, M, h, w)."""
         return self.decoder(y_hat)
+
+    def encoder_updates(self) -> list[Tensor] | None:
+        """Updates of g_a's linear maps."""
+        return self.encoder_maps()
+
+    def decoder_updates(self) -> list[Tensor] | None:
+        """Updates of g_s's linear maps."""
+        return self.decoder_maps()
 
     def gain_steps(self) -> Tensor:
         """Log-gain of each channel in steps of the scale tables, real, (1, M, 1, 1)."""

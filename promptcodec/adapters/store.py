@@ -34,6 +34,8 @@ LOG_GAINS = "gain.lpm_log_gains"
 NAMES = {
     "encoder.": "g_a.lpm_prompts.",
     "decoder.": "g_s.lpm_prompts.",
+    "encoder_maps.": "g_a.lpm_maps.",
+    "decoder_maps.": "g_s.lpm_maps.",
     "mean_scale": "hyperprior.h_means.lpm_scale",
     "mean_bias": "hyperprior.h_means.lpm_bias",
 }  # ours -> PEFT's
@@ -49,6 +51,7 @@ class AdapterConfig:
         lmbda: rate-distortion weight it was trained with.
         base_sha256: of the base it belongs to, hexadecimal.
         width: of its trunks.
+        rank: of its updates of linear maps.
         metric: what distortion means.
         init_from: hash of the adapter it was started from; None is the base alone.
         peft_type: name of the method.
@@ -59,6 +62,7 @@ class AdapterConfig:
     lmbda: float
     base_sha256: str
     width: int = 32
+    rank: int = 10
     metric: str = "mse"
     init_from: str | None = None
     peft_type: str = PEFT_TYPE
@@ -90,9 +94,15 @@ def write_adapter(folder: Path, prompts: LayerAdaptivePrompts, *, config: Adapte
         prompts: trained.
         config: what it is.
     Raises:
-        CheckpointError: weights that are not finite, or gains out of range.
+        CheckpointError: weights that are not finite, gains out of range, or a config of another
+            width or rank.
         OutputError: the folder cannot be written.
     """
+    if (prompts.width, prompts.rank) != (config.width, config.rank):
+        raise CheckpointError(
+            f"{folder}: the prompts have width {prompts.width} and rank {prompts.rank}, and the "
+            f"config says {config.width} and {config.rank}: give the same"
+        )
     tensors = pack_tensors(prompts)
     _check(tensors, where=str(folder))
     folder.mkdir(parents=True, exist_ok=True)
@@ -179,7 +189,9 @@ def build(
     digest = adapter_hash(tensors, config)
     if not 1 <= config.width <= 1024:
         raise CheckpointError(f"{where}: width is {config.width}; need 1 to 1024")
-    prompts = LayerAdaptivePrompts(codec, width=config.width)
+    if not 0 <= config.rank <= 256:
+        raise CheckpointError(f"{where}: rank is {config.rank}; need 0 to 256")
+    prompts = LayerAdaptivePrompts(codec, width=config.width, rank=config.rank)
     state = prompts.state_dict()
     left = dict(tensors)
     for name, value in state.items():

@@ -2,7 +2,7 @@
 
 x -> g_a -> y -> h_a -> z -> z_hat -> scale path -> table indexes (exact)
 |                  '-> h_means -> context(y_hat so far) -> mu
-'-> r = round((y - mu) * gain) -> y_hat = r / gain + mu -> g_s -> x_hat
+'-> r = round((y - mu) * gain) -> y_hat = rebuild(r) / gain + mu -> g_s -> x_hat
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from promptcodec.codec import golomb, rate
+from promptcodec.codec.centroids import Centroids
 from promptcodec.codec.context import CheckerboardContext, ContextModel, NoContext
 from promptcodec.codec.econtext import EContext
 from promptcodec.codec.gains import Gains
@@ -71,6 +72,14 @@ class Adapter(Protocol):
         """Prompts of g_s's Swin blocks, deepest stage first, from y_hat (B, M, h, w)."""
         ...
 
+    def encoder_updates(self) -> Sequence[Tensor] | None:
+        """Updates of the weights of g_a's linear maps."""
+        ...
+
+    def decoder_updates(self) -> Sequence[Tensor] | None:
+        """Updates of the weights of g_s's linear maps."""
+        ...
+
     def gain_steps(self) -> Tensor:
         """Log-gain of each channel in table steps, real, for training, (1, M, 1, 1)."""
         ...
@@ -100,6 +109,7 @@ class CodecModel(nn.Module):
         self.g_s = Synthesis(config)
         self.hyperprior = Hyperprior(config)
         self.context = build_context(config)
+        self.centroids = Centroids() if config.reconstruction == "centroid" else None
         self._integer_layers: list[tuple[Tensor, Tensor]] | None = None
 
     # -- training ------------------------------------------------------------------------------
@@ -129,7 +139,7 @@ class CodecModel(nn.Module):
             Minnen and Singh 2020, arXiv:2007.08739, for mixing noise and rounding.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and not rate_only):
-            y = self.g_a(x, adapter and adapter.encoder_prompts(x)).float()
+            y = self.to_latents(x, adapter)
         z = self.hyperprior.h_a(y).float()
         z_noisy = rate.add_noise(z)
         z_hat = rate.round_ste(z) if round_z else z_noisy
@@ -143,7 +153,7 @@ class CodecModel(nn.Module):
             if shift is not None:
                 index = index + shift.float()
             residual = (y - mu) * gain
-            y_hat = rate.round_ste(residual) / gain + mu
+            y_hat = self.rebuild(rate.round_ste(residual), index) / gain + mu
             y_bits = rate.gaussian_bits(rate.add_noise(residual), rate.index_to_scale(index)).sum()
             priced = z_price * z_noisy + (1.0 - z_price) * z_noisy.detach()
             probability = rate.lower_bound(self.hyperprior.prior(priced), rate.LIKELIHOOD_MIN)
@@ -151,13 +161,29 @@ class CodecModel(nn.Module):
             room_bits = self._room_bits(residual.detach(), index)
         x_hat = None
         if not rate_only:
-            x_hat = self.g_s(y_hat, adapter and adapter.decoder_prompts(y_hat))
+            x_hat = self.to_picture(y_hat, adapter)
         return TrainingOutput(x_hat=x_hat, y_bits=y_bits, z_bits=z_bits, room_bits=room_bits)
+
+    def to_latents(self, x: Tensor, adapter: Adapter | None) -> Tensor:
+        """g_a with what the adapter adds: (B, 3, H, W) to (B, M, H/16, W/16), float32."""
+        if adapter is None:
+            return self.g_a(x).float()
+        return self.g_a(x, adapter.encoder_prompts(x), adapter.encoder_updates()).float()
+
+    def to_picture(self, y_hat: Tensor, adapter: Adapter | None) -> Tensor:
+        """g_s with what the adapter adds: (B, M, h, w) to (B, 3, 16 h, 16 w)."""
+        if adapter is None:
+            return self.g_s(y_hat)
+        return self.g_s(y_hat, adapter.decoder_prompts(y_hat), adapter.decoder_updates())
 
     def features(self, z_hat: Tensor, adapter: Adapter | None) -> Tensor:
         """What the means are made of, (B, N, H/16, W/16), from z_hat (B, Cz, H/64, W/64)."""
         features = self.hyperprior.h_means(z_hat)
         return adapter.touch(features) if adapter else features
+
+    def rebuild(self, symbols: Tensor, index: Tensor) -> Tensor:
+        """Residuals in quantisation steps from symbols and their table indexes, any shape."""
+        return symbols if self.centroids is None else self.centroids(symbols, index)
 
     def _room_bits(self, residual: Tensor, index: Tensor) -> Tensor:
         """Bits at a random gain for each picture of the batch.
@@ -192,7 +218,7 @@ class CodecModel(nn.Module):
     @torch.inference_mode()
     def transform(self, x: Tensor, *, adapter: Adapter | None = None) -> tuple[Tensor, Tensor]:
         """Latents before they are rounded: y (B, M, H/16, W/16), z (B, Cz, H/64, W/64), float32."""
-        y = self.g_a(x, adapter and adapter.encoder_prompts(x)).float()
+        y = self.to_latents(x, adapter)
         with torch.autocast(x.device.type, enabled=False):
             return y, self.hyperprior.h_a(y)
 
@@ -229,7 +255,7 @@ class CodecModel(nn.Module):
             residual = residual.clamp_(-golomb.LIMIT, golomb.LIMIT).mul_(index > 0)
             indexes.append(index)
             symbols.append(residual)
-            return residual / own + mu
+            return self.rebuild(residual, index) / own + mu
 
         y_hat = self.context(features, reconstruct)
         return Latents(
@@ -253,19 +279,25 @@ class CodecModel(nn.Module):
 
     @torch.inference_mode()
     def reconstruct_latents(
-        self, z_hat: Tensor, symbols: Tensor, *, gains: Gains, adapter: Adapter | None = None
+        self,
+        z_hat: Tensor,
+        symbols: Tensor,
+        *,
+        indexes: Tensor,
+        gains: Gains,
+        adapter: Adapter | None = None,
     ) -> Tensor:
-        """y_hat from what was transmitted, (B, M, h, w) float32."""
+        """y_hat from what was transmitted and its table indexes, (B, M, h, w) float32."""
         with torch.autocast(z_hat.device.type, enabled=False):
             features = self.features(z_hat.float(), adapter)
-            residual = symbols.float() / gains.multipliers(z_hat.device)
+            residual = self.rebuild(symbols.float(), indexes) / gains.multipliers(z_hat.device)
             residuals = self.context.grouping.split(residual)
             return self.context(features, lambda group, mu, _: residuals[group] + mu)
 
     @torch.inference_mode()
     def synthesise(self, y_hat: Tensor, *, adapter: Adapter | None = None) -> Tensor:
         """Pictures from latents: (B, 3, 16 h, 16 w), float32, not clamped."""
-        return self.g_s(y_hat, adapter and adapter.decoder_prompts(y_hat)).float()
+        return self.to_picture(y_hat, adapter).float()
 
     def freeze_scale_path(self, layers: list[tuple[Tensor, Tensor]] | None = None) -> None:
         """Fix the integer scale path: from a checkpoint's integers, or from the float weights."""

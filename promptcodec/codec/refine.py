@@ -163,19 +163,22 @@ class _Search:
             coded = (index.detach() >= 0.5).float()  # the others are certain zeros
             # What the context looks at is rounded around the means of the step before.
             mu = self.mu if self.mu is not None else torch.zeros_like(y)
-            y_hat = coded * self._round((y - mu) * self.gain, heat) / self.gain + mu
+            y_hat = self._rebuilt(coded * self._round((y - mu) * self.gain, heat), index, mu)
             mu, _ = model.context.parallel(features, y_hat)
             symbols = coded * self._round((y - mu) * self.gain, heat)
             bits = rate.gaussian_bits(symbols, rate.index_to_scale(index)).sum()
             prior = rate.lower_bound(model.hyperprior.prior(z_hat), rate.LIKELIHOOD_MIN)
             bits = bits - torch.log2(prior).sum()
-            y_hat = symbols / self.gain + mu
+            y_hat = self._rebuilt(symbols, index, mu)
             self.mu = mu.detach()
         height, width = self.target.shape[2:]
-        x_hat = model.g_s(y_hat, adapter and adapter.decoder_prompts(y_hat))
+        x_hat = model.to_picture(y_hat, adapter)
         x_hat = x_hat[:, :, :height, :width].float()
         mse = (x_hat - self.target).square().mean()
         return bits / (height * width) + self.lmbda * 255.0**2 * mse
+
+    def _rebuilt(self, symbols: Tensor, index: Tensor, mu: Tensor) -> Tensor:
+        return self.model.rebuild(symbols, index) / self.gain + mu
 
     def _round(self, x: Tensor, heat: float) -> Tensor:
         """Round with a gradient; with heat, a random mixture of the two integers around x.

@@ -14,10 +14,12 @@ Source of the layout: Lu et al. 2022, arXiv:2111.06707 (TIC).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from promptcodec.codec.swin import Prompts, SwinBlock
@@ -77,38 +79,93 @@ class Stage(nn.Module):
         return x.permute(0, 3, 1, 2)
 
 
+@dataclass(frozen=True)
+class LinearMap:
+    """A convolution between two stages, or at an end, of a transform.
+
+    Args:
+        inputs: channels.
+        outputs: channels.
+        kernel: edge.
+    """
+
+    inputs: int
+    outputs: int
+    kernel: int
+
+
+def analysis_maps(config: CodecConfig) -> list[LinearMap]:
+    """Linear maps of g_a: one down to each stage, to the deep latents, to the detail latents."""
+    widths = (3, *config.channels)
+    return [
+        *(LinearMap(widths[i], widths[i + 1], 3) for i in range(4)),
+        LinearMap(widths[4], config.latent_channels - config.detail_channels, 1),
+        LinearMap(widths[3], config.detail_channels, 2),
+    ]
+
+
+def synthesis_maps(config: CodecConfig) -> list[LinearMap]:
+    """Linear maps of g_s: from the deep latents, then one up from each stage, deepest first."""
+    widths = (*config.channels[::-1], 3)
+    return [
+        LinearMap(config.latent_channels - config.detail_channels, widths[0], 1),
+        LinearMap(widths[0] + config.detail_channels, 4 * widths[1], 1),
+        *(LinearMap(widths[i], 4 * widths[i + 1], 1 if i < 3 else 3) for i in (1, 2, 3)),
+    ]
+
+
+def build_map(shape: LinearMap, *, stride: int = 1) -> nn.Conv2d:
+    """The convolution of a linear map."""
+    padding = int(shape.kernel == 3)
+    return nn.Conv2d(shape.inputs, shape.outputs, shape.kernel, stride=stride, padding=padding)
+
+
+def apply_map(layer: nn.Module, x: Tensor, update: Tensor | None) -> Tensor:
+    """Convolve, with an update of the weights, (outputs, inputs, k, k), where there is one."""
+    conv = cast("nn.Conv2d", layer)
+    if update is None:
+        return conv(x)
+    return F.conv2d(x, conv.weight + update, conv.bias, conv.stride, conv.padding)
+
+
 class Analysis(nn.Module):
     """g_a, from a picture to its latents."""
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
-        widths = (3, *config.channels)
+        *down, head, detail = analysis_maps(config)
         self.blocks = list(config.swin_blocks)
-        self.down = nn.ModuleList(
-            nn.Conv2d(widths[i], widths[i + 1], 3, stride=2, padding=1) for i in range(4)
-        )
+        self.down = nn.ModuleList(build_map(shape, stride=2) for shape in down)
         self.stages = nn.ModuleList(Stage(config, i) for i in range(4))
-        self.head = nn.Conv2d(widths[4], config.latent_channels - config.detail_channels, 1)
-        self.detail = nn.Conv2d(widths[3], config.detail_channels, 2, stride=2)
+        self.head = build_map(head)
+        self.detail = build_map(detail, stride=2)
         keep_variance([*self.down, self.head, self.detail])
         with torch.no_grad():
             self.head.weight.mul_(2.0)  # latents well above the quantisation noise
 
-    def forward(self, x: Tensor, prompts: Sequence[Prompts | None] | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        prompts: Sequence[Prompts | None] | None = None,
+        updates: Sequence[Tensor] | None = None,
+    ) -> Tensor:
         """Analyse a padded picture.
 
         Args:
             x: RGB in [0, 1], (B, 3, H, W); H and W multiples of 64 px.
             prompts: one entry for each Swin block, first stage first; None is the base.
+            updates: of the weights of `analysis_maps`, in their order; None is the base.
         Returns:
             y, (B, M, H/16, W/16).
         """
+        *deltas, head, detail = updates or [None] * 6
         below = x = x - 0.5
-        for down, stage, own in zip(
-            self.down, self.stages, deal(prompts, self.blocks), strict=True
-        ):
-            below, x = x, stage(down(x), own)
-        return torch.cat([self.head(x), self.detail(below)], dim=1)
+        shares = deal(prompts, self.blocks)
+        for down, stage, own, delta in zip(self.down, self.stages, shares, deltas, strict=True):
+            below, x = x, stage(apply_map(down, x, delta), own)
+        return torch.cat(
+            [apply_map(self.head, x, head), apply_map(self.detail, below, detail)], dim=1
+        )
 
 
 class Synthesis(nn.Module):
@@ -116,43 +173,43 @@ class Synthesis(nn.Module):
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
-        widths = (*config.channels[::-1], 3)
+        stem, *up = synthesis_maps(config)
         self.blocks = list(config.swin_blocks[::-1])
         self.detail_channels = config.detail_channels
-        self.stem = nn.Conv2d(config.latent_channels - config.detail_channels, widths[0], 1)
+        self.stem = build_map(stem)
         self.stages = nn.ModuleList(
             Stage(config, i, residual_blocks=config.residual_blocks[i]) for i in (3, 2, 1, 0)
         )
-        self.up = nn.ModuleList(
-            nn.Conv2d(
-                widths[i] + config.detail_channels * (i == 0),
-                4 * widths[i + 1],
-                1 if i < 3 else 3,
-                padding=int(i == 3),
-            )
-            for i in range(4)
-        )
+        self.up = nn.ModuleList(build_map(shape) for shape in up)
         self.shuffle = nn.PixelShuffle(2)
         keep_variance([self.stem, *self.up])
         with torch.no_grad():
             cast("Tensor", self.up[-1].weight).mul_(0.1)  # start from a nearly grey picture
 
-    def forward(self, y_hat: Tensor, prompts: Sequence[Prompts | None] | None = None) -> Tensor:
+    def forward(
+        self,
+        y_hat: Tensor,
+        prompts: Sequence[Prompts | None] | None = None,
+        updates: Sequence[Tensor] | None = None,
+    ) -> Tensor:
         """Synthesise.
 
         Args:
             y_hat: (B, M, h, w); h and w multiples of 4.
             prompts: one entry for each Swin block, deepest stage first; None is the base.
+            updates: of the weights of `synthesis_maps`, in their order; None is the base.
         Returns:
             RGB, not clamped, (B, 3, 16 h, 16 w).
         """
         deep = y_hat.shape[1] - self.detail_channels
-        x, detail = self.stem(y_hat[:, :deep]), y_hat[:, deep:]
-        for up, stage, own in zip(self.up, self.stages, deal(prompts, self.blocks), strict=True):
+        stem, *deltas = updates or [None] * 5
+        x, detail = apply_map(self.stem, y_hat[:, :deep], stem), y_hat[:, deep:]
+        shares = deal(prompts, self.blocks)
+        for up, stage, own, delta in zip(self.up, self.stages, shares, deltas, strict=True):
             x = stage(x, own)
             if detail is not None:
                 x, detail = torch.cat([x, detail], dim=1), None
-            x = self.shuffle(up(x))
+            x = self.shuffle(apply_map(up, x, delta))
         return x + 0.5
 
 

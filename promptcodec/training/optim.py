@@ -13,7 +13,7 @@ from promptcodec.training.config import OptimizerConfig
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
     """The optimiser that `config` names, over the parameters of `model` that are trained."""
     # Matrices by Muon; tables, biases and the mixture of z by AdamW.
-    tables = ("position_bias", "hyperprior.prior", "context.slot")
+    tables = ("position_bias", "hyperprior.prior", "context.slot", "centroids")
     groups: dict[tuple[float, bool], list[Tensor]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -40,7 +40,7 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
 
 
 def _factor(name: str, config: OptimizerConfig) -> float:
-    if name.startswith(("hyperprior.", "context.")):
+    if name.startswith(("hyperprior.", "context.", "centroids.")):
         return config.entropy_factor
     return config.gain_factor if name.endswith("log_gains") else 1.0
 

@@ -49,11 +49,13 @@ class PromptConfig(LoopConfig):
         base: folder of the frozen base, or a Hub id; None is the bundled one.
         init_from: folder of the adapter to start from; None starts from the base alone.
         width: of the prompt networks' trunks.
+        rank: of the updates of linear maps; 0 trains none.
     """
 
     base: str | None = None
     init_from: str | None = None
     width: int = 32
+    rank: int = 10
     data: DataConfig = field(default_factory=lambda: DataConfig(crop=256))
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(
@@ -66,8 +68,10 @@ class PromptConfig(LoopConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.width < 1:
-            raise ConfigError(f"width is {self.width}; need 1 or more")
+        if self.width < 1 or self.rank < 0:
+            raise ConfigError(
+                f"width is {self.width} and rank {self.rank}; need 1 or more and 0 or more"
+            )
 
 
 class Adapted(nn.Module):
@@ -111,15 +115,17 @@ class PromptTask:
         self.start: RateAdapter | None = None
         if config.init_from is not None:
             self.start = read_adapter(Path(config.init_from), base=self.base)
-            if self.start.config.width != config.width:
+            found = self.start.config
+            if (found.width, found.rank) != (config.width, config.rank):
                 raise ConfigError(
-                    f"width is {config.width}, and {config.init_from} has "
-                    f"{self.start.config.width}: give the same"
+                    f"width is {config.width} and rank {config.rank}, and {config.init_from} has "
+                    f"{found.width} and {found.rank}: give the same"
                 )
 
     def build(self) -> Adapted:
         """Fresh prompts, which leave the base as it is."""
-        prompts = LayerAdaptivePrompts(self.base.config.codec, width=self.config.width)
+        config = self.config
+        prompts = LayerAdaptivePrompts(self.base.config.codec, width=config.width, rank=config.rank)
         return Adapted(self.base.model, prompts)
 
     def initialise(self, model: Adapted, store: PictureStore) -> None:
@@ -161,6 +167,7 @@ class PromptTask:
             lmbda=self.config.rate_weight,
             base_sha256=self.base.sha256.hex(),
             width=self.config.width,
+            rank=self.config.rank,
             init_from=self.start.sha256.hex() if self.start else None,
         )
 

@@ -55,7 +55,9 @@ def test_decoder_rebuilds_the_encoders_latents(model: CodecModel) -> None:
     latents = model.analyse(torch.rand(1, 3, 64, 128), gains=gains)
     assert latents.symbols.abs().max() > 0
     assert torch.equal(model.indexes(latents.z_hat, gains=gains), latents.indexes)
-    again = model.reconstruct_latents(latents.z_hat, latents.symbols, gains=gains)
+    again = model.reconstruct_latents(
+        latents.z_hat, latents.symbols, indexes=latents.indexes, gains=gains
+    )
     torch.testing.assert_close(again, latents.y_hat, atol=1e-5, rtol=1e-5)
 
 

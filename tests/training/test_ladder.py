@@ -21,6 +21,7 @@ def config(tiny_checkpoint: Path) -> LadderConfig:
     prompts = PromptConfig(
         base=str(tiny_checkpoint),
         width=4,
+        rank=2,
         data=DataConfig(crop=64, validation_pictures=1),
         optimizer=OptimizerConfig(warmup_steps=1, learning_rate=0.01),
         steps=2,
@@ -123,7 +124,7 @@ def test_the_command_as_typed(
 ) -> None:
     monkeypatch.delenv("PROMPTCODEC_DATA", raising=False)
     recipe = tmp_path / "tiny.yaml"
-    recipe.write_text("width: 4\nbatch: 1\nsteps: 1\nprecision: 'no'\ndata: {crop: 64}\n")
+    recipe.write_text("width: 4\nrank: 2\nbatch: 1\nsteps: 1\nprecision: 'no'\ndata: {crop: 64}\n")
     words = ["train-prompt", "--lambda", "0.0067", "--recipe", str(recipe)]
     words += ["--base", str(tiny_checkpoint), "--out", str(tmp_path / "run"), "--device", "cpu"]
     assert main(words) == 0

@@ -33,6 +33,7 @@ def config(tiny_checkpoint: Path) -> PromptConfig:
         base=str(tiny_checkpoint),
         rate_index=3,
         width=4,
+        rank=2,
         data=DataConfig(crop=64, validation_pictures=1),
         optimizer=OptimizerConfig(warmup_steps=2, learning_rate=0.02),
         steps=6,
@@ -91,7 +92,7 @@ def test_a_neighbour_of_another_base_is_refused(
     config: PromptConfig, pictures: Path, tmp_path: Path
 ) -> None:
     first = train_prompts(replace(config, steps=1), data=pictures, out=tmp_path / "3", device="cpu")
-    other = PromptConfig(init_from=str(first), width=4)  # the bundled base
+    other = PromptConfig(init_from=str(first), width=4, rank=2)  # the bundled base
     with pytest.raises(ModelMismatchError, match="belongs to base"):
         train_prompts(other, data=pictures, out=tmp_path / "x", device="cpu")
 
