@@ -81,8 +81,8 @@ def test_an_adapter_of_another_base_is_refused(base: Base, folder: Path) -> None
 @pytest.mark.parametrize("fault", ["missing", "extra", "nan", "shape", "kind", "gain"])
 def test_faulty_tensors_are_refused(base: Base, folder: Path, fault: str) -> None:
     tensors = load_file(folder / WEIGHTS_FILE)
-    name = "base_model.model.g_a.lpm_prompts.stem.weight"
-    gains = "base_model.model.gain.lpm_log_gains"
+    name = "base_model.model.adapter_slot.lpm_prompts.encoder.stem.weight"
+    gains = "base_model.model.adapter_slot.lpm_prompts.log_gains"
     message = {
         "missing": f"{name} is missing",
         "extra": "unknown tensor more",

@@ -172,7 +172,7 @@ def read_base_copy(codec: Codec):
 
 def test_fields_of_the_future_are_refused(tiny_codec: Codec) -> None:
     data = tiny_codec.encode(photo(100, 20))
-    with pytest.raises(ModelMismatchError, match="with rate adapter 3132333435363738, which is not installed"):
+    with pytest.raises(ModelMismatchError, match="adapter 3132333435363738, which is not"):
         tiny_codec.decode(packed(tiny_codec, data, adapter_hashes=(b"12345678",)))
     tile = bitstream.parse(data).tiles[0]
     with pytest.raises(StreamError, match="2 tiles"):

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from promptcodec.adapters.lowrank import LowRankUpdates
+from promptcodec.codec.gains import FRACTION_BITS, Gains
 from promptcodec.codec.swin import Prompts
 from promptcodec.codec.transforms import analysis_maps, synthesis_maps
 from promptcodec.config import STRIDE, CodecConfig
@@ -146,6 +147,11 @@ class LayerAdaptivePrompts(nn.Module):
     def gain_steps(self) -> Tensor:
         """Log-gain of each channel in steps of the scale tables, real, (1, M, 1, 1)."""
         return self.log_gains[None, :, None, None]
+
+    def gains(self) -> Gains:
+        """Log-gains as the integers that files are written with."""
+        fixed = torch.round(self.log_gains.detach().cpu().double() * (1 << FRACTION_BITS))
+        return Gains(fixed.clamp(-(1 << 15), (1 << 15) - 1).to(torch.int16))
 
     def touch(self, features: Tensor) -> Tensor:
         """Features of the means, (B, N, h, w), scaled and moved channel by channel."""

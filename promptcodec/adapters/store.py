@@ -3,8 +3,8 @@
     adapter_config.json            peft_type, rate index, lambda, metric, hash of the base, ancestry
     adapter_model.safetensors      prompt networks in float16, log-gains as the integers that run
 
-Names of tensors are those that PEFT gives to modules that wrap g_a, g_s, the mean path and the
-gains of a `CodecModel`. This reader needs neither peft nor a network.
+Names of tensors are those that PEFT gives to an adapter in the slot of a `CodecModel` (`peft.py`).
+This reader needs neither peft nor a network.
 """
 
 from __future__ import annotations
@@ -29,16 +29,8 @@ from promptcodec.files import write_atomically
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 PEFT_TYPE = "LPM"
-PREFIX = "base_model.model."
-LOG_GAINS = "gain.lpm_log_gains"
-NAMES = {
-    "encoder.": "g_a.lpm_prompts.",
-    "decoder.": "g_s.lpm_prompts.",
-    "encoder_maps.": "g_a.lpm_maps.",
-    "decoder_maps.": "g_s.lpm_maps.",
-    "mean_scale": "hyperprior.h_means.lpm_scale",
-    "mean_bias": "hyperprior.h_means.lpm_bias",
-}  # ours -> PEFT's
+PREFIX = "base_model.model.adapter_slot.lpm_prompts."
+LOG_GAINS = "log_gains"
 MAX_GAIN = 48 << FRACTION_BITS  # a log-gain beyond 48 table steps is no rate of this ladder
 
 
@@ -114,14 +106,9 @@ def write_adapter(folder: Path, prompts: LayerAdaptivePrompts, *, config: Adapte
 
 def pack_tensors(prompts: LayerAdaptivePrompts) -> dict[str, Tensor]:
     """Tensors under PEFT's names, in the types that are stored."""
-    tensors: dict[str, Tensor] = {}
-    for name, value in prompts.state_dict().items():
-        value = value.detach().cpu()
-        if name == "log_gains":
-            fixed = torch.round(value.double() * (1 << FRACTION_BITS))
-            tensors[PREFIX + LOG_GAINS] = fixed.clamp(-(1 << 15), (1 << 15) - 1).to(torch.int16)
-        else:
-            tensors[PREFIX + _peft_name(name)] = value.to(torch.float16).contiguous()
+    state = prompts.state_dict()
+    tensors = {PREFIX + n: v.detach().cpu().half().contiguous() for n, v in state.items()}
+    tensors[PREFIX + LOG_GAINS] = prompts.gains().log_gains
     return tensors
 
 
@@ -195,11 +182,11 @@ def build(
     state = prompts.state_dict()
     left = dict(tensors)
     for name, value in state.items():
-        stored = PREFIX + (LOG_GAINS if name == "log_gains" else _peft_name(name))
+        stored = PREFIX + name
         if stored not in left:
             raise CheckpointError(f"{where}: tensor {stored} is missing; get the file again")
         found = left.pop(stored)
-        kind = torch.int16 if name == "log_gains" else torch.float16
+        kind = torch.int16 if name == LOG_GAINS else torch.float16
         if found.shape != value.shape or found.dtype != kind:
             raise CheckpointError(
                 f"{where}: tensor {stored} is {found.dtype} {tuple(found.shape)}; need {kind} "
@@ -231,10 +218,3 @@ def _check(tensors: dict[str, Tensor], *, where: str) -> None:
                 f"{where}: a gain lies beyond {MAX_GAIN >> FRACTION_BITS} table steps; get the "
                 "file again"
             )
-
-
-def _peft_name(name: str) -> str:
-    for own, theirs in NAMES.items():
-        if name.startswith(own):
-            return theirs + name[len(own) :]
-    raise KeyError(name)

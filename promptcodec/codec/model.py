@@ -89,6 +89,14 @@ class Adapter(Protocol):
         ...
 
 
+class AdapterSlot(nn.Module):
+    """Where an adapter is found that no argument names; empty, unless a library fills it."""
+
+    def forward(self) -> Adapter | None:
+        """The adapter that is active, None for the base."""
+        return None
+
+
 def build_context(config: CodecConfig) -> ContextModel:
     """The context model that `config.context` names."""
     models = {"none": NoContext, "checkerboard": CheckerboardContext, "econtext": EContext}
@@ -110,6 +118,7 @@ class CodecModel(nn.Module):
         self.hyperprior = Hyperprior(config)
         self.context = build_context(config)
         self.centroids = Centroids() if config.reconstruction == "centroid" else None
+        self.adapter_slot = AdapterSlot()
         self._integer_layers: list[tuple[Tensor, Tensor]] | None = None
 
     # -- training ------------------------------------------------------------------------------
@@ -134,10 +143,11 @@ class CodecModel(nn.Module):
             z_price: factor on the gradient of z's rate that reaches z, not its prior; below 1
                 early on lets a hyperprior learn to be useful before it has to be cheap.
             rate_only: leave g_s out and let no gradient into g_a.
-            adapter: what a rate adds; None is the base.
+            adapter: what a rate adds; None is that of the slot, else the base.
         Source:
             Minnen and Singh 2020, arXiv:2007.08739, for mixing noise and rounding.
         """
+        adapter = adapter or self.adapter_slot()
         with torch.set_grad_enabled(torch.is_grad_enabled() and not rate_only):
             y = self.to_latents(x, adapter)
         z = self.hyperprior.h_a(y).float()
@@ -166,12 +176,14 @@ class CodecModel(nn.Module):
 
     def to_latents(self, x: Tensor, adapter: Adapter | None) -> Tensor:
         """g_a with what the adapter adds: (B, 3, H, W) to (B, M, H/16, W/16), float32."""
+        adapter = adapter or self.adapter_slot()
         if adapter is None:
             return self.g_a(x).float()
         return self.g_a(x, adapter.encoder_prompts(x), adapter.encoder_updates()).float()
 
     def to_picture(self, y_hat: Tensor, adapter: Adapter | None) -> Tensor:
         """g_s with what the adapter adds: (B, M, h, w) to (B, 3, 16 h, 16 w)."""
+        adapter = adapter or self.adapter_slot()
         if adapter is None:
             return self.g_s(y_hat)
         return self.g_s(y_hat, adapter.decoder_prompts(y_hat), adapter.decoder_updates())
@@ -179,6 +191,7 @@ class CodecModel(nn.Module):
     def features(self, z_hat: Tensor, adapter: Adapter | None) -> Tensor:
         """What the means are made of, (B, N, H/16, W/16), from z_hat (B, Cz, H/64, W/64)."""
         features = self.hyperprior.h_means(z_hat)
+        adapter = adapter or self.adapter_slot()
         return adapter.touch(features) if adapter else features
 
     def rebuild(self, symbols: Tensor, index: Tensor) -> Tensor:
@@ -204,7 +217,7 @@ class CodecModel(nn.Module):
         Args:
             x: RGB in [0, 1], (B, 3, H, W); H and W multiples of 64 px.
             gains: per-channel gains of the rate.
-            adapter: what the rate adds besides; None is the base.
+            adapter: what the rate adds besides; None is that of the slot, else the base.
         Raises:
             ShapeError: H or W is not a multiple of 64.
         """
@@ -232,7 +245,7 @@ class CodecModel(nn.Module):
             y: (B, M, h, w), float32.
             z: (B, Cz, h/4, w/4), float32.
             gains: per-channel gains of the rate.
-            adapter: what the rate adds besides; None is the base.
+            adapter: what the rate adds besides; None is that of the slot, else the base.
         """
         with torch.autocast(y.device.type, enabled=False):
             z_hat = torch.round(z).clamp_(Z_MIN, Z_MAX)
