@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results/effort.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    codec = Codec.load(arguments.base, precision=arguments.precision)
+    codec = Codec.load(arguments.base, [], precision=arguments.precision)
     settings = {
         "base_sha256": codec.base_hash.hex(),
         "precision": arguments.precision,

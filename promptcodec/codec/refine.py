@@ -44,15 +44,15 @@ class Schedule:
     """
 
     steps: int
-    learning_rate: float = 0.06
-    heat: float = 0.8
-    noise: float = 0.5
+    learning_rate: float = 0.015
+    heat: float = 0.6
+    noise: float = 0.4
 
 
 SCHEDULES = (
     Schedule(0),
     *(Schedule(steps) for steps in (4, 8, 12, 16, 20, 26)),
-    *(Schedule(steps, learning_rate=0.03) for steps in (40, 80, 160)),
+    *(Schedule(steps, learning_rate=0.03, heat=0.8, noise=0.5) for steps in (40, 80, 160)),
 )  # by effort
 
 
