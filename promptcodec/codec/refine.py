@@ -1,13 +1,14 @@
 """Refinement of one picture's latents with the weights frozen: what `effort` buys.
 
     y, z  ->  rounded with a gradient  ->  bits + lambda * distortion  ->  Adam on y and z  ->  ...
+          ->  single integer steps (`polish`)
 
 g_a maps every picture alike; for one picture other integers nearby cost fewer bits or rebuild it
 better. The result is coded like any other latents, so every decoder reads it.
 
 Source: Koyuncu et al. 2023, arXiv:2306.14287 (refinement in few steps) and Yang et al. 2020,
-arXiv:2006.04240 (stochastic Gumbel annealing). Differs: annealing at every effort, with less noise
-and more heat, which suits few steps.
+arXiv:2006.04240 (stochastic Gumbel annealing). Differs: annealing with less noise, which suits few
+steps, and the integer steps at the end.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from promptcodec.codec import coder, rate
 from promptcodec.codec.coder import EntropyTables
 from promptcodec.codec.gains import Gains
 from promptcodec.codec.model import Adapter, CodecModel, Latents
+from promptcodec.codec.polish import Ground, polish
 from promptcodec.errors import UsageError
 
 MAX_EFFORT = 9
@@ -36,6 +38,7 @@ class Schedule:
 
     Args:
         steps: gradient steps.
+        rounds: of integer steps after them.
         learning_rate: of y and z in quantisation steps, cosine to zero.
         heat: temperature of the annealing at the first step, falling to zero in a line; 0 rounds
             straight through.
@@ -44,15 +47,18 @@ class Schedule:
     """
 
     steps: int
+    rounds: int = 4
     learning_rate: float = 0.015
     heat: float = 0.6
     noise: float = 0.4
 
 
 SCHEDULES = (
-    Schedule(0),
-    *(Schedule(steps) for steps in (4, 8, 12, 16, 20, 26)),
-    *(Schedule(steps, learning_rate=0.03, heat=0.8, noise=0.5) for steps in (40, 80, 160)),
+    Schedule(0, rounds=0),
+    Schedule(0, rounds=2),
+    Schedule(6, rounds=3),
+    *(Schedule(steps) for steps in (12, 16, 20, 26)),
+    *(Schedule(steps, learning_rate=0.03, heat=0.8, noise=0.5) for steps in (40, 80, 120)),
 )  # by effort
 
 
@@ -98,39 +104,32 @@ def refine(
         return bits / (size[0] * size[1]) + lmbda * 255.0**2 * mse
 
     y, z = model.transform(x, adapter=adapter)
-    best = model.quantise(y, z, gains=gains, adapter=adapter)
-    least = cost_of(best)
-    search = _Search(
-        model, y, z, target=target, gains=gains, lmbda=lmbda, schedule=schedule, adapter=adapter
-    )
+    ground = Ground(model=model, target=target, gains=gains, lmbda=lmbda, adapter=adapter)
+    best = ground.quantise(y, z)
+    search = _Search(ground, y, z, schedule=schedule)
+    total, done = schedule.steps + schedule.rounds, 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, total)
+
     for step in range(schedule.steps):
         search.step(step)
-        if progress is not None:
-            progress(step + 1, schedule.steps)
+        tick()
     y, z = search.latents()
-    found = model.quantise(y.detach(), z.detach(), gains=gains, adapter=adapter)
-    return found if cost_of(found) < least else best
+    found = polish(ground, y, z, rounds=schedule.rounds, cost_of=cost_of, tick=tick)
+    return found if cost_of(found) < cost_of(best) else best
 
 
 class _Search:
     """State of one refinement."""
 
-    def __init__(
-        self,
-        model: CodecModel,
-        y: Tensor,
-        z: Tensor,
-        *,
-        target: Tensor,
-        gains: Gains,
-        lmbda: float,
-        schedule: Schedule,
-        adapter: Adapter | None,
-    ) -> None:
-        self.model, self.target, self.schedule, self.lmbda = model, target, schedule, lmbda
-        self.adapter = adapter
-        self.gain = gains.multipliers(y.device)
-        self.offset = gains.offsets(y.device)
+    def __init__(self, ground: Ground, y: Tensor, z: Tensor, *, schedule: Schedule) -> None:
+        self.ground, self.schedule = ground, schedule
+        self.gain = ground.gains.multipliers(y.device)
+        self.offset = ground.gains.offsets(y.device)
         # What inference mode made cannot be trained; copies can.
         self.fine = (y * self.gain).clone().requires_grad_()  # y in quantisation steps
         self.z = z.clone().requires_grad_()
@@ -154,11 +153,11 @@ class _Search:
         self.optimizer.step()
 
     def _loss(self, heat: float) -> Tensor:
-        model, adapter = self.model, self.adapter
+        ground, model = self.ground, self.ground.model
         y, z = self.latents()
         with torch.autocast(y.device.type, enabled=False):
             z_hat = self._round(z, heat)
-            features = model.features(z_hat, adapter)
+            features = model.features(z_hat, ground.adapter)
             index = model.hyperprior.scale_path(z_hat) + self.offset
             coded = (index.detach() >= 0.5).float()  # the others are certain zeros
             # What the context looks at is rounded around the means of the step before.
@@ -171,14 +170,11 @@ class _Search:
             bits = bits - torch.log2(prior).sum()
             y_hat = self._rebuilt(symbols, index, mu)
             self.mu = mu.detach()
-        height, width = self.target.shape[2:]
-        x_hat = model.to_picture(y_hat, adapter)
-        x_hat = x_hat[:, :, :height, :width].float()
-        mse = (x_hat - self.target).square().mean()
-        return bits / (height * width) + self.lmbda * 255.0**2 * mse
+        mse = (ground.rebuild(y_hat) - ground.target).square().mean()
+        return bits / ground.pixels + ground.lmbda * 255.0**2 * mse
 
     def _rebuilt(self, symbols: Tensor, index: Tensor, mu: Tensor) -> Tensor:
-        return self.model.rebuild(symbols, index) / self.gain + mu
+        return self.ground.model.rebuild(symbols, index) / self.gain + mu
 
     def _round(self, x: Tensor, heat: float) -> Tensor:
         """Round with a gradient; with heat, a random mixture of the two integers around x.

@@ -74,20 +74,29 @@ class Curve:
         return float(_pchip(np.log(self.bpp), self.psnr)(np.log(bpp)))
 
 
-def bd_rate(curve: Curve, anchor: Curve) -> float:
+def bd_rate(curve: Curve, anchor: Curve, *, between: tuple[float, float] | None = None) -> float:
     """Average difference in rate at equal PSNR, in per cent; negative is better.
 
     Args:
         curve: the codec that is judged.
         anchor: what it is judged against.
+        between: a range of PSNR in dB to look at; None is all that the two share.
 
     Raises:
-        UsageError: a curve has under four points, or the two share no range of PSNR.
+        UsageError: a curve has under four points, the two share no range of PSNR, or less of it
+            than was asked for.
 
     Source:
         Bjontegaard, VCEG-M33, 2001. Differs: PCHIP in place of one cubic, as JCT-VC does.
     """
     low, high = _overlap(curve, anchor, axis=lambda c: c.psnr, unit="dB")
+    if between is not None:
+        if not low - 1e-9 <= between[0] < between[1] <= high + 1e-9:
+            raise UsageError(
+                f"curves {curve.name} and {anchor.name} share {low:.2f} to {high:.2f} dB, not "
+                f"{between[0]:.2f} to {between[1]:.2f} dB: measure more rates"
+            )
+        low, high = between
     means = [_mean(_pchip(c.psnr, np.log(c.bpp)), low, high) for c in (curve, anchor)]
     return float(100.0 * np.expm1(means[0] - means[1]))
 
