@@ -99,6 +99,63 @@ def effort(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def rates(report: dict[str, Any]) -> str:
+    """The ladder: its points and those between, against published curves, and what it costs."""
+    curve, storage, speed = (report[part]["result"] for part in ("curve", "storage", "speed"))
+    lines = ["| rate | bpp | PSNR (dB) |", "| ---: | ---: | ---: |"]
+    lines += [
+        f"| {point['rate_index']:g} | {point['bpp']:.4f} | {point['psnr']:.2f} |"
+        for point in curve["points"]
+        if point["trained"]
+    ]
+    between = len(curve["points"]) - sum(point["trained"] for point in curve["points"])
+    rises = "rise" if curve["all_monotone"] else "do not rise everywhere"
+    lines += ["", f"With {between} more positions between them, bpp and PSNR {rises}.", ""]
+    lines += [
+        "| BD-rate against | all | lowest quarter | second | third | highest |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, values in curve["bd_rate"].items():
+        shown = ["n/a" if value is None else f"{value:+.1f} %" for value in values]
+        lines.append(f"| {name} | {' | '.join(shown)} |")
+    lines += ["", "| target | met | miss | passes of g_a, mean | most |"]
+    lines.append("| --- | ---: | ---: | ---: | ---: |")
+    for row in report["targets"]["result"]:
+        words = [f"{key} {value:g}" for key, value in row["target"].items() if key != "strict"]
+        words += ["strict"] if row["target"].get("strict") else []
+        count = row["met"] + len(row["unreachable"])
+        miss = f"{row['lowest_miss']:+.3f} to {row['highest_miss']:+.3f} {row['unit']}"
+        lines.append(
+            f"| {', '.join(words)} | {row['met']} of {count} | {miss} | {row['mean_passes']:.1f} "
+            f"| {row['most_passes']} |"
+        )
+    swap = report["swap"]["result"]
+    lines += [
+        "",
+        f"- Largest adapter: {max(storage['adapter_parameters']):,} parameters, "
+        f"{storage['largest_share_percent']:.2f} % of the base; "
+        f"{max(storage['adapter_bytes']) / 1000:.0f} kB.",
+        f"- Base and all adapters: {storage['all_over_base']:.2f} times the base, "
+        f"{storage['saved_percent']:.0f} % less than a model for each rate.",
+        f"- Swap: {speed['swap_ms']:.3f} ms; loading an adapter: {speed['load_ms']:.1f} ms.",
+        f"- An adapter adds {speed['overhead_percent']['encode']:+.1f} % to encoding and "
+        f"{speed['overhead_percent']['decode']:+.1f} % to decoding.",
+        f"- {swap['threads']} threads decoded {swap['decoded']:,} streams during {swap['swaps']:,} "
+        f"swaps; {swap['wrong']} came out wrong.",
+        "",
+        _source(report["curve"]["provenance"], base=report["identity"]["base_sha256"]),
+    ]
+    return "\n".join(lines)
+
+
+def _source(facts: dict[str, Any], *, base: str) -> str:
+    machine = facts["machine"]
+    return (
+        f"24 pictures, from file bytes; {machine['cpu']}, {machine['threads']} thread; base "
+        f"{base[:16]}; commit {facts['commit']}; `{facts['command']}`."
+    )
+
+
 def _ms(seconds: float | None) -> str:
     return "none" if seconds is None else f"{1000 * seconds:.1f}"
 
@@ -106,6 +163,7 @@ def _ms(seconds: float | None) -> str:
 TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
     "context": (ROOT / "docs" / "context.md", context),
     "effort": (ROOT / "docs" / "context.md", effort),
+    "rates": (ROOT / "docs" / "rates.md", rates),
 }
 
 

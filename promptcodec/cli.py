@@ -314,11 +314,18 @@ def evaluate(
 @app.command()
 def card(folder: options.CardFolder, verbose: options.Verbose = False) -> None:
     """Bring the README.md of a checkpoint up to date with the files beside it."""
-    from promptcodec.evaluation.report import render_table, render_training, update_markers
+    from promptcodec.evaluation.report import (
+        render_ladder,
+        render_table,
+        render_training,
+        update_markers,
+    )
     from promptcodec.evaluation.results import read_results
 
     readme = folder / "README.md"
     update_markers(readme, render_training(folder / "base"), name="training")
+    if (folder / "prompts").is_dir():
+        update_markers(readme, render_ladder(folder / "prompts"), name="ladder")
     update_markers(readme, render_table(read_results(folder / "results.json")))
 
 

@@ -8,7 +8,14 @@ from promptcodec import provenance
 from promptcodec.cli import main
 from promptcodec.errors import DataError, UsageError
 from promptcodec.evaluation.plot import plot_curves
-from promptcodec.evaluation.report import BEGIN, END, render_table, render_training, update_markers
+from promptcodec.evaluation.report import (
+    BEGIN,
+    END,
+    render_ladder,
+    render_table,
+    render_training,
+    update_markers,
+)
 
 RESULTS = {
     "format": 1,
@@ -122,7 +129,27 @@ def test_card_says_how_a_base_was_trained(tmp_path: Path) -> None:
     text = (tmp_path / "README.md").read_text()
     for fact in ("lambda 0.025", "3,000 pictures of `photos`", "8 crops of 192 px", "1.50 hours"):
         assert fact in text
-    assert "| rate 4 | 0.500 |" in text
+    assert "| rate 4 | 0.500 |" in text and "Part" not in text
+    (base / "history").mkdir()
+    (base / "history" / "1.json").write_text(json.dumps({**training, "steps": 2000}))
+    for index, start in ((10, "rate-9"), (9, None)):
+        adapter = tmp_path / "prompts" / f"rate-{index}"
+        adapter.mkdir(parents=True)
+        config = {"rate_index": index, "lmbda": 0.5}
+        (adapter / "adapter_config.json").write_text(json.dumps(config))
+        recipe = {**training["recipe"], "init_from": start and f"runs/x/{start}"}
+        (adapter / "training.json").write_text(json.dumps({**training, "recipe": recipe}))
+    with (tmp_path / "README.md").open("a") as readme:
+        readme.write("\n<!-- ladder:begin -->\n<!-- ladder:end -->\n")
+    assert main(["card", str(tmp_path)]) == 0
+    text = (tmp_path / "README.md").read_text()
+    assert "Part 1: 2,000 steps" in text and "Part 2: 1,000 steps" in text
+    rows = [line for line in text.splitlines() if line.startswith(("| 9 ", "| 10 "))]
+    assert [row.split(" | ")[2] for row in rows] == ["the base", "rate-9"]
+    assert "| 8,000 |" in rows[0]
+    (adapter / "training.json").unlink()
+    with pytest.raises(DataError, match="does not say how it was trained"):
+        render_ladder(tmp_path / "prompts")
     (base / "training.json").write_text("{}")
     with pytest.raises(DataError, match="does not say how it was trained"):
         render_training(base)

@@ -49,33 +49,82 @@ def render_training(folder: str | Path) -> str:
     """Markdown list of how a base was trained, from what `train-base` left beside it.
 
     Args:
-        folder: of a base checkpoint, with config.json and training.json.
+        folder: of a base checkpoint, with config.json and training.json; the records of earlier
+            parts of its training in history/, by name.
 
     Raises:
         DataError: one of the files cannot be read.
     """
+    folder = Path(folder)
+    records = [*sorted((folder / "history").glob("*.json")), folder / "training.json"]
     try:
-        training = json.loads((Path(folder) / "training.json").read_text(encoding="utf-8"))
-        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
-        recipe = training["recipe"]
-        crop, batch = recipe["data"]["crop"], recipe["batch"] * recipe["accumulate"]
-        processes = training["processes"]
-        return "\n".join(
-            [
-                f"- Rate index {config['rate_index']}, lambda {config['lmbda']}.",
-                f"- Data: {training['pictures']:,} pictures of `{training['data']}`.",
-                f"- {training['steps']:,} steps of {batch * processes} crops of {crop} px, "
-                f"{recipe['optimizer']['name']}, peak learning rate "
-                f"{recipe['optimizer']['learning_rate']}, {recipe['precision']}.",
-                f"- {training['hours']:.2f} hours, {processes} process"
-                f"{'es' if processes > 1 else ''}, {training['machine']['cpu']}, "
-                f"{training['machine']['threads']} thread"
-                f"{'s' if training['machine']['threads'] > 1 else ''} each.",
-                f"- Commit {training['commit'] or 'unknown'}, {str(training['date'])[:10]}.",
-            ]
-        )
+        parts = [json.loads(path.read_text(encoding="utf-8")) for path in records]
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        lines = [
+            f"- Rate index {config['rate_index']}, lambda {config['lmbda']}.",
+            f"- Data: {parts[-1]['pictures']:,} pictures of `{parts[-1]['data']}`.",
+        ]
+        names = [f"Part {number}: " for number in range(1, len(parts) + 1)]
+        pairs = zip(names if len(parts) > 1 else [""], parts, strict=True)
+        return "\n".join([*lines, *(f"- {name}{_run_of(part)}" for name, part in pairs)])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder} does not say how it was trained: {error!r}") from error
+
+
+def _run_of(training: dict) -> str:
+    """One run in a sentence or two."""
+    recipe, machine, processes = training["recipe"], training["machine"], training["processes"]
+    crops = recipe["batch"] * recipe["accumulate"] * processes
+    codec = recipe.get("codec", {})
+    kind = f"context {codec['context']}, " if "context" in codec else ""
+    if codec.get("reconstruction", "middle") != "middle":
+        kind += f"reconstruction {codec['reconstruction']}, "
+    return (
+        f"{training['steps']:,} steps of {crops} crops of {recipe['data']['crop']} px, {kind}"
+        f"{recipe['optimizer']['name']}, peak learning rate "
+        f"{recipe['optimizer']['learning_rate']}, {recipe['precision']}; "
+        f"{training['hours']:.2f} hours, {_count(processes, 'process', 'processes')}, "
+        f"{machine['cpu']}, {_count(machine['threads'], 'thread', 'threads')} each; "
+        f"commit {training['commit'] or 'unknown'}, {str(training['date'])[:10]}."
+    )
+
+
+def _count(number: int, one: str, more: str) -> str:
+    return f"{number} {one if number == 1 else more}"
+
+
+def render_ladder(folder: str | Path) -> str:
+    """Markdown table of the adapters of a ladder, from what `train-ladder` left with them.
+
+    Args:
+        folder: holds one folder for each rate.
+
+    Raises:
+        DataError: an adapter does not say how it was trained.
+    """
+    lines = [
+        "| rate | lambda | started from | steps | crops | hours |",
+        "| ---: | ---: | --- | ---: | ---: | ---: |",
+    ]
+    try:
+        configs = [
+            (json.loads(path.read_text(encoding="utf-8")), path.parent)
+            for path in Path(folder).glob("*/adapter_config.json")
+        ]
+        for config, place in sorted(configs, key=lambda found: found[0]["rate_index"]):
+            training = json.loads((place / "training.json").read_text(encoding="utf-8"))
+            recipe = training["recipe"]
+            start = "the base"
+            if recipe["init_from"] is not None:
+                start = Path(recipe["init_from"]).name
+            crops = training["steps"] * recipe["batch"] * recipe["accumulate"]
+            lines.append(
+                f"| {config['rate_index']} | {config['lmbda']} | {start} | {training['steps']:,} "
+                f"| {crops * training['processes']:,} | {training['hours']:.2f} |"
+            )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{folder} does not say how it was trained: {error!r}") from error
+    return "\n".join(lines)
 
 
 def update_markers(path: str | Path, table: str, *, name: str = "results") -> None:
