@@ -49,6 +49,9 @@ class ContextModel(nn.Module, ABC):
     def prepare(self, y: Tensor) -> None:
         """Take what an untrained model needs to know from latents (B, M, h, w)."""
 
+    def freeze(self) -> None:
+        """Compute once what coding with these weights needs again and again."""
+
     def parallel(self, features: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None]:
         """Means of all groups at once when what they look at is known.
 

@@ -34,7 +34,6 @@ from promptcodec.codec.swin import (
     attend_windows,
     axis_regions,
     mask_of_regions,
-    merge,
     partition,
 )
 from promptcodec.config import CodecConfig
@@ -90,6 +89,24 @@ def window_mask(grid: Grid, *, shifted: bool, device: torch.device) -> WindowMas
     regions = (rows[:, None] * 3 + columns)[None, :, :, None]
     regions = partition(regions, grid.window, grid.window // 2).squeeze(-1)
     return mask_of_regions(regions, device)
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # an order kept from coding must also serve training
+def window_order(grid: Grid, *, shifted: bool, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Positions of the padded grid, row by row, in the order of (shifted) windows; and back.
+
+    One gather does what two rolls and a partition would.
+
+    Returns:
+        Both (windows * P,).
+    """
+    rows, columns = grid.padded
+    places = torch.arange(rows * columns).view(1, rows, columns, 1)
+    if shifted:
+        places = torch.roll(places, (-(grid.window // 2), -(grid.window // 4)), dims=(1, 2))
+    order = partition(places, grid.window, grid.window // 2).flatten()
+    return order.to(device), torch.argsort(order).to(device)
 
 
 def relative_offsets(window: int, slots: int) -> Tensor:
@@ -162,6 +179,8 @@ class ContextBlock(nn.Module):
         self.register_buffer(
             "offsets", relative_offsets(config.context_window, self.slots), persistent=False
         )
+        self.kept: Tensor | None
+        self.register_buffer("kept", None, persistent=False)
         self.norm2 = nn.LayerNorm(channels)
         self.mlp = nn.Sequential(
             nn.Linear(channels, hidden), nn.GELU(), nn.Linear(hidden, channels)
@@ -169,9 +188,20 @@ class ContextBlock(nn.Module):
 
     def bias(self) -> Tensor:
         """Relative position bias with the causal mask, (heads, slots * P, slots * P)."""
+        if torch.is_grad_enabled() or self.kept is None:
+            return self._bias()
+        return self.kept
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def freeze(self) -> None:
+        """Keep the bias of these weights, for coding."""
+        self.kept = self._bias().clone()
+
+    def _bias(self) -> Tensor:
         bias = self.position_bias[self.offsets].permute(2, 0, 1)
         slot = torch.arange(bias.shape[1], device=bias.device) * self.slots // bias.shape[1]
-        return torch.where(slot[:, None] >= slot[None, :], bias, HIDDEN)
+        return torch.where(slot[:, None] >= slot[None, :], bias, HIDDEN).contiguous()
 
     def forward(self, x: Tensor, bias: Tensor, grid: Grid, cache: Cache | None = None) -> Tensor:
         """Map slots (B, S, H, W, C) on the padded packed grid to the same shape.
@@ -200,26 +230,16 @@ class ContextBlock(nn.Module):
         out = attend_windows(q, k, v, bias[None, :, start:end, :end].to(q.dtype), mask=mask)
         # (B * windows, heads, S * P, C / heads) -> (B, S, H, W, C)
         out = out.transpose(1, 2).reshape(b, grid.windows, s, grid.positions, c).transpose(1, 2)
-        edge = grid.window
-        out = merge(
-            out.reshape(-1, grid.positions, c),
-            window=edge,
-            columns=edge // 2,
-            height=rows,
-            width=columns,
-        ).view(b, s, rows, columns, c)
-        if self.shifted:
-            out = torch.roll(out, (edge // 2, edge // 4), dims=(2, 3))
+        _, back = window_order(grid, shifted=self.shifted, device=x.device)
+        out = out.reshape(b * s, rows * columns, c).index_select(1, back).view_as(x)
         x = x + self.proj(out)
         return x + self.mlp(self.norm2(x))
 
     def _windows(self, x: Tensor, grid: Grid) -> Tensor:
         """(B, S, H, W, C) -> (B * windows, S * P, C), slots in order."""
         b, s, rows, columns, c = x.shape
-        edge = grid.window
-        if self.shifted:
-            x = torch.roll(x, (-(edge // 2), -(edge // 4)), dims=(2, 3))
-        x = partition(x.reshape(b * s, rows, columns, c), edge, edge // 2)
+        order, _ = window_order(grid, shifted=self.shifted, device=x.device)
+        x = x.reshape(b * s, rows * columns, c).index_select(1, order)
         x = x.view(b, s, grid.windows, grid.positions, c).transpose(1, 2)
         return x.reshape(b * grid.windows, s * grid.positions, c)
 
@@ -311,6 +331,11 @@ class EContext(ContextModel):
     def prepare(self, y: Tensor) -> None:
         """See `ContextModel.prepare`: the size of each channel."""
         self.y_scale.copy_(y.transpose(0, 1).flatten(1).std(dim=1).clamp_min(0.5))
+
+    def freeze(self) -> None:
+        """See `ContextModel.freeze`."""
+        for layer in self._blocks:
+            layer.freeze()
 
     def _asked(self, features: Tensor) -> list[Tensor]:
         """Features of each group's elements, channels last, (B, h, w/2, N)."""

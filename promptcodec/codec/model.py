@@ -313,6 +313,10 @@ class CodecModel(nn.Module):
         return self.to_picture(y_hat, adapter).float()
 
     def freeze_scale_path(self, layers: list[tuple[Tensor, Tensor]] | None = None) -> None:
-        """Fix the integer scale path: from a checkpoint's integers, or from the float weights."""
+        """Fix the integer scale path: from a checkpoint's integers, or from the float weights.
+
+        What the context keeps for coding is made anew as well.
+        """
+        self.context.freeze()
         layers = self.hyperprior.scale_path.quantised() if layers is None else layers
         self._integer_layers = [(w.to(torch.float64), b.to(torch.float64)) for w, b in layers]

@@ -180,7 +180,8 @@ def attend_windows(
     pictures = len(q) // mask.windows
     start = torch.arange(pictures, device=q.device)[:, None] * mask.windows
     cut = (start + mask.cut).flatten()
-    bias = torch.where(mask.allowed[:, None], bias, HIDDEN).repeat(pictures, 1, 1, 1)
+    bias = torch.where(mask.allowed[:, None], bias, HIDDEN)
+    bias = bias.repeat(pictures, 1, 1, 1) if pictures > 1 else bias
     return out.index_copy(0, cut, attend(q[cut], k[cut], v[cut], bias))
 
 

@@ -1,0 +1,51 @@
+"""Every table of the documentation says what its result file says."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from test_evaluation_benchmarks import benchmark_module
+
+from promptcodec.evaluation.report import render_ladder, render_table, render_training
+from promptcodec.evaluation.results import read_results
+
+ROOT = Path(__file__).resolve().parents[1]
+CHECKPOINT = ROOT / "checkpoints" / "nano"
+
+
+def between(document: Path, name: str) -> str:
+    text = document.read_text(encoding="utf-8")
+    found = re.search(f"<!-- {name}:begin -->\n(.*?)\n<!-- {name}:end -->", text, re.DOTALL)
+    assert found, f"{document} has no place for {name}"
+    return found[1]
+
+
+@pytest.mark.parametrize("name", ["context", "effort", "rates"])
+def test_tables_of_benchmarks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = benchmark_module("tables", monkeypatch)
+    document, render = tables.TABLES[name]
+    report = json.loads((ROOT / "docs" / "results" / f"{name}.json").read_text("utf-8"))
+    assert between(document, name) == render(report).strip()
+
+
+@pytest.mark.parametrize("document", ["README.md", "checkpoints/nano/README.md"])
+def test_tables_of_the_evaluation(document: str) -> None:
+    table = render_table(read_results(CHECKPOINT / "results.json"))
+    assert between(ROOT / document, "results") == table.strip()
+
+
+def test_the_card_says_how_the_weights_were_trained() -> None:
+    card = CHECKPOINT / "README.md"
+    assert between(card, "training") == render_training(CHECKPOINT / "base").strip()
+    assert between(card, "ladder") == render_ladder(CHECKPOINT / "prompts").strip()
+
+
+def test_results_are_of_the_shipped_weights() -> None:
+    from promptcodec.codec.checkpoint import read_base
+
+    own = read_base(CHECKPOINT / "base").sha256.hex()
+    assert read_results(CHECKPOINT / "results.json")["base_hash"] == own
+    results = ROOT / "docs" / "results"
+    assert json.loads((results / "rates.json").read_text())["identity"]["base_sha256"] == own
+    assert json.loads((results / "effort.json").read_text())["settings"]["base_sha256"] == own
