@@ -17,7 +17,6 @@ from promptcodec import images
 from promptcodec.api import Codec
 from promptcodec.bitstream import Container, parse
 from promptcodec.codec.coder import decode_y, decode_z
-from promptcodec.codec.gains import Gains
 from promptcodec.config import STRIDE
 
 
@@ -61,16 +60,18 @@ class Decoded:
 
 @torch.no_grad()
 def decode(codec: Codec, container: Container, variant: Variant) -> Decoded:
-    """Decode the one tile of a base-rate stream, step by step.
+    """Decode the one tile of a stream, step by step.
 
     Args:
-        codec: the base that wrote it.
+        codec: the one that wrote it.
         container: the parsed stream.
         variant: how; threads and oneDNN are set by the caller.
     """
     device = torch.device("cuda" if variant.cuda else "cpu")
     model, tables = codec.model.to(device), codec.tables
-    gains = Gains.constant(model.config.latent_channels, container.gain)
+    point = codec._point_of(container)
+    gains = point.gains.moved(container.gain)
+    adapter = point.prompts.to(device) if point.prompts else None
     (tile,) = container.tiles
     rows, columns = -(-container.height // STRIDE), -(-container.width // STRIDE)
     steps = (model.indexes, model.reconstruct_latents, model.synthesise)
@@ -83,8 +84,8 @@ def decode(codec: Codec, container: Container, variant: Variant) -> Decoded:
         indexes = index_batch[own].cpu().numpy()
         symbols = decode_y(tile.y, indexes, tables)
         symbol_batch = among_others(torch.from_numpy(symbols), variant.batch).to(device)
-        y_hat = rebuild(z_batch, symbol_batch, indexes=index_batch, gains=gains)
-        x_hat = synthesise(y_hat)[own : own + 1].cpu()
+        y_hat = rebuild(z_batch, symbol_batch, indexes=index_batch, gains=gains, adapter=adapter)
+        x_hat = synthesise(y_hat, adapter=adapter)[own : own + 1].cpu()
     x_hat = images.crop(x_hat, container.height, container.width)
     return Decoded(indexes, symbols, images.from_tensor(x_hat))
 
