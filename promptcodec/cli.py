@@ -250,6 +250,23 @@ def train_ladder(
 
 
 @app.command()
+def ablate(
+    recipe: options.Recipe,
+    data: options.TrainingData,
+    out: options.RunFolder = None,
+    device: options.TrainingDevice = None,
+    as_json: options.Json = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Compare ways to adapt the base, each trained at the same rates; a stopped run goes on."""
+    from promptcodec.training.ablation import ablate, read_ablation, render_ablation
+
+    config = read_ablation(recipe)
+    report = ablate(config, data=data, out=out or Path("runs") / recipe.stem, device=device)
+    console.write_stdout(json.dumps(report) if as_json else render_ablation(report))
+
+
+@app.command()
 def rates(
     base: options.Base = None,
     prompts: options.Prompts = None,

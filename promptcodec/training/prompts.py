@@ -39,6 +39,12 @@ from promptcodec.training.validation import Validation, validate
 logger = logging.getLogger(__name__)
 
 TRAINING_FILE = "training.json"
+PARTS = {
+    "prompts": ("encoder.", "decoder."),
+    "gains": ("log_gains",),
+    "means": ("mean_scale", "mean_bias"),
+    "maps": ("encoder_maps.", "decoder_maps."),
+}  # of an adapter, by the names of their parameters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +56,14 @@ class PromptConfig(LoopConfig):
         init_from: folder of the adapter to start from; None starts from the base alone.
         width: of the prompt networks' trunks.
         rank: of the updates of linear maps; 0 trains none.
+        parts: what is trained of "prompts", "gains", "means" and "maps"; the rest adds nothing.
     """
 
     base: str | None = None
     init_from: str | None = None
     width: int = 32
     rank: int = 10
+    parts: tuple[str, ...] = tuple(PARTS)
     data: DataConfig = field(default_factory=lambda: DataConfig(crop=256))
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(
@@ -68,6 +76,8 @@ class PromptConfig(LoopConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not self.parts or set(self.parts) - set(PARTS):
+            raise ConfigError(f"parts are {list(self.parts)}; need some of {', '.join(PARTS)}")
         if self.width < 1 or self.rank < 0:
             raise ConfigError(
                 f"width is {self.width} and rank {self.rank}; need 1 or more and 0 or more"
@@ -126,6 +136,9 @@ class PromptTask:
         """Fresh prompts, which leave the base as it is."""
         config = self.config
         prompts = LayerAdaptivePrompts(self.base.config.codec, width=config.width, rank=config.rank)
+        trained = tuple(name for part in config.parts for name in PARTS[part])
+        for name, parameter in prompts.named_parameters():
+            parameter.requires_grad_(name.startswith(trained))
         return Adapted(self.base.model, prompts)
 
     def initialise(self, model: Adapted, store: PictureStore) -> None:
@@ -140,7 +153,8 @@ class PromptTask:
             known = self.start.config.lmbda
         with torch.no_grad():
             steps = 0.5 * math.log(self.config.rate_weight / known) / SCALE_STEP
-            model.prompts.log_gains.add_(steps)
+            if "gains" in self.config.parts:
+                model.prompts.log_gains.add_(steps)
 
     def loss(self, model: nn.Module, x: Tensor, *, step: int) -> RateDistortion:
         """What every step minimises on pictures x (B, 3, H, W) in [0, 1]."""

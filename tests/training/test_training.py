@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 
 from promptcodec.api import Codec
 from promptcodec.errors import CheckpointError, ConfigError, DataError, UsageError
+from promptcodec.training.ablation import read_ablation
 from promptcodec.training.base import train_base
 from promptcodec.training.config import DataConfig, OptimizerConfig, read_recipe
 from promptcodec.training.data import PictureStore
@@ -328,6 +329,8 @@ def test_schedule() -> None:
 def test_every_recipe_loads(path: Path) -> None:
     if path.name.startswith("ladder-"):
         assert read_ladder(path).prompts.steps > 0
+    elif path.name.startswith("ablation"):
+        assert read_ablation(path).methods
     else:
         assert read_recipe(path).steps > 0
 
