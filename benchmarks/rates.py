@@ -172,9 +172,12 @@ def swap(codec: Codec, folders: list[Path], pictures: list[Path]) -> dict[str, A
         work.append((data, np.asarray(codec.decode(data))))
     wrong, done, count = [], threading.Event(), 16
 
+    decoded = [0] * count
+
     def decode(worker: int) -> None:
         for turn in range(worker, 1000, count):
             data, shown = work[turn % len(work)]
+            decoded[worker] += 1
             if not np.array_equal(np.asarray(codec.decode(data)), shown):
                 wrong.append(turn)
 
@@ -194,7 +197,7 @@ def swap(codec: Codec, folders: list[Path], pictures: list[Path]) -> dict[str, A
         thread.join()
     done.set()
     swapper.join()
-    return {"threads": count, "decoded": 1000, "wrong": len(wrong), "swaps": len(swaps)}
+    return {"threads": count, "decoded": sum(decoded), "wrong": len(wrong), "swaps": len(swaps)}
 
 
 def speed(base: Path, folders: list[Path], picture: Path) -> dict[str, Any]:

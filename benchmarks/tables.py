@@ -151,7 +151,7 @@ def rates(report: dict[str, Any]) -> str:
 def _source(facts: dict[str, Any], *, base: str) -> str:
     machine = facts["machine"]
     return (
-        f"24 pictures, from file bytes; {machine['cpu']}, {machine['threads']} thread; base "
+        f"From file bytes; {machine['cpu']}, {machine['threads']} thread; base "
         f"{base[:16]}; commit {facts['commit']}; `{facts['command']}`."
     )
 

@@ -25,7 +25,7 @@ from promptcodec.codec import coder
 from promptcodec.codec.checkpoint import Base, read_base
 from promptcodec.codec.coder import EntropyTables
 from promptcodec.codec.gains import Gains
-from promptcodec.codec.model import CodecModel, Latents
+from promptcodec.codec.model import AdapterSlot, CodecModel, Latents
 from promptcodec.codec.refine import MAX_EFFORT
 from promptcodec.config import LAMBDAS, STRIDE
 from promptcodec.drafts import Draft, DraftTrial, Engine, Precision, Progress, Work
@@ -91,23 +91,17 @@ class Codec:
         if precision not in ("float32", "bfloat16"):
             raise UsageError(f"precision is {precision!r}; need 'float32' or 'bfloat16'")
         codec = cls(read_base(find_base(base)), device=_device(device), precision=precision)
-        folders = find_prompts(prompts, base=base)
-        codec._install([codec._read(folder) for folder in folders])
-        if isinstance(prompts, Mapping) and set(prompts) != set(codec._bank.adapters):
-            found = ", ".join(map(str, codec._bank.adapters))
-            raise UsageError(
-                f"prompts are given for rates {', '.join(map(str, prompts))}, and the folders hold "
-                f"{found}: name each adapter by its own rate index"
-            )
+        codec._install(codec._read(prompts, find_prompts(prompts, base=base)))
         return codec
 
     @property
     def rates(self) -> tuple[Rate, ...]:
-        """Positions that can be written, lowest first; any position between two of them too."""
-        adapters = self._bank.adapters.values()
-        if not adapters:
-            return (Rate(index=self.config.rate_index, lmbda=self.config.lmbda),)
-        return tuple(Rate(index=a.config.rate_index, lmbda=a.config.lmbda) for a in adapters)
+        """Positions that can be written, lowest first; any position between two adapters too."""
+        bank = self._bank
+        found = [Rate(a.config.rate_index, a.config.lmbda) for a in bank.adapters.values()]
+        if not bank.covers(bitstream.rate_to_fixed(self.config.rate_index)):
+            found.append(Rate(self.config.rate_index, self.config.lmbda))  # the base alone
+        return tuple(sorted(found, key=lambda rate: rate.index))
 
     def add_prompts(self, prompts: PromptsSource) -> None:
         """Install adapters while the codec is in use; one of a rate that is there replaces it.
@@ -117,13 +111,22 @@ class Codec:
         Raises:
             CheckpointError: no usable adapter there; none is installed then.
             ModelMismatchError: an adapter of another base.
+            UsageError: a dict that names an adapter by another rate index than its own.
         """
-        self._install([self._read(folder) for folder in find_prompts(prompts)])
+        self._install(self._read(prompts, find_prompts(prompts, base="")))
 
-    def _read(self, folder: Path) -> RateAdapter:
-        adapter = read_adapter(folder, base=self._base)
-        adapter.prompts.to(self.device)
-        return adapter
+    def _read(self, prompts: PromptsSource | None, folders: list[Path]) -> list[RateAdapter]:
+        adapters = [read_adapter(folder, base=self._base) for folder in folders]
+        if isinstance(prompts, Mapping):
+            found = [adapter.config.rate_index for adapter in adapters]
+            if list(prompts) != found:
+                raise UsageError(
+                    f"prompts are given for rates {', '.join(map(str, prompts))}, and the folders "
+                    f"hold {', '.join(map(str, found))}: name each adapter by its own rate index"
+                )
+        for adapter in adapters:
+            adapter.prompts.to(self.device)
+        return adapters
 
     def _install(self, adapters: list[RateAdapter]) -> None:
         with self._adding:
@@ -224,9 +227,9 @@ class Codec:
         picture = images.load(source, max_pixels=max_pixels)
         work = Work(self._engine, picture, x=self._padded(picture, max_pixels=max_pixels))
         clock.lap("load")
-        passes = 1
+        passes, met = 1, True
         if target is not None:
-            draft, passes = self._search(work, target, bank=bank)
+            draft, passes, met = self._search(work, target, bank=bank)
         else:
             draft = work.draft(self._point(rate, bank=bank), rate=rate, gain=gain)
             if effort:
@@ -245,6 +248,7 @@ class Codec:
             bpp_estimate=sum(coder.estimate_bits(draft.latents, self.tables)) / (width * height),
             header_bytes=header.size,
             passes=passes,
+            target_met=met,
             seconds=clock.laps,
         )
 
@@ -259,8 +263,8 @@ class Codec:
         x = images.to_tensor(picture.rgb).to(self.device)
         return images.pad(x, STRIDE).contiguous(memory_format=torch.channels_last)
 
-    def _search(self, work: Work, target: Target, *, bank: Bank) -> tuple[Draft, int]:
-        """A draft that meets the target, and how often g_a ran."""
+    def _search(self, work: Work, target: Target, *, bank: Bank) -> tuple[Draft, int, bool]:
+        """The nearest draft, how often g_a ran, and whether the target is met."""
         indexes = list(bank.adapters) or [self.config.rate_index]
         height, width = work.picture.rgb.shape[:2]
         pixels = height * width
@@ -284,12 +288,12 @@ class Codec:
             )
         except Unreachable as error:
             raise RateError(_out_of_reach(target, error, pixels=pixels)) from None
-        if target.strict and trial.measure > goal.most:
+        if target.strict and trial.measure > goal.most + 1e-12:
             raise RateError(
                 f"no stream of this picture of at most {math.exp(goal.most):,.0f} bytes was found; "
                 f"the nearest has {math.exp(trial.measure):,.0f}: allow a little more"
             )
-        return trial.draft, passes
+        return trial.draft, passes, goal.met_by(trial)
 
     # -- decoding ------------------------------------------------------------------------------
 
@@ -393,27 +397,31 @@ class Codec:
         index = self.config.rate_index if rate_index is None else rate_index
         try:
             rate = bitstream.rate_to_fixed(float(index))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             rate = -1
         try:
             self._point(rate, bank=bank)
         except RateError:
             known = ", ".join(map(str, bank.adapters)) or f"{self.config.rate_index}"
-            hint = f"train it with `promptcodec train-prompt --rate-index {index}`"
-            if index not in range(len(LAMBDAS)):
-                hint = "choose one of these, or a number between two of them"
+            hint = "choose one of these, or a number between two of them"
+            if index in range(len(LAMBDAS)):
+                hint = f"train it with `promptcodec train-prompt --rate-index {int(index)}`"
             raise RateError(
                 f"rate index {index} is not installed; installed: {known}; {hint}"
             ) from None
         return rate
 
     def _point(self, rate: int, *, bank: Bank) -> RatePoint:
-        own = self.config.rate_index
-        if rate == bitstream.rate_to_fixed(own) and own not in bank.adapters:
+        if rate == bitstream.rate_to_fixed(self.config.rate_index) and not bank.covers(rate):
             return self._base_point()
         return bank.at(rate)
 
     def _base_point(self) -> RatePoint:
+        if type(self.model.adapter_slot) is not AdapterSlot:
+            raise UsageError(
+                "a library has put an adapter into this codec's model, so the base alone cannot be "
+                "coded with it: give that library a model of its own, by `read_base`"
+            )
         gains = Gains.constant(self.config.codec.latent_channels)
         return RatePoint(None, gains, self.config.lmbda, ())
 

@@ -1,4 +1,4 @@
-"""The command line: encode, decode, info, train-base, eval, card, complexity.
+"""The command line: coding, what is installed, training, evaluation.
 
 Standard output carries a payload, a table or JSON; messages go to standard error. Every failure
 is one line and an exit code of docs/errors.md. What is slow to import is imported inside the
@@ -92,6 +92,7 @@ def encode(
         "gain_steps": encoded.gain_steps,
         "effort": effort,
         "passes": encoded.passes,
+        "target_met": encoded.target_met,
         "bytes": size,
         "bpp": bpp,
         "bpp_estimate": encoded.bpp_estimate,
@@ -99,6 +100,8 @@ def encode(
         "seconds": dict(encoded.seconds),
     }
     summary = f"{size:,} bytes, {bpp:.3f} bpp"
+    if not encoded.target_met:
+        summary += "; the target is not met: single bytes of so small a file are coarser"
     console.report(report, summary, as_json=as_json, verbose=verbose)
 
 

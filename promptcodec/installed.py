@@ -77,7 +77,8 @@ def _rate(config: dict, results: Path, folder: str | None) -> InstalledRate:
             label = f"rate {index}"
             for point in facts.get("points", []):
                 if point.get("label") == label:
-                    bpp, psnr, pictures = point["bpp"], point["psnr"], facts.get("folder")
+                    bpp, psnr = point.get("bpp"), point.get("psnr")
+                    pictures = facts.get("folder")
     return InstalledRate(index, lmbda, bpp, psnr, pictures, folder)
 
 

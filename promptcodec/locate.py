@@ -42,7 +42,7 @@ def find_prompts(prompts: PromptsSource | None, *, base: str | Path | None = Non
     Args:
         prompts: an adapter, a folder of adapters, a Hub id of either, several of these, or a dict
             of them by rate index; None is the bundled ladder for the bundled base, else nothing.
-        base: as `find_base` takes it.
+        base: as `find_base` takes it; anything but None means that no ladder is bundled.
     Raises:
         CheckpointError: no adapter in one of these places.
     """

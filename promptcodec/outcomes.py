@@ -32,6 +32,7 @@ class Encoded:
         bpp_estimate: ideal code length of y and z by the pixels of the picture, no header.
         header_bytes: bytes of the header, checksums included.
         passes: how often g_a ran; more than once where a target was searched for.
+        target_met: False where single bytes are coarser than the tolerance of a target.
         seconds: time of each part: "load", "g_a" (with hyperprior and context; the whole search
             for a target), "coding", "pack".
     """
@@ -42,6 +43,7 @@ class Encoded:
     bpp_estimate: float
     header_bytes: int
     passes: int
+    target_met: bool
     seconds: dict[str, float] = field(compare=False)
 
 

@@ -106,11 +106,11 @@ class Goal:
 
     def met_by(self, trial: Trial) -> bool:
         """Whether the trial meets the target."""
-        return self.least <= trial.measure <= self.most
+        return self.least - 1e-12 <= trial.measure <= self.most + 1e-12
 
     def miss(self, trial: Trial) -> float:
         """How far off a trial is; one above `most` is behind all that are not."""
-        return self.distance(trial) + (1e3 if trial.measure > self.most else 0.0)
+        return self.distance(trial) + (1e3 if trial.measure > self.most + 1e-12 else 0.0)
 
 
 T = TypeVar("T", bound=Trial)
@@ -147,6 +147,7 @@ def search(
         Unreachable: the target lies outside what `low` and `high` give.
     """
     tried: dict[float, T] = {}
+    best: T | None = None
     position = min(max(start, low), high)
     while True:
         trial = tried[position] = run(position)
@@ -154,13 +155,16 @@ def search(
             return trial, len(tried)
         short = position == high and trial.measure < goal.least
         beyond = position == low and trial.measure > goal.most
-        if (short or beyond) and abs(trial.measure - goal.wanted) > goal.tuning_slope:
+        if (short or beyond) and goal.distance(trial) > goal.tuning_slope:
             raise Unreachable(*(_measure_at(end, tried, run) for end in (low, high)))
+        near = goal.distance(trial) < NEAR * goal.tuning_slope
         following = _next_position(tried, goal, low=low, high=high)
-        near = abs(trial.measure - goal.wanted) < NEAR * goal.tuning_slope
-        if near or following in tried or len(tried) == MAX_PASSES:
-            nearest = min(tried.values(), key=goal.distance)
-            return _tune(nearest, goal), len(tried)
+        stuck = following in tried or len(tried) == MAX_PASSES
+        if near or stuck:
+            nearest = trial if near else min(tried.values(), key=goal.distance)
+            best = min(best or nearest, _tune(nearest, goal), *tried.values(), key=goal.miss)
+            if stuck or goal.met_by(best):
+                return best, len(tried)
         position = following
 
 

@@ -151,3 +151,11 @@ def test_gains_that_are_not_finite_are_not_written(
     with pytest.raises(CheckpointError, match="not finite"):
         write_adapter(tmp_path / "bad", prompts, config=config)
     assert not (tmp_path / "bad").exists()
+
+
+@pytest.mark.parametrize("change", [{"lmbda": 0.0}, {"lmbda": -1.0}, {"rate_index": 20}])
+def test_rates_that_make_no_sense_are_refused(base: Base, folder: Path, change: dict) -> None:
+    path = folder / CONFIG_FILE
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(CheckpointError, match="need"):
+        read_adapter(folder, base=base)

@@ -92,6 +92,37 @@ def test_forms_of_prompts(form: str, tiny_checkpoint: Path, tiny_ladder: Path) -
 def test_a_dict_that_names_wrongly(tiny_checkpoint: Path, tiny_ladder: Path) -> None:
     with pytest.raises(UsageError, match="given for rates 3, and the folders hold 2"):
         Codec.load(tiny_checkpoint, {3: tiny_ladder / "rate-2"})
+    crossed = {2: tiny_ladder / "rate-4", 4: tiny_ladder / "rate-2"}
+    with pytest.raises(UsageError, match="given for rates 2, 4, and the folders hold 4, 2"):
+        Codec.load(tiny_checkpoint, []).add_prompts(crossed)
+
+
+def test_the_base_alone_stays_a_rate_where_no_adapter_reaches(
+    tiny_checkpoint: Path, tiny_ladder: Path, picture: np.ndarray
+) -> None:
+    codec = Codec.load(tiny_checkpoint, tiny_ladder / "rate-2")
+    assert [rate.index for rate in codec.rates] == [2, 4]
+    assert header(codec.encode(picture)).adapter_hashes == ()
+    codec.add_prompts(tiny_ladder / "rate-6")
+    assert [rate.index for rate in codec.rates] == [2, 6]
+    assert len(header(codec.encode(picture)).adapter_hashes) == 2  # 4 lies between the two
+
+
+def test_a_model_that_peft_has_filled_codes_no_base_streams(
+    tiny_checkpoint: Path, tiny_ladder: Path, picture: np.ndarray
+) -> None:
+    from peft import PeftModel
+
+    from promptcodec.adapters.peft import register
+
+    register()
+    codec = Codec.load(tiny_checkpoint, [])
+    data = codec.encode(picture)
+    PeftModel.from_pretrained(codec.model, tiny_ladder / "rate-2")
+    with pytest.raises(UsageError, match="a model of its own"):
+        codec.encode(picture)
+    with pytest.raises(UsageError, match="a model of its own"):
+        codec.decode(data)
 
 
 @pytest.mark.parametrize("index", [-1, 1.9, 6.01, 8, 9.5, "high", float("nan"), 1e9])

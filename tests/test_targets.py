@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+import promptcodec
 from promptcodec.api import Codec
 from promptcodec.errors import RateError, UsageError
 from promptcodec.targets import MAX_PASSES, Goal, Target, Unreachable, search
@@ -54,6 +56,29 @@ def test_the_ends_of_the_range_are_reached() -> None:
     for size in (4000, 46353):
         trial, _ = search(Curve, goal=Goal.size(size, strict=False), low=0.0, high=7.0, start=4.0)
         assert math.exp(trial.measure) == pytest.approx(size, rel=0.01)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A picture so small that its sizes are few, whatever the gain."""
+
+    position: float
+
+    @property
+    def measure(self) -> float:
+        return math.log(75 if self.position >= 4 else 55)
+
+    def tuned(self, gain: int) -> "Steps":
+        return self
+
+
+def test_coarse_sizes_give_the_nearest_that_is_allowed() -> None:
+    for size, strict, expected in ((70, True, 55), (74, True, 55), (66, False, 75)):
+        goal = Goal.size(size, strict=strict)
+        trial, passes = search(Steps, goal=goal, low=0.0, high=7.0, start=4.0)
+        if strict:
+            assert round(math.exp(trial.measure)) == expected
+        assert not goal.met_by(trial) and passes <= MAX_PASSES
 
 
 def test_a_flat_picture_ends_the_search() -> None:
@@ -115,16 +140,31 @@ def test_the_codec_meets_sizes(codec: Codec, picture: np.ndarray) -> None:
         codec.encode(picture, target_bytes=high * 3)
 
 
-def test_the_codec_meets_a_quality(codec: Codec, picture: np.ndarray) -> None:
-    def psnr(data: bytes) -> float:
-        shown = np.asarray(codec.decode(data), dtype=np.float64)
-        return 10 * math.log10(255**2 / np.mean((shown - picture) ** 2))
+def test_the_bundled_codec_meets_a_quality() -> None:
+    codec = Codec.load()  # an untrained one has no quality to choose from
+    with Image.open(Path(promptcodec.__file__).parent / "assets" / "coffee.png") as whole:
+        picture = np.asarray(whole.convert("RGB").crop((100, 100, 260, 230)))
+    for wanted in (29.0, 36.5):
+        encoded = codec.encode_detailed(picture, target_psnr=wanted)
+        shown = np.asarray(codec.decode(encoded.data), dtype=np.float64)
+        found = 10 * math.log10(255**2 / np.mean((shown - picture) ** 2))
+        assert found == pytest.approx(wanted, abs=0.05) and encoded.passes <= MAX_PASSES
 
-    ends = [psnr(codec.encode(picture, rate_index=index)) for index in (2, 6)]
-    if ends[1] - ends[0] < 0.2:
-        pytest.skip("the untrained codec has no quality to choose from")
-    wanted = sum(ends) / 2
-    assert psnr(codec.encode(picture, target_psnr=wanted)) == pytest.approx(wanted, abs=0.05)
+
+@pytest.mark.parametrize("shape", [(90, 70), (1, 1, 3)])
+def test_grey_and_tiny_pictures(codec: Codec, shape: tuple[int, ...]) -> None:
+    picture = np.random.default_rng(6).integers(0, 256, shape, dtype=np.uint8)
+    first = codec.encode_detailed(picture, rate_index=4)
+    encoded = codec.encode_detailed(picture, target_bytes=len(first.data))
+    assert encoded.target_met and codec.decode(encoded.data).size == (shape[1], shape[0])
+    if len(shape) == 2:
+        shown = np.asarray(codec.decode(first.data), dtype=np.float64)
+        assert shown.ndim == 2
+        psnr = 10 * math.log10(255**2 / np.mean((shown - picture) ** 2))
+        met = codec.encode_detailed(picture, target_psnr=psnr)
+        shown = np.asarray(codec.decode(met.data), dtype=np.float64)
+        found = 10 * math.log10(255**2 / np.mean((shown - picture) ** 2))
+        assert found == pytest.approx(psnr, abs=0.05)
 
 
 def test_a_target_chooses_the_rate_alone(codec: Codec, picture: np.ndarray) -> None:

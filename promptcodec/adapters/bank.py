@@ -60,6 +60,11 @@ class Bank:
         known = {**self.known, adapter.sha256[:HASH_BYTES]: adapter}
         return Bank(MappingProxyType(dict(sorted(adapters.items()))), MappingProxyType(known))
 
+    def covers(self, rate: int) -> bool:
+        """Whether a position, in 1/4096 of an index, is an adapter's or lies between two."""
+        places = [index * RATE_STEPS for index in self.adapters]
+        return bool(places) and min(places) <= rate <= max(places)
+
     def at(self, rate: int) -> RatePoint:
         """The adapter of a rate, or the one between its neighbours.
 
@@ -120,6 +125,7 @@ def _alone(adapter: RateAdapter) -> RatePoint:
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)  # what is kept from coding must also serve a refinement
 def _between(low: RateAdapter, high: RateAdapter, share: tuple[int, int]) -> RatePoint:
     """Networks in a line, gains and lambda in a line of their logarithms.
 

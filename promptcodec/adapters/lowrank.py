@@ -4,7 +4,7 @@
 
 Prompts move what the Swin blocks attend to. What the maps between the stages throw away is gone
 before any block sees it, and a finer rate needs some of it. Updates are added to the weights: they
-cost nothing where the codec runs.
+do not add to the work for each pixel.
 
 Source: Hu et al. 2021, arXiv:2106.09685.
 """

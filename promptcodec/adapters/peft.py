@@ -1,8 +1,10 @@
 """Layer-adaptive prompts as a PEFT method, for whoever trains or loads adapters with PEFT.
 
     register()
-    model = PeftModel.from_pretrained(codec.model, "checkpoints/nano/prompts/rate-2")
-    model = get_peft_model(codec.model, LPMConfig(rate_index=2, lmbda=0.0067))
+    base = read_base(find_base(None))
+    model = PeftModel.from_pretrained(base.model, "checkpoints/nano/prompts/rate-2")
+    config = LPMConfig(rate_index=2, lmbda=0.0067, base_sha256=base.sha256.hex())
+    model = get_peft_model(base.model, config)
 
 The adapter sits in the slot of a `CodecModel`, which every pass asks when no argument names one.
 What PEFT saves is what `store` writes, tensor for tensor: networks in float16, log-gains as
@@ -116,6 +118,7 @@ class LPMModel(BaseTuner):
             target = LPMLayer(target, self.model.config)
             setattr(parent, target_name, target)
         target.update_layer(adapter_name, peft_config)
+        target.lpm_prompts[adapter_name].to(next(self.model.parameters()).device)
 
     @classmethod
     def _get_adapter_state_dict(cls, model: nn.Module, *args: Any, **kwargs: Any) -> dict:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from torch import Tensor
 from promptcodec.adapters.prompts import LayerAdaptivePrompts
 from promptcodec.codec.checkpoint import Base, update_hash
 from promptcodec.codec.gains import FRACTION_BITS, Gains
-from promptcodec.config import CodecConfig, from_dict
+from promptcodec.config import LAMBDAS, CodecConfig, from_dict
 from promptcodec.errors import CheckpointError, ConfigError, ModelMismatchError
 from promptcodec.files import write_atomically
 
@@ -60,6 +61,12 @@ class AdapterConfig:
     peft_type: str = PEFT_TYPE
     format_version: int = 1
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.rate_index < len(LAMBDAS):
+            raise ConfigError(f"rate_index is {self.rate_index}; need 0 to {len(LAMBDAS) - 1}")
+        if not 0.0 < self.lmbda < math.inf:
+            raise ConfigError(f"lmbda is {self.lmbda}; need a positive number")
+
 
 @dataclass(frozen=True, eq=False)
 class RateAdapter:
@@ -95,6 +102,8 @@ def write_adapter(folder: Path, prompts: LayerAdaptivePrompts, *, config: Adapte
             f"{folder}: the prompts have width {prompts.width} and rank {prompts.rank}, and the "
             f"config says {config.width} and {config.rank}: give the same"
         )
+    if not bool(torch.isfinite(prompts.log_gains).all()):
+        raise CheckpointError(f"{folder}: a log-gain is not finite; train again")
     tensors = pack_tensors(prompts)
     _check(tensors, where=str(folder))
     folder.mkdir(parents=True, exist_ok=True)
@@ -128,13 +137,26 @@ def read_adapter(folder: Path, *, base: Base) -> RateAdapter:
             f"{base.sha256.hex()[:16]}: load that base, or train the rate for this one"
         )
     path = folder / WEIGHTS_FILE
+    return build(_read_tensors(path), config=config, codec=base.config.codec, where=str(path))
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            return {name: file.get_tensor(name) for name in file.keys()}
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
         line = " ".join(str(error).split())
         raise CheckpointError(f"{path} is no readable safetensors file: {line}") from None
-    return build(tensors, config=config, codec=base.config.codec, where=str(path))
+
+
+def adapter_digest(folder: Path) -> bytes:
+    """Hash of the adapter in a folder, without building its networks.
+
+    Raises:
+        CheckpointError: no readable adapter there.
+    """
+    config = read_config(folder)
+    return adapter_hash(_read_tensors(Path(folder) / WEIGHTS_FILE), config)
 
 
 def read_config(folder: Path) -> AdapterConfig:

@@ -88,12 +88,13 @@ def refine(
         adapter: what the rate adds besides; None is the base.
         progress: called with (steps done, steps).
     Raises:
-        UsageError: a picture of more than MAX_PIXELS.
+        UsageError: a picture of more than MAX_PIXELS, padding included.
     """
-    if size[0] * size[1] > MAX_PIXELS:
+    padded = x.shape[2] * x.shape[3]
+    if padded > MAX_PIXELS:
         raise UsageError(
-            f"effort above 0 holds about 1 GB for each megapixel, and the picture has "
-            f"{size[0] * size[1]} px; the limit is {MAX_PIXELS}: use effort 0 or a smaller picture"
+            f"effort above 0 holds about 1 GB for each megapixel, and the picture has {padded} px "
+            f"with its padding; the limit is {MAX_PIXELS}: use effort 0 or a smaller picture"
         )
     target = x[:, :, : size[0], : size[1]].clone()
 

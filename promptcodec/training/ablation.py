@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,14 @@ from typing import Any
 from promptcodec.adapters.store import CONFIG_FILE, read_adapter
 from promptcodec.codec.checkpoint import read_base
 from promptcodec.config import LAMBDAS, from_dict
-from promptcodec.errors import ConfigError, DataError
+from promptcodec.errors import ConfigError, DataError, UsageError
 from promptcodec.files import write_atomically
 from promptcodec.locate import find_base
 from promptcodec.provenance import provenance
 from promptcodec.training.config import read_yaml
 from promptcodec.training.ladder import order_of
 from promptcodec.training.loop import STATE_FILE
-from promptcodec.training.prompts import PARTS, PromptConfig, train_prompts
+from promptcodec.training.prompts import PARTS, PromptConfig, same_run, train_prompts
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,11 @@ class AblationConfig:
             raise ConfigError(f"methods are {names}; need some, of distinct names")
         if not self.rates or set(self.rates) - set(range(len(LAMBDAS))):
             raise ConfigError(f"rates are {list(self.rates)}; need some of 0 to {len(LAMBDAS) - 1}")
+        if self.prompts.init_from is not None or self.prompts.lmbda is not None:
+            raise ConfigError("prompts.init_from and prompts.lmbda are set for each run: drop them")
         for method in self.methods:
+            for choice in method.learning_rates:
+                replace(self.prompts.optimizer, learning_rate=choice)
             self.run_of(method)  # whatever does not fit is refused before anything is trained
 
     def run_of(self, method: Method) -> PromptConfig:
@@ -183,13 +188,18 @@ def _best_rate(
             run, optimizer=option, rate_index=config.rates[0], steps=config.search_steps
         )
         place = folder / f"search-{option.learning_rate:g}"
-        losses.append(_train(trial, data=data, out=place, device=device)["loss"])
+        loss = _train(trial, data=data, out=place, device=device)["loss"]
+        losses.append(loss if math.isfinite(loss) else math.inf)
     return options[losses.index(min(losses))]
 
 
 def _train(run: PromptConfig, *, data: Path, out: Path, device: str | None) -> dict[str, float]:
     """Train, or go on, or take what is finished; its last validation."""
-    if not (out / f"rate-{run.rate_index}" / CONFIG_FILE).is_file():
+    folder = out / f"rate-{run.rate_index}"
+    finished = (folder / CONFIG_FILE).is_file()
+    if finished and not same_run(folder, run):
+        raise UsageError(f"{out} holds a run of another recipe; choose another output folder")
+    if not finished:
         logger.warning("%s, from %s", out, run.init_from or "the base")
         resume = (out / STATE_FILE).exists()
         train_prompts(run, data=data, out=out, resume=resume, device=device)

@@ -9,12 +9,13 @@ was stopped goes on where it stopped, and finished rates are not trained again.
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from accelerate import PartialState
 
 from promptcodec.adapters.store import CONFIG_FILE, WEIGHTS_FILE
 from promptcodec.codec.checkpoint import read_base
@@ -24,7 +25,7 @@ from promptcodec.files import write_atomically
 from promptcodec.locate import find_base
 from promptcodec.training.config import read_yaml
 from promptcodec.training.loop import STATE_FILE
-from promptcodec.training.prompts import TRAINING_FILE, PromptConfig, train_prompts
+from promptcodec.training.prompts import TRAINING_FILE, PromptConfig, same_run, train_prompts
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +126,9 @@ def train_ladder(
                 device=device,
                 validation=validation,
             )
-            _keep(folder, prompts / f"rate-{rate}")
+            if PartialState().is_main_process:
+                _keep(folder, prompts / f"rate-{rate}")
+            PartialState().wait_for_everyone()
     return prompts
 
 
@@ -135,15 +138,13 @@ def _finished(folder: Path, run: PromptConfig) -> bool:
     Raises:
         UsageError: the adapter of another recipe is.
     """
-    try:
-        recipe = json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8"))["recipe"]
-    except OSError:
+    if not (folder / TRAINING_FILE).is_file():
         return False
-    wanted = json.loads(json.dumps(asdict(run)))
-    for facts in (recipe, wanted):
-        facts.pop("init_from", None)  # the same folder may be spelled in several ways
-    if recipe != wanted:
-        raise UsageError(f"{folder} was trained by another recipe; choose another output folder")
+    if not same_run(folder, run):
+        raise UsageError(
+            f"{folder} was trained by another recipe or from another start; choose another output "
+            "folder"
+        )
     return True
 
 

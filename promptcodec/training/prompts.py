@@ -6,7 +6,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from promptcodec.adapters.prompts import LayerAdaptivePrompts
 from promptcodec.adapters.store import (
     AdapterConfig,
     RateAdapter,
+    adapter_digest,
     pack_tensors,
     read_adapter,
     read_config,
@@ -39,6 +40,7 @@ from promptcodec.training.validation import Validation, validate
 logger = logging.getLogger(__name__)
 
 TRAINING_FILE = "training.json"
+FREE = ("validate_every", "save_every", "keep_every_seconds", "tracker")  # say nothing of weights
 PARTS = {
     "prompts": ("encoder.", "decoder."),
     "gains": ("log_gains",),
@@ -78,6 +80,8 @@ class PromptConfig(LoopConfig):
         super().__post_init__()
         if not self.parts or set(self.parts) - set(PARTS):
             raise ConfigError(f"parts are {list(self.parts)}; need some of {', '.join(PARTS)}")
+        if set(self.parts) == {"maps"} and not self.rank:
+            raise ConfigError("parts are maps alone, at rank 0: nothing would be trained")
         if self.width < 1 or self.rank < 0:
             raise ConfigError(
                 f"width is {self.width} and rank {self.rank}; need 1 or more and 0 or more"
@@ -163,6 +167,7 @@ class PromptTask:
     def validate(self, model: Adapted, pictures: list[Tensor], *, samples: Path) -> Validation:
         """Rate and distortion on held-out pictures with the gains as integers."""
         adapter = self._adapter(model)
+        adapter.prompts.to(next(self.base.model.parameters()).device)
         tables = self.base.tables
         return validate(self.base.model, pictures, samples=samples, adapter=adapter, tables=tables)
 
@@ -254,7 +259,12 @@ def choose_run(
     if init_from is not None:
         config = replace(config, init_from=None if init_from == "none" else init_from)
     elif config.init_from is None:
-        folders = find_prompts(None, base=config.base)
+        shape = (config.width, config.rank)
+        folders = [
+            folder
+            for folder in find_prompts(None, base=config.base)
+            if ((found := read_config(folder)).width, found.rank) == shape
+        ]
         start = nearest_adapter(folders, lmbda=config.rate_weight)
         config = replace(config, init_from=start and str(start))
     if data is None:
@@ -271,6 +281,26 @@ def choose_run(
         config.init_from or "the base alone",
     )
     return ChosenRun(config, data)
+
+
+def same_run(folder: Path, run: PromptConfig) -> bool:
+    """Whether the adapter in `folder` is what `run` would train, from the same start and base.
+
+    Only how often a run reports may differ.
+    """
+    try:
+        record = json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8"))
+        found, own = dict(record["recipe"]), read_config(folder)
+        start = None if run.init_from is None else Path(run.init_from)
+        began = None if start is None else adapter_digest(start).hex()
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    wanted = json.loads(json.dumps(asdict(run)))
+    for facts in (found, wanted):
+        for free in ("init_from", "base", *FREE):
+            facts.pop(free, None)
+    base = read_base(find_base(run.base)).sha256.hex()
+    return (found, own.init_from, own.base_sha256) == (wanted, began, base)
 
 
 def nearest_rate(lmbda: float) -> int:

@@ -1,6 +1,7 @@
 """Several methods, one table: parts that are off add nothing, finished runs are kept."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from promptcodec.adapters.prompts import LayerAdaptivePrompts
 from promptcodec.adapters.store import read_adapter
 from promptcodec.codec.checkpoint import read_base
-from promptcodec.errors import ConfigError
+from promptcodec.errors import ConfigError, UsageError
 from promptcodec.training.ablation import (
     AblationConfig,
     Method,
@@ -62,6 +63,9 @@ def test_methods_side_by_side(
     again = ablate(config, data=ASSETS, out=tmp_path, device="cpu")
     assert (tmp_path / "gains" / "rate-5" / "log.jsonl").read_text() == before
     assert again["methods"] == rows
+    other = replace(config, prompts=replace(prompts, steps=3))
+    with pytest.raises(UsageError, match="another recipe"):
+        ablate(other, data=ASSETS, out=tmp_path, device="cpu")
     table = render_ablation(report)
     assert table.count("\n") == 3 and "| gains | 12 |" in table
 
@@ -83,6 +87,9 @@ def test_every_parameter_belongs_to_one_part() -> None:
         ("methods: [{name: a}, {name: a}]", "distinct names"),
         ("methods: [{name: ../a}]", "names a folder"),
         ("methods: [{name: a, parts: [luck]}]", "need some of prompts"),
+        ("methods: [{name: a, parts: [maps], rank: 0}]", "nothing would be trained"),
+        ("methods: [{name: a, learning_rates: [0]}]", "need to be positive"),
+        ("methods: [{name: a}]\nprompts: {lmbda: 1}", "are set for each run"),
         ("methods: [{name: a}]\nrates: [9]", "need some of 0 to 7"),
         ("methods: [{name: a, speed: 1}]", "unknown key 'speed'"),
     ],

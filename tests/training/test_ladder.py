@@ -66,6 +66,9 @@ def test_a_ladder_is_a_chain_of_neighbours(
     other = replace(config, prompts=replace(config.prompts, steps=3))
     with pytest.raises(UsageError, match="another recipe"):
         train_ladder(other, data=pictures, out=out, resume=True, device="cpu")
+    apart = replace(config, progressive=False)
+    with pytest.raises(UsageError, match="another start"):
+        train_ladder(apart, data=pictures, out=out, resume=True, device="cpu")
 
 
 def test_without_progress_all_start_from_the_base(
