@@ -21,13 +21,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from promptcodec.codec.context import ContextModel, Reconstruct
-from promptcodec.codec.groups import Grouping, join_halves, split_halves
+from promptcodec.codec.groups import Grouping, beside, split_halves
 from promptcodec.codec.swin import (
     HIDDEN,
     WindowMask,
@@ -393,13 +394,15 @@ class EContext(ContextModel):
         segment, half = divmod(group, 2)
         parts = []
         if half:
-            anchors = known[group - 1]
-            grid = join_halves(anchors, torch.zeros_like(anchors))
-            parts.append(split_halves(self.neighbours[segment](grid))[1])
+            # Seen from the other half anchors stand at odd distances only: four of nine weights.
+            weight = cast("nn.Conv2d", self.neighbours[segment]).weight
+            taps = [weight[:, :, y, x] for y, x in ((0, 1), (1, 0), (1, 2), (2, 1))]
+            parts.append(F.linear(beside(known[group - 1]), torch.cat(taps, dim=1)))
         if segment:
-            below = torch.cat([known[2 * i + half] for i in range(segment)], dim=1)
-            parts.append(self.below[segment - 1](below))
-        return sum(parts[1:], parts[0])
+            lower = [known[2 * i + half].permute(0, 2, 3, 1) for i in range(segment)]
+            weight = cast("nn.Conv2d", self.below[segment - 1]).weight.flatten(1)
+            parts.append(F.linear(torch.cat(lower, dim=-1), weight))
+        return sum(parts[1:], parts[0]).permute(0, 3, 1, 2)
 
     def _read(self, group: int, x: Tensor, near: Tensor | None) -> tuple[Tensor, Tensor | None]:
         out = self.out[group // 2](x).permute(0, 3, 1, 2)

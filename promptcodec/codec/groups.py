@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -68,3 +69,22 @@ def join_halves(anchors: Tensor, rest: Tensor) -> Tensor:
     even = torch.stack((r[:, :, 0], a[:, :, 0]), dim=3)  # (b, h/2, w/2, 2, c)
     odd = torch.stack((a[:, :, 1], r[:, :, 1]), dim=3)
     return torch.stack((even, odd), dim=2).reshape(b, h, 2 * half, c).permute(0, 3, 1, 2)
+
+
+def beside(anchors: Tensor) -> Tensor:
+    """The anchors around each element of the other half: up, left, right, down; zero outside.
+
+    Args:
+        anchors: packed, (B, C, h, w/2).
+    Returns:
+        (B, h, w/2, 4 C), at the elements of the other half.
+    """
+    a = anchors.permute(0, 2, 3, 1)
+    b, h, half, c = a.shape
+    wide = F.pad(a, (0, 0, 1, 1, 1, 1))  # one element around
+    up, down = wide[:, :-2, 1:-1], wide[:, 2:, 1:-1]
+    # In even rows an element stands left of the anchor of its own column, in odd rows right of it.
+    rows = wide[:, 1:-1].reshape(b, h // 2, 2, half + 2, c)
+    left = torch.stack((rows[:, :, 0, :-2], rows[:, :, 1, 1:-1]), dim=2).reshape(a.shape)
+    right = torch.stack((rows[:, :, 0, 1:-1], rows[:, :, 1, 2:]), dim=2).reshape(a.shape)
+    return torch.cat((up, left, right, down), dim=-1)

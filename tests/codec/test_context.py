@@ -7,7 +7,7 @@ import torch
 
 from promptcodec.codec.context import CheckerboardContext, ContextModel, NoContext
 from promptcodec.codec.econtext import EContext, Grid, relative_offsets, window_mask
-from promptcodec.codec.groups import Grouping, join_halves, split_halves
+from promptcodec.codec.groups import Grouping, beside, join_halves, split_halves
 from promptcodec.codec.model import build_context
 from promptcodec.config import CodecConfig
 from promptcodec.errors import ConfigError
@@ -144,7 +144,8 @@ def test_padding_does_not_matter() -> None:
     pad = torch.nn.functional.pad
 
     def poisoned(x: torch.Tensor, sizes: tuple[int, ...], **_) -> torch.Tensor:
-        return pad(x, sizes, value=7.0)
+        around = sizes[2] > 0  # the zeros beyond the picture's own border, which do matter
+        return pad(x, sizes, value=0.0 if around else 7.0)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("promptcodec.codec.econtext.F.pad", poisoned)
@@ -207,3 +208,13 @@ def test_scale_from_context_gives_a_shift() -> None:
 def test_bad_context_configs(change: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         dataclasses.replace(TINY, **({"context": "econtext"} | change))
+
+
+def test_four_weights_do_what_a_whole_kernel_does() -> None:
+    """What the other half sees of the anchors, as a convolution over the whole grid."""
+    torch.manual_seed(4)
+    anchors, layer = torch.randn(2, 3, 8, 6), torch.nn.Conv2d(3, 5, 3, padding=1, bias=False)
+    _, expected = split_halves(layer(join_halves(anchors, torch.zeros_like(anchors))))
+    taps = [layer.weight[:, :, y, x] for y, x in ((0, 1), (1, 0), (1, 2), (2, 1))]
+    found = torch.nn.functional.linear(beside(anchors), torch.cat(taps, dim=1))
+    torch.testing.assert_close(found.permute(0, 3, 1, 2), expected)
