@@ -28,7 +28,7 @@ from promptcodec.codec.gains import Gains
 from promptcodec.codec.model import AdapterSlot, CodecModel, Latents
 from promptcodec.codec.refine import MAX_EFFORT
 from promptcodec.config import LAMBDAS, STRIDE
-from promptcodec.drafts import Draft, DraftTrial, Engine, Precision, Progress, Work
+from promptcodec.drafts import Draft, DraftTrial, Engine, Precision, Progress, Work, Written
 from promptcodec.errors import (
     ModelMismatchError,
     PictureError,
@@ -176,7 +176,7 @@ class Codec:
             UsageError: an effort outside 0 to 9, contradicting arguments, or a codec that writes
                 no files.
         """
-        return self.encode_detailed(
+        return self._encode(
             source,
             rate_index=rate_index,
             gain_steps=gain_steps,
@@ -204,6 +204,46 @@ class Codec:
         progress: Progress | None = None,
     ) -> Encoded:
         """Like `encode`, with the estimated rate and the time of each part."""
+        written = self._encode(
+            source,
+            rate_index=rate_index,
+            gain_steps=gain_steps,
+            target_bpp=target_bpp,
+            target_bytes=target_bytes,
+            target_psnr=target_psnr,
+            strict=strict,
+            effort=effort,
+            max_pixels=max_pixels,
+            progress=progress,
+        )
+        draft = written.draft
+        header = bitstream.parse_header(written.data, max_pixels=max(max_pixels, STRIDE**2))
+        bits = sum(coder.estimate_bits(draft.latents, self.tables))
+        return Encoded(
+            data=written.data,
+            rate_index=bitstream.fixed_to_rate(draft.rate),
+            gain_steps=draft.gain / bitstream.GAIN_STEPS,
+            bpp_estimate=bits / (header.width * header.height),
+            header_bytes=header.size,
+            passes=written.passes,
+            target_met=written.target_met,
+            seconds=written.seconds,
+        )
+
+    def _encode(
+        self,
+        source: Any,
+        *,
+        rate_index: float | None,
+        gain_steps: float,
+        target_bpp: float | None,
+        target_bytes: float | None,
+        target_psnr: float | None,
+        strict: bool,
+        effort: int,
+        max_pixels: int,
+        progress: Progress | None,
+    ) -> Written:
         target = None
         if strict or any(t is not None for t in (target_bpp, target_bytes, target_psnr)):
             target = Target(bpp=target_bpp, size=target_bytes, psnr=target_psnr, strict=strict)
@@ -239,18 +279,7 @@ class Codec:
         clock.lap("coding")
         data = draft.stream(tile)
         clock.lap("pack")
-        height, width = picture.rgb.shape[:2]
-        header = bitstream.parse_header(data, max_pixels=max(max_pixels, STRIDE**2))
-        return Encoded(
-            data=data,
-            rate_index=bitstream.fixed_to_rate(draft.rate),
-            gain_steps=draft.gain / bitstream.GAIN_STEPS,
-            bpp_estimate=sum(coder.estimate_bits(draft.latents, self.tables)) / (width * height),
-            header_bytes=header.size,
-            passes=passes,
-            target_met=met,
-            seconds=clock.laps,
-        )
+        return Written(data, draft, passes=passes, target_met=met, seconds=clock.laps)
 
     def _padded(self, picture: images.Picture, *, max_pixels: int) -> Tensor:
         """The picture as g_a takes it, (1, 3, H, W)."""

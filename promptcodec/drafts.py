@@ -212,6 +212,25 @@ class DraftTrial:
         return self.of(self.draft.tuned(gain), self.measured)
 
 
+@dataclass(frozen=True, eq=False)
+class Written:
+    """A stream and the draft it was made of.
+
+    Args:
+        data: the file.
+        draft: what was coded.
+        passes: how often g_a ran.
+        target_met: False where a target was missed.
+        seconds: time of each part.
+    """
+
+    data: bytes
+    draft: Draft
+    passes: int
+    target_met: bool
+    seconds: dict[str, float]
+
+
 def chunks_of(picture: images.Picture) -> tuple[Chunk, ...]:
     """Alpha and metadata as they travel beside the latents."""
     chunks = []

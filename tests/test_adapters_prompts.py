@@ -1,28 +1,17 @@
 """The prompt module of one rate: fresh it is the base, and it reaches every window."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from tiny import TINY
 
 from promptcodec.adapters.prompts import LayerAdaptivePrompts, blocks_of
 from promptcodec.codec.gains import Gains
 from promptcodec.codec.model import CodecModel
 from promptcodec.codec.swin import Prompts, SwinBlock, partition
-from promptcodec.config import CodecConfig
 
-CONFIG = CodecConfig(
-    name="tiny",
-    channels=(8, 8, 16, 24),
-    residual_blocks=(0, 0, 0, 0),
-    swin_blocks=(0, 0, 2, 2),
-    windows=(8, 8, 8, 4),
-    head_channels=8,
-    latent_channels=12,
-    detail_channels=4,
-    hyper_channels=8,
-    z_channels=4,
-    scale_channels=4,
-    context_channels=4,
-)
+CONFIG = replace(TINY, channels=(8, 8, 16, 24), windows=(8, 8, 8, 4))
 
 
 @pytest.fixture

@@ -1,34 +1,22 @@
 """Streams of a codec with econtext: whatever way they are decoded, the same symbols."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny import TINY
 
 from promptcodec.api import Codec
 from promptcodec.codec.checkpoint import write_base
 from promptcodec.codec.econtext import EContext
 from promptcodec.codec.model import CodecModel
-from promptcodec.config import BaseConfig, CodecConfig
+from promptcodec.config import BaseConfig
 from promptcodec.errors import ModelMismatchError
 
-CONFIG = CodecConfig(
-    name="tiny",
-    channels=(8, 8, 16, 16),
-    residual_blocks=(0, 0, 0, 0),
-    windows=(8, 8, 4, 2),
-    head_channels=8,
-    latent_channels=12,
-    detail_channels=4,
-    hyper_channels=8,
-    z_channels=4,
-    scale_channels=4,
-    context="econtext",
-    context_channels=16,
-    context_segments=(2, 4, 6),
-)
+CONFIG = replace(TINY, context="econtext", context_channels=16, context_segments=(2, 4, 6))
 
 
 @pytest.fixture(scope="module")

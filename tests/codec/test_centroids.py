@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tiny import TINY
 
 from promptcodec.codec.centroids import Centroids, laplacian_pull
 from promptcodec.codec.checkpoint import build, pack_tensors
@@ -11,22 +12,10 @@ from promptcodec.codec.coder import EntropyTables
 from promptcodec.codec.gains import Gains
 from promptcodec.codec.model import CodecModel
 from promptcodec.codec.rate import index_to_scale
-from promptcodec.config import BaseConfig, CodecConfig
+from promptcodec.config import BaseConfig
 from promptcodec.errors import CheckpointError, ConfigError
 
-CONFIG = CodecConfig(
-    name="tiny",
-    channels=(8, 8, 16, 16),
-    residual_blocks=(0, 0, 0, 0),
-    windows=(8, 8, 4, 2),
-    head_channels=8,
-    latent_channels=12,
-    detail_channels=4,
-    hyper_channels=8,
-    z_channels=4,
-    scale_channels=4,
-    reconstruction="centroid",
-)
+CONFIG = replace(TINY, reconstruction="centroid")
 
 
 @pytest.fixture(scope="module")

@@ -2,26 +2,12 @@
 
 import pytest
 import torch
+from tiny import TINY
 
 from promptcodec.codec.gains import Gains
 from promptcodec.codec.model import CodecModel
 from promptcodec.codec.tables import SCALE_STEP
-from promptcodec.config import CodecConfig
 from promptcodec.errors import ShapeError
-
-TINY = CodecConfig(
-    name="tiny",
-    channels=(8, 8, 16, 16),
-    residual_blocks=(0, 1, 0, 0),
-    windows=(8, 8, 4, 2),
-    head_channels=8,
-    latent_channels=12,
-    detail_channels=4,
-    hyper_channels=8,
-    z_channels=4,
-    scale_channels=4,
-    context_channels=4,
-)
 
 
 @pytest.fixture(scope="module")
