@@ -257,6 +257,7 @@ def ablate(
     recipe: options.Recipe,
     data: options.TrainingData,
     out: options.RunFolder = None,
+    method: options.Methods = None,
     device: options.TrainingDevice = None,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
@@ -265,7 +266,8 @@ def ablate(
     from promptcodec.training.ablation import ablate, read_ablation, render_ablation
 
     config = read_ablation(recipe)
-    report = ablate(config, data=data, out=out or Path("runs") / recipe.stem, device=device)
+    folder = out or Path("runs") / recipe.stem
+    report = ablate(config, data=data, out=folder, only=method or (), device=device)
     console.write_stdout(json.dumps(report) if as_json else render_ablation(report))
 
 

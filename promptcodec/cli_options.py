@@ -95,6 +95,10 @@ Effort = Annotated[
     int,
     typer.Option(min=0, max=9, help="Seconds (1 to 6) to minutes (9) a picture for fewer bytes."),
 ]
+Methods = Annotated[
+    list[str] | None,
+    typer.Option("--method", help="Train this one of the recipe's methods alone; may be repeated."),
+]
 RateIndexes = Annotated[
     list[float] | None,
     typer.Option("--rate-index", help="Rate to measure; may be repeated; default: all."),
@@ -118,7 +122,7 @@ TrainingDevice = Annotated[
 MaxSteps = Annotated[int | None, typer.Option(min=1, help="Stop after so many steps.")]
 Lambda = Annotated[
     float | None,
-    typer.Option("--lambda", help="Rate-distortion weight; 0.0018 is small, 0.18 is best."),
+    typer.Option("--lambda", help="Rate-distortion weight; 0.0013 is small, 0.18 is best."),
 ]
 PromptRate = Annotated[
     int | None, typer.Option(min=0, max=7, help="Rate index; default: the nearest to lambda.")

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 STRIDE = 64  # px covered by one element of z; pictures are padded to a multiple of it
 ADDED = {"added": True}  # of a field that older checkpoints do not know
-LAMBDAS = (0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.0483, 0.0932, 0.18)  # by rate index
+LAMBDAS = (0.0013, 0.0035, 0.0067, 0.013, 0.025, 0.0483, 0.0932, 0.18)  # by rate index
 
 
 def from_dict(cls: type[T], values: dict[str, Any], *, where: str = "config") -> T:

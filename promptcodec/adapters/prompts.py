@@ -83,8 +83,13 @@ class PromptNetwork(nn.Module):
         self.heads = nn.ModuleList(nn.Linear(width, block.channels) for block in blocks)
         self.gates = nn.ParameterList(nn.Parameter(torch.zeros(block.heads)) for block in blocks)
 
-    def forward(self, x: Tensor) -> list[Prompts]:
-        """Prompts for each block, from (B, channels, H / stride, W / stride)."""
+    def forward(self, x: Tensor) -> list[Prompts] | list[None]:
+        """Prompts for each block, from (B, channels, H / stride, W / stride).
+
+        Where every gate is zero and none is trained, prompts would add nothing: None, no work.
+        """
+        if not any(gate.requires_grad or bool(gate.any()) for gate in self.gates):
+            return [None] * len(self.blocks)
         x = F.relu(self.stem(x))
         grids = {self.stride: x}
         stride = self.stride
@@ -126,13 +131,13 @@ class LayerAdaptivePrompts(nn.Module):
         """A module of the same shape with weights of its own."""
         return LayerAdaptivePrompts(self.config, width=self.width, rank=self.rank)
 
-    def encoder_prompts(self, x: Tensor) -> list[Prompts]:
+    def encoder_prompts(self, x: Tensor) -> list[Prompts] | list[None]:
         """Prompts of g_a from a padded picture, RGB in [0, 1], (B, 3, H, W)."""
         if x.shape[2] % STRIDE or x.shape[3] % STRIDE:
             raise ValueError(f"x is {tuple(x.shape)}; pad it to multiples of {STRIDE} first")
         return self.encoder(F.pixel_unshuffle(x - 0.5, PIXELS))
 
-    def decoder_prompts(self, y_hat: Tensor) -> list[Prompts]:
+    def decoder_prompts(self, y_hat: Tensor) -> list[Prompts] | list[None]:
         """Prompts of g_s from transmitted latents, (B, M, h, w)."""
         return self.decoder(y_hat)
 

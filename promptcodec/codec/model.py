@@ -64,11 +64,11 @@ class Latents:
 class Adapter(Protocol):
     """What one rate adds to the base, besides the integer gains that files are written with."""
 
-    def encoder_prompts(self, x: Tensor) -> Sequence[Prompts]:
+    def encoder_prompts(self, x: Tensor) -> Sequence[Prompts | None]:
         """Prompts of g_a's Swin blocks, first stage first, from x (B, 3, H, W)."""
         ...
 
-    def decoder_prompts(self, y_hat: Tensor) -> Sequence[Prompts]:
+    def decoder_prompts(self, y_hat: Tensor) -> Sequence[Prompts | None]:
         """Prompts of g_s's Swin blocks, deepest stage first, from y_hat (B, M, h, w)."""
         ...
 

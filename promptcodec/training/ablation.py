@@ -1,8 +1,8 @@
-"""Which part of an adapter earns what: several methods at several rates, one budget, one table.
+"""What a method earns: several of them at several rates, one budget, one table.
 
-Every method is a variation of the same run of prompts: which parts are trained, how large they
-are, whether a rate starts from its neighbour, and which learning rates are tried. The learning rate
-is chosen at one rate by held-out pictures and kept for the others.
+Every method is a variation of the same run: what is tuned (an adapter's parts, LoRA by PEFT, the
+whole base), how large it is, whether a rate starts from its neighbour, and which optimisers and
+learning rates are tried. These are chosen at one rate by held-out pictures and kept for the others.
 """
 
 from __future__ import annotations
@@ -10,21 +10,30 @@ from __future__ import annotations
 import json
 import logging
 import math
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from promptcodec.adapters.store import CONFIG_FILE, read_adapter
-from promptcodec.codec.checkpoint import read_base
+from promptcodec.adapters.store import read_adapter
+from promptcodec.codec.checkpoint import Base, read_base
 from promptcodec.config import LAMBDAS, from_dict
 from promptcodec.errors import ConfigError, DataError, UsageError
 from promptcodec.files import write_atomically
 from promptcodec.locate import find_base
 from promptcodec.provenance import provenance
-from promptcodec.training.config import read_yaml
+from promptcodec.training.config import OptimizerConfig, read_yaml
 from promptcodec.training.ladder import order_of
 from promptcodec.training.loop import STATE_FILE
-from promptcodec.training.prompts import PARTS, PromptConfig, same_run, train_prompts
+from promptcodec.training.prompts import (
+    FREE,
+    PARTS,
+    TRAINING_FILE,
+    PromptConfig,
+    same_run,
+    train_prompts,
+)
+from promptcodec.training.tuned import TunedConfig, train_tuned
 
 logger = logging.getLogger(__name__)
 
@@ -37,23 +46,36 @@ class Method:
 
     Args:
         name: of the row; names the folder.
-        parts: as `PromptConfig.parts`.
+        tune: "adapter", or as `TunedConfig.tune`: "lora" or "base".
+        parts: of an adapter, as `PromptConfig.parts`; beside "lora" and "base", gains or nothing.
         width: as `PromptConfig.width`.
-        rank: as `PromptConfig.rank`.
-        progressive: start each rate from its neighbour; False starts all from the base.
-        learning_rates: tried at the first of the rates; the best one serves all.
+        rank: as `PromptConfig.rank`; with "lora", its rank.
+        progressive: start each rate from its neighbour among those compared; False starts all from
+            the base.
+        optimizers: tried at the first of the rates, each with each learning rate; the best pair
+            serves all. None takes that of `prompts`.
+        learning_rates: likewise.
+        steps: of one rate; None takes those of `prompts`, as a comparison at equal budget needs.
     """
 
     name: str
+    tune: str = "adapter"
     parts: tuple[str, ...] = tuple(PARTS)
     width: int = 32
     rank: int = 10
     progressive: bool = True
+    optimizers: tuple[str, ...] = ()
     learning_rates: tuple[float, ...] = ()
+    steps: int | None = None
 
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name or self.name.startswith("."):
             raise ConfigError(f"method name is {self.name!r}; it names a folder")
+        if self.tune != "adapter" and set(self.parts) - {"gains"}:
+            raise ConfigError(
+                f"method {self.name!r} tunes {self.tune} with parts {list(self.parts)}; beside it "
+                "there are gains or nothing"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,13 +103,29 @@ class AblationConfig:
         if self.prompts.init_from is not None or self.prompts.lmbda is not None:
             raise ConfigError("prompts.init_from and prompts.lmbda are set for each run: drop them")
         for method in self.methods:
-            for choice in method.learning_rates:
-                replace(self.prompts.optimizer, learning_rate=choice)
-            self.run_of(method)  # whatever does not fit is refused before anything is trained
+            self.optimizers_of(method)  # what does not fit is refused before anything is trained
+            self.run_of(method)
 
     def run_of(self, method: Method) -> PromptConfig:
         """The run of a method, its rate and start still to be set."""
-        return replace(self.prompts, parts=method.parts, width=method.width, rank=method.rank)
+        steps = self.prompts.steps if method.steps is None else method.steps
+        shared = replace(self.prompts, steps=steps)
+        if method.tune == "adapter":
+            return replace(shared, parts=method.parts, width=method.width, rank=method.rank)
+        values = {f.name: getattr(shared, f.name) for f in fields(shared)}
+        values["parts"] = ("gains",)
+        return TunedConfig(
+            **values, tune=method.tune, lora_rank=method.rank, gains="gains" in method.parts
+        )
+
+    def optimizers_of(self, method: Method) -> list[OptimizerConfig]:
+        """What is tried at the first rate."""
+        own = self.prompts.optimizer
+        return [
+            replace(own, name=name, learning_rate=choice)
+            for name in method.optimizers or (own.name,)
+            for choice in method.learning_rates or (own.learning_rate,)
+        ]
 
 
 def read_ablation(path: Path) -> AblationConfig:
@@ -100,94 +138,114 @@ def read_ablation(path: Path) -> AblationConfig:
 
 
 def ablate(
-    config: AblationConfig, *, data: Path, out: Path, device: str | None = None
+    config: AblationConfig,
+    *,
+    data: Path,
+    out: Path,
+    only: Sequence[str] = (),
+    device: str | None = None,
 ) -> dict[str, Any]:
     """Train every method at every rate and write the report; finished runs are kept.
 
     Args:
         config: the methods.
         data: training pictures; held-out ones of them are what the table is measured on.
-        out: folder; a run that was stopped in it goes on.
+        out: folder; a run that was stopped in it goes on, and processes may share it for different
+            methods.
+        only: methods to train now, by name; the report is written when none is left out.
         device: "cpu", "cuda" or None for automatic.
     Returns:
         The report: for each method its learning rate and, for each rate, bpp_estimate, psnr, loss
         and parameters that were trained.
+    Raises:
+        UsageError: `only` names no method, or `out` holds runs of another recipe.
     """
+    names = [method.name for method in config.methods]
+    unknown = set(only) - set(names)
+    if unknown:
+        raise UsageError(f"no method {min(unknown)!r} in this recipe; it has {', '.join(names)}")
     base = read_base(find_base(config.prompts.base))
     rows = []
     for method in config.methods:
-        run, folder = config.run_of(method), out / method.name
-        run = replace(run, optimizer=_best_rate(config, method, run, data, folder, device))
+        if only and method.name not in only:
+            continue
+        folder = out / method.name
+        run = replace(
+            config.run_of(method), optimizer=_best_optimizer(config, method, data, folder, device)
+        )
         found: dict[int, dict[str, float]] = {}
         for rate, neighbour in _order(config, method, base.config.rate_index):
             start = None
             if method.progressive and neighbour is not None:
-                start = str(folder / f"rate-{neighbour}" / f"rate-{neighbour}")
+                start = str(result_of(folder, neighbour))
             own = replace(run, rate_index=rate, init_from=start)
             found[rate] = _train(own, data=data, out=folder / f"rate-{rate}", device=device)
-        adapter = read_adapter(folder / f"rate-{rate}" / f"rate-{rate}", base=base)
-        names = tuple(name for part in method.parts for name in PARTS[part])
-        trained = [p for n, p in adapter.prompts.named_parameters() if n.startswith(names)]
         rows.append(
             {
                 "method": asdict(method),
+                "optimizer": run.optimizer.name,
                 "learning_rate": run.optimizer.learning_rate,
-                "parameters": sum(p.numel() for p in trained),
+                "steps": run.steps,
+                "parameters": _parameters(method, result_of(folder, config.rates[0]), base),
                 "rates": {rate: found[rate] for rate in sorted(config.rates)},
             }
         )
-        report = {
-            "config": asdict(config),
-            "base_sha256": base.sha256.hex(),
-            "provenance": provenance(),
-            "methods": rows,
-        }
+    report = {
+        "config": asdict(config),
+        "base_sha256": base.sha256.hex(),
+        "provenance": provenance(),
+        "methods": rows,
+    }
+    if len(rows) == len(names):
         text = json.dumps(report, indent=1) + "\n"
         write_atomically(out / REPORT, text.encode(), force=True)
     return report
+
+
+def result_of(folder: Path, rate: int) -> Path:
+    """Where a method's run of one rate leaves its result."""
+    return folder / f"rate-{rate}" / f"rate-{rate}"
 
 
 def render_ablation(report: dict[str, Any]) -> str:
     """Markdown table of the losses, lower is better."""
     rates = list(report["methods"][0]["rates"])
     lines = [
-        "| method | parameters | learning rate | " + " | ".join(f"rate {r}" for r in rates) + " |",
+        "| method | parameters | optimiser | " + " | ".join(f"rate {r}" for r in rates) + " |",
         "| --- | ---: | ---: | " + " | ".join("---:" for _ in rates) + " |",
     ]
     for row in report["methods"]:
         losses = " | ".join(f"{row['rates'][rate]['loss']:.4f}" for rate in rates)
-        name, learning_rate = row["method"]["name"], row["learning_rate"]
-        lines.append(f"| {name} | {row['parameters']:,} | {learning_rate:g} | {losses} |")
+        chosen = f"{row['optimizer']} {row['learning_rate']:g}"
+        lines.append(f"| {row['method']['name']} | {row['parameters']:,} | {chosen} | {losses} |")
     return "\n".join(lines)
 
 
 def _order(config: AblationConfig, method: Method, anchor: int) -> list[tuple[int, int | None]]:
-    """Rates to train; a chain passes through those between as well."""
+    """Rates to train, each with the neighbour it starts from."""
     if not method.progressive:
         return [(rate, None) for rate in config.rates]
-    rates = range(min(*config.rates, anchor), max(*config.rates, anchor) + 1)
-    return order_of(rates, anchor=anchor)
+    rates = sorted({*config.rates, anchor})
+    places = order_of(range(len(rates)), anchor=rates.index(anchor))
+    return [(rates[own], None if start is None else rates[start]) for own, start in places]
 
 
-def _best_rate(
-    config: AblationConfig,
-    method: Method,
-    run: PromptConfig,
-    data: Path,
-    folder: Path,
-    device: str | None,
-) -> Any:
-    """The optimiser with the learning rate of the lowest loss after a short run."""
-    choices = method.learning_rates or (run.optimizer.learning_rate,)
-    options = [replace(run.optimizer, learning_rate=choice) for choice in choices]
+def _best_optimizer(
+    config: AblationConfig, method: Method, data: Path, folder: Path, device: str | None
+) -> OptimizerConfig:
+    """The one of lowest loss after a short run."""
+    options = config.optimizers_of(method)
     if len(options) == 1:
         return options[0]
     losses = []
     for option in options:
         trial = replace(
-            run, optimizer=option, rate_index=config.rates[0], steps=config.search_steps
+            config.run_of(method),
+            optimizer=option,
+            rate_index=config.rates[0],
+            steps=config.search_steps,
         )
-        place = folder / f"search-{option.learning_rate:g}"
+        place = folder / f"search-{option.name}-{option.learning_rate:g}"
         loss = _train(trial, data=data, out=place, device=device)["loss"]
         losses.append(loss if math.isfinite(loss) else math.inf)
     return options[losses.index(min(losses))]
@@ -196,15 +254,36 @@ def _best_rate(
 def _train(run: PromptConfig, *, data: Path, out: Path, device: str | None) -> dict[str, float]:
     """Train, or go on, or take what is finished; its last validation."""
     folder = out / f"rate-{run.rate_index}"
-    finished = (folder / CONFIG_FILE).is_file()
-    if finished and not same_run(folder, run):
+    finished = (folder / TRAINING_FILE).is_file()
+    tuned = isinstance(run, TunedConfig)
+    if finished and not (_same_tuned(folder, run) if tuned else same_run(folder, run)):
         raise UsageError(f"{out} holds a run of another recipe; choose another output folder")
     if not finished:
         logger.warning("%s, from %s", out, run.init_from or "the base")
-        resume = (out / STATE_FILE).exists()
-        train_prompts(run, data=data, out=out, resume=resume, device=device)
+        train: Any = train_tuned if tuned else train_prompts
+        train(run, data=data, out=out, resume=(out / STATE_FILE).exists(), device=device)
     lines = (out / "log.jsonl").read_text(encoding="utf-8").splitlines()
     found = [json.loads(line) for line in lines if '"validation"' in line]
     if not found:
         raise DataError(f"{out}/log.jsonl has no validation: delete {out} and run again")
     return found[-1]["validation"]
+
+
+def _same_tuned(folder: Path, run: PromptConfig) -> bool:
+    """Whether the codec in `folder` is what `run` would train; its start counts by its place."""
+    found = json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8"))
+    wanted = json.loads(json.dumps(asdict(run)))
+    for free in ("base", *FREE):
+        found["recipe"].pop(free, None)
+        wanted.pop(free, None)
+    base = read_base(find_base(run.base)).sha256.hex()
+    return (found["recipe"], found["base_sha256"]) == (wanted, base)
+
+
+def _parameters(method: Method, folder: Path, base: Base) -> int:
+    """How many were trained."""
+    if method.tune != "adapter":
+        return json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8"))["parameters"]
+    names = tuple(name for part in method.parts for name in PARTS[part])
+    prompts = read_adapter(folder, base=base).prompts
+    return sum(p.numel() for n, p in prompts.named_parameters() if n.startswith(names))

@@ -3,12 +3,15 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel
 
 from promptcodec.adapters.prompts import LayerAdaptivePrompts
 from promptcodec.adapters.store import read_adapter
+from promptcodec.api import Codec
 from promptcodec.codec.checkpoint import read_base
 from promptcodec.errors import ConfigError, UsageError
 from promptcodec.training.ablation import (
@@ -70,6 +73,52 @@ def test_methods_side_by_side(
     assert table.count("\n") == 3 and "| gains | 12 |" in table
 
 
+@pytest.mark.parametrize("tune", ["lora", "base"])
+def test_a_tuned_codec_stands_by_itself(prompts: PromptConfig, tmp_path: Path, tune: str) -> None:
+    method = Method(name="m", tune=tune, parts=("gains",), rank=2, optimizers=("adamw", "muon"))
+    config = AblationConfig(methods=(method,), rates=(2, 3), prompts=prompts, search_steps=1)
+    (row,) = ablate(config, data=ASSETS, out=tmp_path, device="cpu")["methods"]
+    assert row["optimizer"] in ("adamw", "muon")
+    shipped = read_base(Path(str(prompts.base)))
+    every = sum(p.numel() for p in shipped.model.parameters()) + 12
+    assert row["parameters"] == every if tune == "base" else row["parameters"] < every
+    result = tmp_path / "m" / "rate-2" / "rate-2"
+    own = read_base(result / "base")
+    assert own.sha256 != shipped.sha256 and own.config.rate_index == 2
+    moved = [
+        name
+        for name, value in own.model.state_dict().items()
+        if not torch.equal(value, shipped.model.state_dict()[name])
+    ]
+    assert any(name.startswith("g_a.down") for name in moved)
+    assert any(name.startswith("g_s.stages") for name in moved)
+    assert any(name.startswith("hyperprior.h_a") for name in moved) == (tune == "base")
+    codec = Codec.load(result / "base", result / "prompts")
+    picture = ASSETS / "coffee.png"
+    assert codec.decode(codec.encode(picture, rate_index=2)).size
+    record = json.loads((result / "training.json").read_text())
+    assert record["recipe"]["init_from"].endswith("m/rate-3/rate-3")
+    # A second call finds everything finished.
+    assert ablate(config, data=ASSETS, out=tmp_path, device="cpu")["methods"] == [row]
+    other = replace(config, prompts=replace(prompts, seed=2))
+    with pytest.raises(UsageError, match="another recipe"):
+        ablate(other, data=ASSETS, out=tmp_path, device="cpu")
+
+
+def test_lora_is_what_peft_loads(prompts: PromptConfig, tmp_path: Path) -> None:
+    method = Method(name="m", tune="lora", parts=(), rank=2)
+    config = AblationConfig(methods=(method,), rates=(4,), prompts=prompts)
+    ablate(config, data=ASSETS, out=tmp_path, only=["m"], device="cpu")
+    result = tmp_path / "m" / "rate-4" / "rate-4"
+    base = read_base(Path(str(prompts.base)))
+    merged: Any = PeftModel.from_pretrained(base.model, str(result / "lora")).merge_and_unload()
+    written = read_base(result / "base").model.state_dict()
+    for name, value in merged.g_a.state_dict().items():
+        torch.testing.assert_close(value, written[f"g_a.{name}"], atol=1e-3, rtol=1e-3)
+    with pytest.raises(UsageError, match="no method 'n' in this recipe; it has m"):
+        ablate(config, data=ASSETS, out=tmp_path, only=["n"], device="cpu")
+
+
 def test_every_parameter_belongs_to_one_part() -> None:
     from promptcodec.training.config import read_recipe
 
@@ -91,6 +140,9 @@ def test_every_parameter_belongs_to_one_part() -> None:
         ("methods: [{name: a, learning_rates: [0]}]", "need to be positive"),
         ("methods: [{name: a}]\nprompts: {lmbda: 1}", "are set for each run"),
         ("methods: [{name: a}]\nrates: [9]", "need some of 0 to 7"),
+        ("methods: [{name: a, tune: lora}]", "there are gains or nothing"),
+        ("methods: [{name: a, tune: luck, parts: []}]", "need 'base' or 'lora'"),
+        ("methods: [{name: a, optimizers: [luck]}]", "luck"),
         ("methods: [{name: a, speed: 1}]", "unknown key 'speed'"),
     ],
 )
