@@ -148,6 +148,42 @@ def rates(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def methods(report: dict[str, Any]) -> str:
+    """Ways to adapt the base, against the whole base tuned to each rate."""
+    lines = [
+        "| method | trained parameters | steps a rate | optimiser | all | lowest quarter | second "
+        "| third | highest |",
+        "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in sorted(report["methods"], key=lambda row: row["bd_rate"][0]):
+        shown = ["n/a" if value is None else f"{value:+.2f} %" for value in row["bd_rate"]]
+        chosen = f"{row['optimizer']} {row['learning_rate']:g}" if "optimizer" in row else "recipe"
+        lines.append(
+            f"| {row['method']['name']} | {row['parameters']:,} | {row['steps']:,} | {chosen} "
+            f"| {' | '.join(shown)} |"
+        )
+    rates = [point["rate_index"] for point in report["methods"][0]["points"]]
+    names = [f"{row['method']['name']}" for row in report["methods"]]
+    lines += ["", "bpp / PSNR (dB) of each:", ""]
+    lines.append("| method | " + " | ".join(f"rate {rate}" for rate in rates) + " |")
+    lines.append("| --- | " + " | ".join("---:" for _ in rates) + " |")
+    for name, row in zip(names, report["methods"], strict=True):
+        cells = [f"{p['bpp']:.4f} / {p['psnr']:.3f}" for p in row["points"]]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    ceiling = next(r for r in report["methods"] if r["method"]["name"] == report["ceiling"])
+    fell = ", ".join(
+        f"{value:.2f} % at rate {rate}" for rate, value in ceiling["last_fifth_percent"].items()
+    )
+    lines += [
+        "",
+        f"BD-rate against `{report['ceiling']}`, more is worse; its held-out loss fell in the last "
+        f"fifth of its steps by {fell}.",
+        "",
+        _source(report["provenance"], base=report["base_sha256"]),
+    ]
+    return "\n".join(lines)
+
+
 def _source(facts: dict[str, Any], *, base: str) -> str:
     machine = facts["machine"]
     return (
@@ -164,6 +200,7 @@ TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
     "context": (ROOT / "docs" / "context.md", context),
     "effort": (ROOT / "docs" / "context.md", effort),
     "rates": (ROOT / "docs" / "rates.md", rates),
+    "methods": (ROOT / "docs" / "rates.md", methods),
 }
 
 

@@ -17,6 +17,7 @@ with them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -62,7 +63,7 @@ class PromptNetwork(nn.Module):
     """A small convolutional trunk and a head for each Swin block of one transform.
 
     Args:
-        channels: of what the prompts are made from.
+        channels: of what the prompts are made from, with the pixels that the stem folds in.
         stride: px between two of its elements.
         blocks: the transform's Swin blocks in order.
         width: of the trunk.
@@ -84,13 +85,13 @@ class PromptNetwork(nn.Module):
         self.gates = nn.ParameterList(nn.Parameter(torch.zeros(block.heads)) for block in blocks)
 
     def forward(self, x: Tensor) -> list[Prompts] | list[None]:
-        """Prompts for each block, from (B, channels, H / stride, W / stride).
+        """Prompts for each block, from (B, channels / f^2, f H / stride, f W / stride), any f.
 
         Where every gate is zero and none is trained, prompts would add nothing: None, no work.
         """
         if not any(gate.requires_grad or bool(gate.any()) for gate in self.gates):
             return [None] * len(self.blocks)
-        x = F.relu(self.stem(x))
+        x = F.relu(self._fold(x))
         grids = {self.stride: x}
         stride = self.stride
         for layer in self.down:
@@ -102,6 +103,12 @@ class PromptNetwork(nn.Module):
             Prompts(tokens=head(tokens[REDUCTION * block.stride]), gate=gate)
             for block, head, gate in zip(self.blocks, self.heads, self.gates, strict=True)
         ]
+
+    def _fold(self, x: Tensor) -> Tensor:
+        """The stem on squares of f px: a pixel unshuffle and its 1x1 convolution in one."""
+        edge = math.isqrt(self.stem.in_channels // x.shape[1])
+        weight = self.stem.weight.view(self.stem.out_channels, x.shape[1], edge, edge)
+        return F.conv2d(x, weight, self.stem.bias, stride=edge)
 
 
 class LayerAdaptivePrompts(nn.Module):
@@ -135,7 +142,7 @@ class LayerAdaptivePrompts(nn.Module):
         """Prompts of g_a from a padded picture, RGB in [0, 1], (B, 3, H, W)."""
         if x.shape[2] % STRIDE or x.shape[3] % STRIDE:
             raise ValueError(f"x is {tuple(x.shape)}; pad it to multiples of {STRIDE} first")
-        return self.encoder(F.pixel_unshuffle(x - 0.5, PIXELS))
+        return self.encoder(x - 0.5)
 
     def decoder_prompts(self, y_hat: Tensor) -> list[Prompts] | list[None]:
         """Prompts of g_s from transmitted latents, (B, M, h, w)."""

@@ -182,7 +182,8 @@ def attend_windows(
     cut = (start + mask.cut).flatten()
     bias = torch.where(mask.allowed[:, None], bias, HIDDEN)
     bias = bias.repeat(pictures, 1, 1, 1) if pictures > 1 else bias
-    return out.index_copy(0, cut, attend(q[cut], k[cut], v[cut], bias))
+    # In place: a copy would cost time and leave the layout that the fused kernel writes.
+    return out.index_copy_(0, cut, attend(q[cut], k[cut], v[cut], bias))
 
 
 class WindowAttention(nn.Module):
@@ -228,8 +229,8 @@ class WindowAttention(nn.Module):
             both = F.linear(prompts.tokens.to(x.dtype), self.qkv.weight[c:], self.qkv.bias[c:])
             m, count, _ = both.shape
             key, value = both.view(m, count, 2, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-            extra = attend(q, key.expand(n, -1, -1, -1), value.expand(n, -1, -1, -1))
-            out = out + prompts.gate.to(out.dtype)[:, None, None] * extra
+            value = prompts.gate.to(value.dtype)[:, None, None] * value  # the smaller factor
+            out = out + attend(q, key.expand(n, -1, -1, -1), value.expand(n, -1, -1, -1))
         return self.proj(out.transpose(1, 2).reshape(n, tokens, c))
 
     def _split(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:

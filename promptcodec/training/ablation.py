@@ -15,7 +15,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from promptcodec.adapters.store import read_adapter
+from torch import Tensor
+
+from promptcodec.adapters.store import RateAdapter, read_adapter
 from promptcodec.codec.checkpoint import Base, read_base
 from promptcodec.config import LAMBDAS, from_dict
 from promptcodec.errors import ConfigError, DataError, UsageError
@@ -23,6 +25,7 @@ from promptcodec.files import write_atomically
 from promptcodec.locate import find_base
 from promptcodec.provenance import provenance
 from promptcodec.training.config import OptimizerConfig, read_yaml
+from promptcodec.training.data import PictureStore
 from promptcodec.training.ladder import order_of
 from promptcodec.training.loop import STATE_FILE
 from promptcodec.training.prompts import (
@@ -33,7 +36,8 @@ from promptcodec.training.prompts import (
     same_run,
     train_prompts,
 )
-from promptcodec.training.tuned import TunedConfig, train_tuned
+from promptcodec.training.tuned import BASE, PROMPTS, TunedConfig, train_tuned
+from promptcodec.training.validation import validate
 
 logger = logging.getLogger(__name__)
 
@@ -165,6 +169,7 @@ def ablate(
     if unknown:
         raise UsageError(f"no method {min(unknown)!r} in this recipe; it has {', '.join(names)}")
     base = read_base(find_base(config.prompts.base))
+    held = PictureStore(data, config.prompts.data, device="cpu").validation
     rows = []
     for method in config.methods:
         if only and method.name not in only:
@@ -173,13 +178,12 @@ def ablate(
         run = replace(
             config.run_of(method), optimizer=_best_optimizer(config, method, data, folder, device)
         )
-        found: dict[int, dict[str, float]] = {}
         for rate, neighbour in _order(config, method, base.config.rate_index):
             start = None
             if method.progressive and neighbour is not None:
                 start = str(result_of(folder, neighbour))
             own = replace(run, rate_index=rate, init_from=start)
-            found[rate] = _train(own, data=data, out=folder / f"rate-{rate}", device=device)
+            _train(own, data=data, out=folder / f"rate-{rate}", device=device)
         rows.append(
             {
                 "method": asdict(method),
@@ -187,7 +191,10 @@ def ablate(
                 "learning_rate": run.optimizer.learning_rate,
                 "steps": run.steps,
                 "parameters": _parameters(method, result_of(folder, config.rates[0]), base),
-                "rates": {rate: found[rate] for rate in sorted(config.rates)},
+                "rates": {
+                    rate: _measure(result_of(folder, rate), base, held)
+                    for rate in sorted(config.rates)
+                },
             }
         )
     report = {
@@ -252,7 +259,7 @@ def _best_optimizer(
 
 
 def _train(run: PromptConfig, *, data: Path, out: Path, device: str | None) -> dict[str, float]:
-    """Train, or go on, or take what is finished; its last validation."""
+    """Train, or go on, or take what is finished; its last validation on the way."""
     folder = out / f"rate-{run.rate_index}"
     finished = (folder / TRAINING_FILE).is_file()
     tuned = isinstance(run, TunedConfig)
@@ -267,6 +274,23 @@ def _train(run: PromptConfig, *, data: Path, out: Path, device: str | None) -> d
     if not found:
         raise DataError(f"{out}/log.jsonl has no validation: delete {out} and run again")
     return found[-1]["validation"]
+
+
+def open_result(folder: Path, base: Base) -> tuple[Base, RateAdapter]:
+    """What a run left: the codec, `base` unless it was tuned, and the adapter of its rate."""
+    if not (folder / PROMPTS).is_dir():
+        return base, read_adapter(folder, base=base)
+    own = read_base(folder / BASE)
+    (adapter,) = (folder / PROMPTS).iterdir()
+    return own, read_adapter(adapter, base=own)
+
+
+def _measure(folder: Path, base: Base, pictures: list[Tensor]) -> dict[str, float]:
+    """Held-out pictures through what was written, tables and all, so that methods compare."""
+    own, adapter = open_result(folder, base)
+    found = validate(own.model, pictures, samples=None, adapter=adapter, tables=own.tables)
+    loss = found.bpp_estimate + adapter.config.lmbda * 255.0**2 * found.mse
+    return {**asdict(found), "loss": loss}
 
 
 def _same_tuned(folder: Path, run: PromptConfig) -> bool:
@@ -285,5 +309,5 @@ def _parameters(method: Method, folder: Path, base: Base) -> int:
     if method.tune != "adapter":
         return json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8"))["parameters"]
     names = tuple(name for part in method.parts for name in PARTS[part])
-    prompts = read_adapter(folder, base=base).prompts
+    prompts = open_result(folder, base)[1].prompts
     return sum(p.numel() for n, p in prompts.named_parameters() if n.startswith(names))

@@ -32,21 +32,26 @@ PRIOR_COUNT = 1000.0  # weight of the Gaussian, in symbols, where little was cou
 
 
 @torch.inference_mode()
-def fit_tables(model: CodecModel, pictures: Iterable[Tensor]) -> EntropyTables:
+def fit_tables(
+    model: CodecModel, pictures: Iterable[Tensor], *, gains: Gains | None = None
+) -> EntropyTables:
     """Count symbols over pictures and mix the counts with the model's own densities.
 
     Args:
         model: a trained codec.
         pictures: uint8 (3, H, W); training pictures only.
+        gains: of the one rate that the tables are for; None serves a range of rates.
     """
     model.freeze_scale_path()
     y_counts = [np.zeros(2 * table_range(i) + 2) for i in range(NUM_SCALES)]
     z_counts = np.zeros((model.config.z_channels, 256))
+    channels = model.config.latent_channels
+    served = [Gains.constant(channels, steps << FRACTION_BITS) for steps in GAIN_STEPS]
+    if gains is not None:
+        served = [gains]
     for number, picture in enumerate(pictures):
-        steps = GAIN_STEPS[number % len(GAIN_STEPS)] << FRACTION_BITS
-        gains = Gains.constant(model.config.latent_channels, steps)
         x = images.pad(picture[None].float() / 255.0, STRIDE)
-        z, indexes, symbols = to_numpy(model.analyse(x, gains=gains))
+        z, indexes, symbols = to_numpy(model.analyse(x, gains=served[number % len(served)]))
         for index in np.unique(indexes[indexes > 0]):
             radius = table_range(int(index))
             part = symbols[indexes == index]

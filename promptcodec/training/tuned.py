@@ -40,7 +40,7 @@ from promptcodec.training.validation import Validation, validate
 logger = logging.getLogger(__name__)
 
 BASE, PROMPTS, LORA = "base", "prompts", "lora"  # folders of a result
-TABLE_PICTURES = 500  # counted for the entropy tables
+TABLE_PICTURES = 500  # counted for the entropy tables, at the rate's own gains
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +152,7 @@ class TunedTask(PromptTask):
         config = BaseConfig(
             codec=codec.config, rate_index=self.config.rate_index, lmbda=self.config.rate_weight
         )
-        tables = fit_tables(codec, store.sample(TABLE_PICTURES))
+        tables = fit_tables(codec, store.sample(TABLE_PICTURES), gains=model.prompts.gains())
         own = write_base(folder / BASE, codec, config=config, tables=tables)
         write_adapter(
             folder / PROMPTS / self.result,
