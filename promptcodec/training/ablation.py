@@ -289,8 +289,7 @@ def _measure(folder: Path, base: Base, pictures: list[Tensor]) -> dict[str, floa
     """Held-out pictures through what was written, tables and all, so that methods compare."""
     own, adapter = open_result(folder, base)
     found = validate(own.model, pictures, samples=None, adapter=adapter, tables=own.tables)
-    loss = found.bpp_estimate + adapter.config.lmbda * 255.0**2 * found.mse
-    return {**asdict(found), "loss": loss}
+    return found.figures(lmbda=adapter.config.lmbda)
 
 
 def _same_tuned(folder: Path, run: PromptConfig) -> bool:

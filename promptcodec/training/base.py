@@ -24,7 +24,7 @@ from promptcodec.training.initialise import (
 from promptcodec.training.loop import Trainer
 from promptcodec.training.objectives import RateDistortion, rate_distortion
 from promptcodec.training.tables import fit_tables
-from promptcodec.training.validation import Validation, validate
+from promptcodec.training.validation import validate
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +91,10 @@ class BaseTask:
             model.g_s.requires_grad_(False)
         return model
 
+    def open_store(self, data: Path, *, device: str, validation: Path | None) -> PictureStore:
+        """Read the pictures."""
+        return PictureStore(data, self.config.data, device=device, validation=validation)
+
     def initialise(self, model: CodecModel, store: PictureStore) -> None:
         """Start from a checkpoint, or from principal components.
 
@@ -117,20 +121,25 @@ class BaseTask:
             crops = (store.batch(8, seed=config.seed, step=2**32 + i) for i in range(16))
             initialise_transforms(model, (c.cpu() for c in crops), lmbda=config.rate_weight)
 
-    def loss(self, model: nn.Module, x: Tensor, *, step: int) -> RateDistortion:
-        """What step `step` minimises on pictures x (B, 3, H, W) in [0, 1]."""
+    def loss(self, model: nn.Module, batch: Tensor, *, step: int) -> RateDistortion:
+        """What step `step` minimises on pictures (B, 3, H, W) in [0, 1]."""
         config = self.config
         output = model(
-            x,
+            batch,
             round_z=step >= config.steps * config.z_noise_fraction,
             z_price=z_price(step, free_steps=config.z_free_steps),
             rate_only=config.train == "entropy",
         )
-        return rate_distortion(output, x, lmbda=config.rate_weight, room_weight=config.room_weight)
+        return rate_distortion(
+            output, batch, lmbda=config.rate_weight, room_weight=config.room_weight
+        )
 
-    def validate(self, model: CodecModel, pictures: list[Tensor], *, samples: Path) -> Validation:
-        """Rate and distortion on held-out pictures, uint8 (3, H, W)."""
-        return validate(model, pictures, samples=samples)
+    def validate(
+        self, model: CodecModel, store: PictureStore, *, samples: Path
+    ) -> dict[str, float]:
+        """Rate and distortion on held-out pictures."""
+        found = validate(model, store.validation, samples=samples)
+        return found.figures(lmbda=self.config.rate_weight)
 
     def write(
         self, model: CodecModel, folder: Path, *, store: PictureStore, record: dict[str, Any]

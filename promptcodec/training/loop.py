@@ -18,23 +18,39 @@ from typing import Any, Protocol
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from torch import Tensor, nn
+from torch import nn
 
 from promptcodec.errors import UsageError
 from promptcodec.provenance import provenance
 from promptcodec.training import state as training_state
 from promptcodec.training.config import LoopConfig
-from promptcodec.training.data import PictureStore
-from promptcodec.training.objectives import RateDistortion
+from promptcodec.training.objectives import Objective
 from promptcodec.training.optim import build_optimizer, learning_rate
 from promptcodec.training.progress import Progress
-from promptcodec.training.validation import Validation
 
 logger = logging.getLogger(__name__)
 
 STATE_FILE = "state.safetensors"
 PRE_DECAY_FILE = "state-before-decay.safetensors"
 MAX_MEMORY_FAULTS = 3
+
+
+class Store(Protocol):
+    """What batches are drawn from.
+
+    Attributes:
+        name: of the data, for the record of the run.
+    """
+
+    name: str
+
+    def __len__(self) -> int:
+        """Pictures to train on."""
+        ...
+
+    def batch(self, count: int, *, seed: int, step: int, rank: int = 0) -> Any:
+        """What step `step` of one process sees: a function of the arguments alone."""
+        ...
 
 
 class Task(Protocol):
@@ -50,21 +66,23 @@ class Task(Protocol):
         """A fresh module; what is frozen has `requires_grad` off. Called with the seed set."""
         ...
 
-    def initialise(self, model: Any, store: PictureStore) -> None:
+    def open_store(self, data: Path, *, device: str, validation: Path | None) -> Store:
+        """Read what to train on."""
+        ...
+
+    def initialise(self, model: Any, store: Any) -> None:
         """Set a fresh module's first weights, where drawn ones will not do."""
         ...
 
-    def loss(self, model: nn.Module, x: Tensor, *, step: int) -> RateDistortion:
-        """What step `step` minimises on pictures x (B, 3, H, W) in [0, 1]."""
+    def loss(self, model: nn.Module, batch: Any, *, step: int) -> Objective:
+        """What step `step` minimises on a batch of the store."""
         ...
 
-    def validate(self, model: Any, pictures: list[Tensor], *, samples: Path) -> Validation:
-        """Measure averaged weights on held-out pictures, uint8 (3, H, W)."""
+    def validate(self, model: Any, store: Any, *, samples: Path) -> dict[str, float]:
+        """Measure averaged weights on what the store holds out; figures by name, `loss` too."""
         ...
 
-    def write(
-        self, model: Any, folder: Path, *, store: PictureStore, record: dict[str, Any]
-    ) -> None:
+    def write(self, model: Any, folder: Path, *, store: Any, record: dict[str, Any]) -> None:
         """Write averaged weights with the record of the run."""
         ...
 
@@ -122,9 +140,8 @@ class Trainer:
             training_state.restore(state, model=model, ema=self.ema, optimizer=self.optimizer)
             self.step = state.step
             self._earlier_seconds = state.seconds
-        self.store = PictureStore(
-            data, config.data, device=str(self.accelerator.device), validation=validation
-        )
+        device_name = str(self.accelerator.device)
+        self.store = task.open_store(data, device=device_name, validation=validation)
         if self.step == 0:
             task.initialise(model, self.store)
             self.ema = {k: v.detach().clone() for k, v in model.state_dict().items()}
@@ -133,7 +150,12 @@ class Trainer:
         if config.tracker is not None:
             self.accelerator.init_trackers("promptcodec")
         self.progress = Progress(
-            out, config, start=self.step, enabled=self.main, track=self.accelerator.log
+            out,
+            config,
+            start=self.step,
+            name=task.result,
+            enabled=self.main,
+            track=self.accelerator.log,
         )
 
     @property
@@ -168,7 +190,7 @@ class Trainer:
             self._write(folder)
         return folder
 
-    def _train_step(self) -> RateDistortion | None:
+    def _train_step(self) -> Objective | None:
         """One optimiser step; None when it had to be skipped."""
         config = self.config
         for group in self.optimizer.param_groups:
@@ -191,15 +213,15 @@ class Trainer:
         self._average()
         return result
 
-    def _micro_step(self, micro: int) -> RateDistortion:
+    def _micro_step(self, micro: int) -> Objective:
         """Add the gradient of one batch; processes exchange theirs after the last."""
         config, rank = self.config, self.accelerator.process_index
         position = self.step * config.accumulate + micro
         torch.manual_seed(hash((config.seed, position, rank)) & 0x7FFFFFFF)
-        x = self.store.batch(config.batch, seed=config.seed, step=position, rank=rank)
+        batch = self.store.batch(config.batch, seed=config.seed, step=position, rank=rank)
         last = micro == config.accumulate - 1
         with nullcontext() if last else self.accelerator.no_sync(self.model):
-            result = self.task.loss(self.model, x, step=self.step)
+            result = self.task.loss(self.model, batch, step=self.step)
             self.accelerator.backward(result.loss / config.accumulate)
         return result
 
@@ -235,9 +257,9 @@ class Trainer:
 
     def _validate(self) -> None:
         if self.main:
-            model, held = self._averaged_model(), self.store.validation
-            record = self.task.validate(model, held, samples=self.out / "samples")
-            self.progress.validated(self.step, record, lmbda=self.config.rate_weight)
+            model, samples = self._averaged_model(), self.out / "samples"
+            figures = self.task.validate(model, self.store, samples=samples)
+            self.progress.validated(self.step, figures)
 
     def _save(self, name: str) -> None:
         if self.main:

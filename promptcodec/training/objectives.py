@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from promptcodec.codec.model import TrainingOutput
+
+
+class Objective(Protocol):
+    """What one step minimises, and what a log says of it."""
+
+    @property
+    def loss(self) -> Tensor:
+        """Scalar that is differentiated."""
+        ...
+
+    def figures(self) -> dict[str, float]:
+        """What to log, by name."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -30,6 +44,15 @@ class RateDistortion:
     def psnr(self) -> Tensor:
         """dB, from the batch's mean squared error."""
         return -10.0 * torch.log10(self.mse.clamp_min(1e-10))
+
+    def figures(self) -> dict[str, float]:
+        """Loss, rates and PSNR."""
+        return {
+            "loss": round(float(self.loss.detach()), 4),
+            "bpp": round(float(self.bpp), 4),
+            "z_bpp": round(float(self.z_bpp), 4),
+            "psnr": round(float(self.psnr), 3),
+        }
 
 
 def rate_distortion(

@@ -14,8 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from promptcodec.training.config import LoopConfig
-from promptcodec.training.objectives import RateDistortion
-from promptcodec.training.validation import Validation
+from promptcodec.training.objectives import Objective
 
 LOG_EVERY = 50
 
@@ -27,6 +26,7 @@ class Progress:
         out: folder of the run.
         config: resolved recipe.
         start: steps that are already done.
+        name: what is trained.
         enabled: False on all processes but the first.
         track: also told every figure, with its step.
     """
@@ -37,6 +37,7 @@ class Progress:
         config: LoopConfig,
         *,
         start: int,
+        name: str,
         enabled: bool,
         track: Callable[[dict[str, float], int], None],
     ) -> None:
@@ -45,7 +46,7 @@ class Progress:
         self.log = out / "log.jsonl"
         self.console = Console(stderr=True)
         self.bar = Bar(
-            TextColumn("train-base"),
+            TextColumn(name),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
@@ -66,7 +67,7 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
-    def update(self, step: int, result: RateDistortion, *, learning_rate: float) -> None:
+    def update(self, step: int, result: Objective, *, learning_rate: float) -> None:
         """Move the bar; log every 50 steps."""
         if not self.enabled:
             return
@@ -75,10 +76,7 @@ class Progress:
             return
         record = {
             "step": step,
-            "loss": round(float(result.loss.detach()), 4),
-            "bpp": round(float(result.bpp), 4),
-            "z_bpp": round(float(result.z_bpp), 4),
-            "psnr": round(float(result.psnr), 3),
+            **result.figures(),
             "lr": learning_rate,
             "steps_per_second": round(
                 (step - self.start) / max(time.monotonic() - self.started, 1e-9), 2
@@ -86,22 +84,19 @@ class Progress:
         }
         self._write(record)
         self.track({k: v for k, v in record.items() if k != "step"}, step)
-        figures = f"{record['bpp']:.3f} bpp  {record['psnr']:.2f} dB  loss {record['loss']:.3f}"
-        self.bar.update(self.task, completed=step, figures=figures)
+        self.bar.update(self.task, completed=step, figures=_shown(result.figures()))
 
-    def validated(self, step: int, record: Validation, *, lmbda: float) -> None:
+    def validated(self, step: int, figures: dict[str, float]) -> None:
         """Log a validation and show it above the bar."""
-        loss = record.bpp_estimate + lmbda * 255.0**2 * record.mse
-        values = {k: round(v, 5) for k, v in dataclasses.asdict(record).items()}
-        values["loss"] = round(loss, 4)
+        values = {name: round(value, 5) for name, value in figures.items()}
         self._write({"step": step, "validation": values})
         self.track({f"validation/{k}": v for k, v in values.items()}, step)
-        self.console.print(
-            f"step {step}: {record.bpp_estimate:.4f} bpp (z {record.z_bpp:.4f}), "
-            f"{record.psnr:.2f} dB, loss {loss:.4f}",
-            highlight=False,
-        )
+        self.console.print(f"step {step}: {_shown(values)}", highlight=False)
 
     def _write(self, record: dict[str, Any]) -> None:
         with self.log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
+
+
+def _shown(figures: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4g}" for name, value in figures.items())

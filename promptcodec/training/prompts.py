@@ -35,7 +35,7 @@ from promptcodec.training.config import DataConfig, LoopConfig, OptimizerConfig,
 from promptcodec.training.data import PictureStore
 from promptcodec.training.loop import Trainer
 from promptcodec.training.objectives import RateDistortion, rate_distortion
-from promptcodec.training.validation import Validation, validate
+from promptcodec.training.validation import validate
 
 logger = logging.getLogger(__name__)
 
@@ -145,6 +145,10 @@ class PromptTask:
             parameter.requires_grad_(name.startswith(trained))
         return Adapted(self.base.model, prompts)
 
+    def open_store(self, data: Path, *, device: str, validation: Path | None) -> PictureStore:
+        """Read the pictures."""
+        return PictureStore(data, self.config.data, device=device, validation=validation)
+
     def initialise(self, model: Adapted, store: PictureStore) -> None:
         """Start from a neighbour's prompts, where the recipe names one, else from the base.
 
@@ -160,16 +164,22 @@ class PromptTask:
             if "gains" in self.config.parts:
                 model.prompts.log_gains.add_(steps)
 
-    def loss(self, model: nn.Module, x: Tensor, *, step: int) -> RateDistortion:
-        """What every step minimises on pictures x (B, 3, H, W) in [0, 1]."""
-        return rate_distortion(model(x), x, lmbda=self.config.rate_weight)
+    def loss(self, model: nn.Module, batch: Tensor, *, step: int) -> RateDistortion:
+        """What every step minimises on pictures (B, 3, H, W) in [0, 1]."""
+        return rate_distortion(model(batch), batch, lmbda=self.config.rate_weight)
 
-    def validate(self, model: Adapted, pictures: list[Tensor], *, samples: Path) -> Validation:
+    def validate(self, model: Adapted, store: PictureStore, *, samples: Path) -> dict[str, float]:
         """Rate and distortion on held-out pictures with the gains as integers."""
         adapter = self._adapter(model)
         adapter.prompts.to(next(self.base.model.parameters()).device)
-        tables = self.base.tables
-        return validate(self.base.model, pictures, samples=samples, adapter=adapter, tables=tables)
+        found = validate(
+            self.base.model,
+            store.validation,
+            samples=samples,
+            adapter=adapter,
+            tables=self.base.tables,
+        )
+        return found.figures(lmbda=self.config.rate_weight)
 
     def write(
         self, model: Adapted, folder: Path, *, store: PictureStore, record: dict[str, Any]

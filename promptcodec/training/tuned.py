@@ -35,7 +35,7 @@ from promptcodec.training.data import PictureStore
 from promptcodec.training.loop import Trainer
 from promptcodec.training.prompts import TRAINING_FILE, PromptConfig, PromptTask
 from promptcodec.training.tables import fit_tables
-from promptcodec.training.validation import Validation, validate
+from promptcodec.training.validation import validate
 
 logger = logging.getLogger(__name__)
 
@@ -134,7 +134,7 @@ class TunedTask(PromptTask):
             with torch.no_grad():
                 model.prompts.log_gains.add_(steps)
 
-    def validate(self, model: Tuned, pictures: list[Tensor], *, samples: Path) -> Validation:
+    def validate(self, model: Tuned, store: PictureStore, *, samples: Path) -> dict[str, float]:
         """Rate and distortion on held-out pictures with the gains as integers."""
         adapter = build_adapter(
             pack_tensors(model.prompts),
@@ -142,7 +142,8 @@ class TunedTask(PromptTask):
             codec=self.base.config.codec,
             where="the gains in training",
         )
-        return validate(model.merged(), pictures, samples=samples, adapter=adapter)
+        found = validate(model.merged(), store.validation, samples=samples, adapter=adapter)
+        return found.figures(lmbda=self.config.rate_weight)
 
     def write(
         self, model: Tuned, folder: Path, *, store: PictureStore, record: dict[str, Any]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -34,6 +34,11 @@ class Validation:
     z_bpp: float
     psnr: float
     mse: float
+
+    def figures(self, *, lmbda: float) -> dict[str, float]:
+        """By name, with the loss that they make at a rate-distortion weight."""
+        loss = self.bpp_estimate + lmbda * 255.0**2 * self.mse
+        return {**asdict(self), "loss": loss}
 
 
 @torch.inference_mode()
