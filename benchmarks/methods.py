@@ -49,7 +49,7 @@ def points_of(
     """A method's points; those already known of the same weights are taken over."""
     points = []
     for rate, codec in opened.items():
-        point = codec._bank.at(rate << 12)
+        point = codec.at(rate)
         weights = [codec.base_hash.hex(), *(digest.hex() for digest in point.hashes)]
         found = next((p for p in known if p["weights"] == weights), None)
         points.append(

@@ -103,6 +103,17 @@ class Codec:
             found.append(Rate(self.config.rate_index, self.config.lmbda))  # the base alone
         return tuple(sorted(found, key=lambda rate: rate.index))
 
+    def at(self, rate_index: float | None = None) -> RatePoint:
+        """What a rate adds to the base: networks, gains, lambda.
+
+        Args:
+            rate_index: as `encode` takes it.
+        Raises:
+            RateError: that rate is not installed.
+        """
+        bank = self._bank
+        return self._point(self._position(rate_index, bank=bank), bank=bank)
+
     def add_prompts(self, prompts: PromptsSource) -> None:
         """Install adapters while the codec is in use; one of a rate that is there replaces it.
 

@@ -98,12 +98,9 @@ class LoopConfig:
     """What every training run has, whatever it trains.
 
     Args:
-        data: crops.
         optimizer: optimiser and schedule.
-        rate_index: ladder position.
-        lmbda: rate-distortion weight; None takes the ladder's.
         steps: optimiser steps of the whole run.
-        batch: crops of one step and process.
+        batch: pictures of one step and process.
         accumulate: micro-batches summed in one step.
         precision: "bf16" or "no"; of the networks, never of likelihoods.
         validate_every: steps between validations.
@@ -113,10 +110,7 @@ class LoopConfig:
         tracker: one of Accelerate's trackers, for instance "tensorboard"; None logs JSONL alone.
     """
 
-    data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    rate_index: int = 4
-    lmbda: float | None = None
     steps: int = 20000
     batch: int = 8
     accumulate: int = 1
@@ -130,13 +124,31 @@ class LoopConfig:
     def __post_init__(self) -> None:
         if self.precision not in ("bf16", "no"):
             raise ConfigError(f"precision is {self.precision!r}; need 'bf16' or 'no'")
+        counts = (self.steps, self.batch, self.accumulate, self.validate_every, self.save_every)
+        if min(counts) < 1:
+            raise ConfigError("steps, batch, accumulate, validate_every, save_every need 1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateConfig(LoopConfig):
+    """A run that trains one rate of a codec on crops.
+
+    Args:
+        data: crops.
+        rate_index: ladder position.
+        lmbda: rate-distortion weight; None takes the ladder's.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    rate_index: int = 4
+    lmbda: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.rate_index < len(LAMBDAS):
             raise ConfigError(f"rate_index is {self.rate_index}; need 0 to {len(LAMBDAS) - 1}")
         if self.lmbda is not None and not 0.0 < self.lmbda < math.inf:
             raise ConfigError(f"lmbda is {self.lmbda}; need a positive number")
-        counts = (self.steps, self.batch, self.accumulate, self.validate_every, self.save_every)
-        if min(counts) < 1:
-            raise ConfigError("steps, batch, accumulate, validate_every, save_every need 1 or more")
 
     @property
     def rate_weight(self) -> float:
@@ -145,7 +157,7 @@ class LoopConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig(LoopConfig):
+class RunConfig(RateConfig):
     """One training run of a base codec, beside what every run has.
 
     Args:

@@ -63,7 +63,10 @@ class Task(Protocol):
     result: str
 
     def build(self) -> Any:
-        """A fresh module; what is frozen has `requires_grad` off. Called with the seed set."""
+        """A fresh module; what is frozen has `requires_grad` off. Called with the seed set.
+
+        The store is open by then.
+        """
         ...
 
     def open_store(self, data: Path, *, device: str, validation: Path | None) -> Store:
@@ -126,7 +129,13 @@ class Trainer:
             raise UsageError(
                 f"{out} holds an earlier run; add --resume to continue it or choose another folder"
             )
+        state = None
+        if state_path.exists():
+            state = training_state.read_state(state_path)
+            training_state.check_recipe(state, config)
         out.mkdir(parents=True, exist_ok=True)
+        device_name = str(self.accelerator.device)
+        self.store = task.open_store(data, device=device_name, validation=validation)
         torch.manual_seed(config.seed)
         model = task.build().to(memory_format=torch.channels_last)
         self.optimizer = build_optimizer(model, config.optimizer)
@@ -134,14 +143,10 @@ class Trainer:
         self.step = 0
         self._memory_faults = 0
         self._earlier_seconds = 0.0
-        if resume and state_path.exists():
-            state = training_state.read_state(state_path)
-            training_state.check_recipe(state, config)
+        if state is not None:
             training_state.restore(state, model=model, ema=self.ema, optimizer=self.optimizer)
             self.step = state.step
             self._earlier_seconds = state.seconds
-        device_name = str(self.accelerator.device)
-        self.store = task.open_store(data, device=device_name, validation=validation)
         if self.step == 0:
             task.initialise(model, self.store)
             self.ema = {k: v.detach().clone() for k, v in model.state_dict().items()}

@@ -31,7 +31,7 @@ from promptcodec.config import LAMBDAS, from_dict
 from promptcodec.errors import ConfigError, UsageError
 from promptcodec.files import write_atomically
 from promptcodec.locate import find_base, find_prompts
-from promptcodec.training.config import DataConfig, LoopConfig, OptimizerConfig, read_yaml
+from promptcodec.training.config import DataConfig, OptimizerConfig, RateConfig, read_yaml
 from promptcodec.training.data import PictureStore
 from promptcodec.training.loop import Trainer
 from promptcodec.training.objectives import RateDistortion, rate_distortion
@@ -50,7 +50,7 @@ PARTS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromptConfig(LoopConfig):
+class PromptConfig(RateConfig):
     """One training run of a rate's prompts, beside what every run has.
 
     Args:

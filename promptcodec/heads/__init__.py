@@ -1,0 +1,1 @@
+"""Networks that read y_hat: what a picture shows, without rebuilding it."""

@@ -1,0 +1,101 @@
+"""Classifier on y_hat: what a stream shows, while g_s stays idle.
+
+    y_hat (M, h, w) -> standardise -> Linear, LayerNorm -> + rate -> Swin stages
+                    -> LayerNorm -> mean over tokens -> Linear -> logits
+
+The body is Swin-T's past its patch embedding and first stages, narrowed with the codec: a latent
+stands where a third-stage token stands. The head is told the rate, since the same label looks
+different at each.
+Sources: Torfason et al. 2018, arXiv:1803.06131; Bai et al. 2022, arXiv:2112.09300. Differs: Swin
+stages, one head for all rates.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from promptcodec.config import LAMBDAS
+from promptcodec.heads.config import HeadConfig
+from promptcodec.heads.stages import SwinStages, initialise
+
+LOG_MIDDLE = math.log(LAMBDAS[4])  # where the rate input is zero
+
+
+class LatentStem(nn.Module):
+    """Latents to tokens: y_hat (B, M, h, w) to (B, h, w, width).
+
+    Args:
+        channels: M.
+        width: of the tokens.
+    """
+
+    center: Tensor
+    spread: Tensor
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("center", torch.zeros(channels))
+        self.register_buffer("spread", torch.ones(channels))
+        self.embed = nn.Linear(channels, width)
+        self.norm = nn.LayerNorm(width)
+        self.rate = nn.Linear(1, width)
+
+    @torch.no_grad()
+    def standardise(self, y_hat: Tensor) -> None:
+        """Keep mean and spread of each channel of some latents, (B, M, h, w)."""
+        self.center.copy_(y_hat.mean(dim=(0, 2, 3)))
+        self.spread.copy_(y_hat.std(dim=(0, 2, 3)).clamp_min(1e-3))
+
+    def forward(self, y_hat: Tensor, lmbda: Tensor) -> Tensor:
+        """Embed.
+
+        Args:
+            y_hat: (B, M, h, w).
+            lmbda: rate-distortion weight of each picture's rate, (B,).
+        """
+        x = (y_hat.permute(0, 2, 3, 1) - self.center) / self.spread
+        rate = (torch.log(lmbda) - LOG_MIDDLE)[:, None]
+        return self.norm(self.embed(x)) + self.rate(rate)[:, None, None, :]
+
+
+class LatentClassifier(nn.Module):
+    """Logits from latents.
+
+    Args:
+        config: of the head.
+    """
+
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.stem = LatentStem(config.latent_channels, config.widths[0])
+        self.body = SwinStages(
+            config.widths,
+            config.depths,
+            window=config.window,
+            head_channels=config.head_channels,
+            mlp_ratio=config.mlp_ratio,
+        )
+        self.norm = nn.LayerNorm(config.widths[-1])
+        self.out = nn.Linear(config.widths[-1], len(config.labels))
+        initialise(self)
+
+    def forward(self, y_hat: Tensor, lmbda: Tensor) -> Tensor:
+        """Logits, (B, classes).
+
+        Args:
+            y_hat: (B, M, h, w), of any h and w.
+            lmbda: rate-distortion weight of each picture's rate, (B,).
+        """
+        x = self.stem(pad_grid(y_hat, self.body.multiple), lmbda)
+        return self.out(self.norm(self.body(x)).mean(dim=(1, 2)))
+
+
+def pad_grid(x: Tensor, multiple: int) -> Tensor:
+    """Repeat the last row and column of (B, C, h, w) up to multiples."""
+    below, right = (-n % multiple for n in x.shape[2:])
+    return F.pad(x, (0, right, 0, below), mode="replicate") if below or right else x

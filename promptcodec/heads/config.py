@@ -1,0 +1,74 @@
+"""What `head_config.json` of a head says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from promptcodec.errors import ConfigError
+
+CLASSIFY, SEGMENT = "classify", "segment"
+LATENTS, PIXELS = "latents", "pixels"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadConfig:
+    """A head and the base that it reads.
+
+    Args:
+        task: "classify" or "segment".
+        labels: names of the classes in their order.
+        reads: "latents", or "pixels" for networks that latents are compared with.
+        latent_channels: M of y_hat; 0 with pixels.
+        widths: of the stages, at 1/16 (of pixels: 1/4) and, after each merging of 2x2 tokens, half
+            of that.
+        depths: Swin blocks of each stage.
+        window: edge of the attention windows in tokens.
+        head_channels: channels of one attention head.
+        mlp_ratio: hidden width of a Swin MLP over the stage's width.
+        base_sha256: of the base, hexadecimal.
+        format_version: of this layout.
+    """
+
+    task: str = CLASSIFY
+    labels: tuple[str, ...]
+    reads: str = "latents"
+    latent_channels: int = 0
+    widths: tuple[int, ...] = (128, 192)
+    depths: tuple[int, ...] = (4, 2)
+    window: int = 4
+    head_channels: int = 32
+    mlp_ratio: float = 2.0
+    base_sha256: str = ""
+    format_version: int = 1
+
+    def __post_init__(self) -> None:
+        if self.task not in (CLASSIFY, SEGMENT):
+            raise ConfigError(f"task is {self.task!r}; need {CLASSIFY!r} or {SEGMENT!r}")
+        if not 2 <= len(self.labels) <= 65536 or len(set(self.labels)) != len(self.labels):
+            raise ConfigError(f"{len(self.labels)} labels; need 2 or more, all different")
+        if not self.widths or len(self.widths) != len(self.depths):
+            raise ConfigError(
+                f"widths has {len(self.widths)} entries and depths {len(self.depths)}; need one "
+                "of each for every stage"
+            )
+        if self.head_channels < 1 or any(w < 1 or w % self.head_channels for w in self.widths):
+            raise ConfigError(
+                f"widths are {list(self.widths)}; need multiples of head_channels "
+                f"{self.head_channels}"
+            )
+        if self.reads not in (LATENTS, PIXELS):
+            raise ConfigError(f"reads is {self.reads!r}; need {LATENTS!r} or {PIXELS!r}")
+        if min(self.depths) < 1 or self.window < 2:
+            raise ConfigError("depths need 1 or more, window 2 or more")
+        if (self.latent_channels < 1) != (self.reads == PIXELS):
+            raise ConfigError(
+                f"latent_channels is {self.latent_channels} and the head reads {self.reads}; "
+                "latents have 1 or more, pixels 0"
+            )
+        if not 0.0 < self.mlp_ratio <= 16.0 or max(self.widths) > 4096 or len(self.widths) > 4:
+            raise ConfigError("need mlp_ratio 0 to 16, widths up to 4096 and up to 4 stages")
+        if self.format_version != 1:
+            raise ConfigError(
+                f"format_version is {self.format_version}, this promptcodec reads 1: "
+                "upgrade promptcodec"
+            )

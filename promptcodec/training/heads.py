@@ -1,0 +1,238 @@
+"""Training a head: a classifier on what a frozen codec transmits, or on pixels beside it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from promptcodec.api import Codec
+from promptcodec.config import from_dict
+from promptcodec.errors import ConfigError
+from promptcodec.files import write_atomically
+from promptcodec.heads.classifier import LatentClassifier
+from promptcodec.heads.config import LATENTS, PIXELS, HeadConfig
+from promptcodec.heads.store import build_head, write_head
+from promptcodec.training.config import LoopConfig, OptimizerConfig, read_yaml
+from promptcodec.training.labelled import read_labelled
+from promptcodec.training.loop import Trainer
+from promptcodec.training.prompts import TRAINING_FILE
+from promptcodec.training.sights import CodecSight, FileSight, OriginalSight, Sight
+from promptcodec.training.views import LabelledBatch, ViewConfig, ViewStore, as_input
+
+logger = logging.getLogger(__name__)
+
+FORMATS = {"jpeg": "JPEG", "webp": "WEBP", "avif": "AVIF"}
+SIGHTS = ("latents", "decoded", "original", *FORMATS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadRun(LoopConfig):
+    """One training run of a classifier, beside what every run has.
+
+    Args:
+        base: folder of the frozen base, or a Hub id; None is the bundled one.
+        sight: what it reads: "latents"; "decoded" pixels; the "original"; or pixels out of "jpeg",
+            "webp" or "avif" files.
+        widths: as `HeadConfig.widths`.
+        depths: as `HeadConfig.depths`.
+        mlp_ratio: as `HeadConfig.mlp_ratio`.
+        smoothing: share of the target spread over all classes.
+        one_in: one training picture in so many is held out of training, to choose by.
+        shuffle_labels: train on labels that say nothing, as a check.
+        views: how pictures are varied.
+    """
+
+    base: str | None = None
+    sight: str = "latents"
+    widths: tuple[int, ...] = (128, 192)
+    depths: tuple[int, ...] = (4, 2)
+    mlp_ratio: float = 2.0
+    smoothing: float = 0.1
+    one_in: int = 10
+    shuffle_labels: bool = False
+    views: ViewConfig = field(default_factory=ViewConfig)
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(
+            name="adamw", learning_rate=1e-3, warmup_steps=200, decay_fraction=0.7, ema_decay=0.998
+        )
+    )
+    steps: int = 3000
+    batch: int = 32
+    validate_every: int = 500
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sight not in SIGHTS:
+            raise ConfigError(f"sight is {self.sight!r}; need one of {', '.join(SIGHTS)}")
+        if not 0.0 <= self.smoothing < 1.0 or self.one_in < 2:
+            raise ConfigError(
+                f"smoothing is {self.smoothing} and one_in {self.one_in}; need 0 to 1, 2 or more"
+            )
+
+
+@dataclass(frozen=True)
+class Classification:
+    """One step's loss; scalars.
+
+    Args:
+        loss: cross-entropy, nats.
+        accuracy: share of the batch whose largest logit is the largest target.
+    """
+
+    loss: Tensor
+    accuracy: Tensor
+
+    def figures(self) -> dict[str, float]:
+        """Loss and accuracy."""
+        return {
+            "loss": round(float(self.loss.detach()), 4),
+            "accuracy": round(float(self.accuracy), 4),
+        }
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, *, smoothing: float) -> Classification:
+    """Cross-entropy with smoothed targets; logits and targets (B, classes)."""
+    smooth = (1.0 - smoothing) * targets + smoothing / targets.shape[1]
+    right = logits.argmax(dim=1) == targets.argmax(dim=1)
+    loss = F.cross_entropy(logits.float(), smooth)
+    return Classification(loss=loss, accuracy=right.float().mean())
+
+
+class HeadTask:
+    """A classifier as what a `Trainer` trains.
+
+    Args:
+        config: the run.
+    """
+
+    result = "head"
+
+    def __init__(self, config: HeadRun) -> None:
+        self.config = config
+        self.codec = Codec.load(config.base)
+        self._classes: tuple[str, ...] = ()
+
+    def open_store(self, data: Path, *, device: str, validation: Path | None) -> ViewStore:
+        """Read the pictures and send them through the codec once."""
+        config = self.config
+        training, held = read_labelled(data, split="train").held_out(one_in=config.one_in)
+        if validation is not None:
+            held = read_labelled(validation, split="val")
+        if config.shuffle_labels:
+            generator = torch.Generator().manual_seed(config.seed)
+            order = torch.randperm(len(training.labels), generator=generator)
+            training.labels.copy_(training.labels[order])
+        self._classes = training.classes
+        return ViewStore(
+            Path(data).name,
+            training,
+            held,
+            sight=sight_of(config.sight, self.codec),
+            config=config.views,
+            seed=config.seed,
+        )
+
+    def build(self) -> nn.Module:
+        """A fresh head of the classes that the store has."""
+        return build_head(self._head_config())
+
+    def _head_config(self) -> HeadConfig:
+        config, latents = self.config, self.config.sight == "latents"
+        return HeadConfig(
+            labels=self._classes,
+            reads=LATENTS if latents else PIXELS,
+            latent_channels=self.codec.config.codec.latent_channels if latents else 0,
+            widths=config.widths,
+            depths=config.depths,
+            mlp_ratio=config.mlp_ratio,
+            base_sha256=self.codec.base_hash.hex() if latents else "",
+        )
+
+    def initialise(self, model: nn.Module, store: ViewStore) -> None:
+        """Standardise the latents."""
+        if isinstance(model, LatentClassifier):
+            model.stem.standardise(store.sample(1000))
+
+    def loss(self, model: nn.Module, batch: LabelledBatch, *, step: int) -> Classification:
+        """Cross-entropy on a batch."""
+        logits = model(batch.inputs, batch.lmbda)
+        return cross_entropy(logits, batch.targets, smoothing=self.config.smoothing)
+
+    @torch.inference_mode()
+    def validate(self, model: nn.Module, store: ViewStore, *, samples: Path) -> dict[str, float]:
+        """Accuracy on the held-out pictures at every setting."""
+        accuracies, losses = {}, []
+        for setting, kept in store.held.items():
+            lmbda = torch.full((len(kept),), store.sight.weight(setting))
+            logits = torch.cat(
+                [
+                    model(as_input(part), own)
+                    for part, own in zip(kept.split(64), lmbda.split(64), strict=True)
+                ]
+            )
+            right = logits.argmax(dim=1) == store.held_labels
+            accuracies[f"accuracy_{setting:g}"] = float(right.float().mean())
+            losses.append(float(F.cross_entropy(logits, store.held_labels)))
+        mean = sum(accuracies.values()) / len(accuracies)
+        return {"loss": sum(losses) / len(losses), "accuracy": mean, **accuracies}
+
+    def write(
+        self, model: nn.Module, folder: Path, *, store: ViewStore, record: dict[str, Any]
+    ) -> None:
+        """Write the head with its record."""
+        write_head(folder, model, config=self._head_config())
+        record = {**record, "base_sha256": self.codec.base_hash.hex(), "classes": store.classes}
+        text = json.dumps(record, indent=2) + "\n"
+        write_atomically(folder / TRAINING_FILE, text.encode(), force=True)
+
+
+def sight_of(name: str, codec: Codec) -> Sight:
+    """The sight of a recipe's name."""
+    if name == "original":
+        return OriginalSight()
+    if name in FORMATS:
+        return FileSight(FORMATS[name])
+    return CodecSight(codec, decoded=name == "decoded")
+
+
+def read_head_recipe(path: Path) -> HeadRun:
+    """Read a YAML recipe of a head.
+
+    Raises:
+        ConfigError: no such file, not YAML, or a key or value that does not fit.
+    """
+    return from_dict(HeadRun, read_yaml(path), where=str(path))
+
+
+def train_head(
+    config: HeadRun,
+    *,
+    data: Path,
+    out: Path,
+    resume: bool = False,
+    max_steps: int | None = None,
+    device: str | None = None,
+) -> Path:
+    """Train a classifier.
+
+    Args:
+        config: the run.
+        data: folder or zip file with `train/CLASS/picture`.
+        out: folder for log, state and the head `head/`.
+        resume: continue from the state in `out`.
+        max_steps: stop after this step of the schedule, state saved; None runs to the end.
+        device: "cpu" or "cuda"; None takes the GPU when there is one.
+    Returns:
+        Folder of the head.
+    """
+    trainer = Trainer(
+        config, HeadTask(config), data=Path(data), out=Path(out), resume=resume, device=device
+    )
+    return trainer.run(max_steps=max_steps)

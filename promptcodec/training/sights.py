@@ -1,0 +1,113 @@
+"""What a network gets to see of a picture that travelled: latents, decoded pixels, or the original.
+
+Every sight takes uint8 pictures of one size at one setting and returns what the network reads:
+y_hat, float (N, M, h, w), or pixels, uint8 (N, 3, H, W).
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from promptcodec import images
+from promptcodec.api import Codec
+from promptcodec.config import STRIDE
+
+BATCH = 32  # pictures in one pass of the codec
+
+
+class Sight(Protocol):
+    """A way from pictures to what a network reads."""
+
+    def see(self, pictures: Tensor, setting: float) -> Tensor:
+        """Send uint8 pictures (N, 3, H, W) at a setting; a rate index or a quality."""
+        ...
+
+    def weight(self, setting: float) -> float:
+        """lambda of a setting, 1 where there is none."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class CodecSight:
+    """Through our codec.
+
+    Args:
+        codec: with its rates.
+        decoded: pixels as g_s rebuilds them; False stops at y_hat.
+    """
+
+    codec: Codec
+    decoded: bool
+
+    @torch.inference_mode()
+    def see(self, pictures: Tensor, setting: float) -> Tensor:
+        """y_hat or pixels of rate index `setting`."""
+        point = self.codec.at(setting)
+        model, parts = self.codec.model, []
+        for batch in pictures.split(BATCH):
+            height, width = batch.shape[2:]
+            x = images.pad(batch.float() / 255.0, STRIDE)
+            latents = model.analyse(x, gains=point.gains, adapter=point.prompts)
+            if not self.decoded:
+                parts.append(latents.y_hat)
+                continue
+            x_hat = model.synthesise(latents.y_hat, adapter=point.prompts)
+            x_hat = images.crop(x_hat, height, width).clamp(0.0, 1.0)
+            parts.append(torch.round(255.0 * x_hat).to(torch.uint8))
+        return torch.cat(parts)
+
+    def weight(self, setting: float) -> float:
+        """lambda of the rate."""
+        return self.codec.at(setting).lmbda
+
+
+@dataclass(frozen=True)
+class FileSight:
+    """Through the files of a classic codec by Pillow.
+
+    Args:
+        format: "JPEG", "WEBP" or "AVIF".
+    """
+
+    format: str
+
+    def see(self, pictures: Tensor, setting: float) -> Tensor:
+        """Pixels at quality `setting`."""
+        shown = []
+        for picture in pictures:
+            data = self.compress(picture, setting)
+            rgb = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+            shown.append(torch.from_numpy(rgb.copy()).permute(2, 0, 1))
+        return torch.stack(shown)
+
+    def compress(self, picture: Tensor, setting: float) -> bytes:
+        """The file of a uint8 picture (3, H, W)."""
+        options = {"JPEG": {"optimize": True}, "WEBP": {"method": 6}, "AVIF": {"speed": 6}}
+        buffer = io.BytesIO()
+        pixels = Image.fromarray(picture.permute(1, 2, 0).numpy())
+        pixels.save(buffer, self.format, quality=round(setting), **options[self.format])
+        return buffer.getvalue()
+
+    def weight(self, setting: float) -> float:
+        """None is known."""
+        return 1.0
+
+
+@dataclass(frozen=True)
+class OriginalSight:
+    """Pictures as they are."""
+
+    def see(self, pictures: Tensor, setting: float) -> Tensor:
+        """The pictures."""
+        return pictures
+
+    def weight(self, setting: float) -> float:
+        """None is known."""
+        return 1.0

@@ -1,0 +1,171 @@
+"""What heads are trained on: labelled pictures, augmented and sent through a sight beforehand.
+
+A frozen codec sees every augmented picture once, at a rate drawn for it, and what it gives is kept:
+training a head then costs the head alone. A step mixes pairs (mixup) and draws views; which ones
+depends on (seed, step, process) alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from promptcodec.errors import ConfigError
+from promptcodec.training.labelled import Labelled
+from promptcodec.training.sights import Sight
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewConfig:
+    """How labelled pictures are varied.
+
+    Args:
+        size: edge of a picture in px.
+        views: augmented copies of each picture.
+        area: smallest share of a picture that a crop keeps.
+        mixup: parameter of the Beta distribution that pairs are mixed by; 0 mixes none.
+        settings: rate indexes, or qualities, that pictures are sent at.
+    """
+
+    size: int = 128
+    views: int = 8
+    area: float = 0.35
+    mixup: float = 0.2
+    settings: tuple[float, ...] = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
+
+    def __post_init__(self) -> None:
+        if self.size < 16 or self.views < 1 or not self.settings:
+            raise ConfigError("size needs 16 or more px, views 1 or more, settings one or more")
+        if not 0.0 < self.area <= 1.0 or self.mixup < 0.0:
+            raise ConfigError(
+                f"area is {self.area} and mixup {self.mixup}; need 0 to 1 and 0 or more"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledBatch:
+    """What one step sees.
+
+    Args:
+        inputs: latents or pixels in [0, 1], (B, C, h, w).
+        targets: shares of the classes, (B, classes).
+        lmbda: of each picture's rate, (B,).
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    lmbda: Tensor
+
+
+class ViewStore:
+    """Views of a training set, and of the part held out of it.
+
+    Args:
+        name: of the data.
+        training: pictures to learn from.
+        held: pictures to choose by, sent at every setting, not augmented.
+        sight: what a network gets to see.
+        config: how they are varied.
+        seed: of the views.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        training: Labelled,
+        held: Labelled,
+        *,
+        sight: Sight,
+        config: ViewConfig,
+        seed: int,
+    ) -> None:
+        self.name, self.config, self.sight = name, config, sight
+        self.classes = training.classes
+        self.labels = training.labels
+        self.held_labels = held.labels
+        views = [self._view(training, number, seed) for number in range(config.views)]
+        self._inputs = torch.stack([inputs for inputs, _ in views])
+        self._settings = torch.stack([settings for _, settings in views])
+        whole = torch.stack([fit(p, config.size) for p in held.pictures])
+        self.held = {s: _compact(sight.see(whole, s)) for s in config.settings}
+
+    def _view(self, training: Labelled, number: int, seed: int) -> tuple[Tensor, Tensor]:
+        """One augmented copy of every picture, and the settings they were sent at."""
+        logger.warning("view %d of %d", number + 1, self.config.views)
+        rng = np.random.default_rng([seed, number])
+        crops = torch.stack([self._crop(picture, rng) for picture in training.pictures])
+        # Every setting equally often, whatever the picture.
+        drawn = rng.permutation(np.resize(np.arange(len(self.config.settings)), len(crops)))
+        inputs: Tensor | None = None
+        for place, setting in enumerate(self.config.settings):
+            chosen = torch.from_numpy(np.flatnonzero(drawn == place))
+            if not len(chosen):
+                continue
+            seen = _compact(self.sight.see(crops[chosen], setting))
+            if inputs is None:
+                inputs = seen.new_empty((len(crops), *seen.shape[1:]))
+            inputs[chosen] = seen
+        assert inputs is not None
+        return inputs, torch.tensor(self.config.settings)[torch.from_numpy(drawn)]
+
+    def _crop(self, picture: Tensor, rng: np.random.Generator) -> Tensor:
+        """A random part of a picture, flipped half of the time, at full size again."""
+        _, height, width = picture.shape
+        share = rng.uniform(self.config.area, 1.0)
+        ratio = np.exp(rng.uniform(-0.25, 0.25))
+        rows = min(height, max(1, round(height * np.sqrt(share / ratio))))
+        columns = min(width, max(1, round(width * np.sqrt(share * ratio))))
+        top = int(rng.integers(height - rows + 1))
+        left = int(rng.integers(width - columns + 1))
+        part = picture[:, top : top + rows, left : left + columns]
+        part = part.flip(2) if rng.random() < 0.5 else part
+        return fit(part, self.config.size)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def sample(self, count: int) -> Tensor:
+        """Some inputs, spread over the views."""
+        flat = self._inputs.flatten(0, 1)
+        return as_input(flat[:: max(1, len(flat) // count)][:count])
+
+    def batch(self, count: int, *, seed: int, step: int, rank: int = 0) -> LabelledBatch:
+        """Views of one step."""
+        rng = np.random.default_rng([seed, step, rank])
+        view = torch.from_numpy(rng.integers(self.config.views, size=count))
+        picture = torch.from_numpy(rng.integers(len(self), size=count))
+        inputs = as_input(self._inputs[view, picture])
+        targets = F.one_hot(self.labels[picture], len(self.classes)).float()
+        weights = [self.sight.weight(float(s)) for s in self._settings[view, picture]]
+        lmbda = torch.tensor(weights)
+        if self.config.mixup:
+            share = float(rng.beta(self.config.mixup, self.config.mixup))
+            # Rolled, so that pairs are of the batch; both see the rate of the first.
+            inputs = share * inputs + (1.0 - share) * inputs.roll(1, dims=0)
+            targets = share * targets + (1.0 - share) * targets.roll(1, dims=0)
+        return LabelledBatch(inputs=inputs, targets=targets, lmbda=lmbda)
+
+
+def fit(picture: Tensor, size: int) -> Tensor:
+    """A uint8 picture (3, H, W) reduced or enlarged to a square of `size` px."""
+    if tuple(picture.shape[1:]) == (size, size):
+        return picture
+    return F.interpolate(
+        picture[None], size=(size, size), mode="bilinear", antialias=True, align_corners=False
+    )[0]
+
+
+def as_input(kept: Tensor) -> Tensor:
+    """What a network reads, of what was kept: float32, pixels in [0, 1]."""
+    return kept.float() / 255.0 if kept.dtype == torch.uint8 else kept.float()
+
+
+def _compact(seen: Tensor) -> Tensor:
+    return seen if seen.dtype == torch.uint8 else seen.half()

@@ -1,0 +1,150 @@
+"""Heads: stages that agree with timm's, any grid, files that are checked."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from promptcodec.errors import CheckpointError, ConfigError, ModelMismatchError
+from promptcodec.heads.classifier import LatentClassifier
+from promptcodec.heads.config import HeadConfig
+from promptcodec.heads.segmenter import upsample
+from promptcodec.heads.stages import SwinStages, load_timm_stages
+from promptcodec.heads.store import build_head, read_head, write_head
+
+SMALL = HeadConfig(
+    labels=("cat", "dog", "fish"),
+    latent_channels=12,
+    widths=(16, 32),
+    depths=(2, 2),
+    head_channels=8,
+    base_sha256="ab" * 32,
+)
+BASE = bytes.fromhex("ab" * 32)
+
+
+def head_of(config: HeadConfig = SMALL) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return build_head(config).eval()
+
+
+def test_stages_agree_with_timm() -> None:
+    from timm.models.swin_transformer import SwinTransformer
+
+    torch.manual_seed(0)
+    theirs = SwinTransformer(
+        img_size=128,
+        patch_size=4,
+        embed_dim=8,
+        depths=(1, 1, 2, 2),
+        num_heads=(1, 2, 4, 8),
+        window_size=4,
+        mlp_ratio=2.0,
+        num_classes=0,
+    ).eval()
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    ours = SwinStages((32, 64), (2, 2), window=4, head_channels=8, mlp_ratio=2.0).eval()
+    load_timm_stages(ours, theirs.state_dict())
+    x = torch.randn(2, 8, 8, 32)
+    with torch.no_grad():
+        # Our first stage follows an embedding; theirs merges first.
+        expected = x
+        for block in theirs.layers[2].blocks:
+            expected = block(expected)
+        expected = theirs.layers[3](expected)
+        torch.testing.assert_close(ours(x), expected, atol=2e-4, rtol=2e-4)
+
+
+def test_a_missing_timm_weight_changes_nothing() -> None:
+    ours = SwinStages((32,), (1,), window=4, head_channels=8, mlp_ratio=2.0)
+    before = {name: value.clone() for name, value in ours.state_dict().items()}
+    with pytest.raises(KeyError, match=r"layers\.2\.blocks\.0"):
+        load_timm_stages(ours, {})
+    assert all(torch.equal(value, before[name]) for name, value in ours.state_dict().items())
+
+
+@pytest.mark.parametrize("grid", [(1, 1), (4, 4), (8, 12), (5, 9)])
+def test_any_grid(grid: tuple[int, int]) -> None:
+    y_hat, lmbda = torch.randn(2, 12, *grid), torch.tensor([0.01, 0.1])
+    with torch.no_grad():
+        assert head_of()(y_hat, lmbda).shape == (2, 3)
+        scores = head_of(replace(SMALL, task="segment"))(y_hat, lmbda)
+        assert scores.shape == (2, 3, 2 * grid[0], 2 * grid[1])
+        height, width = 16 * grid[0] - 3, 16 * grid[1] - 5
+        assert upsample(scores, height=height, width=width).shape == (2, 3, height, width)
+        pixels = head_of(replace(SMALL, reads="pixels", latent_channels=0))
+        assert pixels(torch.rand(2, 3, 16 * grid[0] + 1, 16 * grid[1]), lmbda).shape == (2, 3)
+
+
+def test_the_head_is_told_the_rate() -> None:
+    y_hat = torch.randn(1, 12, 4, 4)
+    with torch.no_grad():
+        low, high = (head_of()(y_hat, torch.tensor([value])) for value in (0.0013, 0.18))
+    assert not torch.equal(low, high)
+
+
+def test_standardised_latents() -> None:
+    head = LatentClassifier(SMALL)
+    y_hat = 5.0 + 3.0 * torch.randn(64, 12, 4, 4)
+    head.stem.standardise(y_hat)
+    assert head.stem.center.mean().item() == pytest.approx(5.0, abs=0.2)
+    assert head.stem.spread.mean().item() == pytest.approx(3.0, abs=0.2)
+
+
+@pytest.mark.parametrize("task", ["classify", "segment"])
+def test_saved_and_read(tmp_path: Path, task: str) -> None:
+    config = replace(SMALL, task=task)
+    model = head_of(config)
+    write_head(tmp_path, model, config=config)
+    head = read_head(tmp_path, base_sha256=BASE)
+    assert head.config == config
+    for name, value in head.model.state_dict().items():
+        assert torch.equal(value, model.state_dict()[name].half().float()), name
+    assert not any(p.requires_grad for p in head.model.parameters())
+
+
+def test_files_are_checked(tmp_path: Path) -> None:
+    write_head(tmp_path, head_of(), config=SMALL)
+    with pytest.raises(ModelMismatchError, match="belongs to base abab"):
+        read_head(tmp_path, base_sha256=bytes(32))
+    with pytest.raises(CheckpointError, match="no head at"):
+        read_head(tmp_path / "nowhere", base_sha256=BASE)
+    path = tmp_path / "head_model.safetensors"
+    tensors = load_file(path)
+
+    def check(message: str, **changed: torch.Tensor | None) -> None:
+        found = {**tensors, **changed}
+        save_file({k: v for k, v in found.items() if v is not None}, path)
+        with pytest.raises(CheckpointError, match=message):
+            read_head(tmp_path, base_sha256=BASE)
+
+    check("norm.weight is missing", **{"norm.weight": None})
+    check("unknown tensor more", more=torch.zeros(1))
+    check("out.bias is not finite", **{"out.bias": torch.full((3,), torch.nan).half()})
+    check("labels and weights do not belong together", **{"out.bias": torch.zeros(4).half()})
+    path.write_bytes(b"\x80\x04pickle")
+    with pytest.raises(CheckpointError, match="no readable safetensors file"):
+        read_head(tmp_path, base_sha256=BASE)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": "paint"}, "task is 'paint'"),
+        ({"labels": ("one",)}, "1 labels"),
+        ({"labels": ("a", "a")}, "all different"),
+        ({"widths": (16,)}, "one of each"),
+        ({"widths": (12, 16)}, "multiples of head_channels"),
+        ({"depths": (0, 1)}, "need 1 or more"),
+        ({"reads": "minds"}, "reads is 'minds'"),
+        ({"reads": "pixels"}, "pixels 0"),
+        ({"latent_channels": 0}, "latents have 1 or more"),
+        ({"format_version": 2}, "upgrade"),
+    ],
+)
+def test_config_faults(changes: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        replace(SMALL, **changes)

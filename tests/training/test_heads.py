@@ -1,0 +1,132 @@
+"""Heads learn what there is to learn, and nothing where there is nothing."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from promptcodec.api import Codec
+from promptcodec.errors import ConfigError, DataError
+from promptcodec.heads.store import read_head
+from promptcodec.training.config import OptimizerConfig
+from promptcodec.training.heads import HeadRun, cross_entropy, read_head_recipe, train_head
+from promptcodec.training.labelled import read_labelled
+from promptcodec.training.sights import CodecSight, FileSight, OriginalSight
+from promptcodec.training.views import ViewConfig, ViewStore
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes that differ in colour, 12 noisy pictures of each."""
+    folder = tmp_path_factory.mktemp("labelled")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 12), ("val", 4)):
+        for label, colour in (("n00000001_blue", (40, 60, 200)), ("red", (200, 60, 40))):
+            place = folder / split / label
+            place.mkdir(parents=True)
+            for number in range(count):
+                noise = rng.integers(-40, 40, (64, 64, 3))
+                pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(place / f"{number}.png")
+    return folder
+
+
+@pytest.fixture
+def run(tiny_checkpoint: Path) -> HeadRun:
+    return HeadRun(
+        base=str(tiny_checkpoint),
+        widths=(32,),
+        depths=(1,),
+        one_in=4,
+        views=ViewConfig(size=64, views=2, settings=(4.0,)),
+        optimizer=OptimizerConfig(name="adamw", learning_rate=0.01, warmup_steps=2),
+        steps=30,
+        batch=8,
+        validate_every=30,
+        precision="no",
+    )
+
+
+def accuracy_of(out: Path) -> float:
+    import json
+
+    lines = (out / "log.jsonl").read_text().splitlines()
+    return next(json.loads(x)["validation"]["accuracy"] for x in lines[::-1] if "validation" in x)
+
+
+@pytest.mark.parametrize("sight", ["latents", "decoded", "original", "jpeg"])
+def test_two_colours_are_told_apart(
+    run: HeadRun, pictures: Path, tmp_path: Path, sight: str
+) -> None:
+    settings = (30.0, 60.0) if sight == "jpeg" else (4.0,)
+    config = replace(run, sight=sight, views=replace(run.views, settings=settings))
+    folder = train_head(config, data=pictures, out=tmp_path / "run", device="cpu")
+    assert accuracy_of(tmp_path / "run") == 1.0
+    codec = Codec.load(run.base, [])
+    digest = codec.base_hash if sight == "latents" else b""
+    assert read_head(folder, base_sha256=digest).config.labels == ("blue", "red")
+
+
+def test_views_are_a_function_of_seed_and_step(run: HeadRun, pictures: Path) -> None:
+    training, held = read_labelled(pictures, split="train").held_out(one_in=4)
+    assert (len(training.names), len(held.names)) == (18, 6)
+    assert not set(training.names) & set(held.names)
+    config = ViewConfig(size=48, views=2, settings=(10.0, 90.0))
+    store, again = (
+        ViewStore("x", training, held, sight=FileSight("WEBP"), config=config, seed=3)
+        for _ in range(2)
+    )
+    first, same = (s.batch(6, seed=1, step=5) for s in (store, again))
+    assert first.inputs.shape == (6, 3, 48, 48) and torch.equal(first.inputs, same.inputs)
+    assert torch.allclose(first.targets.sum(dim=1), torch.ones(6))
+    assert not torch.equal(first.inputs, store.batch(6, seed=1, step=6).inputs)
+    # Every setting equally often in a view.
+    assert all((view == 10.0).sum() == 9 for view in store._settings)
+
+
+def test_latents_are_those_of_the_file(pictures: Path, tiny_checkpoint: Path) -> None:
+    codec = Codec.load(tiny_checkpoint, [])
+    picture = read_labelled(pictures, split="val").pictures[0]
+    data = codec.encode(picture.permute(1, 2, 0).numpy())
+    seen = _sight(codec, decoded=False).see(picture[None], 4.0)
+    torch.testing.assert_close(seen, codec.decode_latents(data).y_hat, atol=1e-5, rtol=1e-5)
+    shown = _sight(codec, decoded=True).see(picture[None], 4.0)
+    decoded = torch.from_numpy(np.asarray(codec.decode(data)).copy()).permute(2, 0, 1)
+    assert (shown[0].int() - decoded.int()).abs().max() <= 1
+    assert torch.equal(OriginalSight().see(picture[None], 4.0)[0], picture)
+
+
+def _sight(codec: Codec, *, decoded: bool) -> CodecSight:
+    return CodecSight(codec, decoded=decoded)
+
+
+def test_smoothing_and_mixing() -> None:
+    logits = torch.tensor([[4.0, 0.0], [0.0, 4.0]])
+    sharp = cross_entropy(logits, torch.eye(2), smoothing=0.0)
+    smooth = cross_entropy(logits, torch.eye(2), smoothing=0.1)
+    assert sharp.accuracy == 1.0 and smooth.loss > sharp.loss
+
+
+def test_data_faults(tmp_path: Path, pictures: Path) -> None:
+    with pytest.raises(DataError, match="0 classes in 'test'"):
+        read_labelled(pictures, split="test")
+    with pytest.raises(DataError, match="does not exist"):
+        read_labelled(tmp_path / "nowhere", split="train")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sight: feelings", "sight is 'feelings'"),
+        ("one_in: 1", "need 0 to 1, 2 or more"),
+        ("views: {area: 0}", "area is 0"),
+        ("data: {crop: 64}", "unknown key 'data'"),
+    ],
+)
+def test_recipe_faults(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_head_recipe(tmp_path / "bad.yaml")
