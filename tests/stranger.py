@@ -1,8 +1,8 @@
 """Reads streams as somebody would who has FORMAT.md and nothing else.
 
 Plain Python and numpy, no import of promptcodec: what this file and the package agree on is what
-the specification says. It is slow and stops at the numbers that every decoder must get: z, the table
-indexes, the symbols r, and r' of "Reconstruction".
+the specification says. It is slow and stops at the numbers that every decoder must get: z, the
+table indexes, the symbols r, and r' of "Reconstruction".
 """
 
 from __future__ import annotations
