@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from promptcodec.codec.coder import EntropyTables
 from promptcodec.codec.hyperprior import (
@@ -32,6 +32,7 @@ from promptcodec.files import write_atomically
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 SCALE_PATH = "hyperprior.scale_path."
+SPARE_WEIGHTS = 1 << 20  # 4 MB: what a config may ask for beyond its file before it is refused
 FLOAT32 = ("hyperprior.prior.",)  # only training reads it; small and sensitive
 
 
@@ -123,6 +124,9 @@ def build(tensors: dict[str, Tensor], *, config: BaseConfig, where: str) -> Base
             raise CheckpointError(f"{where}: tensor {name} is not finite; get the file again")
     digest = base_hash(tensors, config.codec)
     tensors = dict(tensors)
+    with torch.device("meta"):  # shapes alone: what a damaged config asks for costs nothing
+        shapes = CodecModel(config.codec)
+    check_weights(shapes, tensors, where=where)
     model = CodecModel(config.codec)
     layers = []
     for number, layer in enumerate(model.hyperprior.scale_path.convolutions):
@@ -150,6 +154,26 @@ def build(tensors: dict[str, Tensor], *, config: BaseConfig, where: str) -> Base
     model.freeze_scale_path(layers)
     model.requires_grad_(False)
     return Base(model=model.eval(), tables=tables, config=config, sha256=digest)
+
+
+def check_weights(shapes: nn.Module, tensors: dict[str, Tensor], *, where: str) -> None:
+    """Refuse to build what needs far more weights than a file holds.
+
+    A few that are missing are named by who takes them out of the file.
+
+    Args:
+        shapes: the module on the device "meta".
+        tensors: of the file.
+        where: names the file.
+    Raises:
+        CheckpointError: the module has over a million weights more than the file.
+    """
+    needed = sum(value.numel() for value in shapes.state_dict().values())
+    there = sum(value.numel() for value in tensors.values())
+    if needed > there + SPARE_WEIGHTS:
+        raise CheckpointError(
+            f"{where}: holds {there} weights and its config asks for {needed}; get both files again"
+        )
 
 
 def _take(
