@@ -22,7 +22,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from promptcodec.adapters.prompts import LayerAdaptivePrompts
-from promptcodec.codec.checkpoint import Base, check_weights, update_hash
+from promptcodec.codec.checkpoint import Base, WeightBudget, update_hash
 from promptcodec.codec.gains import FRACTION_BITS, Gains
 from promptcodec.config import LAMBDAS, CodecConfig, from_dict
 from promptcodec.errors import CheckpointError, ConfigError, ModelMismatchError
@@ -205,10 +205,8 @@ def build(
         raise CheckpointError(f"{where}: width is {config.width}; need 1 to 1024")
     if not 0 <= config.rank <= 256:
         raise CheckpointError(f"{where}: rank is {config.rank}; need 0 to 256")
-    with torch.device("meta"):  # shapes alone: what a damaged config asks for costs nothing
-        shapes = LayerAdaptivePrompts(codec, width=config.width, rank=config.rank)
-    check_weights(shapes, tensors, where=where)
-    prompts = LayerAdaptivePrompts(codec, width=config.width, rank=config.rank)
+    with WeightBudget(tensors, where=where):
+        prompts = LayerAdaptivePrompts(codec, width=config.width, rank=config.rank)
     state = prompts.state_dict()
     left = dict(tensors)
     for name, value in state.items():

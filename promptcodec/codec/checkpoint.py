@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from promptcodec.codec.coder import EntropyTables
 from promptcodec.codec.hyperprior import (
@@ -124,10 +128,8 @@ def build(tensors: dict[str, Tensor], *, config: BaseConfig, where: str) -> Base
             raise CheckpointError(f"{where}: tensor {name} is not finite; get the file again")
     digest = base_hash(tensors, config.codec)
     tensors = dict(tensors)
-    with torch.device("meta"):  # shapes alone: what a damaged config asks for costs nothing
-        shapes = CodecModel(config.codec)
-    check_weights(shapes, tensors, where=where)
-    model = CodecModel(config.codec)
+    with WeightBudget(tensors, where=where):
+        model = CodecModel(config.codec)
     layers = []
     for number, layer in enumerate(model.hyperprior.scale_path.convolutions):
         out = layer.weight.shape[0]
@@ -156,24 +158,39 @@ def build(tensors: dict[str, Tensor], *, config: BaseConfig, where: str) -> Base
     return Base(model=model.eval(), tables=tables, config=config, sha256=digest)
 
 
-def check_weights(shapes: nn.Module, tensors: dict[str, Tensor], *, where: str) -> None:
-    """Refuse to build what needs far more weights than a file holds.
+class WeightBudget(TorchFunctionMode):
+    """While it is active a module is built with no more weights than a file holds.
 
     A few that are missing are named by who takes them out of the file.
 
     Args:
-        shapes: the module on the device "meta".
         tensors: of the file.
         where: names the file.
     Raises:
-        CheckpointError: the module has over a million weights more than the file.
+        CheckpointError: where the module asks for over a million weights more.
     """
-    needed = sum(value.numel() for value in shapes.state_dict().values())
-    there = sum(value.numel() for value in tensors.values())
-    if needed > there + SPARE_WEIGHTS:
-        raise CheckpointError(
-            f"{where}: holds {there} weights and its config asks for {needed}; get both files again"
-        )
+
+    def __init__(self, tensors: dict[str, Tensor], *, where: str) -> None:
+        super().__init__()
+        self.there = sum(value.numel() for value in tensors.values())
+        self.left, self.where = self.there + SPARE_WEIGHTS, where
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if func in (torch.empty, torch.zeros, torch.randn):  # what every layer asks for, before it is filled
+            shape = args[0] if isinstance(args[0], tuple | list) else args
+            self.left -= math.prod(shape)
+            if self.left < 0:
+                raise CheckpointError(
+                    f"{self.where}: holds {self.there} weights and its config asks for far more; "
+                    "get both files again"
+                )
+        return func(*args, **(kwargs or {}))
 
 
 def _take(
