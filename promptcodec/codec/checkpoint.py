@@ -182,7 +182,11 @@ class WeightBudget(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        if func in (torch.empty, torch.zeros, torch.randn):  # what every layer asks for, before it is filled
+        if func in (
+            torch.empty,
+            torch.zeros,
+            torch.randn,
+        ):  # what every layer asks for, before it is filled
             shape = args[0] if isinstance(args[0], tuple | list) else args
             self.left -= math.prod(shape)
             if self.left < 0:
