@@ -4,11 +4,13 @@
 #   make test-all  the slow tests as well, and those for a GPU where there is one
 #   make lint      ruff and pyright
 #   make bench     speed and memory against peers
+#   make fuzz      mutate streams, adapters and bases; goes on where docs/results/fuzz.json ends
 #   make clean     remove what these commands made, except $(VENV)
 
 VENV ?= .venv
 PYTHON ?=
 PYTEST_ARGS ?= -n 2
+FUZZ_ARGS ?= --executions 1000000
 THREADS ?= 1
 
 BIN := $(VENV)/bin
@@ -16,7 +18,7 @@ INSTALLED := $(VENV)/.promptcodec-test
 INSTALLED_DEV := $(VENV)/.promptcodec-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint bench clean
+.PHONY: help demo test test-all lint bench fuzz clean
 
 help:
 	@sed -n 's/^#  *\(make .*\)/\1/p' Makefile
@@ -39,9 +41,12 @@ lint: $(INSTALLED_DEV)
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/speed.py
 
+fuzz: $(INSTALLED)
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/python fuzzing/run.py $(FUZZ_ARGS)
+
 clean:
 	rm -rf build dist demo .pytest_cache .ruff_cache .hypothesis
-	find promptcodec tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find promptcodec tests benchmarks fuzzing -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -e '.[test]'

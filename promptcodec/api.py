@@ -8,37 +8,37 @@ from __future__ import annotations
 
 import math
 import threading
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from PIL import Image
-from torch import Tensor
 
 from promptcodec import bitstream, images
 from promptcodec.adapters.bank import Bank, RatePoint
 from promptcodec.adapters.store import RateAdapter, read_adapter
-from promptcodec.bitstream import MAX_PIXELS, Container
-from promptcodec.codec import coder
+from promptcodec.bitstream import MAX_PIXELS, Container, Header, Parts
 from promptcodec.codec.checkpoint import Base, read_base
 from promptcodec.codec.coder import EntropyTables
 from promptcodec.codec.gains import Gains
 from promptcodec.codec.model import AdapterSlot, CodecModel, Latents
 from promptcodec.codec.refine import MAX_EFFORT
+from promptcodec.codec.tiling import Tiling
 from promptcodec.config import LAMBDAS, STRIDE
-from promptcodec.drafts import Draft, DraftTrial, Engine, Precision, Progress, Work, Written
+from promptcodec.drafts import AnyDraft, DraftTrial, Engine, Precision, Progress, Work, Written
 from promptcodec.errors import (
     ModelMismatchError,
-    PictureError,
     RateError,
     StreamError,
     UsageError,
 )
 from promptcodec.locate import PromptsSource, find_base, find_prompts
 from promptcodec.outcomes import Clock, Decoded, Encoded, Rate
+from promptcodec.rebuild import Rebuilder, missing_parts
+from promptcodec.sources import Region, open_source, picture_of, read_chunks, region_of
 from promptcodec.targets import Goal, Target, Unreachable, search
+from promptcodec.tiles import TiledWork, begin
 
 MAX_GAIN_STEPS = 24.0
 
@@ -159,6 +159,7 @@ class Codec:
         target_psnr: float | None = None,
         strict: bool = False,
         effort: int = 0,
+        tile_size: int | None = None,
         max_pixels: int = MAX_PIXELS,
         progress: Progress | None = None,
     ) -> bytes:
@@ -177,6 +178,8 @@ class Codec:
             effort: 0 to 9; above 0 the latents of this picture are searched for a lower
                 rate-distortion cost, which takes seconds to minutes and about 1 GB for each
                 megapixel; any decoder reads the result.
+            tile_size: side of the tiles that the picture is cut into, px, a multiple of 64; 0 is
+                one tile; None is one tile up to 4 megapixels and with an effort, else 1024 px.
             max_pixels: refuse larger pictures.
             progress: called with (steps done, steps) while latents are refined.
         Returns:
@@ -196,6 +199,7 @@ class Codec:
             target_psnr=target_psnr,
             strict=strict,
             effort=effort,
+            tile_size=tile_size,
             max_pixels=max_pixels,
             progress=progress,
         ).data
@@ -211,6 +215,7 @@ class Codec:
         target_psnr: float | None = None,
         strict: bool = False,
         effort: int = 0,
+        tile_size: int | None = None,
         max_pixels: int = MAX_PIXELS,
         progress: Progress | None = None,
     ) -> Encoded:
@@ -224,16 +229,17 @@ class Codec:
             target_psnr=target_psnr,
             strict=strict,
             effort=effort,
+            tile_size=tile_size,
             max_pixels=max_pixels,
             progress=progress,
         )
         draft = written.draft
         header = bitstream.parse_header(written.data, max_pixels=max(max_pixels, STRIDE**2))
-        bits = sum(coder.estimate_bits(draft.latents, self.tables))
+        bits = draft.estimate_bits()
         return Encoded(
             data=written.data,
-            rate_index=bitstream.fixed_to_rate(draft.rate),
-            gain_steps=draft.gain / bitstream.GAIN_STEPS,
+            rate_index=bitstream.fixed_to_rate(draft.position.rate),
+            gain_steps=draft.position.gain / bitstream.GAIN_STEPS,
             bpp_estimate=bits / (header.width * header.height),
             header_bytes=header.size,
             passes=written.passes,
@@ -252,6 +258,7 @@ class Codec:
         target_psnr: float | None,
         strict: bool,
         effort: int,
+        tile_size: int | None,
         max_pixels: int,
         progress: Progress | None,
     ) -> Written:
@@ -276,43 +283,37 @@ class Codec:
         rate = self._position(rate_index, bank=bank)
         clock = Clock()
         picture = images.load(source, max_pixels=max_pixels)
-        work = Work(self._engine, picture, x=self._padded(picture, max_pixels=max_pixels))
+        work = begin(
+            self._engine, picture, tile_size=tile_size, effort=effort, max_pixels=max_pixels
+        )
         clock.lap("load")
         passes, met = 1, True
         if target is not None:
             draft, passes, met = self._search(work, target, bank=bank)
+        elif effort and isinstance(work, Work):
+            draft = work.draft(self._point(rate, bank=bank), rate=rate, gain=gain)
+            draft = draft.refined(effort, progress=progress)
         else:
             draft = work.draft(self._point(rate, bank=bank), rate=rate, gain=gain)
-            if effort:
-                draft = draft.refined(effort, progress=progress)
         clock.lap("g_a")
-        tile = draft.tile()
+        tiles = draft.tiles()
         clock.lap("coding")
-        data = draft.stream(tile)
+        data = draft.stream(tiles)
         clock.lap("pack")
         return Written(data, draft, passes=passes, target_met=met, seconds=clock.laps)
 
-    def _padded(self, picture: images.Picture, *, max_pixels: int) -> Tensor:
-        """The picture as g_a takes it, (1, 3, H, W)."""
-        height, width = picture.rgb.shape[:2]
-        if bitstream.decoded_pixels(width, height) > max(max_pixels, STRIDE**2):
-            raise PictureError(
-                f"the picture of {width}x{height} px would cost more than {max_pixels} px to "
-                "decode; raise max_pixels"
-            )
-        x = images.to_tensor(picture.rgb).to(self.device)
-        return images.pad(x, STRIDE).contiguous(memory_format=torch.channels_last)
-
-    def _search(self, work: Work, target: Target, *, bank: Bank) -> tuple[Draft, int, bool]:
+    def _search(
+        self, work: Work | TiledWork, target: Target, *, bank: Bank
+    ) -> tuple[AnyDraft, int, bool]:
         """The nearest draft, how often g_a ran, and whether the target is met."""
         indexes = list(bank.adapters) or [self.config.rate_index]
         height, width = work.picture.rgb.shape[:2]
         pixels = height * width
         if target.psnr is not None:
-            goal, measured = Goal.psnr(target.psnr), Draft.psnr
+            goal, measured = Goal.psnr(target.psnr), _psnr
         else:
             size = target.size if target.bpp is None else target.bpp * pixels / 8
-            goal, measured = Goal.size(float(size or 0), strict=target.strict), Draft.log_bytes
+            goal, measured = Goal.size(float(size or 0), strict=target.strict), _log_bytes
 
         def run(index: float) -> DraftTrial:
             rate = bitstream.rate_to_fixed(index)
@@ -337,33 +338,63 @@ class Codec:
 
     # -- decoding ------------------------------------------------------------------------------
 
-    def decode(self, data: bytes | str | Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    def decode(
+        self,
+        data: bytes | str | Path,
+        *,
+        region: Region | None = None,
+        allow_partial: bool = False,
+        max_pixels: int = MAX_PIXELS,
+    ) -> Image.Image:
         """Rebuild a picture.
 
         Args:
             data: a whole stream, or the path of its file.
-            max_pixels: refuse larger pictures before allocating anything.
+            region: x, y, width, height of the part to rebuild, px; only the tiles that it needs
+                are read and decoded.
+            allow_partial: of a stream that was cut off, rebuild the tiles that are whole and leave
+                the others grey; `decode_detailed` names them.
+            max_pixels: refuse larger pictures, or regions, before allocating anything.
         Returns:
             A picture in the mode of the original: L, LA, RGB or RGBA.
         Raises:
             StreamError: no stream, damaged, truncated, or from a newer version.
             ModelMismatchError: written with another base or adapter.
+            UsageError: a region outside the picture.
         """
-        return self.decode_detailed(data, max_pixels=max_pixels).picture
+        return self.decode_detailed(
+            data, region=region, allow_partial=allow_partial, max_pixels=max_pixels
+        ).picture
 
-    def decode_detailed(self, data: bytes | str | Path, *, max_pixels: int = MAX_PIXELS) -> Decoded:
-        """Like `decode`, with the time of each part."""
+    def decode_detailed(
+        self,
+        data: bytes | str | Path,
+        *,
+        region: Region | None = None,
+        allow_partial: bool = False,
+        max_pixels: int = MAX_PIXELS,
+    ) -> Decoded:
+        """Like `decode`, with the time of each part and what is missing of a partial stream."""
         clock = Clock()
-        container = self._parse(data, max_pixels=max_pixels)
-        point = self._point_of(container)
-        latents = self._decode_latents(container, point, lap=clock.lap)
-        with self._engine.autocast():
-            x_hat = self.model.synthesise(latents.y_hat, adapter=point.prompts)
-        clock.lap("g_s")
-        rgb = images.from_tensor(images.crop(x_hat, container.height, container.width))
-        picture = images.to_pil(_picture(rgb, container))
+        with open_source(data) as (read, file_bytes):
+            limit = max_pixels if region is None else 1 << 64
+            parts = bitstream.open_parts(
+                read, file_bytes, allow_partial=allow_partial, max_pixels=limit
+            )
+            header = parts.header
+            wanted = region_of(region, header, max_pixels=max_pixels)
+            rebuilder = self._rebuilder(parts, allow_partial=allow_partial, clock=clock)
+            chunks = read_chunks(parts, allow_partial=allow_partial)
+            strips = rebuilder.strips(wanted)
+            rgb = images.stack(strips, height=wanted.height, width=wanted.width)
+            if len(rebuilder.missing) == len(header.tiles):
+                raise StreamError(
+                    "no tile of the stream is whole: nothing can be rebuilt; copy the file again"
+                )
+            missing = missing_parts(parts, rebuilder.missing) if allow_partial else ()
+        picture = images.to_pil(picture_of(rgb, header, chunks, wanted))
         clock.lap("picture")
-        return Decoded(picture=picture, seconds=clock.laps)
+        return Decoded(picture=picture, seconds=clock.laps, missing=missing)
 
     def decode_latents(self, data: bytes | str | Path, *, max_pixels: int = MAX_PIXELS) -> Latents:
         """Everything that was transmitted, without rebuilding pixels.
@@ -372,58 +403,34 @@ class Codec:
             StreamError: see `decode`.
             ModelMismatchError: see `decode`.
         """
-        container = self._parse(data, max_pixels=max_pixels)
-        latents = self._decode_latents(container, self._point_of(container))
+        with open_source(data) as (read, file_bytes):
+            parts = bitstream.open_parts(read, file_bytes, max_pixels=max_pixels)
+            latents = self._rebuilder(parts, allow_partial=False, clock=Clock()).all_latents()
+            read_chunks(parts, allow_partial=False)  # a damaged stream gives nothing
         # Copies outside inference mode: a head may be trained on them.
         return Latents(**{name: value.clone() for name, value in vars(latents).items()})
 
-    def _decode_latents(
-        self,
-        container: Container,
-        point: RatePoint,
-        *,
-        lap: Callable[[str], None] = lambda _: None,
-    ) -> Latents:
-        gains = point.gains.moved(container.gain)
-        tile = container.tiles[0]
-        height, width = (-(-n // STRIDE) for n in (container.height, container.width))
-        shape = (self.config.codec.z_channels, height, width)
-        z_hat = coder.from_numpy(coder.decode_z(tile.z, shape, self.tables), self.device)
-        indexes = self.model.indexes(z_hat, gains=gains)
-        index_array = indexes[0].cpu().numpy()
-        lap("scale_path")
-        if zlib.crc32(index_array.tobytes()) != tile.index_crc:
-            raise StreamError(
-                "the table indexes do not match their checksum: the stream is damaged or was "
-                "written by a faulty encoder; encode the picture again"
-            )
-        symbols = coder.decode_y(tile.y, index_array, self.tables)
-        lap("coding")
-        residual = coder.from_numpy(symbols, self.device)
-        y_hat = self.model.reconstruct_latents(
-            z_hat, residual, indexes=indexes, gains=gains, adapter=point.prompts
-        )
-        lap("context")
-        return Latents(z_hat=z_hat, indexes=indexes, symbols=residual, y_hat=y_hat)
-
-    def _parse(self, data: bytes | str | Path, *, max_pixels: int) -> Container:
-        container = bitstream.parse(_stream(data), max_pixels=max_pixels)
-        own = self.base_hash[: bitstream.HASH_BYTES]
-        if container.base_hash != own:
+    def _rebuilder(self, parts: Parts, *, allow_partial: bool, clock: Clock) -> Rebuilder:
+        header, own = parts.header, self.base_hash[: bitstream.HASH_BYTES]
+        if header.base_hash != own:
             raise ModelMismatchError(
-                f"the stream was written with base {container.base_hash.hex()}, the loaded one is "
+                f"the stream was written with base {header.base_hash.hex()}, the loaded one is "
                 f"{own.hex()}: load the checkpoint it was written with"
             )
-        if len(container.tiles) != 1:
-            raise StreamError(
-                f"the stream has {len(container.tiles)} tiles, this promptcodec decodes one: "
-                "upgrade promptcodec"
-            )
-        return container
+        point = self._point_of(header)
+        return Rebuilder(
+            engine=self._engine,
+            point=point,
+            gains=point.gains.moved(header.gain),
+            tiling=Tiling(header.width, header.height, header.tile_size),
+            tile=parts.tile,
+            allow_partial=allow_partial,
+            lap=clock.lap,
+        )
 
-    def _point_of(self, container: Container) -> RatePoint:
-        if container.adapter_hashes:
-            return self._bank.of_stream(container.adapter_hashes, container.rate)
+    def _point_of(self, header: Header | Container) -> RatePoint:
+        if header.adapter_hashes:
+            return self._bank.of_stream(header.adapter_hashes, header.rate)
         return self._base_point()
 
     # -- small parts ---------------------------------------------------------------------------
@@ -466,24 +473,12 @@ class Codec:
         return RatePoint(None, gains, self.config.lmbda, ())
 
 
-def _stream(data: bytes | str | Path) -> bytes:
-    """The bytes of a stream, which may be given as the path of its file.
+def _log_bytes(draft: AnyDraft) -> float:
+    return draft.log_bytes()
 
-    Raises:
-        StreamError: no such file.
-    """
-    if isinstance(data, str | Path):
-        try:
-            return Path(data).read_bytes()
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise StreamError(f"{data} cannot be read: {reason}: name a readable file") from None
-    try:
-        return bytes(memoryview(data))
-    except TypeError:
-        raise StreamError(
-            f"a stream is bytes or the path of a file, not {type(data).__name__}"
-        ) from None
+
+def _psnr(draft: AnyDraft) -> float:
+    return draft.psnr()
 
 
 def _device(name: str) -> torch.device:
@@ -514,21 +509,6 @@ def _out_of_reach(target: Target, error: Unreachable, *, pixels: int) -> str:
     return (
         f"{wanted} cannot be reached: with the installed rates this picture takes {low:,.0f} to "
         f"{high:,.0f} bytes, {8 * low / pixels:.4f} to {8 * high / pixels:.4f} bpp"
-    )
-
-
-def _picture(rgb: Any, container: Container) -> images.Picture:
-    chunks = {chunk.kind: chunk.data for chunk in container.chunks}
-    alpha = None
-    if b"ALPH" in chunks:
-        alpha = images.decode_alpha(chunks[b"ALPH"], width=container.width, height=container.height)
-    return images.Picture(
-        rgb=rgb,
-        grey=container.grey,
-        alpha=alpha,
-        icc=chunks.get(b"ICCP"),
-        exif=chunks.get(b"EXIF"),
-        xmp=chunks.get(b"XMP "),
     )
 
 

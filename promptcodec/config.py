@@ -16,6 +16,10 @@ T = TypeVar("T")
 
 STRIDE = 64  # px covered by one element of z; pictures are padded to a multiple of it
 ADDED = {"added": True}  # of a field that older checkpoints do not know
+MAX_CHANNELS = 8192  # of any width: what a damaged file asks for is refused before it is built
+MAX_BLOCKS = 256  # of one stage, and layers and segments of the context
+MAX_RATIO = 64.0  # of an MLP's hidden width
+MAX_TOKENS = 2048  # of a window of econtext over all its slots; its bias takes their square
 LAMBDAS = (0.0013, 0.0035, 0.0067, 0.013, 0.025, 0.0483, 0.0932, 0.18)  # by rate index
 
 
@@ -135,11 +139,17 @@ class CodecConfig:
                     f"channels[{stage}] is {self.channels[stage]}; need a multiple of "
                     f"head_channels {self.head_channels}"
                 )
-        if min((*self.swin_blocks, *self.residual_blocks)) < 0 or self.mlp_ratio <= 0:
-            raise ConfigError("block counts need 0 or more and mlp_ratio more than 0")
+        counts = (*self.swin_blocks, *self.residual_blocks)
+        if min(counts) < 0 or max(counts) > MAX_BLOCKS:
+            raise ConfigError(f"block counts are {min(counts)} to {max(counts)}; need 0 to 256")
+        for name in ("mlp_ratio", "context_mlp_ratio"):
+            if not 0 < getattr(self, name) <= MAX_RATIO:
+                raise ConfigError(f"{name} is {getattr(self, name)}; need more than 0, at most 64")
         sizes = (*self.channels, self.latent_channels, self.hyper_channels, self.z_channels)
         if min((*sizes, self.scale_channels, self.context_channels, self.head_channels)) < 1:
             raise ConfigError("a channel count is below 1; need positive widths")
+        if max((*sizes, self.scale_channels, self.context_channels)) > MAX_CHANNELS:
+            raise ConfigError(f"a channel count is beyond {MAX_CHANNELS}; need smaller widths")
         if not 0 < self.detail_channels < self.latent_channels:
             raise ConfigError(
                 f"detail_channels is {self.detail_channels}; need 1 to latent_channels - 1"
@@ -174,6 +184,12 @@ class CodecConfig:
             raise ConfigError(
                 f"context_channels {self.context_channels} need to be a multiple of "
                 f"head_channels {self.head_channels}, and context_layers 1 or more"
+            )
+        tokens = (2 * len(self.context_segments) - 1) * self.context_window**2 // 2
+        if tokens > MAX_TOKENS or self.context_layers > MAX_BLOCKS:
+            raise ConfigError(
+                f"econtext has {tokens} tokens in a window and {self.context_layers} layers; need "
+                f"at most {MAX_TOKENS} and {MAX_BLOCKS}: fewer segments or a smaller window"
             )
 
     def identity(self) -> dict[str, Any]:

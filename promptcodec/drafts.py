@@ -6,7 +6,7 @@ import math
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -49,6 +49,58 @@ class Engine:
         """The precision as a context."""
         enabled = self.precision == "bfloat16"
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+@dataclass(frozen=True, eq=False)
+class Position:
+    """A place on the ladder, as a header has it.
+
+    Args:
+        point: adapter and gains.
+        rate: in 1/4096 of an index.
+        gain: added to every log-gain, in 1/256 of a table step.
+    """
+
+    point: RatePoint
+    rate: int
+    gain: int
+
+    @property
+    def gains(self) -> Gains:
+        """Log-gains that are coded with."""
+        return self.point.gains.moved(self.gain)
+
+    def stream(
+        self,
+        picture: images.Picture,
+        engine: Engine,
+        tiles: tuple[Tile, ...],
+        *,
+        tile_size: int = 0,
+    ) -> bytes:
+        """The whole file around coded tiles.
+
+        Args:
+            picture: gives size, alpha and metadata.
+            engine: gives the hash of the base.
+            tiles: in raster order.
+            tile_size: px; 0 is one tile.
+        """
+        hashes = tuple(h[: bitstream.HASH_BYTES] for h in self.point.hashes)
+        container = Container(
+            width=picture.width,
+            height=picture.height,
+            grey=picture.grey,
+            base_hash=engine.base_hash[: bitstream.HASH_BYTES],
+            adapter_hashes=hashes,
+            rate=self.rate,
+            gain=self.gain,
+            profile=PROFILE,
+            tile_size=tile_size,
+            tiles=tiles,
+            chunks=chunks_of(picture),
+        )
+        return bitstream.pack(container)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,34 +189,22 @@ class Draft:
             )
         return replace(self, latents=latents)
 
-    def tile(self) -> Tile:
+    def tiles(self) -> tuple[Tile, ...]:
         """Entropy-code the latents."""
-        tables = self.work.engine.tables
-        z_hat, indexes, symbols = coder.to_numpy(self.latents)
-        return Tile(
-            z=coder.encode_z(z_hat, tables),
-            y=coder.encode_y(symbols, indexes, tables),
-            index_crc=zlib.crc32(indexes.tobytes()),
-        )
+        return (code_tile(self.latents, self.work.engine.tables),)
 
-    def stream(self, tile: Tile) -> bytes:
+    def stream(self, tiles: tuple[Tile, ...]) -> bytes:
         """The whole file around the coded latents."""
-        picture, point = self.work.picture, self.point
-        height, width = picture.rgb.shape[:2]
-        container = Container(
-            width=width,
-            height=height,
-            grey=picture.grey,
-            base_hash=self.work.engine.base_hash[: bitstream.HASH_BYTES],
-            adapter_hashes=tuple(h[: bitstream.HASH_BYTES] for h in point.hashes),
-            rate=self.rate,
-            gain=self.gain,
-            profile=PROFILE,
-            tile_size=0,
-            tiles=(tile,),
-            chunks=chunks_of(picture),
-        )
-        return bitstream.pack(container)
+        return self.position.stream(self.work.picture, self.work.engine, tiles)
+
+    @property
+    def position(self) -> Position:
+        """Where on the ladder it stands."""
+        return Position(self.point, self.rate, self.gain)
+
+    def estimate_bits(self) -> float:
+        """Ideal code length of y and z, without headers."""
+        return sum(coder.estimate_bits(self.latents, self.work.engine.tables))
 
     def rebuilt(self) -> np.ndarray:
         """Pixels that a decoder gets, uint8 (H, W, 3)."""
@@ -176,16 +216,45 @@ class Draft:
 
     def log_bytes(self) -> float:
         """Logarithm of the bytes of the whole file."""
-        return math.log(len(self.stream(self.tile())))
+        return math.log(len(self.stream(self.tiles())))
 
     def psnr(self) -> float:
         """PSNR over RGB, dB; a lossless picture counts as half a level off in one sample."""
-        source = self.work.picture.rgb.astype(np.float64)
-        shown = self.rebuilt().astype(np.float64)
-        if self.work.picture.grey:  # the decoder gives one channel, the rounded mean
-            shown = np.floor((shown.sum(axis=2, keepdims=True) + 1.0) / 3.0)
-        mse = float(np.mean((shown - np.atleast_3d(source)) ** 2))
-        return 10.0 * math.log10(255.0**2 / max(mse, 0.25 / source.size))
+        picture = self.work.picture
+        return psnr_of(squared_error(picture.rgb, self.rebuilt(), grey=picture.grey), picture)
+
+
+class AnyDraft(Protocol):
+    """A draft of one tile or of many."""
+
+    @property
+    def position(self) -> Position:
+        """Where on the ladder it stands."""
+        ...
+
+    def tiles(self) -> tuple[Tile, ...]:
+        """Entropy-code the latents."""
+        ...
+
+    def stream(self, tiles: tuple[Tile, ...]) -> bytes:
+        """The whole file around the coded latents."""
+        ...
+
+    def tuned(self, gain: int) -> AnyDraft:
+        """The same position with another gain."""
+        ...
+
+    def estimate_bits(self) -> float:
+        """Ideal code length of y and z, without headers."""
+        ...
+
+    def log_bytes(self) -> float:
+        """Logarithm of the bytes of the whole file."""
+        ...
+
+    def psnr(self) -> float:
+        """PSNR over RGB, dB."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,16 +263,16 @@ class DraftTrial:
 
     Args:
         draft: the trial.
-        measured: `Draft.log_bytes` or `Draft.psnr`.
+        measured: gives its `log_bytes` or its `psnr`.
         measure: what it gave.
     """
 
-    draft: Draft
-    measured: Callable[[Draft], float]
+    draft: AnyDraft
+    measured: Callable[[AnyDraft], float]
     measure: float
 
     @classmethod
-    def of(cls, draft: Draft, measured: Callable[[Draft], float]) -> DraftTrial:
+    def of(cls, draft: AnyDraft, measured: Callable[[AnyDraft], float]) -> DraftTrial:
         """Measure a draft."""
         return cls(draft, measured, measured(draft))
 
@@ -225,10 +294,34 @@ class Written:
     """
 
     data: bytes
-    draft: Draft
+    draft: AnyDraft
     passes: int
     target_met: bool
     seconds: dict[str, float]
+
+
+def code_tile(latents: Latents, tables: EntropyTables) -> Tile:
+    """Entropy-code the latents of one tile."""
+    z_hat, indexes, symbols = coder.to_numpy(latents)
+    return Tile(
+        z=coder.encode_z(z_hat, tables),
+        y=coder.encode_y(symbols, indexes, tables),
+        index_crc=zlib.crc32(indexes.tobytes()),
+    )
+
+
+def squared_error(rgb: np.ndarray, shown: np.ndarray, *, grey: bool) -> float:
+    """Sum over all samples of (H, W, 3) uint8 arrays, in squared levels."""
+    decoded = shown.astype(np.float64)
+    if grey:  # the decoder gives one channel, the rounded mean
+        decoded = np.floor((decoded.sum(axis=2, keepdims=True) + 1.0) / 3.0)
+    return float(np.sum((decoded - rgb.astype(np.float64)) ** 2))
+
+
+def psnr_of(error: float, picture: images.Picture) -> float:
+    """PSNR, dB, of a sum of squared errors over the samples of a picture."""
+    samples = 3 * picture.width * picture.height
+    return 10.0 * math.log10(255.0**2 * samples / max(error, 0.25))
 
 
 def chunks_of(picture: images.Picture) -> tuple[Chunk, ...]:

@@ -12,6 +12,7 @@ import contextlib
 import io
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -221,6 +222,21 @@ def to_pil(picture: Picture) -> Image.Image:
         if value:
             image.info[key] = value
     return image
+
+
+def stack(strips: Iterable[np.ndarray], *, height: int, width: int) -> np.ndarray:
+    """Strips of rows (h, width, 3) uint8 as one array (height, width, 3)."""
+    top, rgb = 0, None
+    for strip in strips:
+        if len(strip) == height:
+            return strip
+        if rgb is None:
+            rgb = np.empty((height, width, 3), np.uint8)
+        rgb[top : top + len(strip)] = strip
+        top += len(strip)
+    if rgb is None or top != height:
+        raise ShapeError(f"the strips have {top} rows; need {height} of width {width}")
+    return rgb
 
 
 def encode_file(image: Image.Image, suffix: str) -> bytes:

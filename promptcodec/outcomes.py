@@ -54,10 +54,12 @@ class Decoded:
     Args:
         picture: mode L, LA, RGB or RGBA.
         seconds: time of each part: "scale_path", "coding", "context", "g_s", "picture".
+        missing: names of tiles and chunks that a partial stream does not hold; tiles are grey.
     """
 
     picture: Image.Image
     seconds: dict[str, float] = field(compare=False)
+    missing: tuple[str, ...] = ()
 
 
 class Clock:
@@ -68,7 +70,7 @@ class Clock:
         self._last = time.perf_counter()
 
     def lap(self, name: str) -> None:
-        """Book the time since the last lap."""
+        """Book the time since the last lap; what happens for each tile adds up."""
         now = time.perf_counter()
-        self.laps[name] = now - self._last
+        self.laps[name] = self.laps.get(name, 0.0) + now - self._last
         self._last = now

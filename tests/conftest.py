@@ -9,8 +9,8 @@ import torch
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let golden streams be written anew, on purpose only."""
-    parser.addoption("--regenerate-golden", action="store_true", help="write golden streams anew")
+    """Let golden streams be added; none is ever replaced."""
+    parser.addoption("--add-golden", action="store_true", help="write golden streams not yet there")
 
 
 TINY = Path(__file__).parent.parent / "recipes" / "base-tiny.yaml"

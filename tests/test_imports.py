@@ -22,6 +22,7 @@ ORDER = (
     {"heads"},
     {"outcomes", "targets"},
     {"drafts"},
+    {"rebuild", "tiles", "sources"},
     {"api"},
     {"training"},
     {"evaluation"},

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from promptcodec.adapters.prompts import LayerAdaptivePrompts
-from promptcodec.codec.checkpoint import Base, update_hash
+from promptcodec.codec.checkpoint import Base, WeightBudget, update_hash
 from promptcodec.codec.gains import FRACTION_BITS, Gains
 from promptcodec.config import LAMBDAS, CodecConfig, from_dict
 from promptcodec.errors import CheckpointError, ConfigError, ModelMismatchError
@@ -32,6 +33,7 @@ WEIGHTS_FILE = "adapter_model.safetensors"
 PEFT_TYPE = "LPM"
 PREFIX = "base_model.model.adapter_slot.lpm_prompts."
 LOG_GAINS = "log_gains"
+_SHA256 = re.compile("[0-9a-f]{64}")
 MAX_GAIN = 48 << FRACTION_BITS  # a log-gain beyond 48 table steps is no rate of this ladder
 
 
@@ -187,6 +189,9 @@ def read_config(folder: Path) -> AdapterConfig:
         raise CheckpointError(
             f"{path} has layout version {config.format_version}, this promptcodec reads 1: upgrade"
         )
+    if not _SHA256.fullmatch(config.base_sha256):
+        given = config.base_sha256[:80]
+        raise CheckpointError(f"{path}: base_sha256 is {given!r}; need 64 hexadecimal digits")
     return config
 
 
@@ -200,7 +205,8 @@ def build(
         raise CheckpointError(f"{where}: width is {config.width}; need 1 to 1024")
     if not 0 <= config.rank <= 256:
         raise CheckpointError(f"{where}: rank is {config.rank}; need 0 to 256")
-    prompts = LayerAdaptivePrompts(codec, width=config.width, rank=config.rank)
+    with WeightBudget(tensors, where=where):
+        prompts = LayerAdaptivePrompts(codec, width=config.width, rank=config.rank)
     state = prompts.state_dict()
     left = dict(tensors)
     for name, value in state.items():

@@ -33,7 +33,9 @@ from promptcodec.bitstream.fields import (
     decoded_pixels,
     fixed_to_rate,
     rate_to_fixed,
+    tile_grid_of,
 )
+from promptcodec.bitstream.parts import Parts, ReadAt, open_parts
 from promptcodec.bitstream.reader import check_file_bytes, parse, parse_header
 from promptcodec.bitstream.writer import pack
 
@@ -56,14 +58,18 @@ __all__ = [
     "ChunkRecord",
     "Container",
     "Header",
+    "Parts",
+    "ReadAt",
     "Tile",
     "TileRecord",
     "check_file_bytes",
     "decoded_pixels",
     "describe",
     "fixed_to_rate",
+    "open_parts",
     "pack",
     "parse",
     "parse_header",
     "rate_to_fixed",
+    "tile_grid_of",
 ]

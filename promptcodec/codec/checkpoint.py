@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from promptcodec.codec.coder import EntropyTables
 from promptcodec.codec.hyperprior import (
@@ -32,6 +36,7 @@ from promptcodec.files import write_atomically
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 SCALE_PATH = "hyperprior.scale_path."
+SPARE_WEIGHTS = 1 << 20  # 4 MB: what a config may ask for beyond its file before it is refused
 FLOAT32 = ("hyperprior.prior.",)  # only training reads it; small and sensitive
 
 
@@ -123,7 +128,8 @@ def build(tensors: dict[str, Tensor], *, config: BaseConfig, where: str) -> Base
             raise CheckpointError(f"{where}: tensor {name} is not finite; get the file again")
     digest = base_hash(tensors, config.codec)
     tensors = dict(tensors)
-    model = CodecModel(config.codec)
+    with WeightBudget(tensors, where=where):
+        model = CodecModel(config.codec)
     layers = []
     for number, layer in enumerate(model.hyperprior.scale_path.convolutions):
         out = layer.weight.shape[0]
@@ -150,6 +156,45 @@ def build(tensors: dict[str, Tensor], *, config: BaseConfig, where: str) -> Base
     model.freeze_scale_path(layers)
     model.requires_grad_(False)
     return Base(model=model.eval(), tables=tables, config=config, sha256=digest)
+
+
+class WeightBudget(TorchFunctionMode):
+    """While it is active a module is built with no more weights than a file holds.
+
+    A few that are missing are named by who takes them out of the file.
+
+    Args:
+        tensors: of the file.
+        where: names the file.
+    Raises:
+        CheckpointError: where the module asks for over a million weights more.
+    """
+
+    def __init__(self, tensors: dict[str, Tensor], *, where: str) -> None:
+        super().__init__()
+        self.there = sum(value.numel() for value in tensors.values())
+        self.left, self.where = self.there + SPARE_WEIGHTS, where
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if func in (
+            torch.empty,
+            torch.zeros,
+            torch.randn,
+        ):  # what every layer asks for, before it is filled
+            shape = args[0] if isinstance(args[0], tuple | list) else args
+            self.left -= math.prod(shape)
+            if self.left < 0:
+                raise CheckpointError(
+                    f"{self.where}: holds {self.there} weights and its config asks for far more; "
+                    "get both files again"
+                )
+        return func(*args, **(kwargs or {}))
 
 
 def _take(

@@ -1,0 +1,193 @@
+"""Pixels of a stream, a row of tiles at a time: what is held is that row, not the picture.
+
+Tile -> y_hat of this row and the next -> window of y_hat -> g_s -> the tile's pixels
+
+A picture of one tile takes the same way; its window is the whole.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from promptcodec import images
+from promptcodec.adapters.bank import RatePoint
+from promptcodec.bitstream import Parts, Tile
+from promptcodec.codec import coder
+from promptcodec.codec.gains import Gains
+from promptcodec.codec.model import Latents
+from promptcodec.codec.tiling import HALO, LATENT, Box, Tiling
+from promptcodec.config import STRIDE
+from promptcodec.drafts import Engine
+from promptcodec.errors import StreamError
+
+MISSING = 128  # level of the pixels of a tile that is not there
+
+Lap = Callable[[str], None]
+
+
+@dataclass(eq=False)
+class Rebuilder:
+    """Pixels from tiles, a row of them at a time.
+
+    Args:
+        engine: what decodes.
+        point: adapter of the stream.
+        gains: log-gains that it was coded with.
+        tiling: how the picture is cut.
+        tile: gives the payload of a tile; a StreamError where it is not whole.
+        allow_partial: such a tile becomes grey; otherwise its error is passed on.
+        lap: books the time of a part.
+    """
+
+    engine: Engine
+    point: RatePoint
+    gains: Gains
+    tiling: Tiling
+    tile: Callable[[int], Tile]
+    allow_partial: bool = False
+    lap: Lap = lambda _: None
+    missing: set[int] = field(default_factory=set)
+    _known: dict[int, tuple[Box, Tensor]] = field(default_factory=dict)
+
+    def strips(self, region: Box) -> Iterator[np.ndarray]:
+        """Pixels of a region, one row of tiles after the other.
+
+        Args:
+            region: inside the picture, px.
+        Yields:
+            (rows, region.width, 3) uint8; together region.height rows.
+        Raises:
+            StreamError: a tile is not whole, its symbols do not fit or no tile is whole.
+        """
+        rows: dict[int, list[int]] = {}
+        for number in self.tiling.touching(region):
+            rows.setdefault(self.tiling.tile(number).top, []).append(number)
+        for numbers in rows.values():
+            yield self._strip(numbers, region)
+            self._forget(self.tiling.tile(numbers[0]).bottom - HALO)
+
+    def _strip(self, numbers: list[int], region: Box) -> np.ndarray:
+        band = self.tiling.tile(numbers[0])
+        band = Box(band.top, region.left, band.bottom, region.right).within(region)
+        strip = np.full((band.height, band.width, 3), MISSING, np.uint8)
+        for number in numbers:
+            part = self.tiling.tile(number).within(band)
+            self._learn(number)
+            if number not in self.missing:
+                strip[part.slices(band)] = self._pixels(number, part)
+        return strip
+
+    @torch.inference_mode()
+    def _pixels(self, number: int, part: Box) -> np.ndarray:
+        """Run g_s on the window of a tile and cut out a part of it."""
+        window = self.tiling.window(number)
+        y_hat = self._y_hat(window)
+        with self.engine.autocast():
+            x_hat = self.engine.model.synthesise(y_hat, adapter=self.point.prompts)
+        self.lap("g_s")
+        rows, columns = part.slices(window)
+        rgb = images.from_tensor(x_hat[:, :, rows, columns])
+        self.lap("picture")
+        return rgb
+
+    def _y_hat(self, window: Box) -> Tensor:
+        """y_hat of a window; zero where a tile is missing."""
+        numbers = list(self.tiling.touching(window))
+        for number in numbers:
+            self._learn(number)
+        if len(numbers) == 1:
+            return self._known[numbers[0]][1]
+        channels = self.engine.model.config.latent_channels
+        shape = (1, channels, window.height // LATENT, window.width // LATENT)
+        out = torch.zeros(shape, device=self.engine.device)
+        out = out.to(memory_format=torch.channels_last)
+        for number in numbers:
+            if number not in self.missing:
+                box, y_hat = self._known[number]
+                part = box.within(window)
+                rows, columns = part.slices(window, stride=LATENT)
+                here = part.slices(box, stride=LATENT)
+                out[:, :, rows, columns] = y_hat[:, :, here[0], here[1]]
+        return out
+
+    def _learn(self, number: int) -> None:
+        """Decode the latents of a tile that is not known yet."""
+        if number in self._known or number in self.missing:
+            return
+        try:
+            tile = self.tile(number)
+        except StreamError:
+            if not self.allow_partial:
+                raise
+            self.missing.add(number)
+            return
+        self._known[number] = (self.tiling.tile(number), self.latents(number, tile).y_hat)
+
+    def _forget(self, above: int) -> None:
+        """Keep of y_hat only what lies below a row of pixels."""
+        for number, (box, y_hat) in list(self._known.items()):
+            if box.bottom <= above:
+                del self._known[number]
+            elif box.top < above:
+                kept = Box(above, box.left, box.bottom, box.right)
+                rows, _ = kept.slices(box, stride=LATENT)
+                self._known[number] = (kept, y_hat[:, :, rows].clone())
+
+    @torch.inference_mode()
+    def latents(self, number: int, tile: Tile) -> Latents:
+        """Everything that was transmitted of one tile.
+
+        Raises:
+            StreamError: the payload does not hold exactly the symbols of the tile.
+        """
+        engine, box = self.engine, self.tiling.tile(number)
+        channels = engine.model.config.z_channels
+        shape = (channels, -(-box.height // STRIDE), -(-box.width // STRIDE))
+        z_hat = coder.from_numpy(coder.decode_z(tile.z, shape, engine.tables), engine.device)
+        indexes = engine.model.indexes(z_hat, gains=self.gains)
+        index_array = indexes[0].cpu().numpy()
+        self.lap("scale_path")
+        if zlib.crc32(index_array.tobytes()) != tile.index_crc:
+            raise StreamError(
+                "the table indexes do not match their checksum: the stream is damaged or was "
+                "written by a faulty encoder; encode the picture again"
+            )
+        symbols = coder.decode_y(tile.y, index_array, engine.tables)
+        self.lap("coding")
+        residual = coder.from_numpy(symbols, engine.device)
+        y_hat = engine.model.reconstruct_latents(
+            z_hat, residual, indexes=indexes, gains=self.gains, adapter=self.point.prompts
+        )
+        self.lap("context")
+        return Latents(z_hat=z_hat, indexes=indexes, symbols=residual, y_hat=y_hat)
+
+    def all_latents(self) -> Latents:
+        """The latents of the whole picture, put together from those of its tiles."""
+        rows, columns = self.tiling.grid
+        parts = [self.latents(number, self.tile(number)) for number in range(len(self.tiling))]
+        names = ("z_hat", "indexes", "symbols", "y_hat")
+        joined = {}
+        for name in names:
+            arrays = [getattr(part, name) for part in parts]
+            bands = [
+                torch.cat(arrays[row * columns : (row + 1) * columns], dim=3) for row in range(rows)
+            ]
+            joined[name] = torch.cat(bands, dim=2)
+        return Latents(**joined)
+
+
+def missing_parts(parts: Parts, tiles: set[int]) -> tuple[str, ...]:
+    """Names of the tiles and chunks that a partial stream does not hold."""
+    names = [f"tile {number}" for number in sorted(tiles)]
+    for row in parts.header.chunks:
+        try:
+            parts.chunk(row.kind)
+        except StreamError:
+            names.append(f"chunk {row.kind.decode('ascii').strip()}")
+    return tuple(names)

@@ -1,0 +1,209 @@
+"""What the golden streams are, and how a new one is added; none is ever replaced."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageCms
+from tiny import TINY
+
+from promptcodec import bitstream
+from promptcodec.adapters.prompts import LayerAdaptivePrompts
+from promptcodec.adapters.store import AdapterConfig, write_adapter
+from promptcodec.api import Codec
+from promptcodec.bitstream import Chunk
+from promptcodec.codec import coder
+from promptcodec.codec.checkpoint import read_base, write_base
+from promptcodec.codec.gains import Gains
+from promptcodec.codec.model import CodecModel
+from promptcodec.config import LAMBDAS, BaseConfig, CodecConfig
+
+FOLDER = Path(__file__).parent / "golden"
+HASHES = FOLDER / "hashes.json"
+
+
+@dataclass(frozen=True)
+class Golden:
+    """One golden stream.
+
+    Args:
+        size: width and height of its picture, px.
+        mode: of its picture.
+        base: folder of its base.
+        options: of `Codec.encode`.
+        edit: what is done to the written bytes.
+        noisy: the picture is noise rather than smooth.
+    """
+
+    size: tuple[int, int]
+    mode: str = "RGB"
+    base: str = "base"
+    options: dict[str, Any] = field(default_factory=dict)
+    edit: Callable[[Codec, bytes], bytes] = lambda codec, data: data
+    noisy: bool = False
+
+
+def with_chunks(codec: Codec, data: bytes) -> bytes:
+    """The same picture with a profile, an XMP packet and a chunk that readers may skip."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    xmp = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>"
+    chunks = (Chunk(b"note", b"skip me"), Chunk(b"ICCP", profile), Chunk(b"XMP ", xmp))
+    return bitstream.pack(replace(bitstream.parse(data), chunks=chunks))
+
+
+def with_large_tile(codec: Codec, data: bytes) -> bytes:
+    """A tile size that exceeds the picture, which a reader must accept."""
+    return bitstream.pack(replace(bitstream.parse(data), tile_size=64 * 1000))
+
+
+def without_words(codec: Codec, data: bytes) -> bytes:
+    """No coded words for z: every symbol is symbol 0, -128."""
+    container = bitstream.parse(data)
+    z_hat = torch.full_like(codec.decode_latents(data).z_hat, -128)
+    indexes = indexes_of(codec, z_hat, gain=container.gain)
+    rng = np.random.default_rng(5)
+    symbols = (rng.integers(-9, 10, indexes.shape) * (indexes > 0)).astype(np.int32)
+    y = coder.encode_y(symbols, indexes, codec.tables)
+    tile = bitstream.Tile(z=b"", y=y, index_crc=zlib.crc32(indexes.tobytes()))
+    return bitstream.pack(replace(container, tiles=(tile,)))
+
+
+def all_certain(codec: Codec, data: bytes) -> bytes:
+    """The coarsest gain there is: every element of y is certainly zero and takes no bits."""
+    container = replace(bitstream.parse(data), gain=-(1 << 15))
+    indexes = indexes_of(codec, codec.decode_latents(data).z_hat, gain=container.gain)
+    index_crc = zlib.crc32(indexes.tobytes())
+    tile = replace(container.tiles[0], y=b"\0", index_crc=index_crc)
+    return bitstream.pack(replace(container, tiles=(tile,)))
+
+
+def indexes_of(codec: Codec, z_hat: torch.Tensor, *, gain: int) -> np.ndarray:
+    gains = Gains.constant(codec.config.codec.latent_channels).moved(gain)
+    return codec.model.indexes(z_hat, gains=gains)[0].numpy()
+
+
+GOLDEN = {
+    "rgb": Golden((150, 90)),
+    "grey": Golden((65, 40), "L"),
+    "alpha": Golden((64, 64), "RGBA"),
+    "pixel": Golden((1, 1)),
+    "strip": Golden((3, 130)),
+    "fine": Golden((96, 64), options={"gain_steps": 9.5}),
+    "metadata": Golden((32, 32)),
+    "coarse": Golden((96, 64), options={"gain_steps": -7.25}),
+    "certain": Golden((70, 64), edit=all_certain),
+    "noise": Golden((64, 64), options={"gain_steps": 20.0}, noisy=True),
+    "grey-alpha": Golden((66, 33), "LA"),
+    "chunks": Golden((20, 30), edit=with_chunks),
+    "large-tile": Golden((80, 40), edit=with_large_tile),
+    "no-words": Golden((64, 64), edit=without_words),
+    "adapter": Golden((90, 70), options={"rate_index": 2}),
+    "between": Golden((90, 70), options={"rate_index": 3.3}),
+    "between-fine": Golden((64, 65), options={"rate_index": 5.999, "gain_steps": 3.14}),
+    "centroid": Golden((64, 90), base="centroid", noisy=True),
+    "econtext": Golden((130, 70), base="econtext"),
+}
+
+SMALL = replace(TINY, channels=(8, 8, 8, 8), residual_blocks=(0, 0, 0, 0), swin_blocks=(0, 0, 0, 1))
+BASES: dict[str, CodecConfig] = {
+    "centroid": replace(SMALL, reconstruction="centroid", context="none"),
+    "econtext": replace(
+        SMALL, context="econtext", context_channels=8, context_segments=(2, 4, 6), context_window=4
+    ),
+}
+ADAPTERS = (2, 6)  # of the base "base"
+
+
+def source(name: str) -> Image.Image:
+    """The picture behind a golden stream; only writing one looks at it."""
+    golden = GOLDEN[name]
+    width, height = golden.size
+    rng = np.random.default_rng(len(name) * 7 + width)
+    shape = (height, width, 4) if golden.noisy else (5, 6, 4)
+    coarse = Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8), "RGBA")
+    picture = coarse.resize((width, height), Image.Resampling.BICUBIC)
+    converted = picture.convert(golden.mode)
+    if name == "metadata":
+        exif = Image.Exif()
+        exif[0x010E] = "a golden picture"
+        converted.info["exif"] = exif.tobytes()
+    return converted
+
+
+def prompt_folders(name: str) -> list[Path]:
+    """Adapters of the base of a golden stream."""
+    if GOLDEN[name].base != "base" or "rate_index" not in GOLDEN[name].options:
+        return []
+    return [FOLDER / "prompts" / f"rate-{index}" for index in ADAPTERS]
+
+
+def load(name: str) -> Codec:
+    """The codec that a golden stream needs."""
+    return Codec.load(FOLDER / GOLDEN[name].base, prompt_folders(name))
+
+
+def describe(codec: Codec, data: bytes) -> dict[str, object]:
+    """Hashes of what every decoder must get, and what the picture is."""
+    latents = codec.decode_latents(data)
+    parts = {"z": latents.z_hat, "indexes": latents.indexes, "symbols": latents.symbols}
+    found: dict[str, object] = {
+        name: hashlib.sha256(part.numpy().tobytes()).hexdigest() for name, part in parts.items()
+    }
+    picture = codec.decode(data)
+    return found | {"mode": picture.mode, "size": list(picture.size)}
+
+
+def add_missing() -> None:
+    """Write the golden streams, bases and adapters that are not there yet."""
+    for base, config in BASES.items():
+        if not (FOLDER / base).exists():
+            write_base(FOLDER / base, lively(config), config=BaseConfig(codec=config))
+    for index in ADAPTERS:
+        if not (FOLDER / "prompts" / f"rate-{index}").exists():
+            add_adapter(index)
+    hashes = json.loads(HASHES.read_text())
+    for name, golden in GOLDEN.items():
+        if (FOLDER / f"{name}.pc").exists():
+            continue
+        codec = load(name)
+        data = golden.edit(codec, codec.encode(source(name), **golden.options))
+        (FOLDER / f"{name}.pc").write_bytes(data)
+        codec.decode(data).save(FOLDER / f"{name}.png")
+        hashes[name] = describe(codec, data)
+    HASHES.write_text(json.dumps(hashes, indent=1) + "\n")
+
+
+def lively(config: CodecConfig) -> CodecModel:
+    """An untrained model whose latents and indexes have a trained one's size."""
+    torch.manual_seed(11)
+    model = CodecModel(config)
+    with torch.no_grad():
+        model.g_a.head.weight.mul_(40.0)
+        model.hyperprior.h_a[-1].weight.mul_(6.0)
+        model.hyperprior.scale_path.layers[-1].weight.mul_(0.5)
+        model.hyperprior.scale_path.layers[-1].bias.fill_(0.9)
+        for parameter in model.context.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    return model
+
+
+def add_adapter(index: int) -> None:
+    base = read_base(FOLDER / "base")
+    torch.manual_seed(index)
+    prompts = LayerAdaptivePrompts(base.config.codec, width=4, rank=1)
+    with torch.no_grad():
+        for parameter in prompts.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+        prompts.log_gains.add_(1.7 * (index - 4))
+    config = AdapterConfig(
+        rate_index=index, lmbda=LAMBDAS[index], base_sha256=base.sha256.hex(), width=4, rank=1
+    )
+    write_adapter(FOLDER / "prompts" / f"rate-{index}", prompts, config=config)
