@@ -3,7 +3,6 @@
 Prints a table of sizes and qualities and writes demo/side-by-side.png for the eye.
 """
 
-import io
 import sys
 import time
 from collections.abc import Callable
@@ -16,8 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 from promptcodec import console
 from promptcodec.api import Codec
 from promptcodec.errors import PictureError
-from promptcodec.evaluation.baselines import BASELINES, Baseline
 from promptcodec.evaluation.metrics import bpp, psnr
+from promptcodec.evaluation.peers import CLASSIC
 from promptcodec.files import write_atomically
 from promptcodec.images import encode_file
 
@@ -87,11 +86,11 @@ def run_codec(codec: Codec, original: Image.Image) -> Attempt:
     return Attempt("promptcodec", len(data), picture, (middle - start, end - middle))
 
 
-def run_baseline(baseline: Baseline, original: Image.Image, *, limit: int) -> Attempt:
+def run_baseline(name: str, original: Image.Image, *, limit: int) -> Attempt:
     """Encode as well as a classic codec can within `limit` bytes, and decode."""
-    quality, data = largest_within(lambda q: baseline.compress(original, q), limit)
-    with Image.open(io.BytesIO(data)) as picture:
-        return Attempt(f"{baseline.name} (quality {quality})", len(data), picture.convert("RGB"))
+    peer = CLASSIC[name]
+    quality, data = largest_within(lambda q: peer.compress(original, q), limit)
+    return Attempt(f"{name} (quality {quality})", len(data), peer.decompress(data))
 
 
 def table(original: Image.Image, attempts: list[Attempt]) -> str:
@@ -129,9 +128,7 @@ def run(codec: Codec, *, output: Path = OUTPUT) -> None:
         original = file.convert("RGB")
     codec.decode(codec.encode(original.crop((0, 0, 64, 64))))  # the first run pays for set-up
     ours = run_codec(codec, original)
-    jpeg, webp = (
-        run_baseline(BASELINES[name], original, limit=ours.size) for name in ("jpeg", "webp")
-    )
+    jpeg, webp = (run_baseline(name, original, limit=ours.size) for name in ("jpeg", "webp"))
     print(f"{path.name}, {original.width}x{original.height}\n")
     print(table(original, [ours, jpeg, webp]))
     output.parent.mkdir(parents=True, exist_ok=True)
