@@ -300,6 +300,8 @@ def evaluate(
     out: options.ResultsFile = None,
     readme: options.Readme = None,
     plot: options.Plot = None,
+    report: options.Report = None,
+    show: options.Show = None,
     force: options.Force = False,
     jobs: options.Jobs = 1,
     threads: options.ProcessThreads = 1,
@@ -308,10 +310,11 @@ def evaluate(
     verbose: options.Verbose = False,
 ) -> None:
     """Measure the codec on a folder of pictures, beside its peers; a stopped run goes on."""
-    if out is not None:
-        from promptcodec.files import check_output
+    from promptcodec.files import check_output
 
-        check_output(out, force=force)
+    for target in (out, report):
+        if target is not None:
+            check_output(target, force=force)
     chosen = options.parse_rates(rates)
     from promptcodec.bar import progress_bar
     from promptcodec.evaluation.measure import Setup
@@ -342,6 +345,13 @@ def evaluate(
         from promptcodec.evaluation.plot import plot_curves
 
         plot_curves(facts, plot)
+    if report is not None:
+        from promptcodec.evaluation.report_page import choose_pictures, make_slides, write_report
+
+        names = choose_pictures(facts, options.split_words(show, default=""))
+        against_shown = tuple(each.name for each in measured.baselines)
+        measurement = dataclasses.replace(setup, against=against_shown).build()
+        write_report(facts, report, slides=make_slides(folder, measurement, names))
     table = render_table(facts)
     if readme is not None:
         update_markers(readme, table)

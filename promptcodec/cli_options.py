@@ -187,6 +187,16 @@ Readme = Annotated[
 Plot = Annotated[
     Path | None, typer.Option(help="Curves as a picture, .png or .svg; replaced if it exists.")
 ]
+Report = Annotated[
+    Path | None, typer.Option(help="One HTML file with curves, tables and pictures.")
+]
+Show = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Pictures to look at in the report, separated by commas.",
+        show_default="best, middling and worst against the first peer",
+    ),
+]
 Against = Annotated[
     list[str] | None,
     typer.Option(

@@ -5,7 +5,6 @@ Prints a table of sizes and qualities and writes demo/side-by-side.png for the e
 
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from promptcodec import console
 from promptcodec.api import Codec
 from promptcodec.errors import PictureError
+from promptcodec.evaluation.equal import largest_within
 from promptcodec.evaluation.metrics import bpp, psnr
 from promptcodec.evaluation.peers import CLASSIC
 from promptcodec.files import write_atomically
@@ -52,28 +52,6 @@ def photograph() -> Path:
     if not pictures:
         raise PictureError(f"no picture in {ASSETS}: install promptcodec again")
     return pictures[0]
-
-
-def largest_within(compress: Callable[[int], bytes], limit: int) -> tuple[int, bytes]:
-    """Highest quality whose file is not above a number of bytes.
-
-    Args:
-        compress: quality, 1 to 95, to the bytes of a file; files grow with the quality.
-        limit: bytes.
-
-    Returns:
-        The quality and its file; quality 1 where even that is above the limit.
-    """
-    low, best = 1, compress(1)
-    high = 95
-    while low < high:
-        middle = (low + high + 1) // 2
-        data = compress(middle)
-        if len(data) <= limit:
-            low, best = middle, data
-        else:
-            high = middle - 1
-    return low, best
 
 
 def run_codec(codec: Codec, original: Image.Image) -> Attempt:

@@ -106,7 +106,11 @@ def evaluate_folder(
 
 
 def evaluate(
-    folder: str | Path, points: Sequence[RatePoint], *, against: Sequence[str] = ("jpeg", "webp")
+    folder: str | Path,
+    points: Sequence[RatePoint],
+    *,
+    against: Sequence[str] = ("jpeg", "webp"),
+    metrics: Sequence[str] = ("psnr",),
 ) -> Results:
     """Measure any rate points and peers on every picture of a folder, in this process.
 
@@ -117,22 +121,23 @@ def evaluate(
         folder: pictures, nested folders included.
         points: at least one, with distinct labels.
         against: names of peers.
+        metrics: of `perceptual.METRICS`.
 
     Raises:
         DataError: the folder has no picture that can be used.
-        UsageError: no points, two of one label, or an unknown baseline.
+        UsageError: no points, two of one label, an unknown peer or metric.
     """
     labels = [point.label for point in points]
     if not labels or len(set(labels)) != len(labels):
         raise UsageError(f"rate points {labels} are none or not distinct: name each one once")
     folder = Path(folder)
-    measurement = Measurement(tuple(points), find_peers(against), Judge())
+    measurement = Measurement(tuple(points), find_peers(against), Judge(metrics))
     pictures = [(path, path.relative_to(folder).as_posix()) for path in find_pictures(folder)]
     journal = Journal(None, {})
     outcomes = (measurement(path, name) for path, name in pictures)
     failures = _collect(outcomes, journal, total=len(pictures), before=0, progress=None)
     measured = list(journal.done.values())
-    return _conclude(folder, measurement, measured, failures=failures, metrics=("psnr",), notes=[])
+    return _conclude(folder, measurement, measured, failures=failures, metrics=metrics, notes=[])
 
 
 def find_pictures(folder: str | Path) -> list[Path]:
