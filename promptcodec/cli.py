@@ -360,6 +360,50 @@ def evaluate(
 
 
 @app.command()
+def compare(
+    picture: options.ComparePicture,
+    rates: options.RateList = "0,3,6",
+    against: options.Against = None,
+    weights: options.Weights = None,
+    output: options.Sheet = None,
+    page: options.SliderPage = None,
+    base: options.Base = None,
+    prompts: options.Prompts = None,
+    force: options.Force = False,
+    threads: options.ProcessThreads = 1,
+    precision: options.Precision = "float32",
+    as_json: options.Json = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Show a picture beside its peers at equal bytes: a PNG and a page with a slider."""
+    from promptcodec.files import check_output
+
+    sheet = output or picture.with_suffix(".compare.png")
+    slider = page or picture.with_suffix(".compare.html")
+    for target in (sheet, slider):
+        check_output(target, force=force)
+    chosen = options.parse_rates(rates)
+    from promptcodec.evaluation import compare as comparing
+    from promptcodec.evaluation.measure import Setup
+
+    setup = Setup(
+        base=base,
+        prompts=prompts or None,
+        rates=chosen,
+        precision=precision,
+        against=options.split_words(against, default="jpeg,webp"),
+        weights=weights,
+        threads=threads,
+    )
+    rows = comparing.compare_picture(picture, setup.build())
+    comparing.write_sheet(rows, sheet, force=force)
+    comparing.write_slider(rows, slider, title=picture.name, force=force)
+    facts = comparing.facts_of(rows)
+    console.write_stdout(json.dumps(facts) if as_json else comparing.render_rows(rows))
+    print(console.one_line(f"{picture} -> {sheet}, {slider}"), file=sys.stderr)
+
+
+@app.command()
 def card(folder: options.CardFolder, verbose: options.Verbose = False) -> None:
     """Bring the README.md of a checkpoint up to date with the files beside it."""
     from promptcodec.evaluation.report import (

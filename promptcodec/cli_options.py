@@ -127,9 +127,7 @@ Methods = Annotated[
     list[str] | None,
     typer.Option("--method", help="Train this one of the recipe's methods alone; may be repeated."),
 ]
-RateList = Annotated[
-    str, typer.Option("--rates", help="Rates to measure: all, or numbers such as 0,3.5,6.")
-]
+RateList = Annotated[str, typer.Option("--rates", help="Rates: all, or numbers such as 0,3.5,6.")]
 GainCurve = Annotated[
     list[float] | None,
     typer.Option("--gain-steps", help="Gain to measure at; repeat for a curve; default: 0."),
@@ -189,6 +187,15 @@ Plot = Annotated[
 ]
 Report = Annotated[
     Path | None, typer.Option(help="One HTML file with curves, tables and pictures.")
+]
+ComparePicture = Annotated[Path, typer.Argument(metavar="PICTURE", help="Picture file.")]
+Sheet = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="PNG to write; default: PICTURE as .compare.png."),
+]
+SliderPage = Annotated[
+    Path | None,
+    typer.Option("--page", help="HTML to write; default: PICTURE as .compare.html."),
 ]
 Show = Annotated[
     list[str] | None,

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from promptcodec import console
 from promptcodec.api import Codec
 from promptcodec.errors import PictureError
+from promptcodec.evaluation.compare import side_by_side
 from promptcodec.evaluation.equal import largest_within
 from promptcodec.evaluation.metrics import bpp, psnr
 from promptcodec.evaluation.peers import CLASSIC
@@ -22,7 +23,6 @@ from promptcodec.images import encode_file
 
 ASSETS = Path(__file__).parent / "assets"
 OUTPUT = Path("demo/side-by-side.png")
-_LABEL_HEIGHT = 28  # px
 
 
 @dataclass(frozen=True)
@@ -80,18 +80,6 @@ def table(original: Image.Image, attempts: list[Attempt]) -> str:
         times = "".join(f"{seconds:>7.2f} s" for seconds in each.seconds or ())
         lines.append(f"{each.name:<20}{each.size:>9,}{rate:>8.3f}{quality:>7.2f} dB{times}")
     return "\n".join(lines)
-
-
-def side_by_side(labelled: list[tuple[str, Image.Image]]) -> Image.Image:
-    """Pictures of one size in a row, each with its label above it."""
-    width, height = labelled[0][1].size
-    row = Image.new("RGB", (width * len(labelled), height + _LABEL_HEIGHT), "white")
-    draw = ImageDraw.Draw(row)
-    font = ImageFont.load_default(size=_LABEL_HEIGHT // 2)
-    for column, (label, picture) in enumerate(labelled):
-        row.paste(picture, (column * width, _LABEL_HEIGHT))
-        draw.text((column * width + 8, _LABEL_HEIGHT // 4), label, fill="black", font=font)
-    return row
 
 
 def run(codec: Codec, *, output: Path = OUTPUT) -> None:
