@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from timing import in_turn, ratio, summarise
 
 from promptcodec import images
 from promptcodec.api import Codec
@@ -30,6 +29,7 @@ from promptcodec.evaluation.bdrate import Curve, bd_rate
 from promptcodec.evaluation.complexity import complexity_table, count_macs
 from promptcodec.evaluation.metrics import psnr
 from promptcodec.evaluation.run import find_pictures
+from promptcodec.evaluation.timing import in_turn, ratio, summarise
 from promptcodec.files import write_atomically
 from promptcodec.provenance import provenance
 

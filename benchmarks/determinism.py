@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from determinism_decode import Variant
-from pictures import bundled, photograph
 from PIL import Image
 
 from promptcodec.api import Codec
 from promptcodec.evaluation.metrics import psnr
+from promptcodec.evaluation.photographs import bundled, photograph
 from promptcodec.files import write_atomically
 from promptcodec.provenance import provenance
 

@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from timing import in_turn, ratio, summarise
 
 from promptcodec import images
 from promptcodec.adapters.store import read_adapter
@@ -29,6 +28,7 @@ from promptcodec.errors import UsageError
 from promptcodec.evaluation.bdrate import Curve, bd_rate, kodak_anchors
 from promptcodec.evaluation.metrics import psnr
 from promptcodec.evaluation.run import find_pictures
+from promptcodec.evaluation.timing import in_turn, ratio, summarise
 from promptcodec.files import write_atomically
 from promptcodec.locate import find_base, find_prompts
 from promptcodec.provenance import provenance

@@ -16,16 +16,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import memory
 import numpy as np
-import peer
 import startup
 import torch
-from pictures import bundled, photograph
 from PIL import Image
-from timing import Summary, in_turn, ratio, summarise
 
 from promptcodec.api import Codec, Precision
+from promptcodec.evaluation import memory
+from promptcodec.evaluation import peer_model as peer
+from promptcodec.evaluation.photographs import bundled, photograph
+from promptcodec.evaluation.timing import Summary, in_turn, ratio, summarise
 from promptcodec.files import write_atomically
 from promptcodec.provenance import provenance
 

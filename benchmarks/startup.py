@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from timing import in_turn, ratio, summarise
+from promptcodec.evaluation.timing import in_turn, ratio, summarise
 
 PROFILE_LINES = 15
 

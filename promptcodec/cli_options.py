@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from promptcodec import __version__
+from promptcodec.errors import UsageError
 
 
 @dataclass
@@ -25,6 +26,33 @@ def _set_verbose(context: typer.Context, value: bool) -> bool:
     if value and session is not None:
         session.verbose = True
     return value
+
+
+def split_words(values: list[str] | None, *, default: str) -> tuple[str, ...]:
+    """Words of an option that takes commas and may be repeated.
+
+    Args:
+        values: as given.
+        default: where nothing is.
+    """
+    words = [word.strip() for value in values or [default] for word in value.split(",")]
+    return tuple(dict.fromkeys(word for word in words if word))
+
+
+def parse_rates(text: str) -> tuple[float, ...] | None:
+    """Rate indexes of "0,3.5,6"; None for "all".
+
+    Raises:
+        UsageError: something that is no number.
+    """
+    if text.strip() == "all":
+        return None
+    try:
+        return tuple(dict.fromkeys(float(word) for word in text.split(",")))
+    except ValueError:
+        raise UsageError(
+            f"--rates is {text!r}: give all, or numbers separated by commas, such as 0,3.5,6"
+        ) from None
 
 
 def _show_version(value: bool) -> None:
@@ -99,10 +127,7 @@ Methods = Annotated[
     list[str] | None,
     typer.Option("--method", help="Train this one of the recipe's methods alone; may be repeated."),
 ]
-RateIndexes = Annotated[
-    list[float] | None,
-    typer.Option("--rate-index", help="Rate to measure; may be repeated; default: all."),
-]
+RateList = Annotated[str, typer.Option("--rates", help="Rates: all, or numbers such as 0,3.5,6.")]
 GainCurve = Annotated[
     list[float] | None,
     typer.Option("--gain-steps", help="Gain to measure at; repeat for a curve; default: 0."),
@@ -160,4 +185,47 @@ Readme = Annotated[
 Plot = Annotated[
     Path | None, typer.Option(help="Curves as a picture, .png or .svg; replaced if it exists.")
 ]
-Against = Annotated[list[str] | None, typer.Option(help="jpeg, jpeg-444, webp; may be repeated.")]
+Report = Annotated[
+    Path | None, typer.Option(help="One HTML file with curves, tables and pictures.")
+]
+ComparePicture = Annotated[Path, typer.Argument(metavar="PICTURE", help="Picture file.")]
+Sheet = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="PNG to write; default: PICTURE as .compare.png."),
+]
+SliderPage = Annotated[
+    Path | None,
+    typer.Option("--page", help="HTML to write; default: PICTURE as .compare.html."),
+]
+Show = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Pictures to look at in the report, separated by commas.",
+        show_default="best, middling and worst against the first peer",
+    ),
+]
+Against = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Peers: jpeg, jpeg-444, webp, avif, jxl, hevc, names of CompressAI's models, or all "
+        "that can run here; separated by commas.",
+        show_default="jpeg,webp",
+    ),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of weights of CompressAI's models.", show_default="where CompressAI keeps them"
+    ),
+]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option(help="psnr, ms-ssim, lpips; separated by commas.", show_default="psnr"),
+]
+LpipsWeights = Annotated[
+    Path | None, typer.Option(help="State dict of torchvision's AlexNet, for LPIPS.")
+]
+Jobs = Annotated[
+    int, typer.Option(min=1, help="Processes; the measured bytes are the same for any number.")
+]
+ProcessThreads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads a process.")]

@@ -3,27 +3,26 @@
 Prints a table of sizes and qualities and writes demo/side-by-side.png for the eye.
 """
 
-import io
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from promptcodec import console
 from promptcodec.api import Codec
 from promptcodec.errors import PictureError
-from promptcodec.evaluation.baselines import BASELINES, Baseline
+from promptcodec.evaluation.compare import side_by_side
+from promptcodec.evaluation.equal import largest_within
 from promptcodec.evaluation.metrics import bpp, psnr
+from promptcodec.evaluation.peers import CLASSIC
 from promptcodec.files import write_atomically
 from promptcodec.images import encode_file
 
 ASSETS = Path(__file__).parent / "assets"
 OUTPUT = Path("demo/side-by-side.png")
-_LABEL_HEIGHT = 28  # px
 
 
 @dataclass(frozen=True)
@@ -55,28 +54,6 @@ def photograph() -> Path:
     return pictures[0]
 
 
-def largest_within(compress: Callable[[int], bytes], limit: int) -> tuple[int, bytes]:
-    """Highest quality whose file is not above a number of bytes.
-
-    Args:
-        compress: quality, 1 to 95, to the bytes of a file; files grow with the quality.
-        limit: bytes.
-
-    Returns:
-        The quality and its file; quality 1 where even that is above the limit.
-    """
-    low, best = 1, compress(1)
-    high = 95
-    while low < high:
-        middle = (low + high + 1) // 2
-        data = compress(middle)
-        if len(data) <= limit:
-            low, best = middle, data
-        else:
-            high = middle - 1
-    return low, best
-
-
 def run_codec(codec: Codec, original: Image.Image) -> Attempt:
     """Encode and decode with promptcodec."""
     start = time.perf_counter()
@@ -87,11 +64,11 @@ def run_codec(codec: Codec, original: Image.Image) -> Attempt:
     return Attempt("promptcodec", len(data), picture, (middle - start, end - middle))
 
 
-def run_baseline(baseline: Baseline, original: Image.Image, *, limit: int) -> Attempt:
+def run_baseline(name: str, original: Image.Image, *, limit: int) -> Attempt:
     """Encode as well as a classic codec can within `limit` bytes, and decode."""
-    quality, data = largest_within(lambda q: baseline.compress(original, q), limit)
-    with Image.open(io.BytesIO(data)) as picture:
-        return Attempt(f"{baseline.name} (quality {quality})", len(data), picture.convert("RGB"))
+    peer = CLASSIC[name]
+    quality, data = largest_within(lambda q: peer.compress(original, q), limit)
+    return Attempt(f"{name} (quality {quality})", len(data), peer.decompress(data))
 
 
 def table(original: Image.Image, attempts: list[Attempt]) -> str:
@@ -103,18 +80,6 @@ def table(original: Image.Image, attempts: list[Attempt]) -> str:
         times = "".join(f"{seconds:>7.2f} s" for seconds in each.seconds or ())
         lines.append(f"{each.name:<20}{each.size:>9,}{rate:>8.3f}{quality:>7.2f} dB{times}")
     return "\n".join(lines)
-
-
-def side_by_side(labelled: list[tuple[str, Image.Image]]) -> Image.Image:
-    """Pictures of one size in a row, each with its label above it."""
-    width, height = labelled[0][1].size
-    row = Image.new("RGB", (width * len(labelled), height + _LABEL_HEIGHT), "white")
-    draw = ImageDraw.Draw(row)
-    font = ImageFont.load_default(size=_LABEL_HEIGHT // 2)
-    for column, (label, picture) in enumerate(labelled):
-        row.paste(picture, (column * width, _LABEL_HEIGHT))
-        draw.text((column * width + 8, _LABEL_HEIGHT // 4), label, fill="black", font=font)
-    return row
 
 
 def run(codec: Codec, *, output: Path = OUTPUT) -> None:
@@ -129,9 +94,7 @@ def run(codec: Codec, *, output: Path = OUTPUT) -> None:
         original = file.convert("RGB")
     codec.decode(codec.encode(original.crop((0, 0, 64, 64))))  # the first run pays for set-up
     ours = run_codec(codec, original)
-    jpeg, webp = (
-        run_baseline(BASELINES[name], original, limit=ours.size) for name in ("jpeg", "webp")
-    )
+    jpeg, webp = (run_baseline(name, original, limit=ours.size) for name in ("jpeg", "webp"))
     print(f"{path.name}, {original.width}x{original.height}\n")
     print(table(original, [ours, jpeg, webp]))
     output.parent.mkdir(parents=True, exist_ok=True)

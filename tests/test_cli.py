@@ -459,6 +459,31 @@ class TestTrainingAndEvaluation:
         options = ("--out", tmp_path / "results.json")
         refused(8, "--force", "eval", tmp_path, *options, *base, folder=tmp_path)
 
+    @pytest.mark.parametrize(
+        ("says", "options"),
+        [
+            ("no peer 'av2'", ("--against", "jpeg,av2")),
+            ("peer mbt2018 cannot run", ("--against", "mbt2018", "--weights", "/nowhere")),
+            ("no metric 'vmaf'", ("--metrics", "psnr,vmaf")),
+            ("give all, or numbers", ("--rates", "0,best")),
+        ],
+    )
+    def test_eval_refuses_what_it_does_not_know(self, refused, photo, says, options, tmp_path):
+        refused(2, says, "eval", tmp_path, *options, folder=tmp_path)
+
+    def test_eval_names_a_broken_picture_and_does_the_rest(self, run, photo, base, tmp_path):
+        (tmp_path / "broken.png").write_bytes(photo.read_bytes()[:100])
+        results = tmp_path / "results.json"
+        outcome = run("eval", tmp_path, *base, "--out", results, "--against", "jpeg,webp")
+        assert outcome.code == 9
+        last = outcome.err.splitlines()[-1]
+        assert last.startswith("promptcodec: error: 1 of 2 pictures could not be evaluated")
+        assert "broken.png" in last
+        facts = json.loads(results.read_text())
+        assert [each["picture"] for each in facts["points"][0]["pictures"]] == [photo.name]
+        assert [each["name"] for each in facts["baselines"]] == ["jpeg", "webp"]
+        assert b"| rate 4 |" in outcome.out
+
     def test_eval_writes_results_and_table(self, run, photo, base, tmp_path):
         readme, results = tmp_path / "README.md", tmp_path / "results.json"
         readme.write_text("# Title\n<!-- results:begin -->\na stale row\n<!-- results:end -->\n")

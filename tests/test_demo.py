@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from promptcodec import demo
+from promptcodec.evaluation.compare import LABEL_HEIGHT, side_by_side
+from promptcodec.evaluation.equal import largest_within
 from promptcodec.evaluation.metrics import psnr
 
 
@@ -15,7 +17,7 @@ from promptcodec.evaluation.metrics import psnr
     limit=st.integers(1, 400),
 )
 def test_rival_gets_the_best_quality_that_fits(sizes, limit):
-    quality, data = demo.largest_within(lambda q: bytes(sizes[q - 1]), limit)
+    quality, data = largest_within(lambda q: bytes(sizes[q - 1]), limit)
     fitting = [q for q in range(1, 96) if sizes[q - 1] <= limit]
     assert quality == (max(fitting) if fitting else 1)
     assert len(data) == sizes[quality - 1]
@@ -36,7 +38,7 @@ def test_run_prints_a_table_and_writes_the_picture(tiny_codec, tmp_path, monkeyp
     assert f"{psnr(original, decoded):.2f} dB" in row
     with Image.open(output) as picture:
         pixels = np.asarray(picture)
-    top = demo._LABEL_HEIGHT
+    top = LABEL_HEIGHT
     assert pixels.shape == (96 + top, 3 * 128, 3)
     assert np.array_equal(pixels[top:, :128], original)
     assert np.array_equal(pixels[top:, 128:256], decoded)
@@ -56,5 +58,5 @@ def test_bundled_photograph_is_there():
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_pictures_stand_in_a_row(count):
-    row = demo.side_by_side([("label", Image.new("RGB", (40, 30), "red"))] * count)
-    assert row.size == (40 * count, 30 + demo._LABEL_HEIGHT)
+    row = side_by_side([("label", Image.new("RGB", (40, 30), "red"))] * count)
+    assert row.size == (40 * count, 30 + LABEL_HEIGHT)

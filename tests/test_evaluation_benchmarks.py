@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from promptcodec.bitstream import parse
+from promptcodec.evaluation import memory, peer_model, photographs, timing
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -27,8 +28,7 @@ def benchmark_module(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-def test_actions_take_turns_and_warm_up_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    timing = benchmark_module("timing", monkeypatch)
+def test_actions_take_turns_and_warm_up_is_not_counted() -> None:
     order: list[str] = []
     actions = {"a": lambda: order.append("a"), "b": lambda: order.append("b")}
     seconds = timing.in_turn(actions, repeats=3, warm_up=2)
@@ -36,8 +36,7 @@ def test_actions_take_turns_and_warm_up_is_not_counted(monkeypatch: pytest.Monke
     assert {name: len(values) for name, values in seconds.items()} == {"a": 3, "b": 3}
 
 
-def test_ratios_are_taken_pair_by_pair(monkeypatch: pytest.MonkeyPatch) -> None:
-    timing = benchmark_module("timing", monkeypatch)
+def test_ratios_are_taken_pair_by_pair() -> None:
     # The machine slowed down fourfold for the last pair: both values move, their ratio does not.
     summary = timing.ratio([4.0, 4.0, 16.0], [2.0, 2.0, 8.0])
     assert (summary.low, summary.median, summary.high) == (2.0, 2.0, 2.0)
@@ -45,10 +44,9 @@ def test_ratios_are_taken_pair_by_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     assert timing.summarise([1.0, 2.0, 3.0]).noisy
 
 
-def test_the_peer_codes_what_was_published(monkeypatch: pytest.MonkeyPatch) -> None:
-    peer = benchmark_module("peer", monkeypatch)
-    deviations = peer.typical_deviations(192)
-    assert deviations[-1] / deviations[0] == pytest.approx(peer.SPREAD)
+def test_the_peer_codes_what_was_published() -> None:
+    deviations = peer_model.typical_deviations(192)
+    assert deviations[-1] / deviations[0] == pytest.approx(peer_model.SPREAD)
     # Entropy by counting rounded samples, independent of the integral that was solved for.
     rng = np.random.default_rng(0)
     bits = 0.0
@@ -56,21 +54,18 @@ def test_the_peer_codes_what_was_published(monkeypatch: pytest.MonkeyPatch) -> N
         _, counts = np.unique(np.rint(rng.normal(0, deviation, 20_000)), return_counts=True)
         p = counts / counts.sum()
         bits -= float((p * np.log2(p)).sum())
-    assert bits / 256 == pytest.approx(peer.PUBLISHED_BPP, rel=0.02)
+    assert bits / 256 == pytest.approx(peer_model.PUBLISHED_BPP, rel=0.02)
 
 
-def test_photographs_repeat_and_gain_noise_only_when_they_grow(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    pictures = benchmark_module("pictures", monkeypatch)
+def test_photographs_repeat_and_gain_noise_only_when_they_grow(tmp_path: Path) -> None:
     path = tmp_path / "flat.png"
     Image.new("RGB", (40, 30), (90, 120, 150)).save(path)
-    small = pictures.photograph(path, width=20, height=10)
-    large = pictures.photograph(path, width=80, height=60)
+    small = photographs.photograph(path, width=20, height=10)
+    large = photographs.photograph(path, width=80, height=60)
     assert small.shape == (10, 20, 3)
     assert small.std(axis=(0, 1)).max() == 0
     assert 2 < large.std(axis=(0, 1)).min() < 4
-    np.testing.assert_array_equal(large, pictures.photograph(path, width=80, height=60))
+    np.testing.assert_array_equal(large, photographs.photograph(path, width=80, height=60))
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -117,13 +112,10 @@ def test_one_different_hash_or_two_levels_fail(monkeypatch: pytest.MonkeyPatch) 
         assert not passed(half, report={**hashes, changed: "x"})
 
 
-def test_peak_memory_is_not_inherited_from_a_large_parent(monkeypatch: pytest.MonkeyPatch) -> None:
-    memory = benchmark_module("memory", monkeypatch)
+def test_peak_memory_is_not_inherited_from_a_large_parent() -> None:
     own = memory.peak_rss_mb()  # torch is loaded here
-    code = "import memory; print(memory.peak_rss_mb())"
-    run = subprocess.run(
-        [sys.executable, "-c", code], cwd=BENCHMARKS, capture_output=True, text=True, check=True
-    )
+    code = "from promptcodec.evaluation import memory; print(memory.peak_rss_mb())"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 1 < float(run.stdout) < 60 < own
 
 

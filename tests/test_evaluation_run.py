@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from promptcodec.errors import DataError, OutputError, PictureError, UsageError
+from promptcodec.evaluation.measure import RatePoint, Setup
 from promptcodec.evaluation.report import render_table
 from promptcodec.evaluation.results import read_results, write_results
-from promptcodec.evaluation.run import RatePoint, evaluate, evaluate_folder, find_pictures
+from promptcodec.evaluation.run import evaluate, evaluate_folder, find_pictures
 
 HEADER = 20
 
@@ -58,7 +59,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_records_count_whole_files(folder: Path) -> None:
-    results = evaluate(folder, [webp_point("webp 60", 60)], against=("webp",), base_hash="ab" * 32)
+    results = evaluate(folder, [webp_point("webp 60", 60)], against=("webp",))
     (point,) = results.points
     assert [record.picture for record in point.pictures] == ["a.png", "grey.png", "nested/b.png"]
     for record in point.pictures:
@@ -136,12 +137,11 @@ def test_a_rate_that_no_baseline_reaches_is_explained(folder: Path) -> None:
 
 
 def test_results_file_round_trip(folder: Path, tmp_path: Path) -> None:
-    results = evaluate(folder, [webp_point("only", 60)], against=("jpeg",), base_hash="cd" * 32)
+    results = evaluate(folder, [webp_point("only", 60)], against=("jpeg",))
     path = tmp_path / "results.json"
     path.write_text("old")
     write_results(results, path)
     found = read_results(path)
-    assert found["base_hash"] == "cd" * 32
     assert found["points"][0]["psnr"] == results.points[0].psnr
     assert {"date", "commit", "command", "versions", "machine"} == set(found["provenance"])
     assert found["provenance"]["versions"]["torch"]
@@ -164,7 +164,7 @@ def test_the_real_codec_makes_a_curve_by_gains(
 ) -> None:
     out = tmp_path / "results.json"
     results = evaluate_folder(
-        folder, base=tiny_checkpoint, gains=(-6, 0, 6, 12), out=out, against=("jpeg",)
+        folder, Setup(base=tiny_checkpoint, gains=(-6, 0, 6, 12), against=("jpeg",)), out=out
     )
     labels = [point.label for point in results.points]
     assert labels == ["rate 4, gain -6", "rate 4", "rate 4, gain +6", "rate 4, gain +12"]
@@ -185,4 +185,4 @@ def test_the_real_codec_makes_a_curve_by_gains(
 
 def test_baselines_are_checked_before_anything_is_loaded(folder: Path) -> None:
     with pytest.raises(UsageError, match="'av2'"):
-        evaluate_folder(folder, base=folder / "missing", against=("av2",))
+        evaluate_folder(folder, Setup(base=folder / "missing", against=("av2",)))

@@ -46,6 +46,7 @@ def wheel_names(tmp_path_factory):
 def test_wheel_holds_the_package_and_its_checkpoint(wheel_names):
     assert "promptcodec/cli.py" in wheel_names
     assert "promptcodec/evaluation/anchors.json" in wheel_names
+    assert "promptcodec/evaluation/page/report.html" in wheel_names
     assert "promptcodec/checkpoints/nano/base/model.safetensors" in wheel_names
 
 

@@ -1,95 +1,59 @@
-"""Classic codecs run here, on the same pictures, so that a comparison owes nothing to others.
+"""Peers run here, on the same pictures, so that a comparison owes nothing to others.
 
-Each picture is compressed to a real file by Pillow, at several qualities, and read back.
+Each picture is compressed to a real file at several qualities and read back.
 """
 
-import io
+import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import ClassVar
+from dataclasses import dataclass
 
 import numpy as np
-import PIL
 from PIL import Image
 
-from promptcodec.errors import UsageError
 from promptcodec.evaluation.bdrate import Curve
-from promptcodec.evaluation.metrics import bpp, psnr
-
-
-@dataclass(frozen=True)
-class Jpeg:
-    """JPEG by libjpeg-turbo as Pillow bundles it.
-
-    Attributes:
-        optimize: Huffman tables fitted to the picture; smaller at no loss.
-        full_chroma: 4:4:4 in place of the usual 4:2:0.
-        qualities: lowest to highest.
-    """
-
-    name: ClassVar[str] = "jpeg"
-    optimize: bool = True
-    full_chroma: bool = False
-    qualities: tuple[int, ...] = (5, 10, 15, 20, 25, 30, 40, 50, 60, 70, 75, 80, 85, 90, 95)
-
-    def compress(self, picture: Image.Image, quality: int) -> bytes:
-        """One picture as the bytes of a .jpg file."""
-        buffer = io.BytesIO()
-        subsampling = "4:4:4" if self.full_chroma else "4:2:0"
-        picture.save(
-            buffer, "JPEG", quality=quality, optimize=self.optimize, subsampling=subsampling
-        )
-        return buffer.getvalue()
-
-
-@dataclass(frozen=True)
-class WebP:
-    """Lossy WebP by libwebp as Pillow bundles it.
-
-    Attributes:
-        method: effort, 0 to 6 (slowest, smallest).
-        qualities: lowest to highest.
-    """
-
-    name: ClassVar[str] = "webp"
-    method: int = 6
-    qualities: tuple[int, ...] = (1, 5, 10, 20, 30, 40, 50, 60, 70, 75, 80, 85, 90, 95)
-
-    def compress(self, picture: Image.Image, quality: int) -> bytes:
-        """One picture as the bytes of a .webp file."""
-        buffer = io.BytesIO()
-        picture.save(buffer, "WEBP", quality=quality, method=self.method)
-        return buffer.getvalue()
-
-
-Baseline = Jpeg | WebP
-
-BASELINES: dict[str, Baseline] = {
-    "jpeg": Jpeg(),
-    "jpeg-444": Jpeg(full_chroma=True),
-    "webp": WebP(),
-}
-"""By the name that `--against` takes."""
+from promptcodec.evaluation.metrics import bpp
+from promptcodec.evaluation.peers import Peer
+from promptcodec.evaluation.perceptual import Judge
 
 
 @dataclass(frozen=True)
 class BaselinePoint:
-    """One picture at one quality."""
+    """One picture at one quality.
+
+    Attributes:
+        picture: its name.
+        quality: setting of the peer.
+        bytes: of the file.
+        bpp: 8 * bytes / pixels.
+        psnr: dB over RGB.
+        ms_ssim: 0 to 1; None where it was not measured.
+        lpips: 0 is best; None where it was not measured.
+        encode_seconds: wall time, picture in memory to bytes.
+        decode_seconds: wall time, bytes to picture in memory.
+    """
 
     picture: str
     quality: int
     bytes: int
     bpp: float
     psnr: float
+    ms_ssim: float | None = None
+    lpips: float | None = None
+    encode_seconds: float | None = None
+    decode_seconds: float | None = None
 
 
 @dataclass(frozen=True)
 class AveragePoint:
-    """One quality, per-picture bpp and PSNR averaged over the set."""
+    """One quality over the set: means of rate and quality, medians of times."""
 
     quality: int
     bpp: float
     psnr: float
+    ms_ssim: float | None = None
+    lpips: float | None = None
+    encode_seconds: float | None = None
+    decode_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -97,8 +61,8 @@ class BaselineResult:
     """A sweep over a set of pictures.
 
     Attributes:
-        name: key in `BASELINES`.
-        options: what was passed to Pillow, and its version.
+        name: as `peers.find_peers` takes it.
+        options: all that was passed to the codec, and its version.
         averages: one for each quality.
         pictures: one for each picture and quality.
     """
@@ -117,56 +81,76 @@ class BaselineResult:
         )
 
 
-def find_baselines(names: Sequence[str]) -> dict[str, Baseline]:
-    """The baselines of these names, in this order.
-
-    Raises:
-        UsageError: there is none of that name.
-    """
-    for name in names:
-        if name not in BASELINES:
-            raise UsageError(f"no baseline {name!r}: choose among {', '.join(BASELINES)}")
-    return {name: BASELINES[name] for name in names}
-
-
-def sweep(codec: Baseline, rgb: np.ndarray, *, picture: str, grey: bool) -> list[BaselinePoint]:
-    """Compress one picture at every quality of a baseline.
+def sweep(
+    peer: Peer, rgb: np.ndarray, *, picture: str, grey: bool, judge: Judge | None = None
+) -> list[BaselinePoint]:
+    """Compress one picture at every quality of a peer.
 
     Args:
-        codec: which one.
+        peer: which one.
         rgb: uint8 (H, W, 3).
         picture: its name in the records.
-        grey: the picture has one channel, and the baseline may profit from that.
+        grey: the picture has one channel, and the peer may profit from that.
+        judge: the metrics; None is PSNR alone.
     """
+    judge = judge or Judge()
     source = Image.fromarray(rgb[..., 0] if grey else rgb)
     height, width = rgb.shape[:2]
     points = []
-    for quality in codec.qualities:
-        data = codec.compress(source, quality)
-        with Image.open(io.BytesIO(data)) as decoded:
-            quality_db = psnr(rgb, np.asarray(decoded.convert("RGB")))
-        rate = bpp(len(data), width=width, height=height)
-        points.append(BaselinePoint(picture, quality, len(data), rate, quality_db))
+    for quality in peer.qualities:
+        start = time.perf_counter()
+        data = peer.compress(source, quality)
+        middle = time.perf_counter()
+        decoded = np.asarray(peer.decompress(data))
+        end = time.perf_counter()
+        found = judge(rgb, decoded)
+        points.append(
+            BaselinePoint(
+                picture=picture,
+                quality=quality,
+                bytes=len(data),
+                bpp=bpp(len(data), width=width, height=height),
+                psnr=found.psnr,
+                ms_ssim=found.ms_ssim,
+                lpips=found.lpips,
+                encode_seconds=middle - start,
+                decode_seconds=end - middle,
+            )
+        )
     return points
 
 
-def summarise(name: str, codec: Baseline, points: Sequence[BaselinePoint]) -> BaselineResult:
+def summarise(name: str, peer: Peer, points: Sequence[BaselinePoint]) -> BaselineResult:
     """Average the sweeps of several pictures.
 
     Args:
-        name: key in `BASELINES`.
-        codec: the baseline that made the points.
+        name: as `peers.find_peers` takes it.
+        peer: the codec that made the points.
         points: of all pictures and all qualities, at least one picture.
     """
     averages = []
-    for quality in codec.qualities:
+    for quality in peer.qualities:
         same = [point for point in points if point.quality == quality]
         averages.append(
             AveragePoint(
-                quality,
-                float(np.mean([point.bpp for point in same])),
-                float(np.mean([point.psnr for point in same])),
+                quality=quality,
+                bpp=float(np.mean([point.bpp for point in same])),
+                psnr=float(np.mean([point.psnr for point in same])),
+                ms_ssim=mean_of([point.ms_ssim for point in same]),
+                lpips=mean_of([point.lpips for point in same]),
+                encode_seconds=_median_of([point.encode_seconds for point in same]),
+                decode_seconds=_median_of([point.decode_seconds for point in same]),
             )
         )
-    options = {"pillow": PIL.__version__, **asdict(codec)}
-    return BaselineResult(name, options, tuple(averages), tuple(points))
+    return BaselineResult(name, peer.options(), tuple(averages), tuple(points))
+
+
+def mean_of(values: Sequence[float | None]) -> float | None:
+    """Mean of values; None where one of them is missing."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known and len(known) == len(values) else None
+
+
+def _median_of(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.median(known)) if known else None

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -26,7 +27,8 @@ class Curve:
     Attributes:
         name: what error messages and tables call it.
         bpp: averaged over the pictures, bits per pixel; any order, sorted here.
-        psnr: averaged over the pictures, dB, one for each of `bpp`.
+        psnr: averaged over the pictures, dB, one for each of `bpp`; another quality in dB
+            (`metrics.to_db`) may stand in its place.
 
     Raises:
         UsageError: a point is missing or not a positive finite rate, or PSNR does not rise
@@ -71,7 +73,7 @@ class Curve:
                 f"{bpp:g} bpp is outside curve {self.name} ({self.bpp[0]:g} to "
                 f"{self.bpp[-1]:g} bpp): measure it at more qualities"
             )
-        return float(_pchip(np.log(self.bpp), self.psnr)(np.log(bpp)))
+        return float(_psnr_over_rate(self)(np.log(bpp)))
 
 
 def bd_rate(curve: Curve, anchor: Curve, *, between: tuple[float, float] | None = None) -> float:
@@ -89,7 +91,7 @@ def bd_rate(curve: Curve, anchor: Curve, *, between: tuple[float, float] | None 
     Source:
         Bjontegaard, VCEG-M33, 2001. Differs: PCHIP in place of one cubic, as JCT-VC does.
     """
-    low, high = _overlap(curve, anchor, axis=lambda c: c.psnr, unit="dB")
+    low, high = shared_psnr(curve, anchor)
     if between is not None:
         if not low - 1e-9 <= between[0] < between[1] <= high + 1e-9:
             raise UsageError(
@@ -97,7 +99,7 @@ def bd_rate(curve: Curve, anchor: Curve, *, between: tuple[float, float] | None 
                 f"{between[0]:.2f} to {between[1]:.2f} dB: measure more rates"
             )
         low, high = between
-    means = [_mean(_pchip(c.psnr, np.log(c.bpp)), low, high) for c in (curve, anchor)]
+    means = [_mean(_rate_over_psnr(c), low, high) for c in (curve, anchor)]
     return float(100.0 * np.expm1(means[0] - means[1]))
 
 
@@ -113,21 +115,35 @@ def bd_psnr(curve: Curve, anchor: Curve) -> float:
     """
     low, high = _overlap(curve, anchor, axis=lambda c: c.bpp, unit="bpp")
     log_low, log_high = np.log(low), np.log(high)
-    means = [_mean(_pchip(np.log(c.bpp), c.psnr), log_low, log_high) for c in (curve, anchor)]
+    means = [_mean(_psnr_over_rate(c), log_low, log_high) for c in (curve, anchor)]
     return float(means[0] - means[1])
+
+
+def shared_psnr(curve: Curve, anchor: Curve) -> tuple[float, float]:
+    """Range of PSNR in dB that two curves share.
+
+    Raises:
+        UsageError: a curve has under four points, or there is no such range.
+    """
+    return _overlap(curve, anchor, axis=lambda c: c.psnr, unit="dB")
 
 
 def kodak_anchors() -> dict[str, Curve]:
     """Published curves on the 24 Kodak pictures, by codec; "VTM" is the anchor of BD-rates."""
-    text = (
-        resources.files("promptcodec.evaluation")
-        .joinpath("anchors.json")
-        .read_text(encoding="utf-8")
-    )
     return {
         name: Curve(name, tuple(codec["bpp"]), tuple(codec["psnr_rgb"]))
-        for name, codec in json.loads(text)["codecs"].items()
+        for name, codec in published().items()
     }
+
+
+def published() -> dict[str, dict]:
+    """Published points on Kodak as they stand in anchors.json.
+
+    Returns:
+        By codec: "source", "bpp", "psnr_rgb" (dB) and, for some, "ms_ssim_rgb" (0 to 1).
+    """
+    place = resources.files("promptcodec.evaluation").joinpath("anchors.json")
+    return json.loads(place.read_text(encoding="utf-8"))["codecs"]
 
 
 def _overlap(
@@ -148,6 +164,16 @@ def _overlap(
             "overlap: measure rates in between"
         )
     return low, high
+
+
+@lru_cache(maxsize=64)  # one curve meets several anchors, segments and resamples
+def _rate_over_psnr(curve: Curve) -> "PchipInterpolator":
+    return _pchip(curve.psnr, np.log(curve.bpp))
+
+
+@lru_cache(maxsize=64)
+def _psnr_over_rate(curve: Curve) -> "PchipInterpolator":
+    return _pchip(np.log(curve.bpp), curve.psnr)
 
 
 def _pchip(x: ArrayLike, y: ArrayLike) -> "PchipInterpolator":

@@ -1,72 +1,113 @@
-"""Set the measured points beside the baselines and, on Kodak, beside the published VTM."""
+"""One picture beside its peers at equal bytes: a PNG for documents, a page with a slider."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
-from promptcodec.errors import UsageError
-from promptcodec.evaluation.baselines import BaselineResult
-from promptcodec.evaluation.bdrate import MIN_POINTS, Curve, bd_rate, kodak_anchors
-from promptcodec.evaluation.results import PictureRecord, PointResult
+from promptcodec.evaluation.equal import View, views
+from promptcodec.evaluation.measure import Measurement
+from promptcodec.evaluation.page import Slide, write_page
+from promptcodec.files import write_atomically
+from promptcodec.images import encode_file, load
 
-KODAK = frozenset(f"kodim{number:02d}" for number in range(1, 25))
-"""The published curves hold for exactly these pictures."""
+LABEL_HEIGHT = 28  # px
+MIN_FONT = 8  # px
 
 
-def psnr_above(
-    records: Sequence[PictureRecord], baselines: Sequence[BaselineResult], *, notes: list[str]
-) -> dict[str, float | None]:
-    """How far one rate point lies above each baseline at the same average bpp.
+@dataclass(frozen=True)
+class Row:
+    """All codecs at the bytes of one of our rates.
+
+    Attributes:
+        rate: label of our rate.
+        views: the original, ours, the peers.
+    """
+
+    rate: str
+    views: tuple[View, ...]
+
+
+def compare_picture(path: Path, measurement: Measurement) -> list[Row]:
+    """Compress one picture at each of our rates and by each peer within as many bytes.
 
     Args:
-        records: of all pictures at one rate point.
-        baselines: over the same pictures.
-        notes: appended to where a comparison is impossible.
+        path: of the picture.
+        measurement: rates and peers.
 
-    Returns:
-        dB by name of the baseline; None where its curve does not reach that rate.
+    Raises:
+        PictureError: it is no picture.
     """
-    rate = float(np.mean([record.bpp for record in records]))
-    quality = float(np.mean([record.psnr for record in records]))
-
-    def above(baseline: BaselineResult) -> float:
-        return quality - baseline.curve().psnr_at(rate)
-
-    return {each.name: _attempt(partial(above, each), notes) for each in baselines}
+    picture = load(path)
+    return [
+        Row(point.label, tuple(views(picture, point, measurement.peers)))
+        for point in measurement.points
+    ]
 
 
-def bd_rates(
-    points: Sequence[PointResult], baselines: Sequence[BaselineResult], *, notes: list[str]
-) -> dict[str, float | None]:
-    """BD-rate of the whole curve against each baseline, and VTM where the set is Kodak.
+def render_rows(rows: Sequence[Row]) -> str:
+    """A table for people: bytes, bpp and PSNR of each codec at each rate."""
+    width = max(len(view.title) for row in rows for view in row.views)
+    lines = [f"{'':<{width}}{'bytes':>11}{'bpp':>8}{'PSNR':>10}"]
+    for row in rows:
+        lines += [
+            f"{view.title:<{width}}{view.size:>11,}{view.bpp:>8.3f}{view.psnr:>7.2f} dB"
+            for view in row.views
+            if view.size is not None
+        ]
+    return "\n".join(lines)
 
-    Args:
-        points: of the codec; fewer than four make no curve.
-        baselines: over the same pictures.
-        notes: appended to where a comparison is impossible.
 
-    Returns:
-        Per cent by name; empty without a curve.
+def facts_of(rows: Sequence[Row]) -> list[dict]:
+    """The table as JSON."""
+    return [
+        {"rate": row.rate, "codec": each.title, "bytes": each.size, "bpp": each.bpp}
+        | {"psnr": each.psnr}
+        for row in rows
+        for each in row.views
+        if each.size is not None
+    ]
+
+
+def write_sheet(rows: Sequence[Row], path: Path, *, force: bool) -> None:
+    """All views as one PNG, a row for each rate.
+
+    Raises:
+        OutputError: it cannot be written.
     """
-    if len(points) < MIN_POINTS:
-        return {}
-    rivals: dict[str, Callable[[], Curve]] = {each.name: each.curve for each in baselines}
-    if {Path(record.picture).stem for record in points[0].pictures} == KODAK:
-        rivals["VTM"] = lambda: kodak_anchors()["VTM"]
-
-    def against(rival: Callable[[], Curve]) -> float:
-        ours = Curve("promptcodec", tuple(p.bpp for p in points), tuple(p.psnr for p in points))
-        return bd_rate(ours, rival())
-
-    return {name: _attempt(partial(against, rival), notes) for name, rival in rivals.items()}
+    strips = [
+        np.asarray(side_by_side([(view.caption, Image.fromarray(view.rgb)) for view in row.views]))
+        for row in rows
+    ]
+    sheet = Image.fromarray(np.concatenate(strips))
+    write_atomically(path, encode_file(sheet, ".png"), force=force)
 
 
-def _attempt(compare: Callable[[], float], notes: list[str]) -> float | None:
-    """A comparison that the curves may not allow; why not goes to the notes."""
-    try:
-        return compare()
-    except UsageError as error:
-        notes.append(str(error))
-        return None
+def write_slider(rows: Sequence[Row], path: Path, *, title: str, force: bool) -> None:
+    """The views as a page with a slider.
+
+    Raises:
+        UsageError: the page would be too large.
+        OutputError: it cannot be written.
+    """
+    slides = [Slide(row.rate, row.views) for row in rows]
+    write_page(path, "compare.html", title=title, data={}, slides=slides, force=force)
+
+
+def side_by_side(labelled: list[tuple[str, Image.Image]]) -> Image.Image:
+    """Pictures of one size in a row, each with its label above it, in letters that fit."""
+    width, height = labelled[0][1].size
+    row = Image.new("RGB", (width * len(labelled), height + LABEL_HEIGHT), "white")
+    draw = ImageDraw.Draw(row)
+    size = LABEL_HEIGHT // 2
+    widest = max(
+        draw.textlength(label, font=ImageFont.load_default(size=size)) for label, _ in labelled
+    )
+    size = max(MIN_FONT, min(size, int(size * (width - 16) / widest)))
+    font = ImageFont.load_default(size=size)
+    for column, (label, picture) in enumerate(labelled):
+        row.paste(picture, (column * width, LABEL_HEIGHT))
+        draw.text((column * width + 8, LABEL_HEIGHT // 4), label, fill="black", font=font)
+    return row

@@ -1,10 +1,13 @@
 """Quality and rate of one picture, as every table of this project reports them."""
 
 import math
+from typing import Literal
 
 import numpy as np
 
 from promptcodec.errors import ShapeError, UsageError
+
+Metric = Literal["psnr", "ms-ssim", "lpips"]
 
 MAX_PSNR = 100.0
 """What identical pictures get: finite, so that averages and JSON stay usable."""
@@ -40,6 +43,19 @@ def psnr(original: np.ndarray, decoded: np.ndarray) -> float:
     if mse == 0.0:
         return MAX_PSNR
     return min(10.0 * math.log10(255.0**2 / mse), MAX_PSNR)
+
+
+def to_db(metric: Metric, value: float) -> float:
+    """A quality in dB that rises with rate, as curves show it; at most `MAX_PSNR`.
+
+    Args:
+        metric: PSNR stays as it is; MS-SSIM becomes -10 log10(1 - value), LPIPS -10 log10(value).
+        value: in the metric's own unit.
+    """
+    if metric == "psnr":
+        return value
+    distance = 1.0 - value if metric == "ms-ssim" else value
+    return -10.0 * math.log10(max(distance, 10 ** (-MAX_PSNR / 10)))
 
 
 def bpp(num_bytes: int, *, width: int, height: int) -> float:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from promptcodec.errors import UsageError
 from promptcodec.evaluation.bdrate import kodak_anchors
-from promptcodec.evaluation.compare import KODAK
+from promptcodec.evaluation.comparison import is_kodak
+from promptcodec.evaluation.peers import TITLES
 from promptcodec.files import write_atomically
 
 SUFFIXES = (".png", ".svg", ".pdf")
 PUBLISHED = ("VTM", "mbt2018-mean")  # drawn where the set is Kodak
-_NAMES = {"jpeg": "JPEG", "jpeg-444": "JPEG 4:4:4", "webp": "WebP"}
 
 
 def plot_curves(results: dict, path: str | Path) -> None:
@@ -48,9 +48,9 @@ def plot_curves(results: dict, path: str | Path) -> None:
     )
     for baseline in results["baselines"]:
         curve = [[point[key] for point in baseline["averages"]] for key in ("bpp", "psnr")]
-        name = _NAMES.get(baseline["name"], baseline["name"])
+        name = TITLES.get(baseline["name"], baseline["name"])
         axes.plot(*curve, marker=".", label=name)
-    if {Path(picture["picture"]).stem for picture in points[0]["pictures"]} == KODAK:
+    if is_kodak(picture["picture"] for picture in points[0]["pictures"]):
         anchors = kodak_anchors()
         for name in PUBLISHED:
             axes.plot(

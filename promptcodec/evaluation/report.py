@@ -4,12 +4,11 @@ import json
 from pathlib import Path
 
 from promptcodec.errors import DataError
+from promptcodec.evaluation.peers import TITLES
 from promptcodec.files import write_atomically
 
 BEGIN = "<!-- results:begin -->"
 END = "<!-- results:end -->"
-
-_NAMES = {"jpeg": "JPEG", "jpeg-444": "JPEG 4:4:4", "webp": "WebP"}
 
 
 def render_table(results: dict) -> str:
@@ -20,7 +19,7 @@ def render_table(results: dict) -> str:
     """
     rivals = [baseline["name"] for baseline in results["baselines"]]
     header = ["rate", "bpp", "PSNR (dB)"]
-    header += [f"above {_NAMES.get(name, name)} (dB)" for name in rivals]
+    header += [f"above {TITLES.get(name, name)} (dB)" for name in rivals]
     header += ["encode (s)", "decode (s)"]
     rows = [header, ["---", *["---:"] * (len(header) - 1)]]
     for point in sorted(results["points"], key=lambda point: point["bpp"]):
@@ -35,13 +34,19 @@ def render_table(results: dict) -> str:
             ]
         )
     lines = ["| " + " | ".join(row) + " |" for row in rows]
+    intervals = {
+        each["rival"]: each["deltas"]["bd_rate"]
+        for each in results.get("comparisons", ())
+        if each["metric"] == "psnr"
+    }
     bd_rates = [
-        f"{value:+.1f} % against {_NAMES.get(name, name)}"
+        f"{value:+.1f} %{_interval(intervals.get(name))} against {TITLES.get(name, name)}"
         for name, value in results["bd_rate"].items()
         if value is not None
     ]
     if bd_rates:
-        lines += ["", f"BD-rate: {', '.join(bd_rates)}."]
+        ranges = " In brackets: 95 % intervals over pictures." if "(" in "".join(bd_rates) else ""
+        lines += ["", f"BD-rate: {', '.join(bd_rates)}.{ranges}"]
     return "\n".join([*lines, "", _caption(results)])
 
 
@@ -168,6 +173,12 @@ def _caption(results: dict) -> str:
     if results["failures"]:
         parts.insert(1, f"{len(results['failures'])} more could not be evaluated")
     return "; ".join(parts) + "."
+
+
+def _interval(estimate: dict | None) -> str:
+    if estimate is None or estimate["low"] is None:
+        return ""
+    return f" ({estimate['low']:+.1f} to {estimate['high']:+.1f})"
 
 
 def _signed(value: float | None) -> str:

@@ -7,11 +7,24 @@ from pathlib import Path
 import numpy as np
 
 from promptcodec.errors import DataError
-from promptcodec.evaluation.baselines import BaselineResult
+from promptcodec.evaluation.baselines import BaselinePoint, BaselineResult, mean_of
+from promptcodec.evaluation.bootstrap import Deltas
 from promptcodec.files import write_atomically
 
-FORMAT = 1
-"""Version of results.json; a reader refuses what it does not know."""
+FORMAT = 2
+"""Version of results.json that is written; version 1 lacks records that tables do without."""
+READABLE = (1, FORMAT)
+OWN_NAME = "promptcodec"
+
+_COMPRESSAI_KEYS = {
+    "bpp": "bpp",
+    "psnr-rgb": "psnr",
+    "ms-ssim-rgb": "ms_ssim",
+    "lpips": "lpips",
+    "encoding_time": "encode_seconds",
+    "decoding_time": "decode_seconds",
+}
+"""Name in CompressAI's files, name in ours."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +44,8 @@ class PictureRecord:
         encode_seconds: wall time, picture in memory to bytes.
         decode_seconds: wall time, bytes to picture in memory.
         seconds: parts of the encoding as the codec reports them.
+        ms_ssim: 0 to 1; None where it was not measured.
+        lpips: 0 is best; None where it was not measured.
     """
 
     picture: str
@@ -45,6 +60,41 @@ class PictureRecord:
     encode_seconds: float
     decode_seconds: float
     seconds: dict[str, float]
+    ms_ssim: float | None = None
+    lpips: float | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All that was measured on one picture.
+
+    Attributes:
+        picture: path within the folder.
+        sha256: of its file.
+        points: one record for each rate point, in their order.
+        baselines: the sweep of each peer, by name.
+        peak_rss_mb: largest resident set of the process so far, MB of 10^6 bytes.
+    """
+
+    picture: str
+    sha256: str
+    points: tuple[PictureRecord, ...]
+    baselines: dict[str, tuple[BaselinePoint, ...]]
+    peak_rss_mb: float
+
+    @classmethod
+    def from_json(cls, facts: dict) -> "Measured":
+        """What `asdict` made of it, read back."""
+        return cls(
+            picture=facts["picture"],
+            sha256=facts["sha256"],
+            points=tuple(PictureRecord(**record) for record in facts["points"]),
+            baselines={
+                name: tuple(BaselinePoint(**point) for point in sweep)
+                for name, sweep in facts["baselines"].items()
+            },
+            peak_rss_mb=facts["peak_rss_mb"],
+        )
 
 
 @dataclass(frozen=True)
@@ -61,6 +111,8 @@ class PointResult:
         max_header_bytes: the largest header.
         excess_over_estimate: of the bytes of all pictures together.
         pictures: one record for each.
+        ms_ssim: mean over the pictures; None where it was not measured on all.
+        lpips: likewise.
     """
 
     label: str
@@ -72,6 +124,8 @@ class PointResult:
     max_header_bytes: int
     excess_over_estimate: float
     pictures: tuple[PictureRecord, ...]
+    ms_ssim: float | None = None
+    lpips: float | None = None
 
     @classmethod
     def average(
@@ -89,6 +143,8 @@ class PointResult:
             max_header_bytes=max(r.header_bytes for r in records),
             excess_over_estimate=sum(r.bytes for r in records) / expected - 1.0,
             pictures=tuple(records),
+            ms_ssim=mean_of([r.ms_ssim for r in records]),
+            lpips=mean_of([r.lpips for r in records]),
         )
 
 
@@ -98,6 +154,23 @@ class Failure:
 
     picture: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Our curve against another.
+
+    Attributes:
+        rival: name of a baseline, or of a published curve.
+        metric: the quality that both were compared at.
+        published: the rival's averages come from its authors, on the same pictures.
+        deltas: the differences.
+    """
+
+    rival: str
+    metric: str
+    published: bool
+    deltas: Deltas
 
 
 @dataclass(frozen=True)
@@ -111,10 +184,16 @@ class Results:
         provenance: as `provenance.provenance` gives it.
         points: of the codec.
         baselines: measured beside it.
-        bd_rate: per cent against each baseline, and against VTM where the set is Kodak; empty
-            for fewer than four points.
+        bd_rate: per cent at equal PSNR against each baseline, and against VTM where the set is
+            Kodak; empty for fewer than four points.
         failures: pictures left out.
         notes: why a comparison is missing.
+        metrics: that were measured.
+        comparisons: with intervals and by segment, for each rival and metric.
+        adapter_hashes: of the adapters, by rate index.
+        picture_hashes: SHA-256 of each picture's file, by name.
+        jobs: processes that ran at a time; above one, times are longer than alone.
+        peak_rss_mb: largest resident set of any of them, MB of 10^6 bytes.
         format: version of the file.
     """
 
@@ -127,7 +206,40 @@ class Results:
     bd_rate: dict[str, float | None] = field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ("psnr",)
+    comparisons: tuple[Comparison, ...] = ()
+    adapter_hashes: dict[str, str] = field(default_factory=dict)
+    picture_hashes: dict[str, str] = field(default_factory=dict)
+    jobs: int = 1
+    peak_rss_mb: float | None = None
     format: int = FORMAT
+
+
+def as_json(results: Results) -> dict:
+    """The content of results.json.
+
+    The whole, and each baseline in it, is an object of CompressAI's layout ("name",
+    "description", "results" with a list for each metric) with our records beside it.
+    """
+    facts = json.loads(json.dumps(asdict(results), allow_nan=False))
+    pictures = len(results.points[0].pictures)
+    description = f"{pictures} pictures of {results.folder}, bytes of whole files"
+    own = {
+        "name": OWN_NAME,
+        "description": f"{description}; base {results.base_hash[:16]}",
+        "results": _compressai_lists(facts["points"]),
+    }
+    for baseline in facts["baselines"]:
+        baseline["description"] = f"{description}; options in this file"
+        baseline["results"] = _compressai_lists(baseline["averages"])
+    return own | facts
+
+
+def _compressai_lists(points: list[dict]) -> dict[str, list]:
+    """A list for each metric that every point has, by rising rate."""
+    points = sorted(points, key=lambda point: point["bpp"])
+    lists = {name: [point.get(key) for point in points] for name, key in _COMPRESSAI_KEYS.items()}
+    return {name: values for name, values in lists.items() if None not in values}
 
 
 def write_results(results: Results, path: str | Path) -> None:
@@ -136,7 +248,7 @@ def write_results(results: Results, path: str | Path) -> None:
     Raises:
         OutputError: it cannot be written there.
     """
-    text = json.dumps(asdict(results), indent=1, allow_nan=False) + "\n"
+    text = json.dumps(as_json(results), indent=1, allow_nan=False) + "\n"
     write_atomically(path, text.encode(), force=True)
 
 
@@ -150,7 +262,7 @@ def read_results(path: str | Path) -> dict:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path} is no results file ({error}): run `promptcodec eval`") from error
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
+    if not isinstance(found, dict) or found.get("format") not in READABLE:
         raise DataError(
             f"{path} is no results file of format {FORMAT}: run `promptcodec eval` again"
         )

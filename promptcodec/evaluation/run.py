@@ -4,124 +4,104 @@ Only pixels are compared: alpha, profiles and EXIF are left out on both sides, s
 baseline which drops them gains nothing by it.
 """
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-import numpy as np
-from PIL import Image
-
-from promptcodec.errors import DataError, PromptCodecError, UsageError
-from promptcodec.evaluation.baselines import (
-    BaselinePoint,
-    find_baselines,
-    summarise,
-    sweep,
-)
-from promptcodec.evaluation.compare import bd_rates, psnr_above
-from promptcodec.evaluation.metrics import bpp, psnr
+from promptcodec.errors import DataError, UsageError
+from promptcodec.evaluation.baselines import summarise
+from promptcodec.evaluation.comparison import bd_rates, compare_all, is_kodak, psnr_above
+from promptcodec.evaluation.journal import Journal
+from promptcodec.evaluation.measure import Measurement, RatePoint, Setup
+from promptcodec.evaluation.metrics import Metric
+from promptcodec.evaluation.peers import Peer, find_peers
+from promptcodec.evaluation.perceptual import Judge
 from promptcodec.evaluation.results import (
     Failure,
-    PictureRecord,
+    Measured,
     PointResult,
     Results,
     write_results,
 )
-from promptcodec.images import Picture, load
+from promptcodec.evaluation.workers import measure_in_processes
 from promptcodec.provenance import provenance
 
 if TYPE_CHECKING:
-    from promptcodec.api import Codec, Encoded, Precision
-    from promptcodec.locate import PromptsSource
+    from promptcodec.api import Codec
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".gif"}
 
-
-@dataclass(frozen=True)
-class RatePoint:
-    """One point of a curve: a name and the two directions.
-
-    Whatever moves the rate (an adapter, a global gain, another checkpoint) is bound into
-    `encode`, so that evaluation need not know of it.
-
-    Attributes:
-        label: unique among the points of one evaluation.
-        encode: uint8 picture, (H, W, 3) or (H, W) when grey, to bytes and figures.
-        decode: those bytes to a picture.
-    """
-
-    label: str
-    encode: "Callable[[np.ndarray], Encoded]"
-    decode: Callable[[bytes], Image.Image]
-
-
-def rate_points(
-    codec: "Codec", rates: Sequence[float] | None = None, *, gains: Sequence[float] = (0.0,)
-) -> list[RatePoint]:
-    """The points of a loaded codec: every rate at every gain.
-
-    Args:
-        codec: with its adapters.
-        rates: rate indexes; None takes each one that the codec has loaded.
-        gains: `gain_steps` of `Codec.encode`; several make a curve of one trained rate.
-    """
-    chosen = [rate.index for rate in codec.rates] if rates is None else list(rates)
-    return [
-        RatePoint(
-            label=f"rate {index:g}" + (f", gain {steps:+g}" if steps else ""),
-            encode=partial(codec.encode_detailed, rate_index=index, gain_steps=steps),
-            decode=codec.decode,
-        )
-        for index in chosen
-        for steps in gains
-    ]
+Progress = Callable[[int, int], None]
 
 
 def evaluate_folder(
     folder: str | Path,
+    setup: Setup,
     *,
-    base: str | Path | None = None,
-    prompts: "PromptsSource | None" = None,
-    rates: Sequence[float] | None = None,
-    gains: Sequence[float] = (0.0,),
     out: Path | None = None,
-    against: Sequence[str] = ("jpeg", "webp"),
-    precision: "Precision" = "float32",
+    jobs: int = 1,
+    force: bool = False,
+    progress: Progress | None = None,
 ) -> Results:
-    """Load a codec, run it over a folder and compare it with classic codecs.
+    """Load a codec, run it over a folder and compare it with its peers.
+
+    A run that was stopped goes on where `out` is given: pictures that are done, and whose files
+    and settings are the same, are not measured again.
 
     Args:
         folder: pictures, nested folders included.
-        base: checkpoint as `Codec.load` takes it; None is the bundled one.
-        prompts: adapters as `Codec.load` takes them.
-        rates: rate indexes to measure; None measures all that are loaded.
-        gains: gain steps to measure each rate at.
+        setup: codec, rates, peers and metrics.
         out: where to write results.json; None writes nothing. An existing file is replaced.
-        against: names in `baselines.BASELINES`.
-        precision: of the float networks, as `Codec.load` takes it.
+        jobs: processes; the bytes that they measure are the same for any number.
+        force: begin anew where a stopped run had other settings.
+        progress: called with (pictures done, pictures).
 
     Raises:
         DataError: the folder has no picture that can be used.
-        UsageError: an unknown baseline.
+        UsageError: an unknown peer or metric, or one that cannot run here.
         PromptCodecError: the codec cannot be loaded or the results cannot be written.
     """
-    from promptcodec.api import Codec
-
-    find_baselines(against)
-    find_pictures(folder)  # both refuse before a checkpoint is loaded
-    codec = Codec.load(base, prompts, precision=precision)
-    results = evaluate(
-        folder,
-        rate_points(codec, rates, gains=gains),
-        against=against,
-        base_hash=codec.base_hash.hex(),
-        precision=precision,
+    folder = Path(folder)
+    notes: list[str] = []
+    pictures = [(path, path.relative_to(folder).as_posix()) for path in find_pictures(folder)]
+    kodak = is_kodak(name for _, name in pictures)
+    # All of these refuse before a checkpoint is loaded.
+    peers = find_peers(setup.against, weights=setup.weights, kodak=kodak, notes=notes)
+    Judge(setup.metrics, lpips_weights=setup.lpips_weights)
+    setup = replace(setup, against=tuple(peers))
+    codec = setup.load()
+    identity = _identity(codec, setup, peers)
+    measurement = setup.build(codec)
+    place = None if out is None else out.with_name(out.name + ".partial")
+    journal = Journal(place, identity, force=force)
+    todo = [(path, name) for path, name in pictures if not _is_done(path, journal.done.get(name))]
+    if jobs > 1 and len(todo) > 1:
+        outcomes = measure_in_processes(setup, todo, jobs=min(jobs, len(todo)))
+    else:
+        outcomes = (measurement(path, name) for path, name in todo)
+    failures = _collect(
+        outcomes,
+        journal,
+        total=len(pictures),
+        before=len(pictures) - len(todo),
+        progress=progress,
+    )
+    measured = [journal.done[name] for _, name in pictures if name in journal.done]
+    results = _conclude(
+        folder, measurement, measured, failures=failures, metrics=setup.metrics, notes=notes
+    )
+    results = replace(
+        results,
+        base_hash=str(identity["base_hash"]),
+        precision=setup.precision,
+        adapter_hashes=cast("dict[str, str]", identity["adapter_hashes"]),
+        jobs=jobs,
     )
     if out is not None:
         write_results(results, out)
+    journal.close()
     return results
 
 
@@ -130,10 +110,9 @@ def evaluate(
     points: Sequence[RatePoint],
     *,
     against: Sequence[str] = ("jpeg", "webp"),
-    base_hash: str = "",
-    precision: str = "float32",
+    metrics: Sequence[str] = ("psnr",),
 ) -> Results:
-    """Measure rate points and baselines on every picture of a folder.
+    """Measure any rate points and peers on every picture of a folder, in this process.
 
     A picture that fails is recorded by name and left out of every average, also of the
     baselines, so that all averages are over the same pictures.
@@ -141,58 +120,24 @@ def evaluate(
     Args:
         folder: pictures, nested folders included.
         points: at least one, with distinct labels.
-        against: names in `baselines.BASELINES`.
-        base_hash: hexadecimal, for the record.
-        precision: for the record.
+        against: names of peers.
+        metrics: of `perceptual.METRICS`.
 
     Raises:
         DataError: the folder has no picture that can be used.
-        UsageError: no points, two of one label, or an unknown baseline.
+        UsageError: no points, two of one label, an unknown peer or metric.
     """
     labels = [point.label for point in points]
     if not labels or len(set(labels)) != len(labels):
         raise UsageError(f"rate points {labels} are none or not distinct: name each one once")
-    baselines = find_baselines(against)
     folder = Path(folder)
-    measured: dict[str, list[PictureRecord]] = {label: [] for label in labels}
-    swept: dict[str, list[BaselinePoint]] = {name: [] for name in baselines}
-    failures: list[Failure] = []
-    for path in find_pictures(folder):
-        name = path.relative_to(folder).as_posix()
-        try:
-            picture = load(path)
-            records = [_measure(point, picture, name) for point in points]
-        except (PromptCodecError, OSError) as error:
-            # The message may hold the whole path; results are published, so cut it.
-            reason = f"{type(error).__name__}: {error}".replace(str(path), name)
-            failures.append(Failure(name, reason))
-            continue
-        for record, label in zip(records, labels, strict=True):
-            measured[label].append(record)
-        for key, codec in baselines.items():
-            swept[key] += sweep(codec, picture.rgb, picture=name, grey=picture.grey)
-    if not measured[labels[0]]:
-        raise DataError(
-            f"{folder}: none of its {len(failures)} pictures could be evaluated, "
-            f"the first for {failures[0].reason}"
-        )
-    compared = tuple(summarise(key, codec, swept[key]) for key, codec in baselines.items())
-    notes: list[str] = []
-    averaged = tuple(
-        PointResult.average(label, records, psnr_above=psnr_above(records, compared, notes=notes))
-        for label, records in measured.items()
-    )
-    return Results(
-        folder=folder.resolve().name,
-        base_hash=base_hash,
-        precision=precision,
-        provenance=provenance(),
-        points=averaged,
-        baselines=compared,
-        bd_rate=bd_rates(averaged, compared, notes=notes),
-        failures=tuple(failures),
-        notes=tuple(dict.fromkeys(notes)),
-    )
+    measurement = Measurement(tuple(points), find_peers(against), Judge(metrics))
+    pictures = [(path, path.relative_to(folder).as_posix()) for path in find_pictures(folder)]
+    journal = Journal(None, {})
+    outcomes = (measurement(path, name) for path, name in pictures)
+    failures = _collect(outcomes, journal, total=len(pictures), before=0, progress=None)
+    measured = list(journal.done.values())
+    return _conclude(folder, measurement, measured, failures=failures, metrics=metrics, notes=[])
 
 
 def find_pictures(folder: str | Path) -> list[Path]:
@@ -216,26 +161,112 @@ def find_pictures(folder: str | Path) -> list[Path]:
     return found
 
 
-def _measure(point: RatePoint, picture: Picture, name: str) -> PictureRecord:
-    height, width = picture.rgb.shape[:2]
-    source = picture.rgb[..., 0] if picture.grey else picture.rgb
-    encoded = point.encode(source)
-    start = time.perf_counter()
-    decoded = point.decode(encoded.data)
-    took = time.perf_counter() - start
-    estimate = encoded.bpp_estimate * width * height / 8 + encoded.header_bytes
-    return PictureRecord(
-        picture=name,
-        width=width,
-        height=height,
-        bytes=len(encoded.data),
-        header_bytes=encoded.header_bytes,
-        bpp=bpp(len(encoded.data), width=width, height=height),
-        bpp_estimate=encoded.bpp_estimate,
-        excess_over_estimate=len(encoded.data) / estimate - 1.0,
-        psnr=psnr(picture.rgb, np.asarray(decoded.convert("RGB"))),
-        # The estimate of the rate is made beside the encoding and is no part of it.
-        encode_seconds=sum(encoded.seconds.values()),
-        decode_seconds=took,
-        seconds=dict(encoded.seconds),
+def check_complete(results: Results) -> None:
+    """Say which pictures are missing from the averages.
+
+    Raises:
+        DataError: there are such pictures.
+    """
+    failures = results.failures
+    if failures:
+        named = "; ".join(f"{each.picture} ({each.reason})" for each in failures[:3])
+        more = f"; and {len(failures) - 3} more" if len(failures) > 3 else ""
+        raise DataError(
+            f"{len(failures)} of {len(failures) + len(results.picture_hashes)} pictures could not "
+            f"be evaluated, the results are of the others: {named}{more}"
+        )
+
+
+def _identity(codec: "Codec", setup: Setup, peers: dict[str, Peer]) -> dict[str, object]:
+    """Settings that two parts of one run must share."""
+    from promptcodec.adapters.store import adapter_digest
+    from promptcodec.locate import find_prompts
+    from promptcodec.provenance import commit, versions
+
+    folders = find_prompts(setup.prompts, base=setup.base)
+    return {
+        "base_hash": codec.base_hash.hex(),
+        "adapter_hashes": {folder.name: adapter_digest(folder).hex() for folder in folders},
+        "rates": None if setup.rates is None else list(setup.rates),
+        "gains": list(setup.gains),
+        "precision": setup.precision,
+        "peers": {name: peer.options() for name, peer in peers.items()},
+        "metrics": sorted(setup.metrics),
+        "threads": setup.threads,
+        "commit": commit(),
+        "versions": versions(),
+    }
+
+
+def _is_done(path: Path, measured: Measured | None) -> bool:
+    if measured is None:
+        return False
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest() == measured.sha256
+    except OSError:
+        return False
+
+
+def _collect(
+    outcomes: Iterable[Measured | Failure],
+    journal: Journal,
+    *,
+    total: int,
+    before: int,
+    progress: Progress | None,
+) -> list[Failure]:
+    """Note every picture as it is done; returns those that failed, by name."""
+    report = progress or (lambda done, total: None)
+    failures: list[Failure] = []
+    report(before, total)
+    for done, outcome in enumerate(outcomes, before + 1):
+        if isinstance(outcome, Failure):
+            failures.append(outcome)
+            journal.done.pop(outcome.picture, None)  # an earlier file of that name
+        else:
+            journal.add(outcome)
+        report(done, total)
+    return sorted(failures, key=lambda failure: failure.picture)
+
+
+def _conclude(
+    folder: Path,
+    measurement: Measurement,
+    measured: Sequence[Measured],
+    *,
+    failures: Sequence[Failure],
+    metrics: Sequence[str],
+    notes: list[str],
+) -> Results:
+    """Averages and comparisons of all pictures that were measured."""
+    if not measured:
+        raise DataError(
+            f"{folder}: none of its {len(failures)} pictures could be evaluated, "
+            f"the first for {failures[0].reason}"
+        )
+    baselines = tuple(
+        summarise(name, peer, [point for each in measured for point in each.baselines[name]])
+        for name, peer in measurement.peers.items()
+    )
+    points = []
+    for number, point in enumerate(measurement.points):
+        records = [each.points[number] for each in measured]
+        above = psnr_above(records, baselines, notes=notes)
+        points.append(PointResult.average(point.label, records, psnr_above=above))
+    kinds = cast("Sequence[Metric]", list(dict.fromkeys(("psnr", *metrics))))
+    compared = compare_all(points, baselines, metrics=kinds, notes=notes)
+    return Results(
+        folder=folder.resolve().name,
+        base_hash="",
+        precision="float32",
+        provenance=provenance(),
+        points=tuple(points),
+        baselines=baselines,
+        bd_rate=bd_rates(compared),
+        failures=tuple(failures),
+        notes=tuple(dict.fromkeys(notes)),
+        metrics=tuple(kinds),
+        comparisons=compared,
+        picture_hashes={each.picture: each.sha256 for each in measured},
+        peak_rss_mb=max(each.peak_rss_mb for each in measured),
     )

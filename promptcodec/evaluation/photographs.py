@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from promptcodec.errors import DataError
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -14,7 +16,7 @@ def bundled() -> Path:
     folder = Path(str(resources.files("promptcodec"))) / "assets"
     found = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES]
     if not found:
-        raise SystemExit(f"no picture in {folder}: pass --picture FILE")
+        raise DataError(f"no picture in {folder}: pass --picture FILE")
     return max(found, key=lambda path: path.stat().st_size)
 
 

@@ -1,6 +1,6 @@
 """Peak memory of encoding and decoding one picture, each size in a fresh process.
 
-    python benchmarks/memory.py PICTURE [--base DIR] [--precision float32] [--threads 1]
+    python -m promptcodec.evaluation.memory PICTURE [--base DIR] [--precision float32] [--threads 1]
 
 prints one line of JSON; `peak_rss_mb` is what the kernel saw at most, the interpreter and torch
 included.
@@ -13,6 +13,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+from promptcodec.errors import PromptCodecError
 
 
 def peak_rss_mb() -> float:
@@ -33,11 +35,11 @@ def measure(
     picture: str, *, base: str | None, precision: str, threads: int
 ) -> dict[str, float | int | str]:
     """Run this file in a fresh process and read what it prints."""
-    words = [sys.executable, __file__, picture, "--precision", precision]
+    words = [sys.executable, "-m", __name__, picture, "--precision", precision]
     words += ["--threads", str(threads), *(["--base", base] if base else [])]
     run = subprocess.run(words, capture_output=True, text=True, check=False)
     if run.returncode:
-        raise SystemExit(f"memory of {picture} could not be measured:\n{run.stderr}")
+        raise PromptCodecError(f"memory of {picture} could not be measured: {run.stderr[-500:]}")
     return json.loads(run.stdout.splitlines()[-1])
 
 

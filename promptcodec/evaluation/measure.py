@@ -1,0 +1,184 @@
+"""What is measured on one picture: each rate point of ours, each peer at each quality."""
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from promptcodec.errors import PromptCodecError
+from promptcodec.evaluation.baselines import sweep
+from promptcodec.evaluation.memory import peak_rss_mb
+from promptcodec.evaluation.metrics import bpp
+from promptcodec.evaluation.peers import Peer, find_peers
+from promptcodec.evaluation.perceptual import Judge
+from promptcodec.evaluation.results import Failure, Measured, PictureRecord
+from promptcodec.images import Picture, load
+
+if TYPE_CHECKING:
+    from promptcodec.api import Codec, Encoded, Precision
+    from promptcodec.locate import PromptsSource
+
+
+@dataclass(frozen=True)
+class RatePoint:
+    """One point of a curve: a name and the two directions.
+
+    Whatever moves the rate (an adapter, a global gain, another checkpoint) is bound into
+    `encode`, so that evaluation need not know of it.
+
+    Attributes:
+        label: unique among the points of one evaluation.
+        encode: uint8 picture, (H, W, 3) or (H, W) when grey, to bytes and figures.
+        decode: those bytes to a picture.
+    """
+
+    label: str
+    encode: "Callable[[np.ndarray], Encoded]"
+    decode: Callable[[bytes], Image.Image]
+
+
+def rate_points(
+    codec: "Codec", rates: Sequence[float] | None = None, *, gains: Sequence[float] = (0.0,)
+) -> list[RatePoint]:
+    """The points of a loaded codec: every rate at every gain.
+
+    Args:
+        codec: with its adapters.
+        rates: rate indexes; None takes each one that the codec has loaded.
+        gains: `gain_steps` of `Codec.encode`; several make a curve of one trained rate.
+    """
+    chosen = [rate.index for rate in codec.rates] if rates is None else list(rates)
+    return [
+        RatePoint(
+            label=f"rate {index:g}" + (f", gain {steps:+g}" if steps else ""),
+            encode=partial(codec.encode_detailed, rate_index=index, gain_steps=steps),
+            decode=codec.decode,
+        )
+        for index in chosen
+        for steps in gains
+    ]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What to measure, in words that another process can build it from.
+
+    Attributes:
+        base: checkpoint as `Codec.load` takes it; None is the bundled one.
+        prompts: adapters as `Codec.load` takes them.
+        rates: rate indexes; None is all that are loaded.
+        gains: gain steps to measure each rate at.
+        precision: of the float networks.
+        against: names of peers that can run here.
+        weights: folder of the weights of CompressAI's models; None is CompressAI's own.
+        metrics: of `perceptual.METRICS`.
+        lpips_weights: as `perceptual.Judge` takes them.
+        threads: of torch, in each process: more than one may change the last bit of a sum.
+    """
+
+    base: str | Path | None = None
+    prompts: "PromptsSource | None" = None
+    rates: tuple[float, ...] | None = None
+    gains: tuple[float, ...] = (0.0,)
+    precision: "Precision" = "float32"
+    against: tuple[str, ...] = ("jpeg", "webp")
+    weights: Path | None = None
+    metrics: tuple[str, ...] = ("psnr",)
+    lpips_weights: Path | None = None
+    threads: int = 1
+
+    def load(self) -> "Codec":
+        """The codec; sets the threads of this process.
+
+        Raises:
+            PromptCodecError: it cannot be loaded.
+        """
+        import torch
+
+        from promptcodec.api import Codec
+
+        torch.set_num_threads(self.threads)
+        return Codec.load(self.base, self.prompts, precision=self.precision)
+
+    def build(self, codec: "Codec | None" = None) -> "Measurement":
+        """All that runs on each picture.
+
+        Args:
+            codec: as `load` gives it; None loads it.
+        """
+        codec = codec or self.load()
+        return Measurement(
+            points=tuple(rate_points(codec, self.rates, gains=self.gains)),
+            peers=find_peers(self.against, weights=self.weights),
+            judge=Judge(self.metrics, lpips_weights=self.lpips_weights),
+        )
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Rate points, peers and metrics, ready to run.
+
+    Attributes:
+        points: of ours, with distinct labels.
+        peers: by name.
+        judge: the metrics.
+    """
+
+    points: tuple[RatePoint, ...]
+    peers: dict[str, Peer]
+    judge: Judge
+
+    def __call__(self, path: Path, name: str) -> Measured | Failure:
+        """Measure one picture; one that cannot be is named, with the reason.
+
+        Args:
+            path: of the picture.
+            name: in the records.
+        """
+        try:
+            content = path.read_bytes()
+            picture = load(path)
+            records = tuple(self._own(point, picture, name) for point in self.points)
+            swept = {
+                key: tuple(
+                    sweep(peer, picture.rgb, picture=name, grey=picture.grey, judge=self.judge)
+                )
+                for key, peer in self.peers.items()
+            }
+        except (PromptCodecError, OSError) as error:
+            # The message may hold the whole path; results are published, so cut it.
+            return Failure(name, f"{type(error).__name__}: {error}".replace(str(path), name))
+        return Measured(name, hashlib.sha256(content).hexdigest(), records, swept, peak_rss_mb())
+
+    def _own(self, point: RatePoint, picture: Picture, name: str) -> PictureRecord:
+        height, width = picture.rgb.shape[:2]
+        source = picture.rgb[..., 0] if picture.grey else picture.rgb
+        encoded = point.encode(source)
+        start = time.perf_counter()
+        decoded = point.decode(encoded.data)
+        took = time.perf_counter() - start
+        found = self.judge(picture.rgb, np.asarray(decoded.convert("RGB")))
+        estimate = encoded.bpp_estimate * width * height / 8 + encoded.header_bytes
+        return PictureRecord(
+            picture=name,
+            width=width,
+            height=height,
+            bytes=len(encoded.data),
+            header_bytes=encoded.header_bytes,
+            bpp=bpp(len(encoded.data), width=width, height=height),
+            bpp_estimate=encoded.bpp_estimate,
+            excess_over_estimate=len(encoded.data) / estimate - 1.0,
+            psnr=found.psnr,
+            # The estimate of the rate is made beside the encoding and is no part of it.
+            encode_seconds=sum(encoded.seconds.values()),
+            decode_seconds=took,
+            seconds=dict(encoded.seconds),
+            ms_ssim=found.ms_ssim,
+            lpips=found.lpips,
+        )

@@ -1,0 +1,113 @@
+"""Metrics beside PSNR: MS-SSIM, and LPIPS with weights that the user has."""
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from promptcodec.errors import CheckpointError, UsageError
+from promptcodec.evaluation.metrics import Metric, psnr
+
+METRICS: tuple[Metric, ...] = get_args(Metric)
+MIN_SIDE = 161
+"""px; five scales of MS-SSIM under a window of 11 need as many."""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How close one decoded picture is to its original.
+
+    Attributes:
+        psnr: dB over RGB.
+        ms_ssim: 0 to 1; None where it was not asked for or the picture is too small.
+        lpips: 0 is best; None where it was not asked for.
+    """
+
+    psnr: float
+    ms_ssim: float | None = None
+    lpips: float | None = None
+
+
+class Judge:
+    """Computes the metrics that were asked for.
+
+    Args:
+        metrics: of `METRICS`; PSNR is always among them.
+        lpips_weights: torchvision's AlexNet as a state dict, for LPIPS.
+
+    Raises:
+        UsageError: an unknown metric, or one that needs something that is not there.
+        CheckpointError: the weights are no AlexNet.
+    """
+
+    def __init__(
+        self, metrics: Sequence[str] = ("psnr",), *, lpips_weights: Path | None = None
+    ) -> None:
+        for name in metrics:
+            if name not in METRICS:
+                raise UsageError(f"no metric {name!r}: choose among {', '.join(METRICS)}")
+        self._ms_ssim = "ms-ssim" in metrics
+        self._lpips = _load_lpips(lpips_weights) if "lpips" in metrics else None
+
+    def __call__(self, original: np.ndarray, decoded: np.ndarray) -> Quality:
+        """Compare two pictures, uint8 (H, W, 3) of one size.
+
+        Raises:
+            ShapeError: they are not.
+        """
+        quality_db = psnr(original, decoded)
+        if not self._ms_ssim and self._lpips is None:
+            return Quality(quality_db)
+        import torch
+
+        pair = [
+            torch.from_numpy(np.array(each)).permute(2, 0, 1)[None].float()
+            for each in (original, decoded)
+        ]
+        similarity = distance = None
+        with torch.inference_mode():
+            if self._ms_ssim and min(original.shape[:2]) >= MIN_SIDE:
+                from pytorch_msssim import ms_ssim
+
+                similarity = float(ms_ssim(pair[0], pair[1], data_range=255.0))
+            if self._lpips is not None:
+                distance = float(self._lpips(*(x / 127.5 - 1 for x in pair)))
+        return Quality(quality_db, similarity, distance)
+
+
+def check_lpips(weights: Path | None) -> Path:
+    """The weights, where LPIPS can run at all.
+
+    Raises:
+        UsageError: the package or the weights are missing.
+    """
+    if not importlib.util.find_spec("lpips"):
+        raise UsageError("LPIPS is not installed: pip install 'promptcodec[lpips]'")
+    if weights is None or not weights.is_file():
+        raise UsageError(
+            "LPIPS needs the weights of torchvision's AlexNet, which do not ship with it: "
+            "name your copy of alexnet-owt-7be5be79.pth by --lpips-weights"
+        )
+    return weights
+
+
+def _load_lpips(weights: Path | None) -> Any:
+    """LPIPS on AlexNet: the linear layers of the package on the user's features."""
+    path = check_lpips(weights)
+    import lpips
+    import torch
+
+    model = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        own = model.net.state_dict()
+        layers = {name: name.split(".", 1)[1] for name in own}  # slice2.3.weight -> 3.weight
+        model.net.load_state_dict({k: state[f"features.{layers[k]}"] for k in own})
+    except Exception as error:  # a zip, a pickle, a missing key: the reader has many
+        raise CheckpointError(
+            f"{path} holds no AlexNet ({type(error).__name__}): get the file again"
+        ) from error
+    return model.eval()

@@ -1,0 +1,54 @@
+"""Pictures over several processes; what is measured does not depend on how many there are."""
+
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from promptcodec.errors import PromptCodecError
+from promptcodec.evaluation.measure import Measurement, Setup
+from promptcodec.evaluation.results import Failure, Measured
+
+_measurement: Measurement | None = None  # of this worker
+
+
+def measure_in_processes(
+    setup: Setup, pictures: Sequence[tuple[Path, str]], *, jobs: int
+) -> Iterator[Measured | Failure]:
+    """Measure pictures in fresh processes, each with the threads of the setup.
+
+    Args:
+        setup: every process builds its own measurement from it.
+        pictures: path and name.
+        jobs: processes.
+
+    Yields:
+        One outcome for each picture, in the order in which they are done.
+
+    Raises:
+        PromptCodecError: a process was ended from outside, mostly for want of memory.
+    """
+    context = multiprocessing.get_context("spawn")  # a fork of a process with torch may hang
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(setup,))
+    try:
+        futures = [pool.submit(_measure, path, name) for path, name in pictures]
+        for future in as_completed(futures):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise PromptCodecError(
+            f"one of {jobs} processes was ended from outside, mostly for want of memory: run again "
+            "with fewer --jobs; what is done is kept"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start(setup: Setup) -> None:
+    global _measurement
+    _measurement = setup.build()
+
+
+def _measure(path: Path, name: str) -> Measured | Failure:
+    assert _measurement is not None
+    return _measurement(path, name)
