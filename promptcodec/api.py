@@ -12,10 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
-from promptcodec import bitstream, images
+from promptcodec import bitstream, images, understanding
 from promptcodec.adapters.bank import Bank, RatePoint
 from promptcodec.adapters.store import RateAdapter, read_adapter
 from promptcodec.bitstream import MAX_PIXELS, Container, Header, Parts
@@ -28,17 +30,21 @@ from promptcodec.codec.tiling import Tiling
 from promptcodec.config import LAMBDAS, STRIDE
 from promptcodec.drafts import AnyDraft, DraftTrial, Engine, Precision, Progress, Work, Written
 from promptcodec.errors import (
+    CheckpointError,
     ModelMismatchError,
     RateError,
     StreamError,
     UsageError,
 )
-from promptcodec.locate import PromptsSource, find_base, find_prompts
+from promptcodec.heads.config import CLASSIFY, SEGMENT
+from promptcodec.heads.store import Head, read_head, read_head_config
+from promptcodec.locate import PromptsSource, find_base, find_heads, find_prompts
 from promptcodec.outcomes import Clock, Decoded, Encoded, Rate
 from promptcodec.rebuild import Rebuilder, missing_parts
 from promptcodec.sources import Region, open_source, picture_of, read_chunks, region_of
 from promptcodec.targets import Goal, Target, Unreachable, search
 from promptcodec.tiles import TiledWork, begin
+from promptcodec.understanding import Label
 
 MAX_GAIN_STEPS = 24.0
 
@@ -64,6 +70,8 @@ class Codec:
         self._engine = Engine(self.model, base.tables, base.sha256, device, precision)
         self._bank = Bank()
         self._adding = threading.Lock()
+        self._head_folders: list[Path] = []
+        self._heads: dict[str, Head] = {}
 
     @classmethod
     def load(
@@ -71,6 +79,7 @@ class Codec:
         base: str | Path | None = None,
         prompts: PromptsSource | None = None,
         *,
+        heads: str | Path | None = None,
         device: str = "cpu",
         precision: Precision = "float32",
     ) -> Self:
@@ -81,6 +90,8 @@ class Codec:
             prompts: an adapter, a folder of adapters, a Hub id of either, several of these, or a
                 dict of them by rate index; None is the bundled ladder for the bundled base, and
                 no adapter for another one. An empty list is the base alone.
+            heads: for `classify` and `segment`: a head, a folder of heads, or a Hub id of either;
+                None is those of the bundled base. They are read when they are first used.
             device: "cpu", "cuda", "cuda:1", ...
             precision: of g_a and g_s; entropy coding is exact in either.
         Raises:
@@ -92,6 +103,7 @@ class Codec:
             raise UsageError(f"precision is {precision!r}; need 'float32' or 'bfloat16'")
         codec = cls(read_base(find_base(base)), device=_device(device), precision=precision)
         codec._install(codec._read(prompts, find_prompts(prompts, base=base)))
+        codec._head_folders = find_heads(heads, base=base)
         return codec
 
     @property
@@ -409,6 +421,82 @@ class Codec:
             read_chunks(parts, allow_partial=False)  # a damaged stream gives nothing
         # Copies outside inference mode: a head may be trained on them.
         return Latents(**{name: value.clone() for name, value in vars(latents).items()})
+
+    # -- understanding -------------------------------------------------------------------------
+
+    def latents(self, data: bytes | str | Path, *, max_pixels: int = MAX_PIXELS) -> Tensor:
+        """y_hat of a stream, float32 (1, M, h, w), h and w multiples of 4; errors as `decode`."""
+        return self.decode_latents(data, max_pixels=max_pixels).y_hat
+
+    def classify(
+        self, data: bytes | str | Path, *, top: int = 5, max_pixels: int = MAX_PIXELS
+    ) -> list[Label]:
+        """What a stream shows, from its latents: g_s does not run.
+
+        Args:
+            data: a whole stream, or the path of its file.
+            top: how many classes.
+            max_pixels: refuse larger pictures.
+        Returns:
+            Classes and probabilities, most probable first.
+        Raises:
+            CheckpointError: this codec has no classifier.
+            StreamError: see `decode`.
+            ModelMismatchError: see `decode`; or a head of another base.
+        """
+        head = self._head(CLASSIFY)
+        y_hat, lmbda, _ = self._understood(data, max_pixels=max_pixels)
+        return understanding.classify(head, y_hat, lmbda=lmbda, top=top)
+
+    def segment(self, data: bytes | str | Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+        """The class of each pixel of a stream, from its latents: g_s does not run.
+
+        Returns:
+            uint8 (H, W), places in `labels("segment")`.
+        Raises:
+            CheckpointError: this codec has no segmentation head.
+            StreamError: see `decode`.
+            ModelMismatchError: see `decode`; or a head of another base.
+        """
+        head = self._head(SEGMENT)
+        y_hat, lmbda, header = self._understood(data, max_pixels=max_pixels)
+        return understanding.segment(
+            head, y_hat, lmbda=lmbda, height=header.height, width=header.width
+        )
+
+    def labels(self, task: str = CLASSIFY) -> tuple[str, ...]:
+        """Names of the classes of a task's head, "classify" or "segment".
+
+        Raises:
+            CheckpointError: this codec has no such head.
+        """
+        return self._head(task).config.labels
+
+    def _understood(
+        self, data: bytes | str | Path, *, max_pixels: int
+    ) -> tuple[Tensor, float, Header]:
+        """y_hat of a stream, its rate-distortion weight and its header."""
+        with open_source(data) as (read, file_bytes):
+            parts = bitstream.open_parts(read, file_bytes, max_pixels=max_pixels)
+            header = parts.header
+            rebuilder = self._rebuilder(parts, allow_partial=False, clock=Clock())
+            y_hat = rebuilder.all_latents().y_hat
+        finer = float(Gains.constant(1, header.gain).multipliers(torch.device("cpu"))) ** 2
+        return y_hat, rebuilder.point.lmbda * finer, header
+
+    def _head(self, task: str) -> Head:
+        """The head of a task, read when it is first asked for."""
+        if task not in self._heads:
+            folders = [f for f in self._head_folders if read_head_config(f).task == task]
+            if not folders:
+                raise CheckpointError(
+                    f"this codec has no head to {task}: name one with `--heads` (in Python "
+                    "`Codec.load(heads=...)`), or train it with `promptcodec train-head`"
+                )
+            head = read_head(folders[0], base_sha256=self.base_hash)
+            head.model.to(self.device)
+            self._heads[task] = head
+        return self._heads[task]
 
     def _rebuilder(self, parts: Parts, *, allow_partial: bool, clock: Clock) -> Rebuilder:
         header, own = parts.header, self.base_hash[: bitstream.HASH_BYTES]

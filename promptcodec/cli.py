@@ -12,16 +12,13 @@ import sys
 import traceback
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
+from promptcodec import cli_heads, console
 from promptcodec import cli_options as options
-from promptcodec import console
 from promptcodec.errors import PictureError, StreamError, UsageError
-
-if TYPE_CHECKING:
-    from promptcodec.api import Codec
+from promptcodec.loading import load_codec
 
 app = typer.Typer(
     name="promptcodec",
@@ -66,7 +63,7 @@ def encode(
 
     target = console.choose_output(picture, output, suffix=".pc", as_json=as_json, force=force)
     content = console.read_input(picture, error=PictureError)
-    codec = _load_codec(base, prompts, device=device, threads=threads, precision=precision)
+    codec = load_codec(base, prompts, device=device, threads=threads, precision=precision)
     with progress_bar("refining") as progress:
         encoded = codec.encode_detailed(
             console.named(content, "standard input" if picture == "-" else picture),
@@ -131,7 +128,7 @@ def decode(
     data = console.read_input(stream, error=StreamError)
     limit = max_pixels or MAX_PIXELS
     parse(data, max_pixels=limit)  # a damaged stream is refused before torch is imported
-    codec = _load_codec(base, prompts, device=device, threads=threads, precision=precision)
+    codec = load_codec(base, prompts, device=device, threads=threads, precision=precision)
     decoded = codec.decode_detailed(data, max_pixels=limit)
     picture = decoded.picture
     console.deliver(encode_file(picture, suffix), target, force=force)
@@ -428,9 +425,12 @@ def complexity(
     """Count parameters and kMAC/px of each part of a codec."""
     from promptcodec.evaluation.complexity import complexity_table, render_complexity
 
-    rows = complexity_table(_load_codec(base, None).model)
+    rows = complexity_table(load_codec(base, None).model)
     facts = [dataclasses.asdict(row) for row in rows]
     console.write_stdout(json.dumps(facts) if as_json else render_complexity(rows))
+
+
+cli_heads.register(app)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -474,24 +474,3 @@ def _describe(error: Exception) -> tuple[str, int]:
         command = context.command_path if context else "promptcodec"
         return f"{error.format_message().rstrip('.')}: see {command} --help", error.exit_code
     return console.describe(error)
-
-
-def _set_threads(threads: int | None) -> None:
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
-
-
-def _load_codec(
-    base: str | None,
-    prompts: list[str] | None,
-    *,
-    device: str = "cpu",
-    threads: int | None = None,
-    precision: options.PrecisionName = "float32",
-) -> "Codec":
-    from promptcodec.api import Codec
-
-    _set_threads(threads)
-    return Codec.load(base, prompts or None, device=device, precision=precision)

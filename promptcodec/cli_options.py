@@ -135,6 +135,16 @@ GainCurve = Annotated[
 Recipe = Annotated[
     Path, typer.Argument(metavar="RECIPE", help="YAML file, for instance recipes/base-nano.yaml.")
 ]
+LabelledData = Annotated[
+    Path, typer.Option("--data", help="Folder or zip file with train/CLASS/picture.")
+]
+Heads = Annotated[
+    str | None, typer.Option(help="Head or folder of heads; default: the bundled ones.")
+]
+Top = Annotated[int, typer.Option(min=1, help="How many classes to name.")]
+Sources = Annotated[
+    list[str], typer.Argument(metavar="SOURCES", help="Streams, pictures, folders, or -.")
+]
 TrainingData = Annotated[Path, typer.Option(help="Folder or zip shards of training pictures.")]
 Validation = Annotated[
     Path | None, typer.Option(help="Folder to validate on; default: pictures held out of DATA.")

@@ -9,12 +9,13 @@ from pathlib import Path
 from promptcodec.errors import CheckpointError
 
 ADAPTER_CONFIG = "adapter_config.json"
+HEAD_CONFIG = "head_config.json"
 
 PromptsSource = str | Path | Iterable[str | Path] | Mapping[int, str | Path]
 
 
 def bundled() -> Path:
-    """Folder of the checkpoint that comes with the package: `base/` and `prompts/`.
+    """Folder of the checkpoint that comes with the package: `base/`, `prompts/`, `heads/`.
 
     Raises:
         CheckpointError: it is missing.
@@ -53,6 +54,33 @@ def find_prompts(prompts: PromptsSource | None, *, base: str | Path | None = Non
         prompts = [prompts]
     places = prompts.values() if isinstance(prompts, Mapping) else prompts
     return [adapter for place in places for adapter in _found(place)]
+
+
+def find_heads(heads: str | Path | None, *, base: str | Path | None = None) -> list[Path]:
+    """Folders of single heads.
+
+    Args:
+        heads: a head, a folder of heads, or a Hub id of either; None is those of the bundled base,
+            for any other base nothing.
+        base: as `find_base` takes it.
+    Raises:
+        CheckpointError: no head in that place.
+    """
+    if heads is None:
+        return _heads_in(bundled() / "heads") if base is None else []
+    found = _heads_in(_fetch(heads))
+    if not found:
+        raise CheckpointError(
+            f"no head was found in {heads}: name a folder with {HEAD_CONFIG}, or one that holds "
+            "such folders"
+        )
+    return found
+
+
+def _heads_in(folder: Path) -> list[Path]:
+    if (folder / HEAD_CONFIG).is_file():
+        return [folder]
+    return sorted(path.parent for path in folder.glob(f"*/{HEAD_CONFIG}"))
 
 
 def _found(place: str | Path) -> list[Path]:

@@ -22,11 +22,11 @@ ORDER = (
     {"heads"},
     {"outcomes", "targets"},
     {"drafts"},
-    {"rebuild", "tiles", "sources"},
+    {"rebuild", "tiles", "sources", "understanding"},
     {"api"},
     {"training"},
     {"evaluation"},
-    {"cli", "cli_options", "demo", "installed", "__main__"},
+    {"cli", "cli_heads", "cli_options", "demo", "installed", "loading", "__main__"},
 )
 # Neighbours in the order that nevertheless do not know each other.
 STRANGERS = {("heads", "adapters")}

@@ -24,6 +24,7 @@ from promptcodec.training.ablation import read_ablation
 from promptcodec.training.base import train_base
 from promptcodec.training.config import DataConfig, OptimizerConfig, read_recipe
 from promptcodec.training.data import PictureStore
+from promptcodec.training.heads import read_head_recipe
 from promptcodec.training.ladder import read_ladder
 from promptcodec.training.optim import learning_rate
 
@@ -331,6 +332,8 @@ def test_every_recipe_loads(path: Path) -> None:
         assert read_ladder(path).prompts.steps > 0
     elif path.name.startswith("ablation"):
         assert read_ablation(path).methods
+    elif path.name.startswith("classify"):
+        assert read_head_recipe(path).steps > 0
     else:
         assert read_recipe(path).steps > 0
 

@@ -1,0 +1,25 @@
+"""A codec as a command's options ask for it; torch is imported when it is called."""
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from promptcodec.api import Codec
+
+
+def load_codec(
+    base: str | None,
+    prompts: list[str] | None,
+    *,
+    heads: str | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+    precision: Literal["float32", "bfloat16"] = "float32",
+) -> "Codec":
+    """Load a codec; arguments as `Codec.load`, and the threads that torch may use."""
+    from promptcodec.api import Codec
+
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    return Codec.load(base, prompts or None, heads=heads, device=device, precision=precision)

@@ -1,0 +1,60 @@
+"""What a stream shows: labels and masks from its latents, without rebuilding pixels."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from promptcodec.errors import UsageError
+from promptcodec.heads.segmenter import upsample
+from promptcodec.heads.store import Head
+
+
+class Label(NamedTuple):
+    """A class and how sure the head is of it.
+
+    Args:
+        label: name of the class.
+        probability: 0 to 1.
+    """
+
+    label: str
+    probability: float
+
+
+@torch.inference_mode()
+def classify(head: Head, y_hat: Tensor, *, lmbda: float, top: int) -> list[Label]:
+    """The most probable classes, most probable first.
+
+    Args:
+        head: a classifier.
+        y_hat: (1, M, h, w).
+        lmbda: rate-distortion weight of the stream's rate.
+        top: how many classes.
+    Raises:
+        UsageError: fewer than one was asked for.
+    """
+    if top < 1:
+        raise UsageError(f"top is {top}; need 1 or more")
+    probabilities = torch.softmax(scores(head, y_hat, lmbda=lmbda)[0], dim=0)
+    values, places = probabilities.topk(min(top, len(probabilities)))
+    return [
+        Label(head.config.labels[place], float(value))
+        for value, place in zip(values, places.tolist(), strict=True)
+    ]
+
+
+@torch.inference_mode()
+def segment(head: Head, y_hat: Tensor, *, lmbda: float, height: int, width: int) -> np.ndarray:
+    """The class of each pixel, uint8 (height, width)."""
+    full = upsample(scores(head, y_hat, lmbda=lmbda), height=height, width=width)
+    return full[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+
+
+def scores(head: Head, y_hat: Tensor, *, lmbda: float) -> Tensor:
+    """What the head's network gives: logits (1, classes), or at 1/8 (1, classes, 2 h, 2 w)."""
+    weight = torch.full((1,), lmbda, device=y_hat.device)
+    return head.model(y_hat.float(), weight).float()
