@@ -404,6 +404,53 @@ def compare(
 
 
 @app.command()
+def bench(
+    peers: options.Peers = None,
+    threads: options.ThreadCounts = "1",
+    repeats: options.Repeats = 7,
+    rate_index: options.RateIndex = None,
+    picture: options.BenchPicture = None,
+    base: options.Base = None,
+    precision: options.Precision = "float32",
+    out: options.BenchFile = None,
+    force: options.Force = False,
+    as_json: options.Json = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Time the codec and its peers in alternation; memory of ours."""
+    if out is not None:
+        from promptcodec.files import check_output
+
+        check_output(out, force=force)
+    counts = options.parse_counts(threads, option="--threads")
+    names = options.split_words(peers, default="mbt2018-mean")
+    from promptcodec.evaluation import bench as benching
+    from promptcodec.evaluation.photographs import bundled, photograph
+    from promptcodec.files import write_atomically
+
+    source = picture or bundled()
+    size = benching.WIDTH, benching.HEIGHT
+    facts = benching.bench(
+        photograph(source, width=size[0], height=size[1]),
+        base=base,
+        rate=rate_index,
+        peers=names,
+        threads=counts,
+        precisions=(precision,),
+        repeats=repeats,
+        report=lambda line: print(line, file=sys.stderr),
+    )
+    facts["memory"] = benching.measure_memory(source, base=base, sizes=(size,))
+    facts["picture"] = source.name
+    for warning in facts["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
+    text = json.dumps(facts, indent=1)
+    if out is not None:
+        write_atomically(out, (text + "\n").encode(), force=force)
+    console.write_stdout(text if as_json else benching.render_bench(facts))
+
+
+@app.command()
 def card(folder: options.CardFolder, verbose: options.Verbose = False) -> None:
     """Bring the README.md of a checkpoint up to date with the files beside it."""
     from promptcodec.evaluation.report import (
