@@ -25,7 +25,7 @@ ORDER = (
     {"api"},
     {"training"},
     {"evaluation"},
-    {"cli", "cli_options", "demo", "installed", "__main__"},
+    {"cli", "cli_evaluation", "cli_options", "demo", "installed", "__main__"},
 )
 # Neighbours in the order that nevertheless do not know each other.
 STRANGERS = {("heads", "adapters")}

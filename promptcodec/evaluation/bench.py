@@ -224,12 +224,12 @@ def render_bench(facts: dict[str, Any]) -> str:
     Args:
         facts: as `bench` gives them, with the memory beside.
     """
-    lines = [f"{'':<34}{'bpp':>7}{'ms':>10}{'over ours':>11}  quartiles"]
+    lines = [f"{'':<44}{'bpp':>7}{'ms':>10}{'over ours':>11}  quartiles"]
     for each in facts["comparisons"]:
         for name, summary in each["seconds"].items():
             codec, way = name.rsplit(" ", 1)
             line = f"{each['precision']}, {each['threads']} threads, {name}"
-            line = f"{line:<34}{each['bpp'][codec]:>7.3f}{1000 * summary['median']:>10.1f}"
+            line = f"{line:<44}{each['bpp'][codec]:>7.3f}{1000 * summary['median']:>10.1f}"
             found = each["peer_over_ours"].get(f"{codec} {way}")
             if found:
                 line += f"{found['median']:>11.3g}  {found['low']:.3g} to {found['high']:.3g}"
