@@ -15,7 +15,7 @@ from pathlib import Path
 
 import typer
 
-from promptcodec import cli_heads, console
+from promptcodec import cli_evaluation, cli_heads, console
 from promptcodec import cli_options as options
 from promptcodec.errors import PictureError, StreamError, UsageError
 from promptcodec.loading import load_codec
@@ -283,121 +283,9 @@ def rates(
     console.write_stdout(json.dumps(facts) if as_json else render_rates(found))
 
 
-@app.command("eval")
-def evaluate(
-    folder: options.EvaluationFolder,
-    base: options.Base = None,
-    prompts: options.Prompts = None,
-    rates: options.RateList = "all",
-    gain_steps: options.GainCurve = None,
-    against: options.Against = None,
-    weights: options.Weights = None,
-    metrics: options.Metrics = None,
-    lpips_weights: options.LpipsWeights = None,
-    out: options.ResultsFile = None,
-    readme: options.Readme = None,
-    plot: options.Plot = None,
-    report: options.Report = None,
-    show: options.Show = None,
-    force: options.Force = False,
-    jobs: options.Jobs = 1,
-    threads: options.ProcessThreads = 1,
-    precision: options.Precision = "float32",
-    as_json: options.Json = False,
-    verbose: options.Verbose = False,
-) -> None:
-    """Measure the codec on a folder of pictures, beside its peers; a stopped run goes on."""
-    from promptcodec.files import check_output
-
-    for target in (out, report):
-        if target is not None:
-            check_output(target, force=force)
-    chosen = options.parse_rates(rates)
-    from promptcodec.bar import progress_bar
-    from promptcodec.evaluation.measure import Setup
-    from promptcodec.evaluation.report import render_table, update_markers
-    from promptcodec.evaluation.results import as_json as facts_of
-    from promptcodec.evaluation.run import check_complete, evaluate_folder
-
-    setup = Setup(
-        base=base,
-        prompts=prompts or None,
-        rates=chosen,
-        gains=tuple(gain_steps or (0.0,)),
-        precision=precision,
-        against=options.split_words(against, default="jpeg,webp"),
-        weights=weights,
-        metrics=options.split_words(metrics, default="psnr"),
-        lpips_weights=lpips_weights,
-        threads=threads,
-    )
-    with progress_bar("evaluating") as progress:
-        measured = evaluate_folder(
-            folder, setup, out=out, jobs=jobs, force=force, progress=progress
-        )
-    for note in measured.notes:
-        print(console.one_line(f"note: {note}"), file=sys.stderr)
-    facts = facts_of(measured)
-    if plot is not None:
-        from promptcodec.evaluation.plot import plot_curves
-
-        plot_curves(facts, plot)
-    if report is not None:
-        from promptcodec.evaluation.report_page import choose_pictures, make_slides, write_report
-
-        names = choose_pictures(facts, options.split_words(show, default=""))
-        against_shown = tuple(each.name for each in measured.baselines)
-        measurement = dataclasses.replace(setup, against=against_shown).build()
-        write_report(facts, report, slides=make_slides(folder, measurement, names))
-    table = render_table(facts)
-    if readme is not None:
-        update_markers(readme, table)
-    console.write_stdout(json.dumps(facts) if as_json else table)
-    check_complete(measured)
-
-
-@app.command()
-def compare(
-    picture: options.ComparePicture,
-    rates: options.RateList = "0,3,6",
-    against: options.Against = None,
-    weights: options.Weights = None,
-    output: options.Sheet = None,
-    page: options.SliderPage = None,
-    base: options.Base = None,
-    prompts: options.Prompts = None,
-    force: options.Force = False,
-    threads: options.ProcessThreads = 1,
-    precision: options.Precision = "float32",
-    as_json: options.Json = False,
-    verbose: options.Verbose = False,
-) -> None:
-    """Show a picture beside its peers at equal bytes: a PNG and a page with a slider."""
-    from promptcodec.files import check_output
-
-    sheet = output or picture.with_suffix(".compare.png")
-    slider = page or picture.with_suffix(".compare.html")
-    for target in (sheet, slider):
-        check_output(target, force=force)
-    chosen = options.parse_rates(rates)
-    from promptcodec.evaluation import compare as comparing
-    from promptcodec.evaluation.measure import Setup
-
-    setup = Setup(
-        base=base,
-        prompts=prompts or None,
-        rates=chosen,
-        precision=precision,
-        against=options.split_words(against, default="jpeg,webp"),
-        weights=weights,
-        threads=threads,
-    )
-    rows = comparing.compare_picture(picture, setup.build())
-    comparing.write_sheet(rows, sheet, force=force)
-    comparing.write_slider(rows, slider, title=picture.name, force=force)
-    facts = comparing.facts_of(rows)
-    console.write_stdout(json.dumps(facts) if as_json else comparing.render_rows(rows))
-    print(console.one_line(f"{picture} -> {sheet}, {slider}"), file=sys.stderr)
+app.command("eval")(cli_evaluation.evaluate)
+app.command()(cli_evaluation.compare)
+app.command()(cli_evaluation.bench)
 
 
 @app.command()

@@ -55,6 +55,22 @@ def parse_rates(text: str) -> tuple[float, ...] | None:
         ) from None
 
 
+def parse_counts(text: str, *, option: str) -> tuple[int, ...]:
+    """Counts of "1,2".
+
+    Args:
+        text: as given.
+        option: for the message.
+
+    Raises:
+        UsageError: something that is no positive whole number.
+    """
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isdecimal() and int(word) > 0 for word in words):
+        raise UsageError(f"{option} is {text!r}: give counts separated by commas, such as 1,2")
+    return tuple(dict.fromkeys(int(word) for word in words))
+
+
 def _show_version(value: bool) -> None:
     if value:
         print(f"promptcodec {__version__}")
@@ -239,3 +255,19 @@ Jobs = Annotated[
     int, typer.Option(min=1, help="Processes; the measured bytes are the same for any number.")
 ]
 ProcessThreads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads a process.")]
+Peers = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="mbt2018-mean, jpeg, jpeg-444, webp, avif, jxl, hevc; separated by commas.",
+        show_default="mbt2018-mean",
+    ),
+]
+ThreadCounts = Annotated[
+    str, typer.Option("--threads", help="CPU threads of each comparison, such as 1,2.")
+]
+Repeats = Annotated[int, typer.Option(min=2, help="Rounds.")]
+BenchPicture = Annotated[
+    Path | None,
+    typer.Option(help="Photograph, scaled to 768x512.", show_default="a bundled one"),
+]
+BenchFile = Annotated[Path | None, typer.Option(help="JSON to write, every value in it.")]

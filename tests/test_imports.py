@@ -26,7 +26,16 @@ ORDER = (
     {"api"},
     {"training"},
     {"evaluation"},
-    {"cli", "cli_heads", "cli_options", "demo", "installed", "loading", "__main__"},
+    {
+        "cli",
+        "cli_evaluation",
+        "cli_heads",
+        "cli_options",
+        "demo",
+        "installed",
+        "loading",
+        "__main__",
+    },
 )
 # Neighbours in the order that nevertheless do not know each other.
 STRANGERS = {("heads", "adapters")}

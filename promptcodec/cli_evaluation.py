@@ -1,0 +1,167 @@
+"""The commands that measure: a folder, one picture, speed.
+
+`cli` registers them; what is slow to import is imported inside them.
+"""
+
+import dataclasses
+import json
+import sys
+
+from promptcodec import cli_options as options
+from promptcodec import console
+from promptcodec.files import check_output
+
+
+def evaluate(
+    folder: options.EvaluationFolder,
+    base: options.Base = None,
+    prompts: options.Prompts = None,
+    rates: options.RateList = "all",
+    gain_steps: options.GainCurve = None,
+    against: options.Against = None,
+    weights: options.Weights = None,
+    metrics: options.Metrics = None,
+    lpips_weights: options.LpipsWeights = None,
+    out: options.ResultsFile = None,
+    readme: options.Readme = None,
+    plot: options.Plot = None,
+    report: options.Report = None,
+    show: options.Show = None,
+    force: options.Force = False,
+    jobs: options.Jobs = 1,
+    threads: options.ProcessThreads = 1,
+    precision: options.Precision = "float32",
+    as_json: options.Json = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Measure the codec on a folder of pictures, beside its peers; a stopped run goes on."""
+    for target in (out, report):
+        if target is not None:
+            check_output(target, force=force)
+    chosen = options.parse_rates(rates)
+    from promptcodec.bar import progress_bar
+    from promptcodec.evaluation.measure import Setup
+    from promptcodec.evaluation.report import render_table, update_markers
+    from promptcodec.evaluation.results import as_json as facts_of
+    from promptcodec.evaluation.run import check_complete, evaluate_folder
+
+    setup = Setup(
+        base=base,
+        prompts=prompts or None,
+        rates=chosen,
+        gains=tuple(gain_steps or (0.0,)),
+        precision=precision,
+        against=options.split_words(against, default="jpeg,webp"),
+        weights=weights,
+        metrics=options.split_words(metrics, default="psnr"),
+        lpips_weights=lpips_weights,
+        threads=threads,
+    )
+    with progress_bar("evaluating") as progress:
+        measured = evaluate_folder(
+            folder, setup, out=out, jobs=jobs, force=force, progress=progress
+        )
+    for note in measured.notes:
+        print(console.one_line(f"note: {note}"), file=sys.stderr)
+    facts = facts_of(measured)
+    if plot is not None:
+        from promptcodec.evaluation.plot import plot_curves
+
+        plot_curves(facts, plot)
+    if report is not None:
+        from promptcodec.evaluation.report_page import choose_pictures, make_slides, write_report
+
+        names = choose_pictures(facts, options.split_words(show, default=""))
+        against_shown = tuple(each.name for each in measured.baselines)
+        measurement = dataclasses.replace(setup, against=against_shown).build()
+        write_report(facts, report, slides=make_slides(folder, measurement, names))
+    table = render_table(facts)
+    if readme is not None:
+        update_markers(readme, table)
+    console.write_stdout(json.dumps(facts) if as_json else table)
+    check_complete(measured)
+
+
+def compare(
+    picture: options.ComparePicture,
+    rates: options.RateList = "0,3,6",
+    against: options.Against = None,
+    weights: options.Weights = None,
+    output: options.Sheet = None,
+    page: options.SliderPage = None,
+    base: options.Base = None,
+    prompts: options.Prompts = None,
+    force: options.Force = False,
+    threads: options.ProcessThreads = 1,
+    precision: options.Precision = "float32",
+    as_json: options.Json = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Show a picture beside its peers at equal bytes: a PNG and a page with a slider."""
+    sheet = output or picture.with_suffix(".compare.png")
+    slider = page or picture.with_suffix(".compare.html")
+    for target in (sheet, slider):
+        check_output(target, force=force)
+    chosen = options.parse_rates(rates)
+    from promptcodec.evaluation import compare as comparing
+    from promptcodec.evaluation.measure import Setup
+
+    setup = Setup(
+        base=base,
+        prompts=prompts or None,
+        rates=chosen,
+        precision=precision,
+        against=options.split_words(against, default="jpeg,webp"),
+        weights=weights,
+        threads=threads,
+    )
+    rows = comparing.compare_picture(picture, setup.build())
+    comparing.write_sheet(rows, sheet, force=force)
+    comparing.write_slider(rows, slider, title=picture.name, force=force)
+    facts = comparing.facts_of(rows)
+    console.write_stdout(json.dumps(facts) if as_json else comparing.render_rows(rows))
+    print(console.one_line(f"{picture} -> {sheet}, {slider}"), file=sys.stderr)
+
+
+def bench(
+    peers: options.Peers = None,
+    threads: options.ThreadCounts = "1",
+    repeats: options.Repeats = 7,
+    rate_index: options.RateIndex = None,
+    picture: options.BenchPicture = None,
+    base: options.Base = None,
+    precision: options.Precision = "float32",
+    out: options.BenchFile = None,
+    force: options.Force = False,
+    as_json: options.Json = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Time the codec and its peers in alternation; memory of ours."""
+    if out is not None:
+        check_output(out, force=force)
+    counts = options.parse_counts(threads, option="--threads")
+    names = options.split_words(peers, default="mbt2018-mean")
+    from promptcodec.evaluation import bench as benching
+    from promptcodec.evaluation.photographs import bundled, photograph
+    from promptcodec.files import write_atomically
+
+    source = picture or bundled()
+    size = benching.WIDTH, benching.HEIGHT
+    facts = benching.bench(
+        photograph(source, width=size[0], height=size[1]),
+        base=base,
+        rate=rate_index,
+        peers=names,
+        threads=counts,
+        precisions=(precision,),
+        repeats=repeats,
+        report=lambda line: print(line, file=sys.stderr),
+    )
+    facts["memory"] = benching.measure_memory(source, base=base, sizes=(size,))
+    facts["picture"] = source.name
+    for warning in facts["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
+    text = json.dumps(facts, indent=1)
+    if out is not None:
+        write_atomically(out, (text + "\n").encode(), force=force)
+    console.write_stdout(text if as_json else benching.render_bench(facts))
