@@ -3,7 +3,7 @@
     python benchmarks/anchors.py KODAK [--out docs/results/anchors.json]
 
 CompressAI's published points leave Huffman tables as they are (JPEG) and take the default effort
-(WebP, method 4). With these options the two should agree at equal bpp; with ours, files are smaller.
+(WebP, method 4). With these options the two should agree at equal bpp; ours make smaller files.
 """
 
 import argparse

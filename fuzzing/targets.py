@@ -23,6 +23,8 @@ from promptcodec.api import Codec
 from promptcodec.codec import coder
 from promptcodec.codec.checkpoint import Base, read_base
 from promptcodec.codec.gains import Gains
+from promptcodec.codec.tiling import Box, Tiling
+from promptcodec.config import STRIDE
 from promptcodec.errors import (
     CheckpointError,
     ModelMismatchError,
@@ -100,8 +102,19 @@ def check_stream(codec: Codec, data: bytes, *, pixels: bool) -> bool:
     if bitstream.pack(container) != data:
         raise Fault("a stream that is read has two spellings")
     json.dumps(bitstream.describe(bitstream.parse_header(data), file_bytes=len(data)))
-    step = codec.decode if pixels else codec.decode_latents
-    return accepted(lambda: step(data, max_pixels=MAX_PIXELS), allowed)
+    if not pixels:
+        return accepted(lambda: codec.decode_latents(data, max_pixels=MAX_PIXELS), allowed)
+    whole = accepted(lambda: codec.decode(data, max_pixels=MAX_PIXELS), allowed)
+    check_parts(codec, data)
+    check_parts(codec, data[: len(data) * 3 // 4])
+    return whole
+
+
+def check_parts(codec: Codec, data: bytes) -> None:
+    """Rebuild what is whole of a stream, and one pixel of it."""
+    allowed = (StreamError, ModelMismatchError)
+    accepted(lambda: codec.decode(data, allow_partial=True, max_pixels=MAX_PIXELS), allowed)
+    accepted(lambda: codec.decode(data, region=(0, 0, 1, 1), max_pixels=MAX_PIXELS), allowed)
 
 
 def container(rng: random.Random, seeds: Seeds) -> bool:
@@ -157,18 +170,19 @@ def with_index_crcs(codec: Codec, loose: Loose) -> Loose:
         gains = codec._point_of(parsed).gains.moved(parsed.gain)
     except PromptCodecError:
         return loose
-    if len(loose.tiles) != 1:
-        return loose
-    z, y, index_crc = loose.tiles[0]
-    rows, columns = (-(-n // 64) for n in (parsed.height, parsed.width))
-    try:
-        index_crc = _index_crc(codec, z, rows=rows, columns=columns, gains=gains)
-    except StreamError:
-        pass
-    return replace(loose, tiles=((z, y, index_crc),))
+    tiling, tiles = Tiling(parsed.width, parsed.height, parsed.tile_size), []
+    for number, (z, y, index_crc) in enumerate(loose.tiles):
+        box = tiling.tile(number)
+        try:
+            index_crc = _index_crc(codec, z, box, gains=gains)
+        except StreamError:
+            pass
+        tiles.append((z, y, index_crc))
+    return replace(loose, tiles=tuple(tiles))
 
 
-def _index_crc(codec: Codec, z: bytes, *, rows: int, columns: int, gains: Gains) -> int:
+def _index_crc(codec: Codec, z: bytes, box: Box, *, gains: Gains) -> int:
+    rows, columns = (-(-side // STRIDE) for side in (box.height, box.width))
     shape = (codec.config.codec.z_channels, rows, columns)
     z_hat = coder.from_numpy(coder.decode_z(z, shape, codec.tables), codec.device)
     return zlib.crc32(codec.model.indexes(z_hat, gains=gains)[0].numpy().tobytes())

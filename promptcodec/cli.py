@@ -47,6 +47,7 @@ def encode(
     target_psnr: options.TargetPsnr = None,
     strict: options.Strict = False,
     effort: options.Effort = 0,
+    tile_size: options.TileSize = None,
     base: options.Base = None,
     prompts: options.Prompts = None,
     force: options.Force = False,
@@ -74,6 +75,7 @@ def encode(
             target_psnr=target_psnr,
             strict=strict,
             effort=effort,
+            tile_size=tile_size,
             max_pixels=max_pixels or MAX_PIXELS,
             progress=progress,
         )
@@ -88,6 +90,7 @@ def encode(
         "rate_index": encoded.rate_index,
         "gain_steps": encoded.gain_steps,
         "effort": effort,
+        "tiles": len(header.tiles),
         "passes": encoded.passes,
         "target_met": encoded.target_met,
         "bytes": size,
@@ -106,6 +109,8 @@ def encode(
 def decode(
     stream: options.Stream = "-",
     output: options.DecodeOutput = None,
+    region: options.RegionText = None,
+    allow_partial: options.AllowPartial = False,
     base: options.Base = None,
     prompts: options.Prompts = None,
     force: options.Force = False,
@@ -119,17 +124,26 @@ def decode(
     """Decode a stream. Without STREAM: from standard input to standard output, as PNG."""
     from promptcodec.bitstream import MAX_PIXELS, parse
     from promptcodec.images import OUTPUT_SUFFIXES, encode_file
+    from promptcodec.sources import check_header
 
     target = console.choose_output(stream, output, suffix=".png", as_json=as_json, force=force)
     suffix = ".png" if target is None else target.suffix.lower()
     if suffix not in OUTPUT_SUFFIXES:
         known = ", ".join(OUTPUT_SUFFIXES)
         raise UsageError(f"{target}: no picture is written as {suffix!r}: choose one of {known}")
-    data = console.read_input(stream, error=StreamError)
+    part = None if region is None else options.read_region(region)
     limit = max_pixels or MAX_PIXELS
-    parse(data, max_pixels=limit)  # a damaged stream is refused before torch is imported
+    # A damaged stream is refused before torch is imported.
+    if part is None and not allow_partial:
+        data = console.read_input(stream, error=StreamError)
+        parse(data, max_pixels=limit)
+    else:
+        data = console.read_input(stream, error=StreamError) if stream == "-" else Path(stream)
+        check_header(data, allow_partial=allow_partial)
     codec = load_codec(base, prompts, device=device, threads=threads, precision=precision)
-    decoded = codec.decode_detailed(data, max_pixels=limit)
+    decoded = codec.decode_detailed(
+        data, region=part, allow_partial=allow_partial, max_pixels=limit
+    )
     picture = decoded.picture
     console.deliver(encode_file(picture, suffix), target, force=force)
     report = {
@@ -138,10 +152,13 @@ def decode(
         "width": picture.width,
         "height": picture.height,
         "mode": picture.mode,
-        "bytes": len(data),
+        "bytes": len(data) if isinstance(data, bytes) else data.stat().st_size,
+        "missing": decoded.missing,
         "seconds": dict(decoded.seconds),
     }
     summary = f"{picture.width}x{picture.height} {picture.mode}"
+    if decoded.missing:
+        summary += f"; missing: {', '.join(decoded.missing)}"
     console.report(report, summary, as_json=as_json, verbose=verbose)
 
 

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 
 from promptcodec import images
-from promptcodec.bitstream import Header, Parts, ReadAt
+from promptcodec.bitstream import Header, Parts, ReadAt, open_parts
 from promptcodec.codec.tiling import Box, Tiling
 from promptcodec.config import STRIDE
 from promptcodec.errors import PromptCodecError, StreamError, UsageError
@@ -48,6 +48,16 @@ def open_source(data: bytes | str | Path) -> Iterator[tuple[ReadAt, int]]:
 def _read_at(file: BinaryIO, at: int, size: int) -> bytes:
     file.seek(at)
     return file.read(size)
+
+
+def check_header(data: bytes | Path, *, allow_partial: bool) -> None:
+    """Refuse what is no stream by its header alone.
+
+    Raises:
+        StreamError: no stream, or one of another size than its header says.
+    """
+    with open_source(data) as (read, file_bytes):
+        open_parts(read, file_bytes, allow_partial=allow_partial, max_pixels=1 << 64)
 
 
 def read_chunks(parts: Parts, *, allow_partial: bool) -> dict[bytes, bytes]:

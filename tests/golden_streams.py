@@ -108,6 +108,9 @@ GOLDEN = {
     "adapter": Golden((90, 70), options={"rate_index": 2}),
     "between": Golden((90, 70), options={"rate_index": 3.3}),
     "between-fine": Golden((64, 65), options={"rate_index": 5.999, "gain_steps": 3.14}),
+    "tiles": Golden((150, 130), options={"tile_size": 64}),
+    "tiles-between": Golden((140, 70), "LA", options={"tile_size": 128, "rate_index": 2.5}),
+    "tiles-econtext": Golden((70, 130), base="econtext", options={"tile_size": 64}),
     "centroid": Golden((64, 90), base="centroid", noisy=True),
     "econtext": Golden((130, 70), base="econtext"),
 }

@@ -177,6 +177,48 @@ class TestWhatItWrites:
         assert b"g_s" in run("complexity", *base).out
 
 
+class TestTiles:
+    @pytest.fixture
+    def cut(self, run, photo, base, tmp_path) -> Path:
+        target = tmp_path / "cut.pc"
+        outcome = run("encode", photo, "-o", target, "--tile-size", "64", "--json", *base)
+        assert json.loads(outcome.out)["tiles"] == 2
+        return target
+
+    def test_region(self, run, cut, base, tmp_path):
+        target = tmp_path / "part.png"
+        assert run("decode", cut, "-o", target, "--region", "60,8,12,20", *base).code == 0
+        whole = tmp_path / "whole.png"
+        assert run("decode", cut, "-o", whole, *base).code == 0
+        with Image.open(target) as part, Image.open(whole) as picture:
+            expected = np.asarray(picture.crop((60, 8, 72, 28))).astype(int)
+            assert np.abs(np.asarray(part).astype(int) - expected).max() <= 1
+        piped = run("decode", "--region", "60,8,12,20", *base, stdin=cut.read_bytes())
+        assert piped.out == target.read_bytes()
+
+    @pytest.mark.parametrize("region", ["1,2,3", "a,b,c,d", "0,0,-1,5", "", "1.5,0,1,1"])
+    def test_no_region(self, refused, cut, base, tmp_path, region):
+        target = tmp_path / "a.png"
+        words = ("decode", cut, "-o", target, f"--region={region}")
+        refused(2, "need four whole numbers", *words, *base, folder=tmp_path)
+
+    def test_region_outside(self, refused, cut, base, tmp_path):
+        words = ("decode", cut, "-o", tmp_path / "a.png", "--region", "70,0,9,9")
+        refused(2, "not inside the picture of 72x48", *words, *base, folder=tmp_path)
+
+    def test_what_is_whole_of_a_stream(self, run, refused, cut, base, tmp_path):
+        cut.write_bytes(cut.read_bytes()[:-1])
+        target = tmp_path / "part.png"
+        words = ("decode", cut, "-o", target, *base)
+        refused(4, "truncated", *words, folder=tmp_path)
+        outcome = run(*words, "--allow-partial")
+        assert outcome.code == 0 and outcome.err.endswith("72x48 RGB; missing: tile 1\n")
+        report = json.loads(run(*words, "--allow-partial", "--force", "--json").out)
+        assert report["missing"] == ["tile 1"]
+        words = ("decode", tmp_path / "no.pc", "--allow-partial", *base)
+        refused(4, "no.pc cannot be read: No such file", *words, folder=tmp_path)
+
+
 class TestUsage:
     @pytest.mark.parametrize(
         ("says", "arguments"),

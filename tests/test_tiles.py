@@ -1,0 +1,256 @@
+"""Pictures cut into tiles: each coded on its own, no seams, regions, what is left of a stream."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from promptcodec import bitstream, images, tiles
+from promptcodec.api import Codec
+from promptcodec.codec import tiling
+from promptcodec.codec.tiling import HALO, Box, Tiling
+from promptcodec.errors import RateError, StreamError, UsageError
+
+SIZE = (300, 210)  # 3 x 2 tiles of 128 px, those at the right and below smaller
+
+
+def photo(width: int, height: int, *, mode: str = "RGB") -> Image.Image:
+    noise = np.random.default_rng(2).integers(0, 256, (6, 8, 4), dtype=np.uint8)
+    picture = Image.fromarray(noise, "RGBA").resize((width, height), Image.Resampling.BICUBIC)
+    return picture.convert(mode)
+
+
+@pytest.fixture(scope="module")
+def codec(tiny_checkpoint: Path, tiny_ladder: Path) -> Codec:
+    return Codec.load(tiny_checkpoint, tiny_ladder)
+
+
+@pytest.fixture(scope="module")
+def stream(codec: Codec) -> bytes:
+    return codec.encode(photo(*SIZE), tile_size=128)
+
+
+def pixels(picture: Image.Image) -> np.ndarray:
+    return np.asarray(picture).astype(np.int16)
+
+
+class TestGeometry:
+    @pytest.mark.parametrize("size", [0, 64, 128, 4096])
+    @pytest.mark.parametrize(("width", "height"), [(1, 1), (64, 65), (300, 210), (129, 640)])
+    def test_tiles_partition_the_padded_picture(self, width, height, size):
+        tiles = Tiling(width, height, size)
+        whole = tiles.whole
+        counts = np.zeros((whole.height, whole.width), int)
+        for number in range(len(tiles)):
+            box = tiles.tile(number)
+            assert box.top % 64 == box.left % 64 == box.height % 64 == box.width % 64 == 0
+            counts[box.slices(whole)] += 1
+            window = tiles.window(number)
+            assert box.within(window) == box and window.within(whole) == window
+            assert set(tiles.touching(box)) == {number}
+        assert (counts == 1).all()
+        assert list(tiles.touching(whole)) == list(range(len(tiles)))
+
+    def test_a_window_is_the_tile_and_its_halo(self):
+        assert Tiling(1000, 1000, 256).window(5) == Box(
+            256 - HALO, 256 - HALO, 512 + HALO, 512 + HALO
+        )
+
+
+class TestEncoding:
+    def test_small_pictures_are_one_tile(self, codec, monkeypatch):
+        data = codec.encode(photo(90, 70))
+        assert bitstream.parse_header(data).tile_size == 0
+        for size in (0, 128, 640):
+            assert codec.encode(photo(90, 70), tile_size=size) == data
+        monkeypatch.setattr(tiles, "ONE_TILE_PIXELS", 90 * 70)
+        monkeypatch.setattr(tiles, "TILE_SIZE", 64)
+        assert codec.encode(photo(90, 70)) == data
+
+    def test_large_pictures_are_cut_by_default(self, codec, monkeypatch):
+        monkeypatch.setattr(tiles, "ONE_TILE_PIXELS", 90 * 70 - 1)
+        monkeypatch.setattr(tiles, "TILE_SIZE", 64)
+        assert bitstream.parse_header(codec.encode(photo(90, 70))).tile_grid == (2, 2)
+        assert bitstream.parse_header(codec.encode(photo(90, 70), effort=1)).tile_size == 0
+
+    def test_header_names_the_tiles(self, stream):
+        header = bitstream.parse_header(stream)
+        assert (header.tile_size, header.tile_grid) == (128, (2, 3))
+        assert all(tile.y_bytes for tile in header.tiles)
+
+    def test_a_tile_is_coded_without_its_neighbours(self, codec, stream):
+        """Each tile's payload alone, as a picture of its size, gives the same symbols."""
+        container = bitstream.parse(stream)
+        whole = codec.decode_latents(stream)
+        cut = Tiling(*SIZE, 128)
+        for number, tile in enumerate(container.tiles):
+            box = cut.tile(number)
+            alone = replace(
+                container, width=box.width, height=box.height, tile_size=0, tiles=(tile,)
+            )
+            found = codec.decode_latents(bitstream.pack(alone))
+            rows, columns = box.slices(cut.whole, stride=16)
+            assert torch.equal(found.symbols, whole.symbols[:, :, rows, columns])
+            assert torch.equal(found.y_hat, whole.y_hat[:, :, rows, columns])
+
+    @pytest.mark.parametrize("size", [-64, 1, 100])
+    def test_sizes_that_cannot_be(self, codec, size):
+        with pytest.raises(UsageError, match="need a multiple of 64"):
+            codec.encode(photo(90, 70), tile_size=size)
+
+    def test_too_many_tiles(self, codec):
+        strip = Image.new("L", (64 * 65_537, 1))
+        with pytest.raises(UsageError, match="65537 tiles"):
+            codec.encode(strip, tile_size=64, max_pixels=2**40)
+
+    def test_an_effort_needs_one_tile(self, codec):
+        with pytest.raises(UsageError, match="leave one of them out"):
+            codec.encode(photo(*SIZE), tile_size=128, effort=1)
+
+    def test_targets(self, codec):
+        low, high = (
+            len(codec.encode(photo(*SIZE), tile_size=128, rate_index=rate)) for rate in (2, 6)
+        )
+        wanted = (low + high) // 2
+        data = codec.encode(photo(*SIZE), tile_size=128, target_bytes=wanted)
+        assert abs(len(data) - wanted) <= 0.01 * wanted
+        assert bitstream.parse_header(data).tile_size == 128
+        with pytest.raises(RateError, match="cannot be reached"):
+            codec.encode(photo(*SIZE), tile_size=128, target_psnr=90.0)
+
+    @pytest.mark.parametrize("mode", ["L", "RGBA", "LA"])
+    def test_psnr_of_a_draft_is_that_of_the_decoder(self, codec, mode):
+        from promptcodec.drafts import squared_error
+        from promptcodec.images import load
+
+        picture = load(photo(*SIZE, mode=mode))
+        work = tiles.begin(codec._engine, picture, tile_size=128, effort=0, max_pixels=10**6)
+        draft = work.draft(codec._base_point(), rate=4 * 4096)
+        shown = codec.decode(draft.stream(draft.tiles()))
+        rgb = load(shown).rgb
+        error = squared_error(picture.rgb, rgb, grey=picture.grey) / rgb.size
+        assert draft.psnr() == pytest.approx(10 * np.log10(255**2 / error))
+        assert shown.mode == mode
+
+
+class TestDecoding:
+    @pytest.mark.parametrize(("halo", "seams"), [(HALO, False), (0, True)])
+    def test_seams(self, monkeypatch, halo, seams):
+        """Near the edges of tiles the trained codec is as good as before, thanks to the halo."""
+        monkeypatch.setattr(tiling, "HALO", halo)
+        codec = Codec.load()
+        path = Path(images.__file__).parent / "assets" / "coffee.png"
+        picture = Image.open(path).convert("RGB").crop((100, 0, 484, 384))
+        near = np.zeros((384, 384), bool)
+        for edge in (128, 256):
+            near[edge - 8 : edge + 8] = near[:, edge - 8 : edge + 8] = True
+        decibels = []
+        for size in (0, 128):
+            shown = codec.decode(codec.encode(picture, tile_size=size))
+            error = ((pixels(shown) - pixels(picture)) ** 2)[near].mean()
+            decibels.append(10 * np.log10(255**2 / error))
+        assert (decibels[0] - decibels[1] > 0.1) == seams
+
+    @pytest.mark.parametrize(
+        "region",
+        [(0, 0, 300, 210), (0, 0, 1, 1), (120, 120, 20, 15), (299, 209, 1, 1), (0, 130, 300, 3)],
+    )
+    def test_a_region_is_a_part_of_the_picture(self, codec, stream, region):
+        x, y, width, height = region
+        whole = codec.decode(stream)
+        part = codec.decode(stream, region=region)
+        assert part.size == (width, height)
+        difference = pixels(part) - pixels(whole.crop((x, y, x + width, y + height)))
+        assert np.abs(difference).max() <= 1
+
+    def test_a_region_of_one_tile_and_with_alpha(self, codec):
+        data = codec.encode(photo(100, 90, mode="RGBA"))
+        part = codec.decode(data, region=(10, 20, 30, 40))
+        assert np.array_equal(pixels(part), pixels(codec.decode(data).crop((10, 20, 40, 60))))
+
+    def test_only_the_tiles_that_it_needs_are_read(self, codec, stream, tmp_path):
+        """The tiles that are not needed may be damaged, and the file is read in parts."""
+        header = bitstream.parse_header(stream)
+        wide = codec.encode(photo(640, 64), tile_size=128)
+        expected = pixels(codec.decode(wide, region=(0, 0, 128, 64)))
+        header = bitstream.parse_header(wide)
+        keep = header.size + sum(t.z_bytes + t.y_bytes for t in header.tiles[:2])
+        damaged = wide[:keep] + bytes(len(wide) - keep)
+        (tmp_path / "a.pc").write_bytes(damaged)
+        for source in (damaged, tmp_path / "a.pc"):
+            assert np.array_equal(pixels(codec.decode(source, region=(0, 0, 128, 64))), expected)
+        with pytest.raises(StreamError, match="tile 2 is damaged"):
+            codec.decode(damaged)
+        with pytest.raises(StreamError, match="tile 2 is damaged"):
+            codec.decode(damaged, region=(0, 0, 129, 64))
+
+    @pytest.mark.parametrize(
+        "region", [(0, 0, 0, 1), (-1, 0, 5, 5), (299, 0, 2, 1), (0, 209, 1, 2), (900, 900, 1, 1)]
+    )
+    def test_regions_outside(self, codec, stream, region):
+        with pytest.raises(UsageError, match="not inside the picture of 300x210"):
+            codec.decode(stream, region=region)
+
+    def test_the_limit_counts_what_is_decoded(self, codec, stream):
+        limit = 2 * 128 * 128
+        assert codec.decode(stream, region=(0, 0, 9, 9), max_pixels=limit).size == (9, 9)
+        with pytest.raises(StreamError, match="--max-pixels"):
+            codec.decode(stream, region=(0, 0, 300, 100), max_pixels=limit)
+        with pytest.raises(StreamError, match="--max-pixels"):
+            codec.decode(stream, max_pixels=limit)
+
+    def test_threads_and_order_change_no_symbol(self, codec, stream):
+        first = codec.decode_latents(stream)
+        before = torch.get_num_threads()
+        torch.set_num_threads(2)
+        second = codec.decode_latents(stream)
+        torch.set_num_threads(before)
+        assert torch.equal(first.symbols, second.symbols)
+        assert torch.equal(first.indexes, second.indexes)
+
+
+class TestPartial:
+    def cut(self, data: bytes, tiles_left: float) -> bytes:
+        header = bitstream.parse_header(data)
+        sizes = [tile.z_bytes + tile.y_bytes for tile in header.tiles]
+        whole = int(tiles_left)
+        size = header.size + sum(sizes[:whole])
+        return data[: size + int((tiles_left - whole) * sizes[whole])]
+
+    def test_whole_tiles_are_given_and_the_others_named(self, codec, stream):
+        whole = pixels(codec.decode(stream))
+        cut = self.cut(stream, 3.5)
+        with pytest.raises(StreamError, match="truncated"):
+            codec.decode(cut)
+        found = codec.decode_detailed(cut, allow_partial=True)
+        assert found.missing == ("tile 3", "tile 4", "tile 5")
+        shown = pixels(found.picture)
+        assert (shown[128:] == 128).all()
+        inner = 128 - HALO  # what is missing hardly reaches beyond the halo
+        assert np.abs(shown[:inner] - whole[:inner]).mean() < 0.1
+        assert np.abs(shown[:128] - whole[:128]).mean() < 2
+
+    def test_whole_streams_lack_nothing(self, codec, stream):
+        found = codec.decode_detailed(stream, allow_partial=True)
+        assert found.missing == ()
+        assert np.array_equal(pixels(found.picture), pixels(codec.decode(stream)))
+
+    def test_a_lost_chunk_is_named(self, codec):
+        data = codec.encode(photo(*SIZE, mode="RGBA"), tile_size=128)
+        found = codec.decode_detailed(data[:-1], allow_partial=True)
+        assert found.missing == ("chunk ALPH",) and found.picture.mode == "RGB"
+
+    def test_a_damaged_tile_is_missing(self, codec, stream):
+        damaged = stream[:-1] + bytes([stream[-1] ^ 1])
+        assert codec.decode_detailed(damaged, allow_partial=True).missing == ("tile 5",)
+
+    def test_nothing_whole_is_refused(self, codec, stream):
+        with pytest.raises(StreamError, match="no tile of the stream is whole"):
+            codec.decode(self.cut(stream, 0.5), allow_partial=True)
+        with pytest.raises(StreamError, match="truncated"):
+            codec.decode(stream[:30], allow_partial=True)
+        with pytest.raises(StreamError, match="data follow the end"):
+            codec.decode(stream + b"\0", allow_partial=True)
