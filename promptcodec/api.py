@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,15 +20,25 @@ from torch import Tensor
 from promptcodec import bitstream, images, understanding
 from promptcodec.adapters.bank import Bank, RatePoint
 from promptcodec.adapters.store import RateAdapter, read_adapter
+from promptcodec.batches import Reading, draft_batch, rebuild_batch
 from promptcodec.bitstream import MAX_PIXELS, Container, Header, Parts
 from promptcodec.codec.checkpoint import Base, read_base
 from promptcodec.codec.coder import EntropyTables
 from promptcodec.codec.gains import Gains
 from promptcodec.codec.model import AdapterSlot, CodecModel, Latents
 from promptcodec.codec.refine import MAX_EFFORT
-from promptcodec.codec.tiling import Tiling
+from promptcodec.codec.tiling import Box, Tiling
 from promptcodec.config import LAMBDAS, STRIDE
-from promptcodec.drafts import AnyDraft, DraftTrial, Engine, Precision, Progress, Work, Written
+from promptcodec.drafts import (
+    AnyDraft,
+    DraftTrial,
+    Engine,
+    Position,
+    Precision,
+    Progress,
+    Work,
+    Written,
+)
 from promptcodec.errors import (
     CheckpointError,
     ModelMismatchError,
@@ -259,6 +269,42 @@ class Codec:
             seconds=written.seconds,
         )
 
+    def encode_batch(
+        self,
+        sources: Sequence[Any],
+        *,
+        rate_index: float | Sequence[float] | None = None,
+        gain_steps: float = 0.0,
+        max_pixels: int = MAX_PIXELS,
+    ) -> list[bytes]:
+        """Compress many pictures; those of one padded size and rate share the networks' passes.
+
+        A stream equals that of `encode` but for the last bits of float arithmetic, which follow
+        the batch: now and then a symbol differs. Any decoder reads it.
+
+        Args:
+            sources: pictures as `encode` takes them, of any sizes.
+            rate_index: as `encode` takes it, one for all or one for each.
+            gain_steps: as `encode` takes it.
+            max_pixels: refuse larger pictures.
+        Returns:
+            Streams in the order of the pictures.
+        Raises:
+            UsageError: not as many rates as pictures; nothing is encoded by any error.
+        """
+        bank, gain = self._bank, _gain_to_fixed(gain_steps)
+        each = rate_index if isinstance(rate_index, Sequence) else [rate_index] * len(sources)
+        if len(each) != len(sources):
+            raise UsageError(f"{len(sources)} pictures and {len(each)} rates: give one each")
+        rates = [self._position(rate, bank=bank) for rate in each]
+        positions = [Position(self._point(rate, bank=bank), rate, gain) for rate in rates]
+        pictures = [images.load(source, max_pixels=max_pixels) for source in sources]
+        works = [
+            begin(self._engine, picture, tile_size=None, effort=0, max_pixels=max_pixels)
+            for picture in pictures
+        ]
+        return [draft.stream(draft.tiles()) for draft in draft_batch(works, positions)]
+
     def _encode(
         self,
         source: Any,
@@ -408,6 +454,37 @@ class Codec:
         clock.lap("picture")
         return Decoded(picture=picture, seconds=clock.laps, missing=missing)
 
+    def decode_batch(
+        self, streams: Sequence[bytes | str | Path], *, max_pixels: int = MAX_PIXELS
+    ) -> list[Image.Image]:
+        """Rebuild many pictures; those of one padded size and rate share the networks' passes.
+
+        Args:
+            streams: whole streams, or paths of their files, of any sizes and rates.
+            max_pixels: refuse larger pictures.
+        Returns:
+            Pictures in the order of the streams, as `decode` gives them.
+        Raises:
+            StreamError: see `decode`; no picture is returned then.
+            ModelMismatchError: see `decode`.
+        """
+        readings = [self._reading(stream, max_pixels=max_pixels) for stream in streams]
+        pictures = []
+        for reading, rgb in zip(readings, rebuild_batch(self._engine, readings), strict=True):
+            whole = Box(0, 0, reading.header.height, reading.header.width)
+            chunks = read_chunks(reading.parts, allow_partial=False)
+            pictures.append(images.to_pil(picture_of(rgb, reading.header, chunks, whole)))
+        return pictures
+
+    def _reading(self, stream: bytes | str | Path, *, max_pixels: int) -> Reading:
+        with open_source(stream) as (read, file_bytes):
+            content = read(0, file_bytes)
+        parts = bitstream.open_parts(
+            lambda at, size: content[at : at + size], len(content), max_pixels=max_pixels
+        )
+        self._check_base(parts.header)
+        return Reading(parts, self._point_of(parts.header))
+
     def decode_latents(self, data: bytes | str | Path, *, max_pixels: int = MAX_PIXELS) -> Latents:
         """Everything that was transmitted, without rebuilding pixels.
 
@@ -499,12 +576,8 @@ class Codec:
         return self._heads[task]
 
     def _rebuilder(self, parts: Parts, *, allow_partial: bool, clock: Clock) -> Rebuilder:
-        header, own = parts.header, self.base_hash[: bitstream.HASH_BYTES]
-        if header.base_hash != own:
-            raise ModelMismatchError(
-                f"the stream was written with base {header.base_hash.hex()}, the loaded one is "
-                f"{own.hex()}: load the checkpoint it was written with"
-            )
+        header = parts.header
+        self._check_base(header)
         point = self._point_of(header)
         return Rebuilder(
             engine=self._engine,
@@ -515,6 +588,14 @@ class Codec:
             allow_partial=allow_partial,
             lap=clock.lap,
         )
+
+    def _check_base(self, header: Header) -> None:
+        own = self.base_hash[: bitstream.HASH_BYTES]
+        if header.base_hash != own:
+            raise ModelMismatchError(
+                f"the stream was written with base {header.base_hash.hex()}, the loaded one is "
+                f"{own.hex()}: load the checkpoint it was written with"
+            )
 
     def _point_of(self, header: Header | Container) -> RatePoint:
         if header.adapter_hashes:

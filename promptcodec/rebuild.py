@@ -8,7 +8,7 @@ A picture of one tile takes the same way; its window is the whole.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,7 +20,7 @@ from promptcodec.adapters.bank import RatePoint
 from promptcodec.bitstream import Parts, Tile
 from promptcodec.codec import coder
 from promptcodec.codec.gains import Gains
-from promptcodec.codec.model import Latents
+from promptcodec.codec.model import Adapter, Latents
 from promptcodec.codec.tiling import HALO, LATENT, Box, Tiling
 from promptcodec.config import STRIDE
 from promptcodec.drafts import Engine
@@ -139,33 +139,21 @@ class Rebuilder:
                 rows, _ = kept.slices(box, stride=LATENT)
                 self._known[number] = (kept, y_hat[:, :, rows].clone())
 
-    @torch.inference_mode()
     def latents(self, number: int, tile: Tile) -> Latents:
         """Everything that was transmitted of one tile.
 
         Raises:
             StreamError: the payload does not hold exactly the symbols of the tile.
         """
-        engine, box = self.engine, self.tiling.tile(number)
-        channels = engine.model.config.z_channels
-        shape = (channels, -(-box.height // STRIDE), -(-box.width // STRIDE))
-        z_hat = coder.from_numpy(coder.decode_z(tile.z, shape, engine.tables), engine.device)
-        indexes = engine.model.indexes(z_hat, gains=self.gains)
-        index_array = indexes[0].cpu().numpy()
-        self.lap("scale_path")
-        if zlib.crc32(index_array.tobytes()) != tile.index_crc:
-            raise StreamError(
-                "the table indexes do not match their checksum: the stream is damaged or was "
-                "written by a faulty encoder; encode the picture again"
-            )
-        symbols = coder.decode_y(tile.y, index_array, engine.tables)
-        self.lap("coding")
-        residual = coder.from_numpy(symbols, engine.device)
-        y_hat = engine.model.reconstruct_latents(
-            z_hat, residual, indexes=indexes, gains=self.gains, adapter=self.point.prompts
+        box = self.tiling.tile(number)
+        return decode_latents(
+            self.engine,
+            [tile],
+            size=(box.height, box.width),
+            gains=self.gains,
+            adapter=self.point.prompts,
+            lap=self.lap,
         )
-        self.lap("context")
-        return Latents(z_hat=z_hat, indexes=indexes, symbols=residual, y_hat=y_hat)
 
     def all_latents(self) -> Latents:
         """The latents of the whole picture, put together from those of its tiles."""
@@ -180,6 +168,56 @@ class Rebuilder:
             ]
             joined[name] = torch.cat(bands, dim=2)
         return Latents(**joined)
+
+
+@torch.inference_mode()
+def decode_latents(
+    engine: Engine,
+    tiles: Sequence[Tile],
+    *,
+    size: tuple[int, int],
+    gains: Gains,
+    adapter: Adapter | None,
+    lap: Lap = lambda _: None,
+) -> Latents:
+    """Everything that was transmitted of tiles of one size at one rate.
+
+    Args:
+        engine: what decodes.
+        tiles: payloads.
+        size: height and width of each, px.
+        gains: log-gains that they were coded with.
+        adapter: of the rate.
+        lap: books the time of a part.
+    Returns:
+        Latents of the batch.
+    Raises:
+        StreamError: a payload does not hold exactly the symbols of its tile.
+    """
+    model, tables = engine.model, engine.tables
+    shape = (model.config.z_channels, -(-size[0] // STRIDE), -(-size[1] // STRIDE))
+    z = [coder.from_numpy(coder.decode_z(t.z, shape, tables), engine.device) for t in tiles]
+    z_hat = torch.cat(z)
+    indexes = model.indexes(z_hat, gains=gains)
+    arrays = indexes.cpu().numpy()
+    lap("scale_path")
+    for tile, array in zip(tiles, arrays, strict=True):
+        if zlib.crc32(array.tobytes()) != tile.index_crc:
+            raise StreamError(
+                "the table indexes do not match their checksum: the stream is damaged or was "
+                "written by a faulty encoder; encode the picture again"
+            )
+    symbols = [
+        coder.from_numpy(coder.decode_y(tile.y, array, tables), engine.device)
+        for tile, array in zip(tiles, arrays, strict=True)
+    ]
+    residual = torch.cat(symbols)
+    lap("coding")
+    y_hat = model.reconstruct_latents(
+        z_hat, residual, indexes=indexes, gains=gains, adapter=adapter
+    )
+    lap("context")
+    return Latents(z_hat=z_hat, indexes=indexes, symbols=residual, y_hat=y_hat)
 
 
 def missing_parts(parts: Parts, tiles: set[int]) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ ORDER = (
     {"heads"},
     {"outcomes", "targets"},
     {"drafts"},
-    {"rebuild", "tiles", "sources", "understanding"},
+    {"batches", "rebuild", "tiles", "sources", "understanding"},
     {"api"},
     {"training"},
     {"evaluation"},
