@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import Module
 
 from promptcodec import images
 from promptcodec.api import Codec
@@ -71,7 +72,7 @@ def decode(codec: Codec, container: Container, variant: Variant) -> Decoded:
     model, tables = codec.model.to(device), codec.tables
     point = codec._point_of(container)
     gains = point.gains.moved(container.gain)
-    adapter = point.prompts.to(device) if point.prompts else None
+    adapter = point.prompts.to(device) if isinstance(point.prompts, Module) else None
     (tile,) = container.tiles
     rows, columns = -(-container.height // STRIDE), -(-container.width // STRIDE)
     steps = (model.indexes, model.reconstruct_latents, model.synthesise)

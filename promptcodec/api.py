@@ -20,6 +20,8 @@ from torch import Tensor
 from promptcodec import bitstream, images, understanding
 from promptcodec.adapters.bank import Bank, RatePoint
 from promptcodec.adapters.store import RateAdapter, read_adapter
+from promptcodec.adapters.task import with_task
+from promptcodec.adapters.task_store import TaskAdapter, read_task, read_task_config
 from promptcodec.batches import Reading, draft_batch, rebuild_batch
 from promptcodec.bitstream import MAX_PIXELS, Container, Header, Parts
 from promptcodec.codec.checkpoint import Base, read_base
@@ -31,6 +33,7 @@ from promptcodec.codec.tiling import Box, Tiling
 from promptcodec.config import LAMBDAS, STRIDE
 from promptcodec.drafts import (
     AnyDraft,
+    Draft,
     DraftTrial,
     Engine,
     Position,
@@ -48,7 +51,7 @@ from promptcodec.errors import (
 )
 from promptcodec.heads.config import CLASSIFY, SEGMENT
 from promptcodec.heads.store import Head, read_head, read_head_config
-from promptcodec.locate import PromptsSource, find_base, find_heads, find_prompts
+from promptcodec.locate import PromptsSource, find_base, find_heads, find_prompts, find_tasks
 from promptcodec.outcomes import Clock, Decoded, Encoded, Rate
 from promptcodec.rebuild import Rebuilder, missing_parts
 from promptcodec.sources import Region, open_source, picture_of, read_chunks, region_of
@@ -82,6 +85,8 @@ class Codec:
         self._adding = threading.Lock()
         self._head_folders: list[Path] = []
         self._heads: dict[str, Head] = {}
+        self._task_folders: list[Path] = []
+        self._tasks: dict[str, TaskAdapter] = {}
 
     @classmethod
     def load(
@@ -90,6 +95,7 @@ class Codec:
         prompts: PromptsSource | None = None,
         *,
         heads: str | Path | None = None,
+        tasks: str | Path | None = None,
         device: str = "cpu",
         precision: Precision = "float32",
     ) -> Self:
@@ -102,6 +108,8 @@ class Codec:
                 no adapter for another one. An empty list is the base alone.
             heads: for `classify` and `segment`: a head, a folder of heads, or a Hub id of either;
                 None is those of the bundled base. They are read when they are first used.
+            tasks: for `encode(task=...)`: task prompts, a folder of them, or a Hub id of either;
+                None is those of the bundled base.
             device: "cpu", "cuda", "cuda:1", ...
             precision: of g_a and g_s; entropy coding is exact in either.
         Raises:
@@ -114,6 +122,7 @@ class Codec:
         codec = cls(read_base(find_base(base)), device=_device(device), precision=precision)
         codec._install(codec._read(prompts, find_prompts(prompts, base=base)))
         codec._head_folders = find_heads(heads, base=base)
+        codec._task_folders = find_tasks(tasks, base=base)
         return codec
 
     @property
@@ -182,6 +191,7 @@ class Codec:
         strict: bool = False,
         effort: int = 0,
         tile_size: int | None = None,
+        task: str | None = None,
         max_pixels: int = MAX_PIXELS,
         progress: Progress | None = None,
     ) -> bytes:
@@ -202,6 +212,8 @@ class Codec:
                 megapixel; any decoder reads the result.
             tile_size: side of the tiles that the picture is cut into, px, a multiple of 64; 0 is
                 one tile; None is one tile up to 4 megapixels and with an effort, else 1024 px.
+            task: name of a task, "classify" for instance, whose prompts move the encoder toward
+                what the task needs; any decoder of the rate reads the result.
             max_pixels: refuse larger pictures.
             progress: called with (steps done, steps) while latents are refined.
         Returns:
@@ -222,6 +234,7 @@ class Codec:
             strict=strict,
             effort=effort,
             tile_size=tile_size,
+            task=task,
             max_pixels=max_pixels,
             progress=progress,
         ).data
@@ -238,6 +251,7 @@ class Codec:
         strict: bool = False,
         effort: int = 0,
         tile_size: int | None = None,
+        task: str | None = None,
         max_pixels: int = MAX_PIXELS,
         progress: Progress | None = None,
     ) -> Encoded:
@@ -252,6 +266,7 @@ class Codec:
             strict=strict,
             effort=effort,
             tile_size=tile_size,
+            task=task,
             max_pixels=max_pixels,
             progress=progress,
         )
@@ -317,6 +332,7 @@ class Codec:
         strict: bool,
         effort: int,
         tile_size: int | None,
+        task: str | None,
         max_pixels: int,
         progress: Progress | None,
     ) -> Written:
@@ -334,6 +350,8 @@ class Codec:
                 "streams could not be decoded elsewhere; it serves research by bpp_estimate alone: "
                 "write files with a codec of scale 'hyperprior'"
             )
+        if task is not None and effort:
+            raise UsageError("an effort would search latents away from the task: leave out one")
         if isinstance(effort, float) or effort not in range(MAX_EFFORT + 1):
             raise UsageError(f"effort is {effort}; need a whole number from 0 to {MAX_EFFORT}")
         gain = _gain_to_fixed(gain_steps)
@@ -347,12 +365,11 @@ class Codec:
         clock.lap("load")
         passes, met = 1, True
         if target is not None:
-            draft, passes, met = self._search(work, target, bank=bank)
-        elif effort and isinstance(work, Work):
-            draft = work.draft(self._point(rate, bank=bank), rate=rate, gain=gain)
-            draft = draft.refined(effort, progress=progress)
+            draft, passes, met = self._search(work, target, bank=bank, task=task)
         else:
-            draft = work.draft(self._point(rate, bank=bank), rate=rate, gain=gain)
+            draft = work.draft(self._point(rate, bank=bank, task=task), rate=rate, gain=gain)
+            if effort and isinstance(draft, Draft):
+                draft = draft.refined(effort, progress=progress)
         clock.lap("g_a")
         tiles = draft.tiles()
         clock.lap("coding")
@@ -361,7 +378,7 @@ class Codec:
         return Written(data, draft, passes=passes, target_met=met, seconds=clock.laps)
 
     def _search(
-        self, work: Work | TiledWork, target: Target, *, bank: Bank
+        self, work: Work | TiledWork, target: Target, *, bank: Bank, task: str | None
     ) -> tuple[AnyDraft, int, bool]:
         """The nearest draft, how often g_a ran, and whether the target is met."""
         indexes = list(bank.adapters) or [self.config.rate_index]
@@ -375,7 +392,8 @@ class Codec:
 
         def run(index: float) -> DraftTrial:
             rate = bitstream.rate_to_fixed(index)
-            return DraftTrial.of(work.draft(self._point(rate, bank=bank), rate=rate), measured)
+            point = self._point(rate, bank=bank, task=task)
+            return DraftTrial.of(work.draft(point, rate=rate), measured)
 
         try:
             trial, passes = search(
@@ -627,10 +645,27 @@ class Codec:
             ) from None
         return rate
 
-    def _point(self, rate: int, *, bank: Bank) -> RatePoint:
+    def _point(self, rate: int, *, bank: Bank, task: str | None = None) -> RatePoint:
         if rate == bitstream.rate_to_fixed(self.config.rate_index) and not bank.covers(rate):
-            return self._base_point()
-        return bank.at(rate)
+            point = self._base_point()
+        else:
+            point = bank.at(rate)
+        return point if task is None else with_task(point, self._task(task).prompts)
+
+    def _task(self, name: str) -> TaskAdapter:
+        """The prompts of a task, read when they are first asked for."""
+        if name not in self._tasks:
+            known = {read_task_config(folder).task: folder for folder in self._task_folders}
+            if name not in known:
+                raise CheckpointError(
+                    f"this codec has no prompts for task {name!r}; there are "
+                    f"{', '.join(known) or 'none'}: name a folder with `--tasks` (in Python "
+                    "`Codec.load(tasks=...)`), or train them with `promptcodec train-joint`"
+                )
+            adapter = read_task(known[name], base=self._base)
+            adapter.prompts.to(self.device)
+            self._tasks[name] = adapter
+        return self._tasks[name]
 
     def _base_point(self) -> RatePoint:
         if type(self.model.adapter_slot) is not AdapterSlot:

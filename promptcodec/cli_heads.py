@@ -1,5 +1,6 @@
 """Commands about what pictures show: `classify`, `train-head`."""
 
+import dataclasses
 import json
 import sys
 from collections.abc import Iterator
@@ -94,12 +95,16 @@ def train_head(
     resume: options.Resume = False,
     max_steps: options.MaxSteps = None,
     device: options.TrainingDevice = None,
+    cache: options.ViewCache = None,
+    seed: options.Seed = None,
     verbose: options.Verbose = False,
 ) -> None:
     """Train a classifier on what the frozen base transmits."""
     from promptcodec.training import heads
 
     config = heads.read_head_recipe(recipe)
+    if seed is not None:
+        config = dataclasses.replace(config, seed=seed)
     folder = heads.train_head(
         config,
         data=data,
@@ -107,5 +112,6 @@ def train_head(
         resume=resume,
         max_steps=max_steps,
         device=device,
+        cache=cache,
     )
     print(console.one_line(f"head: {folder}; use it with --heads {folder}"), file=sys.stderr)

@@ -182,6 +182,11 @@ Recipe = Annotated[
 LabelledData = Annotated[
     Path, typer.Option("--data", help="Folder or zip file with train/CLASS/picture.")
 ]
+ViewCache = Annotated[
+    Path | None,
+    typer.Option("--cache", help="File to keep the codec's views in, for other runs on them."),
+]
+Seed = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
 Heads = Annotated[
     str | None, typer.Option(help="Head or folder of heads; default: the bundled ones.")
 ]

@@ -10,6 +10,7 @@ from promptcodec.errors import CheckpointError
 
 ADAPTER_CONFIG = "adapter_config.json"
 HEAD_CONFIG = "head_config.json"
+TASK_CONFIG = "task_config.json"
 
 PromptsSource = str | Path | Iterable[str | Path] | Mapping[int, str | Path]
 
@@ -49,7 +50,7 @@ def find_prompts(prompts: PromptsSource | None, *, base: str | Path | None = Non
     """
     if prompts is None:
         own = bundled() / "prompts" if base is None else None
-        return _adapters_in(own) if own is not None and own.is_dir() else []
+        return _those_with(ADAPTER_CONFIG, own) if own is not None and own.is_dir() else []
     if isinstance(prompts, str | Path):
         prompts = [prompts]
     places = prompts.values() if isinstance(prompts, Mapping) else prompts
@@ -67,8 +68,8 @@ def find_heads(heads: str | Path | None, *, base: str | Path | None = None) -> l
         CheckpointError: no head in that place.
     """
     if heads is None:
-        return _heads_in(bundled() / "heads") if base is None else []
-    found = _heads_in(_fetch(heads))
+        return _those_with(HEAD_CONFIG, bundled() / "heads") if base is None else []
+    found = _those_with(HEAD_CONFIG, _fetch(heads))
     if not found:
         raise CheckpointError(
             f"no head was found in {heads}: name a folder with {HEAD_CONFIG}, or one that holds "
@@ -77,26 +78,33 @@ def find_heads(heads: str | Path | None, *, base: str | Path | None = None) -> l
     return found
 
 
-def _heads_in(folder: Path) -> list[Path]:
-    if (folder / HEAD_CONFIG).is_file():
+def find_tasks(tasks: str | Path | None, *, base: str | Path | None = None) -> list[Path]:
+    """Folders of task prompts; arguments and errors as those of `find_heads`."""
+    if tasks is None:
+        return _those_with(TASK_CONFIG, bundled() / "tasks") if base is None else []
+    found = _those_with(TASK_CONFIG, _fetch(tasks))
+    if not found:
+        raise CheckpointError(
+            f"no task prompts were found in {tasks}: name a folder with {TASK_CONFIG}"
+        )
+    return found
+
+
+def _those_with(name: str, folder: Path) -> list[Path]:
+    """A folder, if it holds that file, else those of its subfolders that do."""
+    if (folder / name).is_file():
         return [folder]
-    return sorted(path.parent for path in folder.glob(f"*/{HEAD_CONFIG}"))
+    return sorted(path.parent for path in folder.glob(f"*/{name}"))
 
 
 def _found(place: str | Path) -> list[Path]:
-    found = _adapters_in(_fetch(place))
+    found = _those_with(ADAPTER_CONFIG, _fetch(place))
     if not found:
         raise CheckpointError(
             f"no rate adapter was found in {place}: name a folder with {ADAPTER_CONFIG}, or one "
             "that holds such folders"
         )
     return found
-
-
-def _adapters_in(folder: Path) -> list[Path]:
-    if (folder / ADAPTER_CONFIG).is_file():
-        return [folder]
-    return sorted(path.parent for path in folder.glob(f"*/{ADAPTER_CONFIG}"))
 
 
 def _fetch(place: str | Path) -> Path:

@@ -14,7 +14,7 @@ PACKAGE = Path(promptcodec.__file__).parent
 
 # Left to right, each may import what stands to the left of it, and its own group.
 ORDER = (
-    {"", "errors", "config", "files", "bitstream", "console", "provenance", "bar"},
+    {"", "errors", "config", "files", "bitstream", "console", "provenance", "bar", "weights"},
     {"locate"},
     {"images", "picture_files"},
     {"codec"},

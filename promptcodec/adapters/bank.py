@@ -14,10 +14,10 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from promptcodec.adapters.prompts import LayerAdaptivePrompts
 from promptcodec.adapters.store import RateAdapter
 from promptcodec.bitstream import HASH_BYTES, RATE_STEPS
 from promptcodec.codec.gains import Gains
+from promptcodec.codec.model import Adapter
 from promptcodec.errors import ModelMismatchError, RateError
 
 
@@ -32,7 +32,7 @@ class RatePoint:
         hashes: of the adapters it is made of, lower one first; what a stream carries.
     """
 
-    prompts: LayerAdaptivePrompts | None
+    prompts: Adapter | None
     gains: Gains
     lmbda: float
     hashes: tuple[bytes, ...]

@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -27,6 +26,7 @@ from promptcodec.codec.gains import FRACTION_BITS, Gains
 from promptcodec.config import LAMBDAS, CodecConfig, from_dict
 from promptcodec.errors import CheckpointError, ConfigError, ModelMismatchError
 from promptcodec.files import write_atomically
+from promptcodec.weights import check_finite, read_weights
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -139,16 +139,7 @@ def read_adapter(folder: Path, *, base: Base) -> RateAdapter:
             f"{base.sha256.hex()[:16]}: load that base, or train the rate for this one"
         )
     path = folder / WEIGHTS_FILE
-    return build(_read_tensors(path), config=config, codec=base.config.codec, where=str(path))
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}
-    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
-        line = " ".join(str(error).split())
-        raise CheckpointError(f"{path} is no readable safetensors file: {line}") from None
+    return build(read_weights(path), config=config, codec=base.config.codec, where=str(path))
 
 
 def adapter_digest(folder: Path) -> bytes:
@@ -158,7 +149,7 @@ def adapter_digest(folder: Path) -> bytes:
         CheckpointError: no readable adapter there.
     """
     config = read_config(folder)
-    return adapter_hash(_read_tensors(Path(folder) / WEIGHTS_FILE), config)
+    return adapter_hash(read_weights(Path(folder) / WEIGHTS_FILE), config)
 
 
 def read_config(folder: Path) -> AdapterConfig:
@@ -238,11 +229,10 @@ def adapter_hash(tensors: dict[str, Tensor], config: AdapterConfig) -> bytes:
 
 
 def _check(tensors: dict[str, Tensor], *, where: str) -> None:
-    for name, value in tensors.items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise CheckpointError(f"{where}: tensor {name} is not finite; get the file again")
-        if name == PREFIX + LOG_GAINS and value.numel() and int(value.int().abs().max()) > MAX_GAIN:
-            raise CheckpointError(
-                f"{where}: a gain lies beyond {MAX_GAIN >> FRACTION_BITS} table steps; get the "
-                "file again"
-            )
+    check_finite(tensors, where=where)
+    gains = tensors.get(PREFIX + LOG_GAINS)
+    if gains is not None and gains.numel() and int(gains.int().abs().max()) > MAX_GAIN:
+        raise CheckpointError(
+            f"{where}: a gain lies beyond {MAX_GAIN >> FRACTION_BITS} table steps; get the file "
+            "again"
+        )

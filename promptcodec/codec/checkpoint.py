@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -32,6 +31,7 @@ from promptcodec.codec.tables import NUM_SCALES, TOTAL, table_range
 from promptcodec.config import BaseConfig, CodecConfig
 from promptcodec.errors import CheckpointError, ConfigError
 from promptcodec.files import write_atomically
+from promptcodec.weights import check_finite, read_weights
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -112,20 +112,12 @@ def read_base(folder: Path) -> Base:
         config = BaseConfig.read(Path(folder) / CONFIG_FILE)
     except ConfigError as error:
         raise CheckpointError(str(error)) from None
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
-        line = " ".join(str(error).split())
-        raise CheckpointError(f"{path} is no readable safetensors file: {line}") from None
-    return build(tensors, config=config, where=str(path))
+    return build(read_weights(path), config=config, where=str(path))
 
 
 def build(tensors: dict[str, Tensor], *, config: BaseConfig, where: str) -> Base:
     """Make a codec of stored tensors; `where` names them in errors."""
-    for name, value in tensors.items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise CheckpointError(f"{where}: tensor {name} is not finite; get the file again")
+    check_finite(tensors, where=where)
     digest = base_hash(tensors, config.codec)
     tensors = dict(tensors)
     with WeightBudget(tensors, where=where):

@@ -36,12 +36,15 @@ class TrainingOutput:
         y_bits: bits of y, scalar.
         z_bits: bits of z, scalar.
         room_bits: bits of y at a random gain; its gradient reaches the scale path alone.
+        y_hat: latents as they would be transmitted, (B, M, H/16, W/16), with a straight-through
+            gradient.
     """
 
     x_hat: Tensor | None
     y_bits: Tensor
     z_bits: Tensor
     room_bits: Tensor
+    y_hat: Tensor
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,9 @@ class CodecModel(nn.Module):
         x_hat = None
         if not rate_only:
             x_hat = self.to_picture(y_hat, adapter)
-        return TrainingOutput(x_hat=x_hat, y_bits=y_bits, z_bits=z_bits, room_bits=room_bits)
+        return TrainingOutput(
+            x_hat=x_hat, y_bits=y_bits, z_bits=z_bits, room_bits=room_bits, y_hat=y_hat
+        )
 
     def to_latents(self, x: Tensor, adapter: Adapter | None) -> Tensor:
         """g_a with what the adapter adds: (B, 3, H, W) to (B, M, H/16, W/16), float32."""

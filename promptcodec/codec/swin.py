@@ -29,10 +29,12 @@ class Prompts:
             cuts as it does the picture's; or (B * windows, P, C), in the order of `partition` on
             the rolled grid, where B * windows may be 1 to share.
         gate: (heads,), weight of the prompt branch; zero leaves the block unchanged.
+        more: a further set, looked at by itself; its effect is added.
     """
 
     tokens: Tensor
     gate: Tensor
+    more: Prompts | None = None
 
     def cut(self, window: int, *, height: int, shift_y: int, shift_x: int) -> Prompts:
         """The same prompts, window by window.
@@ -43,12 +45,15 @@ class Prompts:
             shift_y: rows that it rolls up by.
             shift_x: columns that it rolls left by.
         """
+        more = self.more
+        if more is not None:
+            more = more.cut(window, height=height, shift_y=shift_y, shift_x=shift_x)
         if self.tokens.ndim == 3:
-            return self
+            return Prompts(self.tokens, self.gate, more)
         factor = height // self.tokens.shape[1]
         shifts = (-(shift_y // factor), -(shift_x // factor))
         tokens = torch.roll(self.tokens, shifts, dims=(1, 2)) if any(shifts) else self.tokens
-        return Prompts(partition(tokens, window // factor), self.gate)
+        return Prompts(partition(tokens, window // factor), self.gate, more)
 
 
 def partition(x: Tensor, window: int, columns: int | None = None) -> Tensor:
@@ -224,13 +229,14 @@ class WindowAttention(nn.Module):
         q, k, v = self._split(self.qkv(x))
         bias = self.bias().to(q.dtype)[None]  # (1, heads, T, T)
         out = attend_windows(q, k, v, bias, mask=mask)
-        if prompts is not None:
+        while prompts is not None:
             # Prompts are looked at and never look: their queries are not computed.
             both = F.linear(prompts.tokens.to(x.dtype), self.qkv.weight[c:], self.qkv.bias[c:])
             m, count, _ = both.shape
             key, value = both.view(m, count, 2, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
             value = prompts.gate.to(value.dtype)[:, None, None] * value  # the smaller factor
             out = out + attend(q, key.expand(n, -1, -1, -1), value.expand(n, -1, -1, -1))
+            prompts = prompts.more
         return self.proj(out.transpose(1, 2).reshape(n, tokens, c))
 
     def _split(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,10 +9,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import nn
 
 from promptcodec.config import from_dict
 from promptcodec.errors import CheckpointError, ConfigError, ModelMismatchError
@@ -21,6 +19,7 @@ from promptcodec.heads.classifier import LatentClassifier
 from promptcodec.heads.config import CLASSIFY, LATENTS, HeadConfig
 from promptcodec.heads.pixels import PixelClassifier
 from promptcodec.heads.segmenter import LatentSegmenter
+from promptcodec.weights import check_finite, load_weights, read_weights
 
 CONFIG_FILE = "head_config.json"
 WEIGHTS_FILE = "head_model.safetensors"
@@ -60,7 +59,7 @@ def write_head(folder: Path, model: nn.Module, *, config: HeadConfig) -> None:
         OutputError: the folder cannot be written.
     """
     tensors = {n: v.detach().cpu().half().contiguous() for n, v in model.state_dict().items()}
-    _check(tensors, where=str(folder))
+    check_finite(tensors, where=str(folder))
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / WEIGHTS_FILE, save(tensors), force=True)
     text = json.dumps(asdict(config), indent=2) + "\n"
@@ -86,28 +85,8 @@ def read_head(folder: Path, *, base_sha256: bytes) -> Head:
             f"{base_sha256.hex()[:16]}: load that base, or train the head for this one"
         )
     path = folder / WEIGHTS_FILE
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
-        line = " ".join(str(error).split())
-        raise CheckpointError(f"{path} is no readable safetensors file: {line}") from None
-    _check(tensors, where=str(path))
     model = build_head(config)
-    state = model.state_dict()
-    for name, value in state.items():
-        found = tensors.pop(name, None)
-        if found is None:
-            raise CheckpointError(f"{path}: tensor {name} is missing; get the file again")
-        if found.shape != value.shape or not found.is_floating_point():
-            raise CheckpointError(
-                f"{path}: tensor {name} is {found.dtype} {tuple(found.shape)}; need float "
-                f"{tuple(value.shape)}: labels and weights do not belong together"
-            )
-        state[name] = found.float()
-    if tensors:
-        raise CheckpointError(f"{path}: unknown tensor {min(tensors)}; not this kind of head")
-    model.load_state_dict(state)
+    load_weights(model, read_weights(path), where=str(path))
     return Head(config=config, model=model.requires_grad_(False).eval())
 
 
@@ -125,9 +104,3 @@ def read_head_config(folder: Path) -> HeadConfig:
     except ValueError as error:  # ConfigError is one
         reason = str(error) if isinstance(error, ConfigError) else f"{path} is not JSON: {error}"
         raise CheckpointError(reason) from None
-
-
-def _check(tensors: dict[str, Tensor], *, where: str) -> None:
-    for name, value in tensors.items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise CheckpointError(f"{where}: tensor {name} is not finite; train or get it again")

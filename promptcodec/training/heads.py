@@ -110,12 +110,13 @@ class HeadTask:
 
     Args:
         config: the run.
+        cache: see `ViewStore`.
     """
 
     result = "head"
 
-    def __init__(self, config: HeadRun) -> None:
-        self.config = config
+    def __init__(self, config: HeadRun, *, cache: Path | None = None) -> None:
+        self.config, self.cache = config, cache
         self.codec = Codec.load(config.base)
         self._classes: tuple[str, ...] = ()
 
@@ -136,7 +137,8 @@ class HeadTask:
             held,
             sight=sight_of(config.sight, self.codec),
             config=config.views,
-            seed=config.seed,
+            seed=config.views.seed,
+            cache=self.cache,
         )
 
     def build(self) -> nn.Module:
@@ -219,6 +221,7 @@ def train_head(
     resume: bool = False,
     max_steps: int | None = None,
     device: str | None = None,
+    cache: Path | None = None,
 ) -> Path:
     """Train a classifier.
 
@@ -229,10 +232,11 @@ def train_head(
         resume: continue from the state in `out`.
         max_steps: stop after this step of the schedule, state saved; None runs to the end.
         device: "cpu" or "cuda"; None takes the GPU when there is one.
+        cache: file that the pictures' views are kept in for other runs of the same sight; making
+            them takes as long as training.
     Returns:
         Folder of the head.
     """
-    trainer = Trainer(
-        config, HeadTask(config), data=Path(data), out=Path(out), resume=resume, device=device
-    )
+    task = HeadTask(config, cache=cache)
+    trainer = Trainer(config, task, data=Path(data), out=Path(out), resume=resume, device=device)
     return trainer.run(max_steps=max_steps)

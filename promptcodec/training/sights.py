@@ -46,6 +46,11 @@ class CodecSight:
     codec: Codec
     decoded: bool
 
+    def __str__(self) -> str:
+        rates = [self.codec.at(rate.index).hashes for rate in self.codec.rates]
+        kind = "decoded" if self.decoded else "latents"
+        return f"{kind} {self.codec.base_hash.hex()} {rates}"
+
     @torch.inference_mode()
     def see(self, pictures: Tensor, setting: float) -> Tensor:
         """y_hat or pixels of rate index `setting`."""

@@ -153,7 +153,9 @@ class TunedTask(PromptTask):
         config = BaseConfig(
             codec=codec.config, rate_index=self.config.rate_index, lmbda=self.config.rate_weight
         )
-        tables = fit_tables(codec, store.sample(TABLE_PICTURES), gains=model.prompts.gains())
+        tables = self.base.tables  # LoRA leaves the entropy model as it is
+        if self.config.tune == BASE:
+            tables = fit_tables(codec, store.sample(TABLE_PICTURES), gains=model.prompts.gains())
         own = write_base(folder / BASE, codec, config=config, tables=tables)
         write_adapter(
             folder / PROMPTS / self.result,

@@ -7,12 +7,16 @@ depends on (seed, step, process) alone.
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from promptcodec.errors import ConfigError
@@ -32,6 +36,7 @@ class ViewConfig:
         area: smallest share of a picture that a crop keeps.
         mixup: parameter of the Beta distribution that pairs are mixed by; 0 mixes none.
         settings: rate indexes, or qualities, that pictures are sent at.
+        seed: of the copies.
     """
 
     size: int = 128
@@ -39,6 +44,7 @@ class ViewConfig:
     area: float = 0.35
     mixup: float = 0.2
     settings: tuple[float, ...] = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.size < 16 or self.views < 1 or not self.settings:
@@ -74,6 +80,7 @@ class ViewStore:
         sight: what a network gets to see.
         config: how they are varied.
         seed: of the views.
+        cache: file that views are kept in, and taken from if they are the same; None keeps none.
     """
 
     def __init__(
@@ -85,22 +92,46 @@ class ViewStore:
         sight: Sight,
         config: ViewConfig,
         seed: int,
+        cache: Path | None = None,
     ) -> None:
         self.name, self.config, self.sight = name, config, sight
         self.classes = training.classes
         self.labels = training.labels
         self.held_labels = held.labels
+        what = json.dumps([name, len(training.labels), str(sight), str(config), seed])
+        if cache is not None and cache.exists():
+            self._restore(cache, what=what)
+            return
         views = [self._view(training, number, seed) for number in range(config.views)]
         self._inputs = torch.stack([inputs for inputs, _ in views])
         self._settings = torch.stack([settings for _, settings in views])
         whole = torch.stack([fit(p, config.size) for p in held.pictures])
         self.held = {s: _compact(sight.see(whole, s)) for s in config.settings}
+        if cache is not None:
+            self._keep(cache, what=what)
+
+    def _keep(self, cache: Path, *, what: str) -> None:
+        held = {f"held.{n}": kept for n, kept in enumerate(self.held.values())}
+        tensors = {"inputs": self._inputs, "settings": self._settings, **held}
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        save_file({name: t.contiguous() for name, t in tensors.items()}, cache, {"views": what})
+
+    def _restore(self, cache: Path, *, what: str) -> None:
+        with safe_open(cache, framework="pt") as file:
+            if file.metadata() != {"views": what}:
+                raise ConfigError(f"{cache} keeps other views; remove it or name another file")
+            self._inputs = file.get_tensor("inputs")
+            self._settings = file.get_tensor("settings")
+            places = enumerate(self.config.settings)
+            self.held = {setting: file.get_tensor(f"held.{n}") for n, setting in places}
 
     def _view(self, training: Labelled, number: int, seed: int) -> tuple[Tensor, Tensor]:
         """One augmented copy of every picture, and the settings they were sent at."""
         logger.warning("view %d of %d", number + 1, self.config.views)
         rng = np.random.default_rng([seed, number])
-        crops = torch.stack([self._crop(picture, rng) for picture in training.pictures])
+        crops = torch.stack(
+            [random_crop(picture, rng, config=self.config) for picture in training.pictures]
+        )
         # Every setting equally often, whatever the picture.
         drawn = rng.permutation(np.resize(np.arange(len(self.config.settings)), len(crops)))
         inputs: Tensor | None = None
@@ -114,19 +145,6 @@ class ViewStore:
             inputs[chosen] = seen
         assert inputs is not None
         return inputs, torch.tensor(self.config.settings)[torch.from_numpy(drawn)]
-
-    def _crop(self, picture: Tensor, rng: np.random.Generator) -> Tensor:
-        """A random part of a picture, flipped half of the time, at full size again."""
-        _, height, width = picture.shape
-        share = rng.uniform(self.config.area, 1.0)
-        ratio = np.exp(rng.uniform(-0.25, 0.25))
-        rows = min(height, max(1, round(height * np.sqrt(share / ratio))))
-        columns = min(width, max(1, round(width * np.sqrt(share * ratio))))
-        top = int(rng.integers(height - rows + 1))
-        left = int(rng.integers(width - columns + 1))
-        part = picture[:, top : top + rows, left : left + columns]
-        part = part.flip(2) if rng.random() < 0.5 else part
-        return fit(part, self.config.size)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -151,6 +169,20 @@ class ViewStore:
             inputs = share * inputs + (1.0 - share) * inputs.roll(1, dims=0)
             targets = share * targets + (1.0 - share) * targets.roll(1, dims=0)
         return LabelledBatch(inputs=inputs, targets=targets, lmbda=lmbda)
+
+
+def random_crop(picture: Tensor, rng: np.random.Generator, *, config: ViewConfig) -> Tensor:
+    """A random part of a uint8 picture (3, H, W), flipped half of the time, at full size again."""
+    _, height, width = picture.shape
+    share = rng.uniform(config.area, 1.0)
+    ratio = np.exp(rng.uniform(-0.25, 0.25))
+    rows = min(height, max(1, round(height * np.sqrt(share / ratio))))
+    columns = min(width, max(1, round(width * np.sqrt(share * ratio))))
+    top = int(rng.integers(height - rows + 1))
+    left = int(rng.integers(width - columns + 1))
+    part = picture[:, top : top + rows, left : left + columns]
+    part = part.flip(2) if rng.random() < 0.5 else part
+    return fit(part, config.size)
 
 
 def fit(picture: Tensor, size: int) -> Tensor:

@@ -124,7 +124,7 @@ def test_files_are_checked(tmp_path: Path) -> None:
     check("norm.weight is missing", **{"norm.weight": None})
     check("unknown tensor more", more=torch.zeros(1))
     check("out.bias is not finite", **{"out.bias": torch.full((3,), torch.nan).half()})
-    check("labels and weights do not belong together", **{"out.bias": torch.zeros(4).half()})
+    check("does not belong to its config", **{"out.bias": torch.zeros(4).half()})
     path.write_bytes(b"\x80\x04pickle")
     with pytest.raises(CheckpointError, match="no readable safetensors file"):
         read_head(tmp_path, base_sha256=BASE)

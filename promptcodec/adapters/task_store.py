@@ -1,0 +1,117 @@
+"""Task prompts on disk: `task_config.json` and `task_model.safetensors`, bound to their base."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from safetensors.torch import save
+
+from promptcodec.adapters.task import TaskPrompts
+from promptcodec.codec.checkpoint import Base, WeightBudget
+from promptcodec.config import from_dict
+from promptcodec.errors import CheckpointError, ConfigError, ModelMismatchError
+from promptcodec.files import write_atomically
+from promptcodec.locate import TASK_CONFIG
+from promptcodec.weights import check_finite, load_weights, read_weights
+
+WEIGHTS_FILE = "task_model.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskConfig:
+    """What `task_config.json` says.
+
+    Args:
+        task: what it serves, "classify" for instance; what an encoder is asked for.
+        base_sha256: of the base it belongs to, hexadecimal.
+        width: of its trunk.
+        rank: of its updates of linear maps.
+        format_version: of this layout.
+    """
+
+    task: str
+    base_sha256: str
+    width: int = 32
+    rank: int = 10
+    format_version: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.task or not 1 <= self.width <= 1024 or not 0 <= self.rank <= 256:
+            raise ConfigError(
+                f"task is {self.task!r}, width {self.width}, rank {self.rank}; need a name, 1 to "
+                "1024 and 0 to 256"
+            )
+        if self.format_version != 1:
+            raise ConfigError(
+                f"format_version is {self.format_version}, this promptcodec reads 1: "
+                "upgrade promptcodec"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class TaskAdapter:
+    """Installed task prompts; immutable, and safe to share among threads.
+
+    Args:
+        config: what they are.
+        prompts: in eval mode and frozen.
+    """
+
+    config: TaskConfig
+    prompts: TaskPrompts
+
+
+def write_task(folder: Path, prompts: TaskPrompts, *, config: TaskConfig) -> None:
+    """Write task prompts, weights in float16.
+
+    Raises:
+        CheckpointError: weights that are not finite.
+        OutputError: the folder cannot be written.
+    """
+    state = prompts.state_dict()
+    tensors = {name: value.detach().cpu().half().contiguous() for name, value in state.items()}
+    check_finite(tensors, where=str(folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / WEIGHTS_FILE, save(tensors), force=True)
+    text = json.dumps(asdict(config), indent=2) + "\n"
+    write_atomically(folder / TASK_CONFIG, text.encode(), force=True)
+
+
+def read_task(folder: Path, *, base: Base) -> TaskAdapter:
+    """Read and check task prompts of `base`.
+
+    Raises:
+        CheckpointError: missing files; tensors that are missing, unknown, of another shape or not
+            finite.
+        ModelMismatchError: those of another base.
+    """
+    config = read_task_config(folder)
+    if config.base_sha256 != base.sha256.hex():
+        raise ModelMismatchError(
+            f"task prompts {folder} belong to base {config.base_sha256[:16]}, the loaded one is "
+            f"{base.sha256.hex()[:16]}: load that base, or train them for this one"
+        )
+    path = Path(folder) / WEIGHTS_FILE
+    tensors = read_weights(path)
+    with WeightBudget(tensors, where=str(path)):
+        prompts = TaskPrompts(base.config.codec, width=config.width, rank=config.rank)
+    load_weights(prompts, tensors, where=str(path))
+    return TaskAdapter(config, prompts.requires_grad_(False).eval())
+
+
+def read_task_config(folder: Path) -> TaskConfig:
+    """What task prompts are, without their weights.
+
+    Raises:
+        CheckpointError: none there, or a config that does not fit.
+    """
+    path = Path(folder) / TASK_CONFIG
+    try:
+        return from_dict(TaskConfig, json.loads(path.read_text("utf-8")), where=str(path))
+    except OSError as error:
+        raise CheckpointError(f"no task prompts at {folder}: {error.strerror}") from None
+    except ValueError as error:  # ConfigError is one
+        reason = str(error) if isinstance(error, ConfigError) else f"{path} is not JSON: {error}"
+        raise CheckpointError(reason) from None

@@ -1,0 +1,432 @@
+"""Training codec and classifier together, or some of their parts.
+
+    loss = rate + beta * lambda * 255^2 * mse + alpha * cross-entropy
+
+`parts` says what learns: the whole codec and the head is joint training (Bai et al. 2022,
+arXiv:2112.09300; their second step, the first being the trained base and head that a run starts
+from, or `plain_steps` without quantisation); the head alone is its control (Torfason et al. 2018,
+arXiv:1803.06131); g_s alone is a decoder afterwards (Chamain et al. 2022); task prompts leave the
+base frozen. Every step draws one of the rates, so one run serves them all.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from promptcodec import images
+from promptcodec.adapters.store import RateAdapter, read_adapter, write_adapter
+from promptcodec.adapters.task import TaskPrompts, WithTask
+from promptcodec.adapters.task_store import TaskConfig, write_task
+from promptcodec.codec.checkpoint import Base, read_base, write_base
+from promptcodec.codec.coder import EntropyTables, estimate_bits
+from promptcodec.codec.model import Adapter, CodecModel, TrainingOutput
+from promptcodec.config import STRIDE, from_dict
+from promptcodec.errors import ConfigError
+from promptcodec.files import write_atomically
+from promptcodec.heads.store import Head, read_head, write_head
+from promptcodec.locate import find_base, find_heads, find_prompts
+from promptcodec.training.config import LoopConfig, OptimizerConfig, read_yaml
+from promptcodec.training.labelled import Labelled, read_labelled
+from promptcodec.training.loop import Trainer
+from promptcodec.training.objectives import RateDistortion, rate_distortion
+from promptcodec.training.prompts import TRAINING_FILE
+from promptcodec.training.tables import fit_tables
+from promptcodec.training.views import ViewConfig, fit, random_crop
+
+logger = logging.getLogger(__name__)
+
+PARTS = {
+    "encoder": ("codec.g_a.",),
+    "entropy": ("codec.hyperprior.", "codec.context.", "codec.centroids."),
+    "decoder": ("codec.g_s.",),
+    "head": ("head.",),
+    "prompts": ("task.",),
+}  # by the names of their parameters
+CODEC_PARTS = {"encoder", "entropy", "decoder"}
+TABLE_PICTURES = 500  # counted for the entropy tables
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointRun(LoopConfig):
+    """One joint training run, beside what every run has.
+
+    Args:
+        base: folder of the base to start from, or a Hub id; None is the bundled one.
+        prompts: its adapters; None are the bundled ones.
+        head: its classifier to start from; None is the bundled one.
+        parts: what learns, of "encoder", "entropy", "decoder", "head", "prompts".
+        rates: rate indexes that steps draw from.
+        alpha: weight of the cross-entropy over the rate's lambda.
+        beta: weight of the distortion over the rate's lambda; 1 is the frozen codec's own trade.
+        plain_steps: first steps without quantisation and rate.
+        smoothing: share of the target spread over all classes.
+        width: of the task prompts' trunk.
+        rank: of the task prompts' updates.
+        one_in: one training picture in so many is held out of training, to choose by.
+        views: how pictures are varied; no mixup, which would spoil the distortion.
+    """
+
+    base: str | None = None
+    prompts: str | None = None
+    head: str | None = None
+    parts: tuple[str, ...] = ("encoder", "entropy", "decoder", "head")
+    rates: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7)
+    alpha: float = 100.0
+    beta: float = 1.0
+    plain_steps: int = 0
+    smoothing: float = 0.1
+    width: int = 32
+    rank: int = 10
+    one_in: int = 10
+    views: ViewConfig = field(default_factory=lambda: ViewConfig(mixup=0.0))
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(
+            name="adamw", learning_rate=1e-4, warmup_steps=50, decay_fraction=0.7, ema_decay=0.99
+        )
+    )
+    steps: int = 2000
+    batch: int = 16
+    validate_every: int = 500
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.parts or set(self.parts) - set(PARTS):
+            raise ConfigError(f"parts are {list(self.parts)}; need some of {', '.join(PARTS)}")
+        if "prompts" in self.parts and set(self.parts) & CODEC_PARTS:
+            raise ConfigError("task prompts belong to a frozen base: train them without its parts")
+        if self.alpha < 0.0 or self.beta < 0.0 or not self.rates:
+            raise ConfigError(
+                f"alpha is {self.alpha}, beta {self.beta}, rates {list(self.rates)}; need weights "
+                "of 0 or more and a rate"
+            )
+        if self.views.mixup:
+            raise ConfigError("views.mixup mixes pictures, which distortion is measured on: set 0")
+
+
+@dataclass(frozen=True)
+class JointBatch:
+    """What one step sees.
+
+    Args:
+        x: RGB in [0, 1], (B, 3, size, size).
+        targets: shares of the classes, (B, classes).
+        rate: index of the rate that it is sent at.
+    """
+
+    x: Tensor
+    targets: Tensor
+    rate: int
+
+
+class JointStore:
+    """Labelled pictures, cropped anew at every step.
+
+    Args:
+        name: of the data.
+        training: pictures to learn from.
+        held: pictures to choose by.
+        rates: that steps draw from.
+        config: how pictures are varied.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        training: Labelled,
+        held: Labelled,
+        *,
+        rates: Sequence[int],
+        config: ViewConfig,
+    ) -> None:
+        self.name, self.config, self.rates = name, config, tuple(rates)
+        self.training, self.held = training, held
+
+    def __len__(self) -> int:
+        return len(self.training.labels)
+
+    def batch(self, count: int, *, seed: int, step: int, rank: int = 0) -> JointBatch:
+        """Crops of one step, at one rate."""
+        rng = np.random.default_rng([seed, step, rank])
+        chosen = rng.integers(len(self), size=count)
+        crops = [random_crop(self.training.pictures[n], rng, config=self.config) for n in chosen]
+        targets = F.one_hot(self.training.labels[torch.from_numpy(chosen)], len(self.classes))
+        # All rates in turn, so that none is left to chance.
+        rate = self.rates[step % len(self.rates)]
+        return JointBatch(torch.stack(crops).float() / 255.0, targets.float(), rate)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self.training.classes
+
+    def sample(self, count: int) -> list[Tensor]:
+        """Training pictures, uint8, spread over the set."""
+        step = max(1, len(self) // count)
+        return [fit(p, self.config.size) for p in self.training.pictures[::step][:count]]
+
+
+@dataclass(frozen=True)
+class JointObjective:
+    """One step's loss and its parts.
+
+    Args:
+        loss: what is differentiated.
+        codec: rate and distortion.
+        cross_entropy: nats.
+        accuracy: share of the batch whose largest logit is the label.
+    """
+
+    loss: Tensor
+    codec: RateDistortion
+    cross_entropy: Tensor
+    accuracy: Tensor
+
+    def figures(self) -> dict[str, float]:
+        """All parts."""
+        return {
+            **self.codec.figures(),
+            "loss": round(float(self.loss.detach()), 4),
+            "cross_entropy": round(float(self.cross_entropy.detach()), 4),
+            "accuracy": round(float(self.accuracy), 4),
+        }
+
+
+class JointModel(nn.Module):
+    """Codec, head and task prompts; the rates' adapters move along, frozen.
+
+    Args:
+        codec: a base.
+        head: a classifier.
+        task: task prompts; None without any.
+        adapters: of the rates.
+    """
+
+    adapters: dict[int, RateAdapter]
+
+    def __init__(
+        self,
+        codec: CodecModel,
+        head: nn.Module,
+        task: TaskPrompts | None,
+        *,
+        adapters: dict[int, RateAdapter],
+    ) -> None:
+        super().__init__()
+        self.codec, self.head = codec, head
+        self.task = nn.Identity() if task is None else task
+        object.__setattr__(self, "adapters", adapters)  # past the registry of modules
+
+    def adapter(self, rate: int) -> Adapter:
+        """What a rate adds, and the task prompts."""
+        own: Adapter = self.adapters[rate].prompts
+        return WithTask(own, self.task) if isinstance(self.task, TaskPrompts) else own
+
+    def forward(self, x: Tensor, *, rate: int) -> tuple[TrainingOutput, Tensor]:
+        """What the codec gives and the head's logits, (B, classes); z is rounded."""
+        output = self.codec(x, round_z=True, adapter=self.adapter(rate))
+        return output, self.logits(output.y_hat, rate=rate)
+
+    def plain(self, x: Tensor, *, rate: int) -> tuple[TrainingOutput, Tensor]:
+        """The same without quantisation, and no rate."""
+        adapter = self.adapter(rate)
+        y = self.codec.to_latents(x, adapter)
+        none = x.new_zeros(())
+        x_hat = self.codec.to_picture(y, adapter)
+        output = TrainingOutput(x_hat=x_hat, y_bits=none, z_bits=none, room_bits=none, y_hat=y)
+        return output, self.logits(y, rate=rate)
+
+    def logits(self, y_hat: Tensor, *, rate: int) -> Tensor:
+        """The head on latents of a rate."""
+        lmbda = y_hat.new_full((len(y_hat),), self.adapters[rate].config.lmbda)
+        return self.head(y_hat, lmbda)
+
+
+class JointTask:
+    """Joint training as what a `Trainer` trains.
+
+    Args:
+        config: the run.
+    Raises:
+        CheckpointError: no base, adapter or head to start from.
+        ConfigError: a rate that has no adapter.
+    """
+
+    def __init__(self, config: JointRun) -> None:
+        self.config = config
+        self.result = "joint" if set(config.parts) & CODEC_PARTS else "task"
+        self.base: Base = read_base(find_base(config.base))
+        folders = find_prompts(config.prompts, base=config.base)
+        found = [read_adapter(folder, base=self.base) for folder in folders]
+        self.adapters = {adapter.config.rate_index: adapter for adapter in found}
+        missing = sorted(set(config.rates) - set(self.adapters))
+        if missing:
+            raise ConfigError(
+                f"rate {missing[0]} has no adapter; there are {', '.join(map(str, self.adapters))}"
+            )
+        heads = find_heads(config.head, base=config.base)
+        if not heads:
+            raise ConfigError("head is None, and this base has none: name a trained head")
+        self.head: Head = read_head(heads[0], base_sha256=self.base.sha256)
+
+    def open_store(self, data: Path, *, device: str, validation: Path | None) -> JointStore:
+        """Read the pictures."""
+        training, held = read_labelled(data, split="train").held_out(one_in=self.config.one_in)
+        if validation is not None:
+            held = read_labelled(validation, split="val")
+        if training.classes != self.head.config.labels:
+            raise ConfigError(
+                f"{data} has classes {', '.join(training.classes[:4])} ..., and the head knows "
+                f"{', '.join(self.head.config.labels[:4])} ...: train a head for these pictures"
+            )
+        config = self.config
+        return JointStore(Path(data).name, training, held, rates=config.rates, config=config.views)
+
+    def build(self) -> JointModel:
+        """Copies of base and head; what does not learn is frozen."""
+        config, codec = self.config, copy.deepcopy(self.base.model)
+        task = None
+        if "prompts" in config.parts:
+            task = TaskPrompts(self.base.config.codec, width=config.width, rank=config.rank)
+        model = JointModel(codec, copy.deepcopy(self.head.model), task, adapters=self.adapters)
+        prefixes = tuple(prefix for part in config.parts for prefix in PARTS[part])
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.startswith(prefixes))
+        return model
+
+    def initialise(self, model: JointModel, store: JointStore) -> None:
+        """Everything starts from what was trained."""
+
+    def loss(self, model: nn.Module, batch: JointBatch, *, step: int) -> JointObjective:
+        """Rate, distortion and task of a batch."""
+        config, lmbda = self.config, self.adapters[batch.rate].config.lmbda
+        if step < config.plain_steps:
+            bare: Any = getattr(model, "module", model)
+            output, logits = bare.plain(batch.x, rate=batch.rate)
+        else:
+            output, logits = model(batch.x, rate=batch.rate)
+        codec = rate_distortion(output, batch.x, lmbda=config.beta * lmbda)
+        smooth = (1.0 - config.smoothing) * batch.targets
+        smooth = smooth + config.smoothing / batch.targets.shape[1]
+        entropy = F.cross_entropy(logits.float(), smooth)
+        right = logits.argmax(dim=1) == batch.targets.argmax(dim=1)
+        return JointObjective(
+            loss=codec.loss + config.alpha * lmbda * entropy,
+            codec=codec,
+            cross_entropy=entropy,
+            accuracy=right.float().mean(),
+        )
+
+    @torch.inference_mode()
+    def validate(self, model: JointModel, store: JointStore, *, samples: Path) -> dict[str, float]:
+        """Rate, PSNR and accuracy on held-out pictures at every rate, rounded as in files."""
+        tables = self.base.tables
+        if set(self.config.parts) & CODEC_PARTS:
+            model.codec.freeze_scale_path()
+            tables = EntropyTables.from_model(model.codec)
+        figures, losses = {}, []
+        for rate in self.config.rates:
+            bpp, psnr, mse, nats, accuracy = self._measure(model, store, rate=rate, tables=tables)
+            figures |= {f"bpp_{rate}": bpp, f"psnr_{rate}": psnr, f"accuracy_{rate}": accuracy}
+            lmbda = self.adapters[rate].config.lmbda
+            distortion = self.config.beta * lmbda * 255.0**2 * mse
+            losses.append(bpp + distortion + self.config.alpha * lmbda * nats)
+        mean = sum(figures[f"accuracy_{rate}"] for rate in self.config.rates)
+        loss = sum(losses) / len(losses)
+        return {"loss": loss, "accuracy": mean / len(self.config.rates), **figures}
+
+    def _measure(
+        self, model: JointModel, store: JointStore, *, rate: int, tables: EntropyTables
+    ) -> tuple[float, ...]:
+        """bpp, PSNR, mean squared error, cross-entropy and accuracy of a rate."""
+        adapter, gains = model.adapter(rate), self.adapters[rate].gains
+        bits = pixels = 0.0
+        errors, logits = [], []
+        size = store.config.size
+        for picture in store.held.pictures:
+            x = fit(picture, size)[None].float() / 255.0
+            latents = model.codec.analyse(images.pad(x, STRIDE), gains=gains, adapter=adapter)
+            bits += sum(estimate_bits(latents, tables))
+            pixels += size * size
+            x_hat = model.codec.synthesise(latents.y_hat, adapter=adapter)
+            x_hat = images.crop(x_hat, size, size).clamp(0, 1)
+            errors.append(float((torch.round(255.0 * x_hat) / 255.0 - x).square().mean()))
+            logits.append(model.logits(latents.y_hat, rate=rate))
+        scores = torch.cat(logits)
+        right = (scores.argmax(dim=1) == store.held.labels).float().mean()
+        nats = F.cross_entropy(scores.float(), store.held.labels)
+        psnr = float(np.mean([-10.0 * np.log10(max(error, 1e-10)) for error in errors]))
+        return bits / pixels, psnr, float(np.mean(errors)), float(nats), float(right)
+
+    def write(
+        self, model: JointModel, folder: Path, *, store: JointStore, record: dict[str, Any]
+    ) -> None:
+        """Write what learned, bound to what it belongs to; the record comes last."""
+        own = self.base.sha256
+        if set(self.config.parts) & CODEC_PARTS:
+            codec = model.codec.requires_grad_(False).eval()
+            tables = fit_tables(codec, store.sample(TABLE_PICTURES))
+            own = write_base(folder / "base", codec, config=self.base.config, tables=tables)
+            for rate, adapter in self.adapters.items():
+                config = replace(adapter.config, base_sha256=own.hex(), init_from=None)
+                write_adapter(folder / "prompts" / f"rate-{rate}", adapter.prompts, config=config)
+        if "head" in self.config.parts or set(self.config.parts) & CODEC_PARTS:
+            config = replace(self.head.config, base_sha256=own.hex())
+            write_head(folder / "heads" / "classify", model.head, config=config)
+        if isinstance(model.task, TaskPrompts):
+            config = TaskConfig(
+                task=self.head.config.task,
+                base_sha256=own.hex(),
+                width=self.config.width,
+                rank=self.config.rank,
+            )
+            write_task(folder / "prompts", model.task, config=config)
+        record = {**record, "base_sha256": self.base.sha256.hex(), "classes": store.classes}
+        text = json.dumps(record, indent=2) + "\n"
+        write_atomically(folder / TRAINING_FILE, text.encode(), force=True)
+
+
+def read_joint_recipe(path: Path) -> JointRun:
+    """Read a YAML recipe of joint training.
+
+    Raises:
+        ConfigError: no such file, not YAML, or a key or value that does not fit.
+    """
+    return from_dict(JointRun, read_yaml(path), where=str(path))
+
+
+def train_joint(
+    config: JointRun,
+    *,
+    data: Path,
+    out: Path,
+    resume: bool = False,
+    max_steps: int | None = None,
+    device: str | None = None,
+) -> Path:
+    """Train codec and classifier together.
+
+    Args:
+        config: the run.
+        data: folder or zip file with `train/CLASS/picture`.
+        out: folder for log, state and the result, `joint/` or, with a frozen codec, `task/`.
+        resume: continue from the state in `out`.
+        max_steps: stop after this step of the schedule, state saved; None runs to the end.
+        device: "cpu" or "cuda"; None takes the GPU when there is one.
+    Returns:
+        Folder of the result.
+    """
+    trainer = Trainer(
+        config, JointTask(config), data=Path(data), out=Path(out), resume=resume, device=device
+    )
+    return trainer.run(max_steps=max_steps)

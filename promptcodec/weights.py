@@ -1,0 +1,63 @@
+"""Weights in safetensors files: read, checked, put into networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from promptcodec.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, by name.
+
+    Raises:
+        CheckpointError: it is missing or damaged, or a tensor is not finite.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
+        line = " ".join(str(error).split())
+        raise CheckpointError(f"{path} is no readable safetensors file: {line}") from None
+    check_finite(tensors, where=str(path))
+    return tensors
+
+
+def check_finite(tensors: Mapping[str, Tensor], *, where: str) -> None:
+    """Refuse tensors with values that are not finite; `where` names them.
+
+    Raises:
+        CheckpointError: there is one.
+    """
+    for name, value in tensors.items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise CheckpointError(f"{where}: tensor {name} is not finite; train or get it again")
+
+
+def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], *, where: str) -> None:
+    """Put stored tensors into a network, as float32.
+
+    Raises:
+        CheckpointError: one is missing, unknown or of another shape.
+    """
+    state, left = module.state_dict(), dict(tensors)
+    for name, value in state.items():
+        found = left.pop(name, None)
+        if found is None:
+            raise CheckpointError(f"{where}: tensor {name} is missing; get the file again")
+        if found.shape != value.shape or not found.is_floating_point():
+            raise CheckpointError(
+                f"{where}: tensor {name} is {found.dtype} {tuple(found.shape)}; need float "
+                f"{tuple(value.shape)}: it does not belong to its config"
+            )
+        state[name] = found.float()
+    if left:
+        raise CheckpointError(f"{where}: unknown tensor {min(left)}; it belongs to another network")
+    module.load_state_dict(state)
