@@ -36,7 +36,7 @@ from promptcodec.errors import (
     StreamError,
     UsageError,
 )
-from promptcodec.heads.config import CLASSIFY, SEGMENT
+from promptcodec.heads.config import CLASSIFY, LATENTS, SEGMENT
 from promptcodec.heads.store import Head, read_head, read_head_config
 from promptcodec.locate import PromptsSource, find_base, find_heads, find_prompts
 from promptcodec.outcomes import Clock, Decoded, Encoded, Rate
@@ -487,11 +487,16 @@ class Codec:
     def _head(self, task: str) -> Head:
         """The head of a task, read when it is first asked for."""
         if task not in self._heads:
-            folders = [f for f in self._head_folders if read_head_config(f).task == task]
+            configs = {folder: read_head_config(folder) for folder in self._head_folders}
+            folders = [f for f, c in configs.items() if c.task == task and c.reads == LATENTS]
             if not folders:
                 raise CheckpointError(
                     f"this codec has no head to {task}: name one with `--heads` (in Python "
                     "`Codec.load(heads=...)`), or train it with `promptcodec train-head`"
+                )
+            if len(folders) > 1:
+                raise CheckpointError(
+                    f"{len(folders)} heads to {task}: {', '.join(map(str, folders))}; name one"
                 )
             head = read_head(folders[0], base_sha256=self.base_hash)
             head.model.to(self.device)

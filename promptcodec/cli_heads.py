@@ -10,7 +10,13 @@ import typer
 
 from promptcodec import cli_options as options
 from promptcodec import console
-from promptcodec.errors import PictureError, PromptCodecError, StreamError, UsageError
+from promptcodec.errors import (
+    ModelMismatchError,
+    PictureError,
+    PromptCodecError,
+    StreamError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from promptcodec.api import Codec
@@ -47,7 +53,7 @@ def classify(
     for source in found:
         try:
             labels = codec.classify(_stream(codec, source, rate_index=rate_index), top=top)
-        except (StreamError, PictureError) as error:
+        except (StreamError, PictureError, ModelMismatchError) as error:
             if len(found) == 1:
                 raise
             failed = error

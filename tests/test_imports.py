@@ -183,6 +183,13 @@ def test_decode_imports_only_what_it_needs(tiny_checkpoint, stream, tmp_path):
     assert not found & HEAVY_FOR_CODING
 
 
+def test_classify_imports_only_what_it_needs(tiny_checkpoint, tiny_heads, stream):
+    heads = ("--heads", str(tiny_heads))
+    found = imported_by("classify", str(stream), "--base", str(tiny_checkpoint), *heads)
+    assert "torch" in found
+    assert not found & HEAVY_FOR_CODING
+
+
 @pytest.fixture
 def photo(tmp_path):
     """A picture with structure; PNG keeps the test free of JPEG's versions."""
