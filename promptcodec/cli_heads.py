@@ -102,7 +102,7 @@ def train_head(
     device: options.TrainingDevice = None,
     verbose: options.Verbose = False,
 ) -> None:
-    """Train a classifier on what the frozen base transmits."""
+    """Train a classifier or a segmentation head on what the frozen base transmits."""
     from promptcodec.training import heads
 
     config = heads.read_head_recipe(recipe)

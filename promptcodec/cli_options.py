@@ -180,7 +180,10 @@ Recipe = Annotated[
     Path, typer.Argument(metavar="RECIPE", help="YAML file, for instance recipes/base-nano.yaml.")
 ]
 LabelledData = Annotated[
-    Path, typer.Option("--data", help="Folder or zip file with train/CLASS/picture.")
+    Path,
+    typer.Option(
+        "--data", help="Folder or zip file with train/CLASS/..., or train/images and train/masks."
+    ),
 ]
 Heads = Annotated[
     str | None, typer.Option(help="Head or folder of heads; default: the bundled ones.")
