@@ -188,6 +188,16 @@ LabelledData = Annotated[
 Heads = Annotated[
     str | None, typer.Option(help="Head or folder of heads; default: the bundled ones.")
 ]
+StreamOrPicture = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="Stream or picture; - is standard input.")
+]
+MaskOutput = Annotated[
+    str | None,
+    typer.Option("--output", "-o", help="Picture to write; default: SOURCE as .mask.png."),
+]
+Overlay = Annotated[
+    bool, typer.Option("--overlay", help="Lay the classes over the picture, with a legend.")
+]
 Top = Annotated[int, typer.Option(min=1, help="How many classes to name.")]
 Sources = Annotated[
     list[str], typer.Argument(metavar="SOURCES", help="Streams, pictures, folders, or -.")

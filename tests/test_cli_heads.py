@@ -141,3 +141,139 @@ class TestClassify:
         (folder / "head_config.json").write_text(json.dumps(config))
         refused(7, "labels and weights do not belong together", "classify", stream, *base,
                 "--heads", folder, folder=tmp_path)  # fmt: skip
+
+
+class TestSegment:
+    def test_stream(self, run, codec, stream, options, tmp_path):
+        outcome = run("segment", stream, *options)
+        target = tmp_path / "street.mask.png"
+        assert outcome.code == 0 and outcome.out == b""
+        mask = codec.segment(stream.read_bytes())
+        share = (mask == 1).mean()
+        assert 0 < share < 1
+        assert outcome.err.startswith(f"{stream} -> {target}: 72x48: ")
+        assert f"sky {100 * share:.1f} %" in outcome.err
+        with Image.open(target) as picture:
+            assert picture.mode == "P" and np.array_equal(np.asarray(picture), mask)
+
+    def test_picture_and_standard_input(self, run, codec, photo, stream, options, tmp_path):
+        target = tmp_path / "mask.png"
+        assert run("segment", photo, "-o", target, *options).code == 0
+        outcome = run("segment", *options, stdin=stream.read_bytes())
+        assert outcome.out == target.read_bytes()
+
+    def test_overlay(self, run, codec, stream, options, tmp_path):
+        for name, kind in (("street.overlay.png", "PNG"), ("out.jpg", "JPEG")):
+            named = ("-o", tmp_path / name) if name == "out.jpg" else ()
+            assert run("segment", stream, "--overlay", *named, *options).code == 0
+            with Image.open(tmp_path / name) as picture:
+                assert picture.format == kind and picture.mode == "RGB"
+                assert picture.width >= 72 and picture.height > 48
+
+    def test_json(self, run, codec, stream, options, tmp_path):
+        target = tmp_path / "mask.png"
+        facts = json.loads(run("segment", stream, "-o", target, "--json", *options).out)
+        mask = codec.segment(stream.read_bytes())
+        assert (facts["width"], facts["height"]) == (72, 48)
+        assert facts["output"] == str(target)
+        found = {each["label"]: each["share"] for each in facts["classes"]}
+        assert found == {"sky": (mask == 1).mean(), "road": (mask == 0).mean()}
+        assert sum(found.values()) == pytest.approx(1.0)
+
+    def test_one_pixel(self, run, codec, options, tmp_path):
+        path = tmp_path / "dot.pc"
+        path.write_bytes(codec.encode(np.full((1, 1, 3), 9, np.uint8)))
+        assert run("segment", path, *options).code == 0
+        assert run("segment", path, "--overlay", *options).code == 0
+        with Image.open(tmp_path / "dot.mask.png") as picture:
+            assert picture.size == (1, 1)
+
+    def test_the_stream_is_not_decoded(self, run, stream, options, monkeypatch, tmp_path):
+        def synthesise(*_, **__):
+            raise AssertionError("g_s ran")
+
+        monkeypatch.setattr("promptcodec.codec.model.CodecModel.synthesise", synthesise)
+        assert run("segment", stream, *options).code == 0
+        assert run("classify", stream, *options).code == 0
+        assert run("segment", stream, "--overlay", *options).code == 70  # the check does see it
+
+    def test_refusals(self, refused, stream, base, options, tiny_heads, tmp_path):
+        folder = {"folder": tmp_path}
+        (tmp_path / "street.mask.png").write_bytes(b"old")
+        refused(8, "--force", "segment", stream, *options, **folder)
+        target = ("-o", tmp_path / "new.png")
+        refused(
+            2,
+            "no mask is written as '.jpg'",
+            "segment",
+            stream,
+            "-o",
+            tmp_path / "a.jpg",
+            *options,
+            **folder,
+        )
+        gif = ("-o", tmp_path / "a.gif")
+        refused(2, "as '.gif'", "segment", stream, "--overlay", *gif, *options, **folder)
+        refused(4, "no such file", "segment", tmp_path / "no.pc", *target, *options, **folder)
+        refused(7, "no head to segment", "segment", stream, *target, *base, **folder)
+        refused(7, "no head to segment", "segment", stream, *target, *base, "--heads",
+                tiny_heads / "classify", **folder)  # fmt: skip
+        refused(2, "--json", "segment", stream, "-o", "-", "--json", *options, **folder)
+        (tmp_path / "cut.pc").write_bytes(stream.read_bytes()[:-1])
+        refused(4, "", "segment", tmp_path / "cut.pc", *target, *options, **folder)
+
+    def test_head_of_another_base(self, refused, stream, base, tiny_heads, tmp_path):
+        config = replace(read_head_config(tiny_heads / "segment"), base_sha256="cd" * 32)
+        write_head(tmp_path / "other", build_head(config), config=config)
+        refused(5, "belongs to base cdcd", "segment", stream, *base, "--heads",
+                tmp_path / "other", folder=tmp_path)  # fmt: skip
+
+
+class TestTrainHead:
+    @pytest.fixture
+    def scenes(self, tmp_path: Path) -> Path:
+        rng = np.random.default_rng(0)
+        for kind in ("images", "masks"):
+            (tmp_path / "data" / "train" / kind).mkdir(parents=True)
+        for number in range(4):
+            pixels = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / f"data/train/images/{number}.png")
+            mask = Image.fromarray(rng.integers(0, 2, (64, 64), dtype=np.uint8))
+            mask.save(tmp_path / f"data/train/masks/{number}.png")
+        return tmp_path / "data"
+
+    @pytest.fixture
+    def recipe(self, tmp_path: Path, tiny_checkpoint: Path) -> Path:
+        path = tmp_path / "recipe.yaml"
+        path.write_text(
+            f"task: segment\nbase: {tiny_checkpoint}\nlabels: [road, sky]\nwidths: [32]\n"
+            "depths: [1]\none_in: 2\nsteps: 2\nbatch: 1\nprecision: 'no'\n"
+            "scenes: {height: 64, width: 64, crop: 64, views: 1, settings: [4], held_settings: [4]}"
+        )
+        return path
+
+    def test_what_it_writes_segments(self, run, stream, base, scenes, recipe, tmp_path):
+        out = tmp_path / "run"
+        outcome = run("train-head", recipe, "--data", scenes, "--out", out, "--device", "cpu")
+        assert outcome.code == 0 and f"use it with --heads {out / 'head'}" in outcome.err
+        mask = tmp_path / "mask.png"
+        assert run("segment", stream, "-o", mask, *base, "--heads", out / "head").code == 0
+        with Image.open(mask) as picture:
+            assert json.loads(picture.text["labels"]) == ["road", "sky"]
+
+    def test_refusals(self, refused, scenes, recipe, tmp_path):
+        options = ("--out", tmp_path / "run", "--device", "cpu")
+        folder = {"folder": tmp_path / "data"}
+        Image.new("L", (64, 60)).save(scenes / "train/masks/0.png")
+        refused(9, "is 64x60 and its picture 64x64", "train-head", recipe, "--data", scenes,
+                *options, **folder)  # fmt: skip
+        (scenes / "train/masks/0.png").unlink()
+        refused(9, "train/0 has no mask", "train-head", recipe, "--data", scenes, *options,
+                **folder)  # fmt: skip
+        (tmp_path / "none" / "train").mkdir(parents=True)
+        refused(9, "no pictures in 'train'", "train-head", recipe, "--data", tmp_path / "none",
+                *options, **folder)  # fmt: skip
+        recipe.write_text(recipe.read_text().replace("[road, sky]", "[road]"))
+        refused(2, "1 labels", "train-head", recipe, "--data", scenes, *options, **folder)
+        recipe.write_text(recipe.read_text().replace("task: segment", "task: guess"))
+        refused(2, "recipe.yaml", "train-head", recipe, "--data", scenes, *options, **folder)

@@ -22,7 +22,7 @@ ORDER = (
     {"heads"},
     {"outcomes", "targets"},
     {"drafts"},
-    {"rebuild", "tiles", "sources", "understanding"},
+    {"rebuild", "tiles", "sources", "understanding", "masks"},
     {"api"},
     {"training"},
     {"evaluation"},
