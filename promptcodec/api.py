@@ -444,7 +444,7 @@ class Codec:
             StreamError: see `decode`.
             ModelMismatchError: see `decode`; or a head of another base.
         """
-        head = self._head(CLASSIFY)
+        head = self.head(CLASSIFY)
         y_hat, lmbda, _ = self._understood(data, max_pixels=max_pixels)
         return understanding.classify(head, y_hat, lmbda=lmbda, top=top)
 
@@ -458,7 +458,7 @@ class Codec:
             StreamError: see `decode`.
             ModelMismatchError: see `decode`; or a head of another base.
         """
-        head = self._head(SEGMENT)
+        head = self.head(SEGMENT)
         y_hat, lmbda, header = self._understood(data, max_pixels=max_pixels)
         return understanding.segment(
             head, y_hat, lmbda=lmbda, height=header.height, width=header.width
@@ -470,7 +470,7 @@ class Codec:
         Raises:
             CheckpointError: this codec has no such head.
         """
-        return self._head(task).config.labels
+        return self.head(task).config.labels
 
     def _understood(
         self, data: bytes | str | Path, *, max_pixels: int
@@ -484,8 +484,13 @@ class Codec:
         finer = float(Gains.constant(1, header.gain).multipliers(torch.device("cpu"))) ** 2
         return y_hat, rebuilder.point.lmbda * finer, header
 
-    def _head(self, task: str) -> Head:
-        """The head of a task, read when it is first asked for."""
+    def head(self, task: str) -> Head:
+        """The head of a task, "classify" or "segment", read when it is first asked for.
+
+        Raises:
+            CheckpointError: this codec has no such head.
+            ModelMismatchError: it belongs to another base.
+        """
         if task not in self._heads:
             configs = {folder: read_head_config(folder) for folder in self._head_folders}
             folders = [f for f, c in configs.items() if c.task == task and c.reads == LATENTS]

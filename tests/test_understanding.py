@@ -72,13 +72,13 @@ def test_a_file_says_what_the_forward_pass_says(
     torch.testing.assert_close(y_hat, expected, atol=1e-5, rtol=1e-5)
     lmbda = codec.at(rate_index).lmbda
     for task in ("classify", "segment"):
-        head = codec._head(task)
+        head = codec.head(task)
         with torch.inference_mode():
             from_file = understanding.scores(head, y_hat, lmbda=lmbda)
             in_memory = understanding.scores(head, expected, lmbda=lmbda)
         assert float(from_file.std()) > 1e-3
         torch.testing.assert_close(from_file, in_memory, atol=1e-5, rtol=1e-5)
-    logits = understanding.scores(codec._head("classify"), expected, lmbda=lmbda)[0]
+    logits = understanding.scores(codec.head("classify"), expected, lmbda=lmbda)[0]
     found = dict(codec.classify(data))
     for label, probability in zip(codec.labels(), torch.softmax(logits, dim=0), strict=True):
         assert found[label] == pytest.approx(float(probability), abs=1e-5)
@@ -116,7 +116,7 @@ def test_the_mask_has_the_size_of_the_picture(codec: Codec, picture: np.ndarray)
     assert codec.labels("segment") == ("road", "sky")
     assert set(np.unique(mask)) == {0, 1}
     # The head reads padded latents; what is cut off is padding alone.
-    head, y_hat = codec._head("segment"), codec.latents(data)
+    head, y_hat = codec.head("segment"), codec.latents(data)
     with torch.inference_mode():
         scores = understanding.scores(head, y_hat, lmbda=codec.at().lmbda)
     expected = upsample(scores, height=83, width=117)[0].argmax(dim=0)
@@ -137,7 +137,7 @@ def test_a_stream_is_read_at_its_own_rate(codec: Codec, picture: np.ndarray) -> 
     data = codec.encode(picture, rate_index=4, gain_steps=6)
     y_hat = codec.latents(data)
     expected = understanding.classify(
-        codec._head("classify"), y_hat, lmbda=codec.at(4).lmbda * finer, top=3
+        codec.head("classify"), y_hat, lmbda=codec.at(4).lmbda * finer, top=3
     )
     assert finer > 2 and codec.classify(data) == expected
 
