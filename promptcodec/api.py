@@ -49,7 +49,7 @@ from promptcodec.errors import (
     StreamError,
     UsageError,
 )
-from promptcodec.heads.config import CLASSIFY, SEGMENT
+from promptcodec.heads.config import CLASSIFY, LATENTS, SEGMENT
 from promptcodec.heads.store import Head, read_head, read_head_config
 from promptcodec.locate import PromptsSource, find_base, find_heads, find_prompts, find_tasks
 from promptcodec.outcomes import Clock, Decoded, Encoded, Rate
@@ -539,7 +539,7 @@ class Codec:
             StreamError: see `decode`.
             ModelMismatchError: see `decode`; or a head of another base.
         """
-        head = self._head(CLASSIFY)
+        head = self.head(CLASSIFY)
         y_hat, lmbda, _ = self._understood(data, max_pixels=max_pixels)
         return understanding.classify(head, y_hat, lmbda=lmbda, top=top)
 
@@ -553,7 +553,7 @@ class Codec:
             StreamError: see `decode`.
             ModelMismatchError: see `decode`; or a head of another base.
         """
-        head = self._head(SEGMENT)
+        head = self.head(SEGMENT)
         y_hat, lmbda, header = self._understood(data, max_pixels=max_pixels)
         return understanding.segment(
             head, y_hat, lmbda=lmbda, height=header.height, width=header.width
@@ -565,7 +565,7 @@ class Codec:
         Raises:
             CheckpointError: this codec has no such head.
         """
-        return self._head(task).config.labels
+        return self.head(task).config.labels
 
     def _understood(
         self, data: bytes | str | Path, *, max_pixels: int
@@ -579,14 +579,24 @@ class Codec:
         finer = float(Gains.constant(1, header.gain).multipliers(torch.device("cpu"))) ** 2
         return y_hat, rebuilder.point.lmbda * finer, header
 
-    def _head(self, task: str) -> Head:
-        """The head of a task, read when it is first asked for."""
+    def head(self, task: str) -> Head:
+        """The head of a task, "classify" or "segment", read when it is first asked for.
+
+        Raises:
+            CheckpointError: this codec has no such head.
+            ModelMismatchError: it belongs to another base.
+        """
         if task not in self._heads:
-            folders = [f for f in self._head_folders if read_head_config(f).task == task]
+            configs = {folder: read_head_config(folder) for folder in self._head_folders}
+            folders = [f for f, c in configs.items() if c.task == task and c.reads == LATENTS]
             if not folders:
                 raise CheckpointError(
                     f"this codec has no head to {task}: name one with `--heads` (in Python "
                     "`Codec.load(heads=...)`), or train it with `promptcodec train-head`"
+                )
+            if len(folders) > 1:
+                raise CheckpointError(
+                    f"{len(folders)} heads to {task}: {', '.join(map(str, folders))}; name one"
                 )
             head = read_head(folders[0], base_sha256=self.base_hash)
             head.model.to(self.device)

@@ -1,4 +1,4 @@
-"""Commands about what pictures show: `classify`, `train-head`."""
+"""Commands about what pictures show: `classify`, `segment`, `train-head`."""
 
 import dataclasses
 import json
@@ -11,7 +11,14 @@ import typer
 
 from promptcodec import cli_options as options
 from promptcodec import console
-from promptcodec.errors import PictureError, PromptCodecError, StreamError, UsageError
+from promptcodec.errors import (
+    ModelMismatchError,
+    PictureError,
+    PromptCodecError,
+    StreamError,
+    UsageError,
+)
+from promptcodec.heads.config import SEGMENT
 
 if TYPE_CHECKING:
     from promptcodec.api import Codec
@@ -22,6 +29,7 @@ SUFFIXES = (".pc", ".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command()(classify)
+    app.command()(segment)
     app.command("train-head")(train_head)
 
 
@@ -48,7 +56,7 @@ def classify(
     for source in found:
         try:
             labels = codec.classify(_stream(codec, source, rate_index=rate_index), top=top)
-        except (StreamError, PictureError) as error:
+        except (StreamError, PictureError, ModelMismatchError) as error:
             if len(found) == 1:
                 raise
             failed = error
@@ -63,6 +71,62 @@ def classify(
         console.write_stdout(json.dumps(rows))
     if failed is not None:
         raise typer.Exit(failed.exit_code)
+
+
+def segment(
+    source: options.StreamOrPicture = "-",
+    output: options.MaskOutput = None,
+    overlay: options.Overlay = False,
+    rate_index: options.RateIndex = None,
+    base: options.Base = None,
+    prompts: options.Prompts = None,
+    heads: options.Heads = None,
+    force: options.Force = False,
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
+    as_json: options.Json = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Write the class of each pixel of a stream or picture as a palette PNG.
+
+    A stream is not decoded for it, except to lay the classes over it by --overlay.
+    """
+    from promptcodec import masks
+    from promptcodec.images import OUTPUT_SUFFIXES, encode_file
+    from promptcodec.loading import load_codec
+    from promptcodec.outcomes import Clock
+
+    suffix = ".overlay.png" if overlay else ".mask.png"
+    target = console.choose_output(source, output, suffix=suffix, as_json=as_json, force=force)
+    kind = ".png" if target is None else target.suffix.lower()
+    known = OUTPUT_SUFFIXES if overlay else (".png",)
+    if kind not in known:
+        what = "overlay" if overlay else "mask"
+        raise UsageError(f"{target}: no {what} is written as {kind!r}: choose {', '.join(known)}")
+    codec = load_codec(base, prompts, heads=heads, device=device, threads=threads)
+    labels = codec.labels(SEGMENT)
+    data = _stream(codec, source, rate_index=rate_index)
+    clock = Clock()
+    mask = codec.segment(data)
+    clock.lap("mask")
+    if overlay:
+        content = encode_file(masks.overlay(codec.decode(data), mask, labels), kind)
+        clock.lap("overlay")
+    else:
+        content = masks.mask_file(mask, labels)
+    console.deliver(content, target, force=force)
+    found = masks.shares(mask, labels)
+    height, width = mask.shape
+    report = {
+        "input": source,
+        "output": "-" if target is None else str(target),
+        "width": width,
+        "height": height,
+        "classes": [each._asdict() for each in found],
+        "seconds": clock.laps,
+    }
+    named = ", ".join(f"{each.label} {100 * each.share:.1f} %" for each in found)
+    console.report(report, f"{width}x{height}: {named}", as_json=as_json, verbose=verbose)
 
 
 def _expand(sources: list[str]) -> Iterator[str]:
@@ -99,7 +163,7 @@ def train_head(
     seed: options.Seed = None,
     verbose: options.Verbose = False,
 ) -> None:
-    """Train a classifier on what the frozen base transmits."""
+    """Train a classifier or a segmentation head on what the frozen base transmits."""
     from promptcodec.training import heads
 
     config = heads.read_head_recipe(recipe)

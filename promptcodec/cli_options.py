@@ -180,7 +180,10 @@ Recipe = Annotated[
     Path, typer.Argument(metavar="RECIPE", help="YAML file, for instance recipes/base-nano.yaml.")
 ]
 LabelledData = Annotated[
-    Path, typer.Option("--data", help="Folder or zip file with train/CLASS/picture.")
+    Path,
+    typer.Option(
+        "--data", help="Folder or zip file with train/CLASS/..., or train/images and train/masks."
+    ),
 ]
 ViewCache = Annotated[
     Path | None,
@@ -189,6 +192,16 @@ ViewCache = Annotated[
 Seed = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
 Heads = Annotated[
     str | None, typer.Option(help="Head or folder of heads; default: the bundled ones.")
+]
+StreamOrPicture = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="Stream or picture; - is standard input.")
+]
+MaskOutput = Annotated[
+    str | None,
+    typer.Option("--output", "-o", help="Picture to write; default: SOURCE as .mask.png."),
+]
+Overlay = Annotated[
+    bool, typer.Option("--overlay", help="Lay the classes over the picture, with a legend.")
 ]
 Top = Annotated[int, typer.Option(min=1, help="How many classes to name.")]
 Sources = Annotated[

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from promptcodec.errors import UsageError
-from promptcodec.heads.segmenter import upsample
+from promptcodec.heads.segmenter import STRIDE, upsample
 from promptcodec.heads.store import Head
+
+BAND = 64  # rows of scores that become pixels together
 
 
 class Label(NamedTuple):
@@ -50,8 +52,22 @@ def classify(head: Head, y_hat: Tensor, *, lmbda: float, top: int) -> list[Label
 @torch.inference_mode()
 def segment(head: Head, y_hat: Tensor, *, lmbda: float, height: int, width: int) -> np.ndarray:
     """The class of each pixel, uint8 (height, width)."""
-    full = upsample(scores(head, y_hat, lmbda=lmbda), height=height, width=width)
-    return full[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+    return classes_of(scores(head, y_hat, lmbda=lmbda), height=height, width=width)
+
+
+def classes_of(scores: Tensor, *, height: int, width: int) -> np.ndarray:
+    """The class of each pixel, uint8 (height, width), of scores (1, classes, H/8, W/8).
+
+    Scores of all pixels at once would take 44 bytes for each; a band of rows is held instead.
+    """
+    mask = np.empty((height, width), np.uint8)
+    for top in range(0, -(-height // STRIDE), BAND):
+        above = min(top, 1)  # rows that bilinear interpolation reaches into
+        part = scores[:, :, top - above : top + BAND + 1]
+        rows = min(height - top * STRIDE, BAND * STRIDE)
+        full = upsample(part, height=rows + above * STRIDE, width=width)[:, :, above * STRIDE :]
+        mask[top * STRIDE : top * STRIDE + rows] = full[0].argmax(dim=0).cpu().numpy()
+    return mask
 
 
 def scores(head: Head, y_hat: Tensor, *, lmbda: float) -> Tensor:

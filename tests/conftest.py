@@ -1,7 +1,10 @@
-"""A tiny seeded codec for all tests: made once, runs in milliseconds."""
+"""A tiny seeded codec for all tests, made once, and the command line as a function."""
 
 from __future__ import annotations
 
+import io
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -70,4 +73,77 @@ def tiny_ladder(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory)
             rate_index=index, lmbda=LAMBDAS[index], base_sha256=base.sha256.hex(), width=4, rank=2
         )
         write_adapter(folder / f"rate-{index}", prompts, config=config)
+    return folder
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: bytes
+    err: str
+
+
+@pytest.fixture
+def run(capfdbinary, monkeypatch):
+    """Run the command line in this process, with bytes or a terminal on standard input."""
+
+    from promptcodec import cli
+
+    def run(*arguments, stdin: bytes | io.StringIO = b""):
+        if isinstance(stdin, bytes):
+            stdin = io.TextIOWrapper(io.BytesIO(stdin))
+        monkeypatch.setattr(sys, "stdin", stdin)
+        code = cli.main([str(each) for each in arguments])
+        captured = capfdbinary.readouterr()
+        return Outcome(code, captured.out, captured.err.decode())
+
+    return run
+
+
+@pytest.fixture
+def refused(run):
+    """Run a command that must fail with one line, and leave the folder as it was."""
+
+    def refused(code, says, *arguments, folder, stdin=b""):
+        before = contents(folder)
+        outcome = run(*arguments, stdin=stdin)
+        assert outcome.code == code, outcome.err
+        assert outcome.err.startswith("promptcodec: error: ")
+        assert outcome.err.count("\n") == 1 and outcome.err.endswith("\n")
+        assert says in outcome.err
+        assert outcome.out == b""
+        assert contents(folder) == before
+
+    return refused
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="session")
+def tiny_heads(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of an untrained but lively classifier and segmentation head of the tiny base."""
+    from promptcodec.codec.checkpoint import read_base
+    from promptcodec.heads.config import HeadConfig
+    from promptcodec.heads.store import build_head, write_head
+
+    base = read_base(tiny_checkpoint)
+    folder = tmp_path_factory.mktemp("heads")
+    for task, labels in (("classify", ("cat", "dog", "fish")), ("segment", ("road", "sky"))):
+        config = HeadConfig(
+            task=task,
+            labels=labels,
+            latent_channels=base.config.codec.latent_channels,
+            widths=(16,),
+            depths=(2,),
+            head_channels=8,
+            base_sha256=base.sha256.hex(),
+        )
+        torch.manual_seed(3)
+        model = build_head(config)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(torch.randn_like(parameter) * 0.2)
+        write_head(folder / task, model, config=config)
     return folder

@@ -13,7 +13,7 @@ import struct
 import subprocess
 import sys
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,49 +23,6 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from promptcodec import bitstream, cli, console, files
-
-
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: bytes
-    err: str
-
-
-@pytest.fixture
-def run(capfdbinary, monkeypatch):
-    """Run the command line in this process, with bytes or a terminal on standard input."""
-
-    def run(*arguments, stdin: bytes | io.StringIO = b""):
-        if isinstance(stdin, bytes):
-            stdin = io.TextIOWrapper(io.BytesIO(stdin))
-        monkeypatch.setattr(sys, "stdin", stdin)
-        code = cli.main([str(each) for each in arguments])
-        captured = capfdbinary.readouterr()
-        return Outcome(code, captured.out, captured.err.decode())
-
-    return run
-
-
-@pytest.fixture
-def refused(run):
-    """Run a command that must fail with one line, and leave the folder as it was."""
-
-    def refused(code, says, *arguments, folder, stdin=b""):
-        before = contents(folder)
-        outcome = run(*arguments, stdin=stdin)
-        assert outcome.code == code, outcome.err
-        assert outcome.err.startswith("promptcodec: error: ")
-        assert outcome.err.count("\n") == 1 and outcome.err.endswith("\n")
-        assert says in outcome.err
-        assert outcome.out == b""
-        assert contents(folder) == before
-
-    return refused
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def program(*arguments, **options) -> subprocess.CompletedProcess:

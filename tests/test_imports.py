@@ -22,7 +22,7 @@ ORDER = (
     {"heads"},
     {"outcomes", "targets"},
     {"drafts"},
-    {"batches", "rebuild", "tiles", "sources", "understanding"},
+    {"batches", "masks", "rebuild", "tiles", "sources", "understanding"},
     {"api"},
     {"training"},
     {"evaluation"},
@@ -179,6 +179,13 @@ def test_decode_imports_only_what_it_needs(tiny_checkpoint, stream, tmp_path):
     found = imported_by(
         "decode", str(stream), "-o", str(tmp_path / "a.png"), "--base", str(tiny_checkpoint)
     )
+    assert "torch" in found
+    assert not found & HEAVY_FOR_CODING
+
+
+def test_classify_imports_only_what_it_needs(tiny_checkpoint, tiny_heads, stream):
+    heads = ("--heads", str(tiny_heads))
+    found = imported_by("classify", str(stream), "--base", str(tiny_checkpoint), *heads)
     assert "torch" in found
     assert not found & HEAVY_FOR_CODING
 

@@ -8,6 +8,7 @@ from promptcodec.errors import ConfigError
 
 CLASSIFY, SEGMENT = "classify", "segment"
 LATENTS, PIXELS = "latents", "pixels"
+IGNORE = 255  # in a mask: a pixel of no class
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +45,9 @@ class HeadConfig:
     def __post_init__(self) -> None:
         if self.task not in (CLASSIFY, SEGMENT):
             raise ConfigError(f"task is {self.task!r}; need {CLASSIFY!r} or {SEGMENT!r}")
-        if not 2 <= len(self.labels) <= 65536 or len(set(self.labels)) != len(self.labels):
-            raise ConfigError(f"{len(self.labels)} labels; need 2 or more, all different")
+        most = 65536 if self.task == CLASSIFY else IGNORE
+        if not 2 <= len(self.labels) <= most or len(set(self.labels)) != len(self.labels):
+            raise ConfigError(f"{len(self.labels)} labels; need 2 to {most}, all different")
         if not self.widths or len(self.widths) != len(self.depths):
             raise ConfigError(
                 f"widths has {len(self.widths)} entries and depths {len(self.depths)}; need one "

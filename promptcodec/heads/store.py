@@ -18,7 +18,7 @@ from promptcodec.files import write_atomically
 from promptcodec.heads.classifier import LatentClassifier
 from promptcodec.heads.config import CLASSIFY, LATENTS, HeadConfig
 from promptcodec.heads.pixels import PixelClassifier
-from promptcodec.heads.segmenter import LatentSegmenter
+from promptcodec.heads.segmenter import LatentSegmenter, PixelSegmenter
 from promptcodec.weights import check_finite, load_weights, read_weights
 
 CONFIG_FILE = "head_config.json"
@@ -42,13 +42,11 @@ def build_head(config: HeadConfig) -> nn.Module:
     """The network of a head's task, fresh.
 
     Raises:
-        ConfigError: segmentation from pixels, which there is none of.
+        ConfigError: stages that it does not have.
     """
     if config.task == CLASSIFY:
         return LatentClassifier(config) if config.reads == LATENTS else PixelClassifier(config)
-    if config.reads != LATENTS:
-        raise ConfigError("segmentation reads latents; classification alone reads pixels")
-    return LatentSegmenter(config)
+    return LatentSegmenter(config) if config.reads == LATENTS else PixelSegmenter(config)
 
 
 def write_head(folder: Path, model: nn.Module, *, config: HeadConfig) -> None:

@@ -1,4 +1,4 @@
-"""Training a head: a classifier on what a frozen codec transmits, or on pixels beside it."""
+"""Training heads; here a classifier on what a frozen codec transmits, or on pixels beside it."""
 
 from __future__ import annotations
 
@@ -17,19 +17,17 @@ from promptcodec.config import from_dict
 from promptcodec.errors import ConfigError
 from promptcodec.files import write_atomically
 from promptcodec.heads.classifier import LatentClassifier
-from promptcodec.heads.config import LATENTS, PIXELS, HeadConfig
+from promptcodec.heads.config import CLASSIFY, LATENTS, PIXELS, SEGMENT, HeadConfig
 from promptcodec.heads.store import build_head, write_head
 from promptcodec.training.config import LoopConfig, OptimizerConfig, read_yaml
 from promptcodec.training.labelled import read_labelled
 from promptcodec.training.loop import Trainer
 from promptcodec.training.prompts import TRAINING_FILE
-from promptcodec.training.sights import CodecSight, FileSight, OriginalSight, Sight
+from promptcodec.training.segmenting import SegmentRun, SegmentTask
+from promptcodec.training.sights import SIGHTS, sight_of
 from promptcodec.training.views import LabelledBatch, ViewConfig, ViewStore, as_input
 
 logger = logging.getLogger(__name__)
-
-FORMATS = {"jpeg": "JPEG", "webp": "WEBP", "avif": "AVIF"}
-SIGHTS = ("latents", "decoded", "original", *FORMATS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +35,7 @@ class HeadRun(LoopConfig):
     """One training run of a classifier, beside what every run has.
 
     Args:
+        task: "classify".
         base: folder of the frozen base, or a Hub id; None is the bundled one.
         sight: what it reads: "latents"; "decoded" pixels; the "original"; or pixels out of "jpeg",
             "webp" or "avif" files.
@@ -49,6 +48,7 @@ class HeadRun(LoopConfig):
         views: how pictures are varied.
     """
 
+    task: str = CLASSIFY
     base: str | None = None
     sight: str = "latents"
     widths: tuple[int, ...] = (128, 192)
@@ -69,6 +69,8 @@ class HeadRun(LoopConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.task != CLASSIFY:
+            raise ConfigError(f"task is {self.task!r}; need {CLASSIFY!r} or {SEGMENT!r}")
         if self.sight not in SIGHTS:
             raise ConfigError(f"sight is {self.sight!r}; need one of {', '.join(SIGHTS)}")
         if not 0.0 <= self.smoothing < 1.0 or self.one_in < 2:
@@ -195,26 +197,19 @@ class HeadTask:
         write_atomically(folder / TRAINING_FILE, text.encode(), force=True)
 
 
-def sight_of(name: str, codec: Codec) -> Sight:
-    """The sight of a recipe's name."""
-    if name == "original":
-        return OriginalSight()
-    if name in FORMATS:
-        return FileSight(FORMATS[name])
-    return CodecSight(codec, decoded=name == "decoded")
-
-
-def read_head_recipe(path: Path) -> HeadRun:
-    """Read a YAML recipe of a head.
+def read_head_recipe(path: Path) -> HeadRun | SegmentRun:
+    """Read a YAML recipe of a head; its `task` says of which, without one of a classifier.
 
     Raises:
         ConfigError: no such file, not YAML, or a key or value that does not fit.
     """
-    return from_dict(HeadRun, read_yaml(path), where=str(path))
+    values = read_yaml(path)
+    segment = isinstance(values, dict) and values.get("task") == SEGMENT
+    return from_dict(SegmentRun if segment else HeadRun, values, where=str(path))
 
 
 def train_head(
-    config: HeadRun,
+    config: HeadRun | SegmentRun,
     *,
     data: Path,
     out: Path,
@@ -223,11 +218,12 @@ def train_head(
     device: str | None = None,
     cache: Path | None = None,
 ) -> Path:
-    """Train a classifier.
+    """Train a head.
 
     Args:
         config: the run.
-        data: folder or zip file with `train/CLASS/picture`.
+        data: folder or zip file with `train/CLASS/picture`, or for segmentation with
+            `train/images/picture` and `train/masks/picture`.
         out: folder for log, state and the head `head/`.
         resume: continue from the state in `out`.
         max_steps: stop after this step of the schedule, state saved; None runs to the end.
@@ -237,6 +233,6 @@ def train_head(
     Returns:
         Folder of the head.
     """
-    task = HeadTask(config, cache=cache)
+    task = SegmentTask(config) if isinstance(config, SegmentRun) else HeadTask(config, cache=cache)
     trainer = Trainer(config, task, data=Path(data), out=Path(out), resume=resume, device=device)
     return trainer.run(max_steps=max_steps)

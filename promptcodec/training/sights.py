@@ -20,6 +20,8 @@ from promptcodec.api import Codec
 from promptcodec.config import STRIDE
 
 BATCH = 32  # pictures in one pass of the codec
+FORMATS = {"jpeg": "JPEG", "webp": "WEBP", "avif": "AVIF"}
+SIGHTS = ("latents", "decoded", "original", *FORMATS)
 
 
 class Sight(Protocol):
@@ -116,3 +118,12 @@ class OriginalSight:
     def weight(self, setting: float) -> float:
         """None is known."""
         return 1.0
+
+
+def sight_of(name: str, codec: Codec) -> Sight:
+    """The sight of a recipe's name."""
+    if name == "original":
+        return OriginalSight()
+    if name in FORMATS:
+        return FileSight(FORMATS[name])
+    return CodecSight(codec, decoded=name == "decoded")

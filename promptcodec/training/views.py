@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,7 +107,7 @@ class ViewStore:
         self._inputs = torch.stack([inputs for inputs, _ in views])
         self._settings = torch.stack([settings for _, settings in views])
         whole = torch.stack([fit(p, config.size) for p in held.pictures])
-        self.held = {s: _compact(sight.see(whole, s)) for s in config.settings}
+        self.held = {s: compact(sight.see(whole, s)) for s in config.settings}
         if cache is not None:
             self._keep(cache, what=what)
 
@@ -129,22 +130,9 @@ class ViewStore:
         """One augmented copy of every picture, and the settings they were sent at."""
         logger.warning("view %d of %d", number + 1, self.config.views)
         rng = np.random.default_rng([seed, number])
-        crops = torch.stack(
-            [random_crop(picture, rng, config=self.config) for picture in training.pictures]
-        )
-        # Every setting equally often, whatever the picture.
-        drawn = rng.permutation(np.resize(np.arange(len(self.config.settings)), len(crops)))
-        inputs: Tensor | None = None
-        for place, setting in enumerate(self.config.settings):
-            chosen = torch.from_numpy(np.flatnonzero(drawn == place))
-            if not len(chosen):
-                continue
-            seen = _compact(self.sight.see(crops[chosen], setting))
-            if inputs is None:
-                inputs = seen.new_empty((len(crops), *seen.shape[1:]))
-            inputs[chosen] = seen
-        assert inputs is not None
-        return inputs, torch.tensor(self.config.settings)[torch.from_numpy(drawn)]
+        pictures = training.pictures
+        crops = torch.stack([random_crop(p, rng, config=self.config) for p in pictures])
+        return send(crops, self.config.settings, sight=self.sight, rng=rng)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -185,6 +173,31 @@ def random_crop(picture: Tensor, rng: np.random.Generator, *, config: ViewConfig
     return fit(part, config.size)
 
 
+def send(
+    pictures: Tensor, settings: Sequence[float], *, sight: Sight, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """What a sight shows of pictures, each at a setting drawn for it, and those settings, (N,).
+
+    Args:
+        pictures: uint8 (N, 3, H, W).
+        settings: to draw from; every one equally often, whatever the picture.
+        sight: what they are sent through.
+        rng: that draws.
+    """
+    drawn = rng.permutation(np.resize(np.arange(len(settings)), len(pictures)))
+    inputs: Tensor | None = None
+    for place, setting in enumerate(settings):
+        chosen = torch.from_numpy(np.flatnonzero(drawn == place))
+        if not len(chosen):
+            continue
+        seen = compact(sight.see(pictures[chosen], setting))
+        if inputs is None:
+            inputs = seen.new_empty((len(pictures), *seen.shape[1:]))
+        inputs[chosen] = seen
+    assert inputs is not None
+    return inputs, torch.tensor(settings)[torch.from_numpy(drawn)]
+
+
 def fit(picture: Tensor, size: int) -> Tensor:
     """A uint8 picture (3, H, W) reduced or enlarged to a square of `size` px."""
     if tuple(picture.shape[1:]) == (size, size):
@@ -199,5 +212,6 @@ def as_input(kept: Tensor) -> Tensor:
     return kept.float() / 255.0 if kept.dtype == torch.uint8 else kept.float()
 
 
-def _compact(seen: Tensor) -> Tensor:
+def compact(seen: Tensor) -> Tensor:
+    """How it is kept: pixels as they are, latents in float16."""
     return seen if seen.dtype == torch.uint8 else seen.half()

@@ -130,3 +130,51 @@ def test_recipe_faults(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "bad.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message):
         read_head_recipe(tmp_path / "bad.yaml")
+
+
+def many_colours(folder: Path, *, classes: int, each: int) -> Path:
+    rng = np.random.default_rng(1)
+    for label in range(classes):
+        place = folder / "train" / f"colour-{label}"
+        place.mkdir(parents=True)
+        colour = 40 + 170 * np.array([label >> 2 & 1, label >> 1 & 1, label & 1])
+        for number in range(each):
+            noise = rng.integers(-30, 30, (64, 64, 3))
+            pixels = np.clip(colour + noise, 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(place / f"{number}.png")
+    return folder
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_labels_that_say_nothing_stay_at_chance(
+    run: HeadRun, tmp_path: Path, shuffled: bool
+) -> None:
+    data = many_colours(tmp_path / "data", classes=8, each=8)
+    config = replace(run, steps=60, validate_every=60, batch=16, shuffle_labels=shuffled)
+    train_head(config, data=data, out=tmp_path / "run", device="cpu")
+    accuracy = accuracy_of(tmp_path / "run")  # of 16 held-out pictures, whose labels are true
+    assert accuracy <= 0.25 if shuffled else accuracy > 0.9
+
+
+def test_64_pictures_are_learned_by_heart(run: HeadRun, tmp_path: Path) -> None:
+    """Classes without anything in common: only the pictures themselves can be remembered."""
+    rng = np.random.default_rng(5)
+    for label in ("a", "b"):
+        place = tmp_path / "data" / "train" / label
+        place.mkdir(parents=True)
+        for number in range(32):
+            blocks = rng.integers(0, 256, (2, 2, 3), dtype=np.uint8).repeat(32, 0).repeat(32, 1)
+            Image.fromarray(blocks).save(place / f"{number}.png")
+    views = replace(run.views, views=12, area=1.0, mixup=0.0)
+    optimizer = replace(run.optimizer, learning_rate=0.003, decay_fraction=0.5, ema_decay=0.95)
+    config = replace(run, steps=400, validate_every=400, batch=32, one_in=99, smoothing=0.0,
+                     widths=(64,), depths=(2,), views=views, optimizer=optimizer)  # fmt: skip
+    folder = train_head(config, data=tmp_path / "data", out=tmp_path / "run", device="cpu")
+    codec = Codec.load(run.base, [], heads=folder)
+    training, _ = read_labelled(tmp_path / "data", split="train").held_out(one_in=99)
+    right = [
+        codec.classify(codec.encode(picture.permute(1, 2, 0).numpy()), top=1)[0].label
+        == training.classes[label]
+        for picture, label in zip(training.pictures, training.labels, strict=True)
+    ]
+    assert len(right) == 62 and np.mean(right) > 0.99

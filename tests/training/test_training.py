@@ -332,7 +332,7 @@ def test_every_recipe_loads(path: Path) -> None:
         assert read_ladder(path).prompts.steps > 0
     elif path.name.startswith("ablation"):
         assert read_ablation(path).methods
-    elif path.name.startswith("classify"):
+    elif path.name.startswith(("classify", "segment")):
         assert read_head_recipe(path).steps > 0
     else:
         assert read_recipe(path).steps > 0

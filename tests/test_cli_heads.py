@@ -1,0 +1,279 @@
+"""`promptcodec classify` and `segment`: what they print, write and refuse."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from promptcodec import bitstream
+from promptcodec.api import Codec
+from promptcodec.heads.store import build_head, read_head_config, write_head
+
+
+@pytest.fixture(scope="module")
+def codec(tiny_checkpoint: Path, tiny_heads: Path) -> Codec:
+    return Codec.load(tiny_checkpoint, heads=tiny_heads)
+
+
+@pytest.fixture
+def base(tiny_checkpoint: Path) -> tuple:
+    return ("--base", tiny_checkpoint)
+
+
+@pytest.fixture
+def options(base: tuple, tiny_heads: Path) -> tuple:
+    return (*base, "--heads", tiny_heads)
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    y, x = np.mgrid[0:48, 0:72]
+    pixels = np.stack([3 * x, 5 * y, x + y], axis=2).clip(0, 255).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+@pytest.fixture
+def stream(codec: Codec, photo: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "street.pc"
+    path.write_bytes(codec.encode(photo))
+    return path
+
+
+def shown(codec: Codec, source: Path | str, data: bytes, *, top: int = 5) -> str:
+    labels = codec.classify(data, top=top)
+    return f"{source}: " + ", ".join(f"{name} {value:.3f}" for name, value in labels)
+
+
+class TestClassify:
+    def test_stream(self, run, codec, stream, options):
+        outcome = run("classify", stream, *options)
+        assert outcome.code == 0 and outcome.err == ""
+        assert outcome.out.decode() == shown(codec, stream, stream.read_bytes()) + "\n"
+
+    def test_picture_is_encoded_first(self, run, codec, photo, stream, options):
+        outcome = run("classify", photo, *options)
+        assert outcome.out.decode() == shown(codec, photo, stream.read_bytes()) + "\n"
+
+    def test_rate_of_a_picture(self, run, tiny_checkpoint, tiny_ladder, tiny_heads, photo, options):
+        codec = Codec.load(tiny_checkpoint, tiny_ladder, heads=tiny_heads)
+        rate = ("--prompts", tiny_ladder, "--rate-index", 6, "--json")
+        (row,) = json.loads(run("classify", photo, *options, *rate).out)
+        expected = codec.classify(codec.encode(photo, rate_index=6))
+        assert row["labels"] == [label._asdict() for label in expected]
+        assert row["labels"] != [
+            label._asdict() for label in codec.classify(codec.encode(photo, rate_index=2))
+        ]
+
+    def test_top(self, run, codec, stream, options):
+        outcome = run("classify", stream, "--top", 1, *options)
+        assert outcome.out.decode() == shown(codec, stream, stream.read_bytes(), top=1) + "\n"
+        assert outcome.out.count(b",") == 0
+
+    def test_standard_input(self, run, codec, photo, stream, options):
+        expected = shown(codec, "-", stream.read_bytes()) + "\n"
+        assert run("classify", "-", *options, stdin=stream.read_bytes()).out.decode() == expected
+        assert run("classify", "-", *options, stdin=photo.read_bytes()).out.decode() == expected
+
+    def test_several_and_a_folder(self, run, codec, photo, stream, options, tmp_path):
+        (tmp_path / "notes.txt").write_text("no picture")
+        lines = [shown(codec, path, stream.read_bytes()) for path in (photo, stream)]
+        both = run("classify", stream, photo, *options)
+        assert both.out.decode().splitlines() == lines[::-1]
+        assert run("classify", tmp_path, *options).out.decode().splitlines() == lines
+
+    def test_json(self, run, codec, photo, stream, options):
+        rows = json.loads(run("classify", stream, photo, "--json", *options).out)
+        labels = [label._asdict() for label in codec.classify(stream.read_bytes())]
+        assert [row["input"] for row in rows] == [str(stream), str(photo)]
+        assert rows[0]["labels"] == labels and set(labels[0]) == {"label", "probability"}
+
+    def test_one_that_fails_does_not_stop_the_others(self, run, photo, stream, options, tmp_path):
+        (tmp_path / "a-cut.pc").write_bytes(stream.read_bytes()[:-1])
+        other = replace(bitstream.parse(stream.read_bytes()), base_hash=bytes(8))
+        (tmp_path / "b-other.pc").write_bytes(bitstream.pack(other))
+        outcome = run("classify", tmp_path, *options)
+        assert outcome.code == 5  # of the last that failed
+        assert [line.split(": ")[0] for line in outcome.err.splitlines()] == [
+            str(tmp_path / "a-cut.pc"),
+            str(tmp_path / "b-other.pc"),
+        ]
+        assert len(outcome.out.splitlines()) == 2
+        rows = json.loads(run("classify", tmp_path, "--json", *options).out)
+        assert [set(row) for row in rows] == [{"input", "error"}] * 2 + [{"input", "labels"}] * 2
+
+    def test_one_pixel(self, run, codec, options, tmp_path):
+        path = tmp_path / "dot.pc"
+        path.write_bytes(codec.encode(np.full((1, 1, 3), 9, np.uint8)))
+        outcome = run("classify", path, *options)
+        assert outcome.code == 0 and outcome.out.decode().startswith(f"{path}: ")
+
+    def test_refusals(self, refused, stream, base, options, tmp_path):
+        (tmp_path / "empty").mkdir()
+        folder = {"folder": tmp_path}
+        refused(2, "holds no stream and no picture", "classify", tmp_path / "empty", *options,
+                **folder)  # fmt: skip
+        refused(4, "no such file", "classify", tmp_path / "no.pc", *options, **folder)
+        refused(2, "--top", "classify", stream, "--top", 0, *options, **folder)
+        refused(7, "no head to classify", "classify", stream, *base, **folder)
+        refused(7, "no head was found", "classify", stream, *base, "--heads", tmp_path / "empty",
+                **folder)  # fmt: skip
+        (tmp_path / "text.png").write_text("no picture")
+        refused(3, "text.png", "classify", tmp_path / "text.png", *options, **folder)
+
+    def test_a_missing_head_is_said_before_anything_is_read(self, refused, base, tmp_path):
+        refused(7, "--heads", "classify", tmp_path / "no.pc", *base, folder=tmp_path)
+
+    def test_head_of_another_base(self, refused, stream, base, tiny_heads, tmp_path):
+        config = replace(read_head_config(tiny_heads / "classify"), base_sha256="cd" * 32)
+        write_head(tmp_path / "other", build_head(config), config=config)
+        refused(5, "belongs to base cdcd", "classify", stream, *base, "--heads",
+                tmp_path / "other", folder=tmp_path)  # fmt: skip
+
+    def test_labels_that_do_not_fit_the_weights(self, refused, stream, base, tiny_heads, tmp_path):
+        folder = shutil.copytree(tiny_heads / "classify", tmp_path / "head")
+        config = json.loads((folder / "head_config.json").read_text())
+        config["labels"] = [*config["labels"], "one more"]
+        (folder / "head_config.json").write_text(json.dumps(config))
+        refused(7, "labels and weights do not belong together", "classify", stream, *base,
+                "--heads", folder, folder=tmp_path)  # fmt: skip
+
+
+class TestSegment:
+    def test_stream(self, run, codec, stream, options, tmp_path):
+        outcome = run("segment", stream, *options)
+        target = tmp_path / "street.mask.png"
+        assert outcome.code == 0 and outcome.out == b""
+        mask = codec.segment(stream.read_bytes())
+        share = (mask == 1).mean()
+        assert 0 < share < 1
+        assert outcome.err.startswith(f"{stream} -> {target}: 72x48: ")
+        assert f"sky {100 * share:.1f} %" in outcome.err
+        with Image.open(target) as picture:
+            assert picture.mode == "P" and np.array_equal(np.asarray(picture), mask)
+
+    def test_picture_and_standard_input(self, run, codec, photo, stream, options, tmp_path):
+        target = tmp_path / "mask.png"
+        assert run("segment", photo, "-o", target, *options).code == 0
+        outcome = run("segment", *options, stdin=stream.read_bytes())
+        assert outcome.out == target.read_bytes()
+
+    def test_overlay(self, run, codec, stream, options, tmp_path):
+        for name, kind in (("street.overlay.png", "PNG"), ("out.jpg", "JPEG")):
+            named = ("-o", tmp_path / name) if name == "out.jpg" else ()
+            assert run("segment", stream, "--overlay", *named, *options).code == 0
+            with Image.open(tmp_path / name) as picture:
+                assert picture.format == kind and picture.mode == "RGB"
+                assert picture.width >= 72 and picture.height > 48
+
+    def test_json(self, run, codec, stream, options, tmp_path):
+        target = tmp_path / "mask.png"
+        facts = json.loads(run("segment", stream, "-o", target, "--json", *options).out)
+        mask = codec.segment(stream.read_bytes())
+        assert (facts["width"], facts["height"]) == (72, 48)
+        assert facts["output"] == str(target)
+        found = {each["label"]: each["share"] for each in facts["classes"]}
+        assert found == {"sky": (mask == 1).mean(), "road": (mask == 0).mean()}
+        assert sum(found.values()) == pytest.approx(1.0)
+
+    def test_one_pixel(self, run, codec, options, tmp_path):
+        path = tmp_path / "dot.pc"
+        path.write_bytes(codec.encode(np.full((1, 1, 3), 9, np.uint8)))
+        assert run("segment", path, *options).code == 0
+        assert run("segment", path, "--overlay", *options).code == 0
+        with Image.open(tmp_path / "dot.mask.png") as picture:
+            assert picture.size == (1, 1)
+
+    def test_the_stream_is_not_decoded(self, run, stream, options, monkeypatch, tmp_path):
+        def synthesise(*_, **__):
+            raise AssertionError("g_s ran")
+
+        monkeypatch.setattr("promptcodec.codec.model.CodecModel.synthesise", synthesise)
+        assert run("segment", stream, *options).code == 0
+        assert run("classify", stream, *options).code == 0
+        assert run("segment", stream, "--overlay", *options).code == 70  # the check does see it
+
+    def test_refusals(self, refused, stream, base, options, tiny_heads, tmp_path):
+        folder = {"folder": tmp_path}
+        (tmp_path / "street.mask.png").write_bytes(b"old")
+        refused(8, "--force", "segment", stream, *options, **folder)
+        target = ("-o", tmp_path / "new.png")
+        refused(
+            2,
+            "no mask is written as '.jpg'",
+            "segment",
+            stream,
+            "-o",
+            tmp_path / "a.jpg",
+            *options,
+            **folder,
+        )
+        gif = ("-o", tmp_path / "a.gif")
+        refused(2, "as '.gif'", "segment", stream, "--overlay", *gif, *options, **folder)
+        refused(4, "no such file", "segment", tmp_path / "no.pc", *target, *options, **folder)
+        refused(7, "no head to segment", "segment", stream, *target, *base, **folder)
+        refused(7, "no head to segment", "segment", stream, *target, *base, "--heads",
+                tiny_heads / "classify", **folder)  # fmt: skip
+        refused(2, "--json", "segment", stream, "-o", "-", "--json", *options, **folder)
+        (tmp_path / "cut.pc").write_bytes(stream.read_bytes()[:-1])
+        refused(4, "", "segment", tmp_path / "cut.pc", *target, *options, **folder)
+
+    def test_head_of_another_base(self, refused, stream, base, tiny_heads, tmp_path):
+        config = replace(read_head_config(tiny_heads / "segment"), base_sha256="cd" * 32)
+        write_head(tmp_path / "other", build_head(config), config=config)
+        refused(5, "belongs to base cdcd", "segment", stream, *base, "--heads",
+                tmp_path / "other", folder=tmp_path)  # fmt: skip
+
+
+class TestTrainHead:
+    @pytest.fixture
+    def scenes(self, tmp_path: Path) -> Path:
+        rng = np.random.default_rng(0)
+        for kind in ("images", "masks"):
+            (tmp_path / "data" / "train" / kind).mkdir(parents=True)
+        for number in range(4):
+            pixels = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / f"data/train/images/{number}.png")
+            mask = Image.fromarray(rng.integers(0, 2, (64, 64), dtype=np.uint8))
+            mask.save(tmp_path / f"data/train/masks/{number}.png")
+        return tmp_path / "data"
+
+    @pytest.fixture
+    def recipe(self, tmp_path: Path, tiny_checkpoint: Path) -> Path:
+        path = tmp_path / "recipe.yaml"
+        path.write_text(
+            f"task: segment\nbase: {tiny_checkpoint}\nlabels: [road, sky]\nwidths: [32]\n"
+            "depths: [1]\none_in: 2\nsteps: 2\nbatch: 1\nprecision: 'no'\n"
+            "scenes: {height: 64, width: 64, crop: 64, views: 1, settings: [4], held_settings: [4]}"
+        )
+        return path
+
+    def test_what_it_writes_segments(self, run, stream, base, scenes, recipe, tmp_path):
+        out = tmp_path / "run"
+        outcome = run("train-head", recipe, "--data", scenes, "--out", out, "--device", "cpu")
+        assert outcome.code == 0 and f"use it with --heads {out / 'head'}" in outcome.err
+        mask = tmp_path / "mask.png"
+        assert run("segment", stream, "-o", mask, *base, "--heads", out / "head").code == 0
+        with Image.open(mask) as picture:
+            assert json.loads(picture.text["labels"]) == ["road", "sky"]
+
+    def test_refusals(self, refused, scenes, recipe, tmp_path):
+        options = ("--out", tmp_path / "run", "--device", "cpu")
+        folder = {"folder": tmp_path / "data"}
+        Image.new("L", (64, 60)).save(scenes / "train/masks/0.png")
+        refused(9, "is 64x60 and its picture 64x64", "train-head", recipe, "--data", scenes,
+                *options, **folder)  # fmt: skip
+        (scenes / "train/masks/0.png").unlink()
+        refused(9, "train/0 has no mask", "train-head", recipe, "--data", scenes, *options,
+                **folder)  # fmt: skip
+        (tmp_path / "none" / "train").mkdir(parents=True)
+        refused(9, "no pictures in 'train'", "train-head", recipe, "--data", tmp_path / "none",
+                *options, **folder)  # fmt: skip
+        recipe.write_text(recipe.read_text().replace("[road, sky]", "[road]"))
+        refused(2, "1 labels", "train-head", recipe, "--data", scenes, *options, **folder)
+        recipe.write_text(recipe.read_text().replace("task: segment", "task: guess"))
+        refused(2, "recipe.yaml", "train-head", recipe, "--data", scenes, *options, **folder)

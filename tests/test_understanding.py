@@ -1,0 +1,224 @@
+"""Labels and masks come from what the file holds, and g_s has no part in them."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from promptcodec import images, understanding
+from promptcodec.api import Codec
+from promptcodec.codec.gains import Gains
+from promptcodec.config import STRIDE
+from promptcodec.errors import (
+    CheckpointError,
+    ConfigError,
+    ModelMismatchError,
+    StreamError,
+    UsageError,
+)
+from promptcodec.heads.config import HeadConfig
+from promptcodec.heads.segmenter import upsample
+from promptcodec.heads.store import build_head, read_head_config, write_head
+
+
+@pytest.fixture(scope="module")
+def codec(tiny_checkpoint: Path, tiny_ladder: Path, tiny_heads: Path) -> Codec:
+    return Codec.load(tiny_checkpoint, tiny_ladder, heads=tiny_heads)
+
+
+@pytest.fixture(scope="module")
+def picture() -> np.ndarray:
+    rows, columns = np.mgrid[0:83, 0:117]
+    noise = np.random.default_rng(3).integers(0, 90, (83, 117, 3))
+    return (noise + (rows % 50 + columns)[..., None]).clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def no_synthesis(codec: Codec) -> Iterator[list[str]]:
+    """Names of the parts of g_s that run, as its hooks see them."""
+    ran: list[str] = []
+    hooks = [
+        module.register_forward_pre_hook(lambda *_, name=name: ran.append(name))
+        for name, module in codec.model.g_s.named_modules()
+    ]
+    yield ran
+    for hook in hooks:
+        hook.remove()
+
+
+def forward_latents(codec: Codec, picture: np.ndarray, *, rate_index: float, gain: int = 0):
+    """y_hat as the encoder has it, before anything is coded."""
+    x = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255.0
+    point = codec.at(rate_index)
+    with torch.inference_mode():
+        return codec.model.analyse(
+            images.pad(x, STRIDE), gains=point.gains.moved(gain), adapter=point.prompts
+        ).y_hat
+
+
+@pytest.mark.parametrize("rate_index", [2, 4, 4.5, 6])
+def test_a_file_says_what_the_forward_pass_says(
+    codec: Codec, picture: np.ndarray, rate_index: float
+) -> None:
+    data = codec.encode(picture, rate_index=rate_index)
+    expected = forward_latents(codec, picture, rate_index=rate_index)
+    y_hat = codec.latents(data)
+    assert y_hat.dtype == torch.float32 and y_hat.shape == (1, 12, 8, 8)
+    torch.testing.assert_close(y_hat, expected, atol=1e-5, rtol=1e-5)
+    lmbda = codec.at(rate_index).lmbda
+    for task in ("classify", "segment"):
+        head = codec.head(task)
+        with torch.inference_mode():
+            from_file = understanding.scores(head, y_hat, lmbda=lmbda)
+            in_memory = understanding.scores(head, expected, lmbda=lmbda)
+        assert float(from_file.std()) > 1e-3
+        torch.testing.assert_close(from_file, in_memory, atol=1e-5, rtol=1e-5)
+    logits = understanding.scores(codec.head("classify"), expected, lmbda=lmbda)[0]
+    found = dict(codec.classify(data))
+    for label, probability in zip(codec.labels(), torch.softmax(logits, dim=0), strict=True):
+        assert found[label] == pytest.approx(float(probability), abs=1e-5)
+
+
+def test_g_s_never_runs(codec: Codec, picture: np.ndarray, no_synthesis: list[str]) -> None:
+    data = codec.encode(picture)
+    tiled = codec.encode(picture, tile_size=64)
+    for each in (data, tiled):
+        codec.latents(each)
+        codec.classify(each)
+        codec.segment(each)
+    assert no_synthesis == []
+    codec.decode(data)
+    assert no_synthesis[0] == ""  # g_s itself, so the hooks do see it
+
+
+def test_the_most_probable_comes_first(codec: Codec, picture: np.ndarray) -> None:
+    data = codec.encode(picture)
+    labels = codec.classify(data)
+    assert {label.label for label in labels} == set(codec.labels()) == {"cat", "dog", "fish"}
+    values = [label.probability for label in labels]
+    assert values == sorted(values, reverse=True)
+    assert sum(values) == pytest.approx(1.0, abs=1e-5)
+    assert codec.classify(data, top=1) == labels[:1]
+    assert codec.classify(data, top=99) == labels
+    with pytest.raises(UsageError, match="top is 0"):
+        codec.classify(data, top=0)
+
+
+def test_the_mask_has_the_size_of_the_picture(codec: Codec, picture: np.ndarray) -> None:
+    data = codec.encode(picture)
+    mask = codec.segment(data)
+    assert mask.shape == picture.shape[:2] and mask.dtype == np.uint8
+    assert codec.labels("segment") == ("road", "sky")
+    assert set(np.unique(mask)) == {0, 1}
+    # The head reads padded latents; what is cut off is padding alone.
+    head, y_hat = codec.head("segment"), codec.latents(data)
+    with torch.inference_mode():
+        scores = understanding.scores(head, y_hat, lmbda=codec.at().lmbda)
+    expected = upsample(scores, height=83, width=117)[0].argmax(dim=0)
+    assert np.array_equal(mask, expected.numpy())
+
+
+def test_a_large_mask_is_made_in_bands(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = torch.randn(1, 3, 23, 9)
+    whole = upsample(scores, height=181, width=70)[0].argmax(dim=0).numpy()
+    for rows in (1, 5, 22, 100):
+        monkeypatch.setattr(understanding, "BAND", rows)
+        assert np.array_equal(understanding.classes_of(scores, height=181, width=70), whole)
+
+
+def test_a_stream_is_read_at_its_own_rate(codec: Codec, picture: np.ndarray) -> None:
+    """The head is told the lambda that the gain amounts to: 6 steps of a gain halve the step."""
+    finer = float(Gains.constant(1, 6 * 256).multipliers(torch.device("cpu"))) ** 2
+    data = codec.encode(picture, rate_index=4, gain_steps=6)
+    y_hat = codec.latents(data)
+    expected = understanding.classify(
+        codec.head("classify"), y_hat, lmbda=codec.at(4).lmbda * finer, top=3
+    )
+    assert finer > 2 and codec.classify(data) == expected
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 70), (65, 2)])
+def test_smallest_pictures(codec: Codec, size: tuple[int, int]) -> None:
+    data = codec.encode(np.full((*size, 3), 130, np.uint8))
+    assert len(codec.classify(data)) == 3
+    assert codec.segment(data).shape == size
+
+
+def test_paths_and_limits(codec: Codec, picture: np.ndarray, tmp_path: Path) -> None:
+    data = codec.encode(picture)
+    path = tmp_path / "street.pc"
+    path.write_bytes(data)
+    assert torch.equal(codec.latents(path), codec.latents(data))
+    assert codec.classify(path) == codec.classify(data)
+    assert np.array_equal(codec.segment(str(path)), codec.segment(data))
+    for read in (codec.latents, codec.classify, codec.segment):
+        with pytest.raises(StreamError, match="pixels"):
+            read(data, max_pixels=100)
+        with pytest.raises(StreamError):
+            read(data[:-3])
+
+
+def test_a_codec_without_heads(tiny_codec: Codec, picture: np.ndarray) -> None:
+    data = tiny_codec.encode(picture)
+    with pytest.raises(CheckpointError, match=r"no head to classify: .*--heads"):
+        tiny_codec.classify(data)
+    with pytest.raises(CheckpointError, match=r"no head to segment: .*--heads"):
+        tiny_codec.segment(data)
+    assert tiny_codec.latents(data).shape == (1, 12, 8, 8)
+
+
+def test_one_head_alone(tiny_checkpoint: Path, tiny_heads: Path, picture: np.ndarray) -> None:
+    codec = Codec.load(tiny_checkpoint, heads=tiny_heads / "segment")
+    data = codec.encode(picture)
+    assert codec.segment(data).shape == picture.shape[:2]
+    with pytest.raises(CheckpointError, match="no head to classify"):
+        codec.labels()
+
+
+def test_heads_that_do_not_fit(tiny_checkpoint: Path, tiny_heads: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no head was found in"):
+        Codec.load(tiny_checkpoint, heads=tmp_path)
+    config = read_head_config(tiny_heads / "classify")
+    other = replace(config, base_sha256="cd" * 32)
+    write_head(tmp_path / "other", build_head(other), config=other)
+    codec = Codec.load(tiny_checkpoint, heads=tmp_path / "other")
+    with pytest.raises(ModelMismatchError, match=r"belongs to base cdcdcdcdcdcdcdcd"):
+        codec.labels()
+    more = shutil.copytree(tiny_heads / "classify", tmp_path / "more")
+    tensors = load_file(more / "head_model.safetensors")
+    tensors["out.bias"] = torch.zeros(4).half()
+    save_file(tensors, more / "head_model.safetensors")
+    codec = Codec.load(tiny_checkpoint, heads=more)
+    with pytest.raises(CheckpointError, match="labels and weights do not belong together"):
+        codec.labels()
+
+
+def test_a_network_on_pixels_is_no_head(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    pixels = HeadConfig(labels=("a", "b"), reads="pixels", widths=(16,), depths=(1,),
+                        head_channels=8)  # fmt: skip
+    write_head(tmp_path / "pixels", build_head(pixels), config=pixels)
+    codec = Codec.load(tiny_checkpoint, heads=tmp_path)
+    with pytest.raises(CheckpointError, match="no head to classify"):
+        codec.labels()
+
+
+def test_two_heads_of_one_task_are_refused(
+    tiny_checkpoint: Path, tiny_heads: Path, tmp_path: Path
+) -> None:
+    for name in ("first", "second"):
+        shutil.copytree(tiny_heads / "classify", tmp_path / name)
+    codec = Codec.load(tiny_checkpoint, heads=tmp_path)
+    with pytest.raises(CheckpointError, match=r"2 heads to classify: .*first.*second"):
+        codec.labels()
+
+
+def test_masks_hold_no_more_than_255_classes() -> None:
+    labels = tuple(map(str, range(256)))
+    with pytest.raises(ConfigError, match="256 labels"):
+        HeadConfig(task="segment", labels=labels, latent_channels=4)
+    assert HeadConfig(task="classify", labels=labels, latent_channels=4).labels == labels
