@@ -1,4 +1,4 @@
-"""Commands about what pictures show: `classify`, `segment`, `train-head`."""
+"""Commands about what pictures show: classify, segment, and what trains and measures that."""
 
 import dataclasses
 import json
@@ -31,6 +31,8 @@ def register(app: typer.Typer) -> None:
     app.command()(classify)
     app.command()(segment)
     app.command("train-head")(train_head)
+    app.command("train-joint")(train_joint)
+    app.command("eval-task")(eval_task)
 
 
 def classify(
@@ -179,3 +181,85 @@ def train_head(
         cache=cache,
     )
     print(console.one_line(f"head: {folder}; use it with --heads {folder}"), file=sys.stderr)
+
+
+def train_joint(
+    recipe: options.Recipe,
+    data: options.LabelledData,
+    out: options.RunFolder = None,
+    resume: options.Resume = False,
+    max_steps: options.MaxSteps = None,
+    device: options.TrainingDevice = None,
+    seed: options.Seed = None,
+    verbose: options.Verbose = False,
+) -> None:
+    """Train codec and classifier together, or task prompts for a frozen codec."""
+    from promptcodec.training import joint
+
+    config = joint.read_joint_recipe(recipe)
+    if seed is not None:
+        config = dataclasses.replace(config, seed=seed)
+    folder = joint.train_joint(
+        config,
+        data=data,
+        out=out or Path("runs") / recipe.stem,
+        resume=resume,
+        max_steps=max_steps,
+        device=device,
+    )
+    print(console.one_line(f"trained: {folder}"), file=sys.stderr)
+
+
+def eval_task(
+    recipe: options.Recipe,
+    data: options.LabelledData,
+    output: options.TaskResults = None,
+    force: options.Force = False,
+    threads: options.Threads = None,
+    as_json: options.Json = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Measure accuracy over rate, for every codec and classifier that a recipe names."""
+    import torch
+
+    from promptcodec.evaluation import tasks
+    from promptcodec.files import check_output, write_atomically
+    from promptcodec.provenance import provenance
+    from promptcodec.training.labelled import read_labelled
+    from promptcodec.training.views import fit
+
+    if output is not None:
+        check_output(output, force=force)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    config = tasks.read_evaluation(recipe)
+    config.read_sources()
+    labelled = read_labelled(data, split=config.split)
+    pictures = torch.stack([fit(picture, config.size) for picture in labelled.pictures])
+    rows = tasks.evaluate_tasks(
+        config,
+        labelled,
+        pictures=pictures,
+        report=lambda line: print(console.one_line(line), file=sys.stderr),
+    )
+    report = {
+        "data": data.name,
+        "split": config.split,
+        "size": config.size,
+        "pictures": len(labelled.names),
+        "classes": labelled.classes,
+        "sources": rows,
+        "provenance": provenance(),
+    }
+    if output is not None:
+        write_atomically(output, (json.dumps(report, indent=1) + "\n").encode(), force=True)
+    if as_json:
+        console.write_stdout(json.dumps(report))
+    elif output is None:
+        for source in rows:
+            for row in source["settings"]:
+                for name, reader in row["readers"].items():
+                    console.write_stdout(
+                        f"{source['name']} {row['setting']:g}, {name}: {row['bpp']:.4f} bpp, "
+                        f"{row['psnr']:.2f} dB, {100 * reader['accuracy']:.1f} %"
+                    )

@@ -185,6 +185,7 @@ LabelledData = Annotated[
         "--data", help="Folder or zip file with train/CLASS/..., or train/images and train/masks."
     ),
 ]
+TaskResults = Annotated[Path | None, typer.Option("-o", "--out", help="JSON file for the results.")]
 ViewCache = Annotated[
     Path | None,
     typer.Option("--cache", help="File to keep the codec's views in, for other runs on them."),

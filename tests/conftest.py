@@ -147,3 +147,22 @@ def tiny_heads(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) 
                 parameter.add_(torch.randn_like(parameter) * 0.2)
         write_head(folder / task, model, config=config)
     return folder
+
+
+@pytest.fixture(scope="session")
+def labelled_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes that differ in colour, 12 noisy pictures of each."""
+    folder = tmp_path_factory.mktemp("labelled")
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 12), ("val", 4)):
+        for label, colour in (("n00000001_blue", (40, 60, 200)), ("red", (200, 60, 40))):
+            place = folder / split / label
+            place.mkdir(parents=True)
+            for number in range(count):
+                noise = rng.integers(-40, 40, (64, 64, 3))
+                pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(place / f"{number}.png")
+    return folder

@@ -18,22 +18,6 @@ from promptcodec.training.sights import CodecSight, FileSight, OriginalSight
 from promptcodec.training.views import ViewConfig, ViewStore
 
 
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two classes that differ in colour, 12 noisy pictures of each."""
-    folder = tmp_path_factory.mktemp("labelled")
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 12), ("val", 4)):
-        for label, colour in (("n00000001_blue", (40, 60, 200)), ("red", (200, 60, 40))):
-            place = folder / split / label
-            place.mkdir(parents=True)
-            for number in range(count):
-                noise = rng.integers(-40, 40, (64, 64, 3))
-                pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
-                Image.fromarray(pixels).save(place / f"{number}.png")
-    return folder
-
-
 @pytest.fixture
 def run(tiny_checkpoint: Path) -> HeadRun:
     return HeadRun(
@@ -48,6 +32,11 @@ def run(tiny_checkpoint: Path) -> HeadRun:
         validate_every=30,
         precision="no",
     )
+
+
+@pytest.fixture
+def pictures(labelled_pictures: Path) -> Path:
+    return labelled_pictures
 
 
 def accuracy_of(out: Path) -> float:

@@ -25,6 +25,7 @@ from promptcodec.training.base import train_base
 from promptcodec.training.config import DataConfig, OptimizerConfig, read_recipe
 from promptcodec.training.data import PictureStore
 from promptcodec.training.heads import read_head_recipe
+from promptcodec.training.joint import read_joint_recipe
 from promptcodec.training.ladder import read_ladder
 from promptcodec.training.optim import learning_rate
 
@@ -334,6 +335,8 @@ def test_every_recipe_loads(path: Path) -> None:
         assert read_ablation(path).methods
     elif path.name.startswith(("classify", "segment")):
         assert read_head_recipe(path).steps > 0
+    elif path.name.startswith(("joint", "task")):
+        assert read_joint_recipe(path).steps > 0
     else:
         assert read_recipe(path).steps > 0
 

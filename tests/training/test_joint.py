@@ -1,0 +1,185 @@
+"""Codec and classifier learn together, each from what its weight says, and files come out of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from promptcodec.api import Codec
+from promptcodec.codec.checkpoint import read_base
+from promptcodec.errors import CheckpointError, ConfigError, ModelMismatchError, UsageError
+from promptcodec.heads.config import HeadConfig
+from promptcodec.heads.store import build_head, write_head
+from promptcodec.training.config import OptimizerConfig
+from promptcodec.training.joint import JointBatch, JointModel, JointRun, JointTask, train_joint
+from promptcodec.training.views import ViewConfig
+
+
+@pytest.fixture(scope="module")
+def head(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained classifier of the two colours."""
+    base = read_base(tiny_checkpoint)
+    config = HeadConfig(
+        labels=("blue", "red"),
+        latent_channels=base.config.codec.latent_channels,
+        widths=(32,),
+        depths=(1,),
+        base_sha256=base.sha256.hex(),
+    )
+    folder = tmp_path_factory.mktemp("head")
+    torch.manual_seed(1)
+    write_head(folder, build_head(config), config=config)
+    return folder
+
+
+@pytest.fixture
+def config(tiny_checkpoint: Path, tiny_ladder: Path, head: Path) -> JointRun:
+    return JointRun(
+        base=str(tiny_checkpoint),
+        prompts=str(tiny_ladder),
+        head=str(head),
+        rates=(2, 4),
+        views=ViewConfig(size=64, views=1, mixup=0.0),
+        width=4,
+        rank=2,
+        one_in=4,
+        optimizer=OptimizerConfig(name="adamw", learning_rate=0.003, warmup_steps=2),
+        steps=12,
+        batch=4,
+        validate_every=12,
+        precision="no",
+    )
+
+
+def gradients(config: JointRun, *, step: int = 99) -> dict[str, float]:
+    """Largest gradient of each part after one batch; zero where there is none."""
+    task = JointTask(config)
+    torch.manual_seed(0)
+    model = task.build()
+    batch = JointBatch(torch.rand(2, 3, 64, 64), torch.eye(2), rate=2)
+    task.loss(model, batch, step=step).loss.backward()
+    found: dict[str, float] = {}
+    for name, parameter in model.named_parameters():
+        part = ".".join(name.split(".")[:2]) if name.startswith("codec") else name.split(".")[0]
+        value = 0.0 if parameter.grad is None else float(parameter.grad.abs().max())
+        found[part] = max(found.get(part, 0.0), value)
+    return found
+
+
+def test_weights_cut_the_right_gradients(config: JointRun) -> None:
+    both = gradients(config)
+    assert min(both.values()) > 0.0
+    assert set(both) >= {"codec.g_a", "codec.g_s", "codec.hyperprior", "codec.context", "head"}
+    no_task = gradients(replace(config, alpha=0.0))
+    assert no_task["head"] == 0.0 and no_task["codec.g_s"] > 0.0 and no_task["codec.g_a"] > 0.0
+    no_pixels = gradients(replace(config, beta=0.0))
+    assert (
+        no_pixels["codec.g_s"] == 0.0 and no_pixels["head"] > 0.0 and no_pixels["codec.g_a"] > 0.0
+    )
+    plain = gradients(replace(config, plain_steps=5), step=0)
+    assert plain["codec.hyperprior"] == 0.0 and plain["codec.g_a"] > 0.0 and plain["head"] > 0.0
+
+
+@pytest.mark.parametrize(
+    ("parts", "learning"),
+    [
+        (("head",), {"head"}),
+        (("decoder",), {"codec.g_s"}),
+        (("prompts",), {"task"}),
+        (("encoder", "head"), {"codec.g_a", "head"}),
+    ],
+)
+def test_parts_alone_learn(config: JointRun, parts: tuple[str, ...], learning: set[str]) -> None:
+    found = gradients(replace(config, parts=parts))
+    assert {name for name, value in found.items() if value > 0.0} == learning
+
+
+def test_joint_training_writes_a_codec_of_its_own(
+    config: JointRun, labelled_pictures: Path, tmp_path: Path
+) -> None:
+    before = {p: p.read_bytes() for p in Path(config.base or "").iterdir()}
+    folder = train_joint(config, data=labelled_pictures, out=tmp_path / "run", device="cpu")
+    assert {p: p.read_bytes() for p in Path(config.base or "").iterdir()} == before
+    codec = Codec.load(folder / "base", folder / "prompts", heads=folder / "heads")
+    assert codec.base_hash != read_base(Path(config.base or "")).sha256
+    assert [rate.index for rate in codec.rates] == [2, 4, 6]
+    picture = np.full((70, 50, 3), (200, 60, 40), np.uint8)
+    assert len(codec.classify(codec.encode(picture, rate_index=2))) == 2
+    record = json.loads((folder / "training.json").read_text())
+    assert record["recipe"]["parts"] == ["encoder", "entropy", "decoder", "head"]
+    lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    measured = next(json.loads(x)["validation"] for x in lines if "validation" in x)
+    assert {"bpp_2", "psnr_4", "accuracy_2", "accuracy"} <= set(measured)
+
+
+def test_task_prompts_go_with_those_of_a_rate(
+    config: JointRun, labelled_pictures: Path, tmp_path: Path
+) -> None:
+    run = replace(config, parts=("prompts",))
+    folder = train_joint(run, data=labelled_pictures, out=tmp_path / "run", device="cpu")
+    assert {p.name for p in folder.iterdir()} == {"prompts", "training.json"}
+    assert config.base is not None
+    codec = Codec.load(config.base, config.prompts, heads=config.head, tasks=folder)
+    picture = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
+    moved = codec.encode(picture, rate_index=2, task="classify")
+    assert moved != codec.encode(picture, rate_index=2)
+    # A decoder that knows nothing of the task reads the stream.
+    plain = Codec.load(config.base, config.prompts)
+    assert np.array_equal(np.asarray(plain.decode(moved)), np.asarray(codec.decode(moved)))
+    between = codec.encode(picture, rate_index=2.5, task="classify")
+    assert plain.decode(between).size == (80, 64)
+    with pytest.raises(CheckpointError, match="no prompts for task 'segment'; there are classify"):
+        codec.encode(picture, task="segment")
+    with pytest.raises(UsageError, match="leave out one"):
+        codec.encode(picture, task="classify", effort=1)
+
+
+def test_fresh_task_prompts_are_the_rate_alone(config: JointRun) -> None:
+    task = JointTask(replace(config, parts=("prompts",)))
+    model = task.build()
+    x = torch.rand(1, 3, 64, 64)
+    both, rate = model.adapter(2), task.adapters[2].prompts
+    with torch.no_grad():
+        assert torch.equal(model.codec.to_latents(x, both), model.codec.to_latents(x, rate))
+        for parameter in model.task.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        moved = model.codec.to_latents(x, both)
+        assert not torch.equal(moved, model.codec.to_latents(x, rate))
+        # Both count: another rate under the same task gives other latents.
+        model.adapters[2], model.adapters[4] = model.adapters[4], model.adapters[2]
+        assert not torch.equal(moved, model.codec.to_latents(x, model.adapter(2)))
+
+
+def test_what_cannot_be_trained_is_said(
+    config: JointRun, tiny_heads: Path, labelled_pictures: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="parts are"):
+        replace(config, parts=("brain",))
+    with pytest.raises(ConfigError, match="frozen base"):
+        replace(config, parts=("prompts", "encoder"))
+    with pytest.raises(ConfigError, match="rate 7 has no adapter"):
+        JointTask(replace(config, rates=(2, 7)))
+    with pytest.raises(ConfigError, match="this base has none"):
+        JointTask(replace(config, head=None))
+    with pytest.raises(ConfigError, match="train a head for these pictures"):
+        run = replace(config, head=str(tiny_heads))
+        train_joint(run, data=labelled_pictures, out=tmp_path / "run", device="cpu")
+
+
+def test_task_prompts_of_another_base(
+    config: JointRun, labelled_pictures: Path, tmp_path: Path
+) -> None:
+    run = replace(config, parts=("prompts",), steps=1)
+    folder = train_joint(run, data=labelled_pictures, out=tmp_path / "run", device="cpu")
+    path = folder / "prompts" / "task_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"base_sha256": "ab" * 32}))
+    assert config.base is not None
+    codec = Codec.load(config.base, config.prompts, tasks=folder)
+    with pytest.raises(ModelMismatchError, match="belong to base abab"):
+        codec.encode(np.zeros((64, 64, 3), np.uint8), task="classify")
+    assert isinstance(JointTask(config).build(), JointModel)
