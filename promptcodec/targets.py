@@ -20,6 +20,7 @@ MAX_PASSES = 6  # of g_a
 TUNING_STEPS = 12
 MAX_TUNING = 3 * GAIN_STEPS  # about one rate
 NEAR = 0.75  # table steps that are left to the gain
+BEYOND = 2.5  # table steps that it may go past either end of the ladder
 SIZE_TOLERANCE = 0.01  # of the size
 PSNR_TOLERANCE = 0.05  # dB
 
@@ -155,7 +156,7 @@ def search(
             return trial, len(tried)
         short = position == high and trial.measure < goal.least
         beyond = position == low and trial.measure > goal.most
-        if (short or beyond) and goal.distance(trial) > goal.tuning_slope:
+        if (short or beyond) and goal.distance(trial) > BEYOND * goal.tuning_slope:
             raise Unreachable(*(_measure_at(end, tried, run) for end in (low, high)))
         near = goal.distance(trial) < NEAR * goal.tuning_slope
         following = _next_position(tried, goal, low=low, high=high)
