@@ -32,6 +32,7 @@ def register(app: typer.Typer) -> None:
     app.command()(segment)
     app.command("train-head")(train_head)
     app.command("train-joint")(train_joint)
+    app.command("train-aggregation")(train_aggregation)
     app.command("eval-task")(eval_task)
 
 
@@ -201,6 +202,29 @@ def train_joint(
         config = dataclasses.replace(config, seed=seed)
     folder = joint.train_joint(
         config,
+        data=data,
+        out=out or Path("runs") / recipe.stem,
+        resume=resume,
+        max_steps=max_steps,
+        device=device,
+    )
+    print(console.one_line(f"trained: {folder}"), file=sys.stderr)
+
+
+def train_aggregation(
+    recipe: options.Recipe,
+    data: options.TrainingData,
+    out: options.RunFolder = None,
+    resume: options.Resume = False,
+    max_steps: options.MaxSteps = None,
+    device: options.TrainingDevice = None,
+    verbose: options.Verbose = False,
+) -> None:
+    """Train a decoder that uses what the classifier has read."""
+    from promptcodec.training import aggregating
+
+    folder = aggregating.train_aggregation(
+        aggregating.read_aggregation_recipe(recipe),
         data=data,
         out=out or Path("runs") / recipe.stem,
         resume=resume,

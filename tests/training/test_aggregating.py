@@ -1,0 +1,111 @@
+"""A decoder may use what the head has read; the encoder and the head stay as they are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from promptcodec.api import Codec
+from promptcodec.codec.checkpoint import read_base
+from promptcodec.errors import ConfigError
+from promptcodec.heads.aggregation import Aggregation
+from promptcodec.heads.config import HeadConfig
+from promptcodec.heads.store import build_head, write_head
+from promptcodec.training.aggregating import (
+    AggregatingDecoder,
+    AggregationRun,
+    measure,
+    read_aggregation,
+    train_aggregation,
+)
+from promptcodec.training.config import DataConfig, OptimizerConfig
+
+
+@pytest.fixture(scope="module")
+def head(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = read_base(tiny_checkpoint)
+    config = HeadConfig(
+        labels=("a", "b"),
+        latent_channels=base.config.codec.latent_channels,
+        widths=(32,),
+        depths=(3,),
+        base_sha256=base.sha256.hex(),
+    )
+    folder = tmp_path_factory.mktemp("head")
+    write_head(folder, build_head(config), config=config)
+    return folder
+
+
+@pytest.fixture
+def config(tiny_checkpoint: Path, head: Path) -> AggregationRun:
+    return AggregationRun(
+        base=str(tiny_checkpoint),
+        head=str(head),
+        rates=(4.0,),
+        data=DataConfig(crop=64, reduce_probability=0.0, validation_pictures=2),
+        optimizer=OptimizerConfig(name="adamw", learning_rate=0.003, warmup_steps=1),
+        steps=25,
+        batch=4,
+        validate_every=25,
+        precision="no",
+    )
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        blocks = rng.integers(0, 256, (9, 9, 3), dtype=np.uint8).repeat(9, 0).repeat(9, 1)
+        Image.fromarray(blocks).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.mark.parametrize("features", [True, False])
+def test_a_fresh_one_is_the_codec(tiny_checkpoint: Path, head: Path, features: bool) -> None:
+    codec = Codec.load(tiny_checkpoint, heads=head)
+    model = AggregatingDecoder(codec, features=features)
+    picture = np.random.default_rng(1).integers(0, 256, (70, 50, 3), np.uint8)
+    shown = np.asarray(codec.decode(codec.encode(picture)))
+    error = np.mean((shown.astype(float) - picture) ** 2)
+    found = measure(model, torch.from_numpy(picture).permute(2, 0, 1), rate=4.0)
+    assert found == pytest.approx(10 * np.log10(255**2 / error), abs=1e-3)
+
+
+def test_both_variants_have_as_many_parameters() -> None:
+    counts = [
+        sum(p.numel() for p in Aggregation(320, 128, features=features).parameters())
+        for features in (True, False)
+    ]
+    assert abs(counts[0] / counts[1] - 1) < 0.03
+
+
+@pytest.mark.parametrize("features", [True, False])
+def test_training_moves_the_decoder_alone(
+    config: AggregationRun, pictures: Path, tmp_path: Path, features: bool
+) -> None:
+    run = replace(config, features=features)
+    folder = train_aggregation(run, data=pictures, out=tmp_path / "run", device="cpu")
+    codec = Codec.load(config.base, heads=config.head)
+    model = read_aggregation(folder, codec)
+    fresh = AggregatingDecoder(codec, features=features)
+    picture = torch.from_numpy(np.array(Image.open(pictures / "3.png"))).permute(2, 0, 1)
+    assert measure(model, picture, rate=4.0) > measure(fresh, picture, rate=4.0)
+    assert float(model.aggregation.out.weight.abs().max()) > 0
+    y_hat, read = model.latents(torch.rand(1, 3, 64, 64), rate=4.0)
+    assert len(read) == (3 if features else 0)
+    if features:
+        moved = model(y_hat, [part + 1.0 for part in read], rate=4.0)
+        assert not torch.equal(moved, model(y_hat, read, rate=4.0))
+
+
+def test_a_short_head_will_not_do(tiny_checkpoint: Path, tiny_heads: Path) -> None:
+    codec = Codec.load(tiny_checkpoint, heads=tiny_heads)
+    with pytest.raises(ConfigError, match="3 blocks or more"):
+        AggregatingDecoder(codec, features=True)
