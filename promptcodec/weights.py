@@ -41,8 +41,17 @@ def check_finite(tensors: Mapping[str, Tensor], *, where: str) -> None:
             raise CheckpointError(f"{where}: tensor {name} is not finite; train or get it again")
 
 
+def as_half(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as they are stored where half precision is enough: float16, whole numbers as is."""
+    kept = {name: value.detach().cpu() for name, value in state.items()}
+    return {
+        name: (value.half() if value.is_floating_point() else value).contiguous()
+        for name, value in kept.items()
+    }
+
+
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], *, where: str) -> None:
-    """Put stored tensors into a network, as float32.
+    """Put stored tensors into a network, in the types that it computes with.
 
     Raises:
         CheckpointError: one is missing, unknown or of another shape.
@@ -52,12 +61,14 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], *, where: str
         found = left.pop(name, None)
         if found is None:
             raise CheckpointError(f"{where}: tensor {name} is missing; get the file again")
-        if found.shape != value.shape or not found.is_floating_point():
+        real = value.is_floating_point()
+        if found.shape != value.shape or found.is_floating_point() != real:
             raise CheckpointError(
-                f"{where}: tensor {name} is {found.dtype} {tuple(found.shape)}; need float "
-                f"{tuple(value.shape)}: it does not belong to its config"
+                f"{where}: tensor {name} is {found.dtype} {tuple(found.shape)}; need "
+                f"{'float' if real else value.dtype} {tuple(value.shape)}: it does not belong to "
+                "its config"
             )
-        state[name] = found.float()
+        state[name] = found.to(value.dtype)
     if left:
         raise CheckpointError(f"{where}: unknown tensor {min(left)}; it belongs to another network")
     module.load_state_dict(state)

@@ -14,7 +14,7 @@ from promptcodec.config import from_dict
 from promptcodec.errors import CheckpointError, ConfigError, ModelMismatchError
 from promptcodec.files import write_atomically
 from promptcodec.locate import TASK_CONFIG
-from promptcodec.weights import check_finite, load_weights, read_weights
+from promptcodec.weights import as_half, check_finite, load_weights, read_weights
 
 WEIGHTS_FILE = "task_model.safetensors"
 
@@ -70,8 +70,7 @@ def write_task(folder: Path, prompts: TaskPrompts, *, config: TaskConfig) -> Non
         CheckpointError: weights that are not finite.
         OutputError: the folder cannot be written.
     """
-    state = prompts.state_dict()
-    tensors = {name: value.detach().cpu().half().contiguous() for name, value in state.items()}
+    tensors = as_half(prompts.state_dict())
     check_finite(tensors, where=str(folder))
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / WEIGHTS_FILE, save(tensors), force=True)

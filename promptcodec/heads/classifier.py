@@ -13,14 +13,18 @@ stages, one head for all rates.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from promptcodec.config import LAMBDAS
-from promptcodec.heads.config import HeadConfig
+from promptcodec.heads.config import RESNET, HeadConfig
 from promptcodec.heads.stages import SwinStages, initialise
+
+if TYPE_CHECKING:
+    from promptcodec.heads.residual import ResidualStages
 
 LOG_MIDDLE = math.log(LAMBDAS[4])  # where the rate input is zero
 
@@ -73,13 +77,7 @@ class LatentClassifier(nn.Module):
         super().__init__()
         self.config = config
         self.stem = LatentStem(config.latent_channels, config.widths[0])
-        self.body = SwinStages(
-            config.widths,
-            config.depths,
-            window=config.window,
-            head_channels=config.head_channels,
-            mlp_ratio=config.mlp_ratio,
-        )
+        self.body = build_body(config)
         self.norm = nn.LayerNorm(config.widths[-1])
         self.out = nn.Linear(config.widths[-1], len(config.labels))
         initialise(self)
@@ -93,6 +91,22 @@ class LatentClassifier(nn.Module):
         """
         x = self.stem(pad_grid(y_hat, self.body.multiple), lmbda)
         return self.out(self.norm(self.body(x)).mean(dim=(1, 2)))
+
+
+def build_body(config: HeadConfig) -> SwinStages | ResidualStages:
+    """The stages that a config names."""
+    if config.body == RESNET:
+        # Here, so that coding and Swin heads do not wait for timm.
+        from promptcodec.heads.residual import ResidualStages
+
+        return ResidualStages(config.widths, config.depths)
+    return SwinStages(
+        config.widths,
+        config.depths,
+        window=config.window,
+        head_channels=config.head_channels,
+        mlp_ratio=config.mlp_ratio,
+    )
 
 
 def pad_grid(x: Tensor, multiple: int) -> Tensor:

@@ -8,6 +8,7 @@ from promptcodec.errors import ConfigError
 
 CLASSIFY, SEGMENT = "classify", "segment"
 LATENTS, PIXELS = "latents", "pixels"
+SWIN, RESNET = "swin", "resnet"
 IGNORE = 255  # in a mask: a pixel of no class
 
 
@@ -20,6 +21,7 @@ class HeadConfig:
         labels: names of the classes in their order.
         reads: "latents", or "pixels" for networks that latents are compared with.
         latent_channels: M of y_hat; 0 with pixels.
+        body: "swin", or "resnet" for bottlenecks; pixels are read by "swin" alone.
         widths: of the stages, at 1/16 (of pixels: 1/4) and, after each merging of 2x2 tokens, half
             of that.
         depths: Swin blocks of each stage.
@@ -34,6 +36,7 @@ class HeadConfig:
     labels: tuple[str, ...]
     reads: str = "latents"
     latent_channels: int = 0
+    body: str = SWIN
     widths: tuple[int, ...] = (128, 192)
     depths: tuple[int, ...] = (4, 2)
     window: int = 4
@@ -60,6 +63,10 @@ class HeadConfig:
             )
         if self.reads not in (LATENTS, PIXELS):
             raise ConfigError(f"reads is {self.reads!r}; need {LATENTS!r} or {PIXELS!r}")
+        if self.body not in (SWIN, RESNET) or (self.body == RESNET and self.reads == PIXELS):
+            raise ConfigError(
+                f"body is {self.body!r} on {self.reads}; need {SWIN!r}, or {RESNET!r} on latents"
+            )
         if min(self.depths) < 1 or self.window < 2:
             raise ConfigError("depths need 1 or more, window 2 or more")
         if (self.latent_channels < 1) != (self.reads == PIXELS):

@@ -19,7 +19,7 @@ from promptcodec.heads.classifier import LatentClassifier
 from promptcodec.heads.config import CLASSIFY, LATENTS, HeadConfig
 from promptcodec.heads.pixels import PixelClassifier
 from promptcodec.heads.segmenter import LatentSegmenter, PixelSegmenter
-from promptcodec.weights import check_finite, load_weights, read_weights
+from promptcodec.weights import as_half, check_finite, load_weights, read_weights
 
 CONFIG_FILE = "head_config.json"
 WEIGHTS_FILE = "head_model.safetensors"
@@ -56,7 +56,7 @@ def write_head(folder: Path, model: nn.Module, *, config: HeadConfig) -> None:
         CheckpointError: weights that are not finite.
         OutputError: the folder cannot be written.
     """
-    tensors = {n: v.detach().cpu().half().contiguous() for n, v in model.state_dict().items()}
+    tensors = as_half(model.state_dict())
     check_finite(tensors, where=str(folder))
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / WEIGHTS_FILE, save(tensors), force=True)

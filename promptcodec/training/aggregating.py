@@ -29,7 +29,7 @@ from promptcodec.training.config import DataConfig, LoopConfig, OptimizerConfig,
 from promptcodec.training.data import PictureStore
 from promptcodec.training.loop import Trainer
 from promptcodec.training.prompts import TRAINING_FILE
-from promptcodec.weights import load_weights, read_weights
+from promptcodec.weights import as_half, load_weights, read_weights
 
 WEIGHTS_FILE = "aggregation.safetensors"
 
@@ -182,7 +182,7 @@ class AggregationTask:
     ) -> None:
         """Write aggregation and g_s, weights in float16, with the record."""
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {n: v.detach().cpu().half().contiguous() for n, v in model.state_dict().items()}
+        tensors = as_half(model.state_dict())
         write_atomically(folder / WEIGHTS_FILE, save(tensors), force=True)
         record = {**record, "base_sha256": self.codec.base_hash.hex()}
         text = json.dumps(record, indent=2) + "\n"

@@ -39,6 +39,7 @@ class HeadRun(LoopConfig):
         base: folder of the frozen base, or a Hub id; None is the bundled one.
         sight: what it reads: "latents"; "decoded" pixels; the "original"; or pixels out of "jpeg",
             "webp" or "avif" files.
+        body: as `HeadConfig.body`.
         widths: as `HeadConfig.widths`.
         depths: as `HeadConfig.depths`.
         mlp_ratio: as `HeadConfig.mlp_ratio`.
@@ -51,6 +52,7 @@ class HeadRun(LoopConfig):
     task: str = CLASSIFY
     base: str | None = None
     sight: str = "latents"
+    body: str = "swin"
     widths: tuple[int, ...] = (128, 192)
     depths: tuple[int, ...] = (4, 2)
     mlp_ratio: float = 2.0
@@ -153,6 +155,7 @@ class HeadTask:
             labels=self._classes,
             reads=LATENTS if latents else PIXELS,
             latent_channels=self.codec.config.codec.latent_channels if latents else 0,
+            body=config.body,
             widths=config.widths,
             depths=config.depths,
             mlp_ratio=config.mlp_ratio,

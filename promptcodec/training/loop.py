@@ -253,7 +253,10 @@ class Trainer:
         # A young average forgets fast, or it would still remember the initial weights.
         decay = min(self.config.optimizer.ema_decay, (1 + self.step) / (10 + self.step))
         for name, value in self.bare.state_dict().items():
-            self.ema[name].lerp_(value, 1.0 - decay)
+            if value.is_floating_point():
+                self.ema[name].lerp_(value, 1.0 - decay)
+            else:  # a counter
+                self.ema[name].copy_(value)
 
     def _averaged_model(self) -> nn.Module:
         model = self.task.build().to(self.accelerator.device)

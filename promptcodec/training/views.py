@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +99,9 @@ class ViewStore:
         self.classes = training.classes
         self.labels = training.labels
         self.held_labels = held.labels
-        what = json.dumps([name, len(training.labels), str(sight), str(config), seed])
+        what = json.dumps(
+            [name, len(training.labels), str(sight), str(replace(config, mixup=0.0)), seed]
+        )
         if cache is not None and cache.exists():
             self._restore(cache, what=what)
             return

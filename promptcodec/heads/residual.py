@@ -1,0 +1,50 @@
+"""Stages of residual bottlenecks on latents: ResNet-50 less its root and its early stages.
+
+    (B, H, W, C) -> bottlenecks -> [stride 2 -> bottlenecks] ... -> (B, H', W', C')
+
+With stages of 4, 6 and 3 blocks Torfason et al. 2018, arXiv:1803.06131, call this cResNet-39 (from
+1/8 on), with 4, 10 and 3 cResNet-51. Our latents stand at 1/16, where the last two stages begin.
+Blocks are timm's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from timm.models.resnet import Bottleneck
+from torch import Tensor, nn
+
+
+class ResidualStages(nn.Module):
+    """Stages of bottlenecks, a stride of 2 between them.
+
+    Args:
+        widths: channels of each stage, multiples of 4.
+        depths: blocks of each.
+    """
+
+    def __init__(self, widths: Sequence[int], depths: Sequence[int]) -> None:
+        super().__init__()
+        self.multiple = 1
+        stages, inputs = [], widths[0]
+        for number, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+            blocks = []
+            for block in range(depth):
+                stride = 2 if number and not block else 1
+                blocks.append(_bottleneck(inputs, width, stride=stride))
+                inputs = width
+            stages.append(nn.Sequential(*blocks))
+        self.stages = nn.Sequential(*stages)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, H, W, widths[0]) to the last stage's grid."""
+        return self.stages(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+def _bottleneck(inputs: int, width: int, *, stride: int) -> Bottleneck:
+    below = None
+    if stride > 1 or inputs != width:
+        below = nn.Sequential(
+            nn.Conv2d(inputs, width, 1, stride=stride, bias=False), nn.BatchNorm2d(width)
+        )
+    return Bottleneck(inputs, width // 4, stride=stride, downsample=below)
