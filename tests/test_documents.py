@@ -21,7 +21,7 @@ def between(document: Path, name: str) -> str:
     return found[1]
 
 
-@pytest.mark.parametrize("name", ["context", "effort", "rates"])
+@pytest.mark.parametrize("name", ["context", "effort", "rates", "methods"])
 def test_tables_of_benchmarks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tables = benchmark_module("tables", monkeypatch)
     document, render = tables.TABLES[name]

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from promptcodec.errors import DataError
 from promptcodec.evaluation.peers import TITLES
@@ -108,24 +109,27 @@ def render_ladder(folder: str | Path) -> str:
         DataError: an adapter does not say how it was trained.
     """
     lines = [
-        "| rate | lambda | started from | steps | crops | hours |",
-        "| ---: | ---: | --- | ---: | ---: | ---: |",
+        "| rate | lambda | started from | steps | with those before | crops | hours |",
+        "| ---: | ---: | --- | ---: | ---: | ---: | ---: |",
     ]
     try:
-        configs = [
-            (json.loads(path.read_text(encoding="utf-8")), path.parent)
-            for path in Path(folder).glob("*/adapter_config.json")
-        ]
-        for config, place in sorted(configs, key=lambda found: found[0]["rate_index"]):
-            training = json.loads((place / "training.json").read_text(encoding="utf-8"))
-            recipe = training["recipe"]
-            start = "the base"
-            if recipe["init_from"] is not None:
-                start = Path(recipe["init_from"]).name
+        found: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {}
+        for path in Path(folder).glob("*/adapter_config.json"):
+            training = json.loads((path.parent / "training.json").read_text(encoding="utf-8"))
+            start = training["recipe"]["init_from"]
+            name = "the base" if start is None else Path(start).name
+            config = json.loads(path.read_text(encoding="utf-8"))
+            found[f"rate-{config['rate_index']}"] = (config, training, name)
+        for config, training, start in sorted(found.values(), key=lambda f: f[0]["rate_index"]):
+            recipe, chain, before = training["recipe"], training["steps"], start
+            for _ in found:  # a chain is no longer than that
+                if before not in found:
+                    break
+                chain, before = chain + found[before][1]["steps"], found[before][2]
             crops = training["steps"] * recipe["batch"] * recipe["accumulate"]
             lines.append(
                 f"| {config['rate_index']} | {config['lmbda']} | {start} | {training['steps']:,} "
-                f"| {crops * training['processes']:,} | {training['hours']:.2f} |"
+                f"| {chain:,} | {crops * training['processes']:,} | {training['hours']:.2f} |"
             )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder} does not say how it was trained: {error!r}") from error
