@@ -21,7 +21,7 @@ class HeadConfig:
         labels: names of the classes in their order.
         reads: "latents", or "pixels" for networks that latents are compared with.
         latent_channels: M of y_hat; 0 with pixels.
-        body: "swin", or "resnet" for bottlenecks; pixels are read by "swin" alone.
+        body: "swin", or "resnet" for bottlenecks; segmentation knows "swin" alone.
         widths: of the stages, at 1/16 (of pixels: 1/4) and, after each merging of 2x2 tokens, half
             of that.
         depths: Swin blocks of each stage.
@@ -63,9 +63,9 @@ class HeadConfig:
             )
         if self.reads not in (LATENTS, PIXELS):
             raise ConfigError(f"reads is {self.reads!r}; need {LATENTS!r} or {PIXELS!r}")
-        if self.body not in (SWIN, RESNET) or (self.body == RESNET and self.reads == PIXELS):
+        if self.body not in (SWIN, RESNET) or (self.body == RESNET and self.task == SEGMENT):
             raise ConfigError(
-                f"body is {self.body!r} on {self.reads}; need {SWIN!r}, or {RESNET!r} on latents"
+                f"body is {self.body!r} to {self.task}; need {SWIN!r}, or {RESNET!r} to classify"
             )
         if min(self.depths) < 1 or self.window < 2:
             raise ConfigError("depths need 1 or more, window 2 or more")

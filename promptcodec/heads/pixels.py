@@ -1,17 +1,18 @@
 """The same network on pixels: what decoding first and classifying then costs and gives.
 
-x (3, H, W) -> 4x4 patches -> LayerNorm -> Swin stages from 1/4 on -> mean -> logits
+x (3, H, W) -> 4x4 patches (7x7, overlapping) -> LayerNorm -> stages from 1/4 on -> mean -> logits
 """
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from promptcodec.heads.classifier import pad_grid
-from promptcodec.heads.config import HeadConfig
-from promptcodec.heads.stages import SwinStages, initialise
+from promptcodec.heads.classifier import build_body, pad_grid
+from promptcodec.heads.config import RESNET, HeadConfig
+from promptcodec.heads.stages import initialise
 
 PATCH = 4  # px
+ROOT = 7  # px that a residual network sees at once before its first stage
 
 
 class PixelClassifier(nn.Module):
@@ -24,15 +25,11 @@ class PixelClassifier(nn.Module):
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
         self.config = config
-        self.patches = nn.Conv2d(3, config.widths[0], PATCH, stride=PATCH)
+        edge = ROOT if config.body == RESNET else PATCH
+        padding = (edge - PATCH + 1) // 2
+        self.patches = nn.Conv2d(3, config.widths[0], edge, stride=PATCH, padding=padding)
         self.embed_norm = nn.LayerNorm(config.widths[0])
-        self.body = SwinStages(
-            config.widths,
-            config.depths,
-            window=config.window,
-            head_channels=config.head_channels,
-            mlp_ratio=config.mlp_ratio,
-        )
+        self.body = build_body(config)
         self.norm = nn.LayerNorm(config.widths[-1])
         self.out = nn.Linear(config.widths[-1], len(config.labels))
         initialise(self)

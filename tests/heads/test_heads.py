@@ -75,6 +75,10 @@ def test_any_grid(grid: tuple[int, int]) -> None:
         assert scores.shape == (2, 3, 2 * grid[0], 2 * grid[1])
         height, width = 16 * grid[0] - 3, 16 * grid[1] - 5
         assert upsample(scores, height=height, width=width).shape == (2, 3, height, width)
+        residual = replace(SMALL, body="resnet")
+        assert head_of(residual)(y_hat, lmbda).shape == (2, 3)
+        seen = replace(residual, reads="pixels", latent_channels=0)
+        assert head_of(seen)(torch.rand(2, 3, 16 * grid[0] + 1, 9), lmbda).shape == (2, 3)
         pixels = head_of(replace(SMALL, reads="pixels", latent_channels=0))
         assert pixels(torch.rand(2, 3, 16 * grid[0] + 1, 16 * grid[1]), lmbda).shape == (2, 3)
 
@@ -106,6 +110,22 @@ def test_saved_and_read(tmp_path: Path, task: str) -> None:
     assert not any(p.requires_grad for p in head.model.parameters())
 
 
+def test_residual_heads_keep_their_statistics(tmp_path: Path) -> None:
+    config = replace(SMALL, body="resnet")
+    model = head_of(config).train()
+    for _ in range(3):
+        model(torch.randn(4, 12, 5, 5), torch.full((4,), 0.02))
+    write_head(tmp_path, model, config=config)
+    read = read_head(tmp_path, base_sha256=BASE).model
+    y_hat, lmbda = torch.randn(2, 12, 4, 4), torch.tensor([0.01, 0.1])
+    with torch.no_grad():
+        torch.testing.assert_close(
+            read(y_hat, lmbda), model.eval()(y_hat, lmbda), atol=0.02, rtol=0
+        )
+    counters = [v for n, v in read.state_dict().items() if n.endswith("num_batches_tracked")]
+    assert counters and all(int(value) == 3 for value in counters)
+
+
 def test_files_are_checked(tmp_path: Path) -> None:
     write_head(tmp_path, head_of(), config=SMALL)
     with pytest.raises(ModelMismatchError, match="belongs to base abab"):
@@ -133,6 +153,8 @@ def test_files_are_checked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"body": "mamba"}, "body is 'mamba'"),
+        ({"body": "resnet", "task": "segment"}, "body is 'resnet' to segment"),
         ({"task": "paint"}, "task is 'paint'"),
         ({"labels": ("one",)}, "1 labels"),
         ({"labels": ("a", "a")}, "all different"),
