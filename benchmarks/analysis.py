@@ -86,7 +86,7 @@ def comparisons(report: dict[str, Any]) -> str:
     ours = max(under, key=lambda p: p["bpp_payload"]) if under else latents[0]
     at = f"{ours['bpp_payload']:.3f} bpp against {bare:.3f} bpp, both without headers"
     row(f"{LATENTS} against {JPEG}", at, ours, lowest)
-    return "\n".join(lines + ["", *joint_gain(report)])
+    return "\n".join([*lines, "", *joint_gain(report)])
 
 
 def joint_gain(report: dict[str, Any]) -> list[str]:
@@ -135,7 +135,11 @@ def ledger(report: dict[str, Any]) -> str:
             f"| {name} | {' | '.join(counted)} | {1000 * timed['seconds']['median']:.1f} "
             f"| {timed['ratio']['median']:.2f} |"
         )
-    lines += ["", "| edge | MMAC | parameters | ms | ratio |", "| --- | ---: | ---: | ---: | ---: |"]
+    lines += [
+        "",
+        "| edge | MMAC | parameters | ms | ratio |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
     edge = report["seconds"]["edge"]
     for name in dict.fromkeys([*report["cost"]["edge"], *edge]):
         own, timed = report["cost"]["edge"].get(name), edge.get(name)

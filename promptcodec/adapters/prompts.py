@@ -100,7 +100,11 @@ class PromptNetwork(nn.Module):
             grids[stride] = x
         tokens = {s: self.norm(grid.permute(0, 2, 3, 1)) for s, grid in grids.items()}
         return [
-            Prompts(tokens=head(tokens[REDUCTION * block.stride]), gate=gate)
+            Prompts(
+                tokens=tokens[REDUCTION * block.stride],
+                gate=gate,
+                head=(head.weight, head.bias),  # type: ignore[arg-type]
+            )
             for block, head, gate in zip(self.blocks, self.heads, self.gates, strict=True)
         ]
 

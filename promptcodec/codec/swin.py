@@ -10,7 +10,7 @@ the whole picture, before the first layer, never inside a shifted block.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -25,15 +25,18 @@ class Prompts:
     """Prompt tokens of one Swin block.
 
     Args:
-        tokens: a grid (B, H/f, W/f, C), f a divisor of half the window, which the block rolls and
-            cuts as it does the picture's; or (B * windows, P, C), in the order of `partition` on
+        tokens: a grid (B, H/f, W/f, D), f a divisor of half the window, which the block rolls and
+            cuts as it does the picture's; or (B * windows, P, D), in the order of `partition` on
             the rolled grid, where B * windows may be 1 to share.
         gate: (heads,), weight of the prompt branch; zero leaves the block unchanged.
+        head: weight (C, D) and bias (C,) that make the block's C channels of them; None where D is
+            C. The block folds them into its own maps, which costs less than C channels would.
         more: a further set, looked at by itself; its effect is added.
     """
 
     tokens: Tensor
     gate: Tensor
+    head: tuple[Tensor, Tensor] | None = None
     more: Prompts | None = None
 
     def cut(self, window: int, *, height: int, shift_y: int, shift_x: int) -> Prompts:
@@ -49,11 +52,11 @@ class Prompts:
         if more is not None:
             more = more.cut(window, height=height, shift_y=shift_y, shift_x=shift_x)
         if self.tokens.ndim == 3:
-            return Prompts(self.tokens, self.gate, more)
+            return replace(self, more=more)
         factor = height // self.tokens.shape[1]
         shifts = (-(shift_y // factor), -(shift_x // factor))
         tokens = torch.roll(self.tokens, shifts, dims=(1, 2)) if any(shifts) else self.tokens
-        return Prompts(partition(tokens, window // factor), self.gate, more)
+        return replace(self, tokens=partition(tokens, window // factor), more=more)
 
 
 def partition(x: Tensor, window: int, columns: int | None = None) -> Tensor:
@@ -230,14 +233,21 @@ class WindowAttention(nn.Module):
         bias = self.bias().to(q.dtype)[None]  # (1, heads, T, T)
         out = attend_windows(q, k, v, bias, mask=mask)
         while prompts is not None:
-            # Prompts are looked at and never look: their queries are not computed.
-            both = F.linear(prompts.tokens.to(x.dtype), self.qkv.weight[c:], self.qkv.bias[c:])
+            both = self._keys_and_values(prompts, dtype=x.dtype)
             m, count, _ = both.shape
             key, value = both.view(m, count, 2, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
             value = prompts.gate.to(value.dtype)[:, None, None] * value  # the smaller factor
             out = out + attend(q, key.expand(n, -1, -1, -1), value.expand(n, -1, -1, -1))
             prompts = prompts.more
         return self.proj(out.transpose(1, 2).reshape(n, tokens, c))
+
+    def _keys_and_values(self, prompts: Prompts, *, dtype: torch.dtype) -> Tensor:
+        """Keys and values of prompts, (m, P, 2 C); they never look, so have no queries."""
+        c = self.proj.in_features
+        weight, bias = self.qkv.weight[c:], self.qkv.bias[c:]
+        if prompts.head is not None:
+            weight, bias = weight @ prompts.head[0], bias + weight @ prompts.head[1]
+        return F.linear(prompts.tokens.to(dtype), weight.to(dtype), bias.to(dtype))
 
     def _split(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         n, tokens, _ = qkv.shape
