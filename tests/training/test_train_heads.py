@@ -12,7 +12,13 @@ from promptcodec.api import Codec
 from promptcodec.errors import ConfigError, DataError
 from promptcodec.heads.store import read_head
 from promptcodec.training.config import OptimizerConfig
-from promptcodec.training.heads import HeadRun, cross_entropy, read_head_recipe, train_head
+from promptcodec.training.heads import (
+    HeadRun,
+    HeadTask,
+    cross_entropy,
+    read_head_recipe,
+    train_head,
+)
 from promptcodec.training.labelled import read_labelled
 from promptcodec.training.sights import CodecSight, FileSight, OriginalSight
 from promptcodec.training.views import ViewConfig, ViewStore
@@ -130,3 +136,47 @@ def test_recipe_faults(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "bad.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message):
         read_head_recipe(tmp_path / "bad.yaml")
+
+
+def many_colours(folder: Path, *, classes: int, each: int) -> Path:
+    rng = np.random.default_rng(1)
+    for label in range(classes):
+        place = folder / "train" / f"colour-{label}"
+        place.mkdir(parents=True)
+        colour = 40 + 170 * np.array([label >> 2 & 1, label >> 1 & 1, label & 1])
+        for number in range(each):
+            noise = rng.integers(-30, 30, (64, 64, 3))
+            pixels = np.clip(colour + noise, 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(place / f"{number}.png")
+    return folder
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_labels_that_say_nothing_stay_at_chance(
+    run: HeadRun, tmp_path: Path, shuffled: bool
+) -> None:
+    data = many_colours(tmp_path / "data", classes=8, each=8)
+    config = replace(run, steps=60, validate_every=60, batch=16, shuffle_labels=shuffled)
+    train_head(config, data=data, out=tmp_path / "run", device="cpu")
+    accuracy = accuracy_of(tmp_path / "run")  # of 16 held-out pictures, whose labels are true
+    assert accuracy <= 0.25 if shuffled else accuracy > 0.9
+
+
+def test_64_pictures_are_learned_by_heart(run: HeadRun, tmp_path: Path) -> None:
+    """Classes without anything in common: only the pictures themselves can be remembered."""
+    rng = np.random.default_rng(5)
+    for label in ("a", "b"):
+        place = tmp_path / "data" / "train" / label
+        place.mkdir(parents=True)
+        for number in range(32):
+            blocks = rng.integers(0, 256, (2, 2, 3), dtype=np.uint8).repeat(32, 0).repeat(32, 1)
+            Image.fromarray(blocks).save(place / f"{number}.png")
+    views = replace(run.views, views=1, mixup=0.0)
+    config = replace(run, steps=200, validate_every=200, batch=32, one_in=99, smoothing=0.0,
+                     widths=(64,), views=views)  # fmt: skip
+    folder = train_head(config, data=tmp_path / "data", out=tmp_path / "run", device="cpu")
+    codec = Codec.load(run.base, [], heads=folder)
+    store = HeadTask(config).open_store(tmp_path / "data", device="cpu", validation=None)
+    with torch.inference_mode():
+        logits = codec.head("classify").model(store.sample(64), torch.full((62,), 0.025))
+    assert (logits.argmax(dim=1) == store.labels).float().mean() > 0.99
