@@ -184,6 +184,46 @@ def methods(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def segmentation(report: dict[str, Any]) -> str:
+    """Mean IoU from latents and from decoded pixels, what each costs, and by class."""
+
+    def shown(estimate: dict[str, float | None], *, sign: str = "") -> str:
+        value, low, high = (100 * (estimate[key] or 0.0) for key in ("value", "low", "high"))
+        return f"{value:{sign}.1f} ({low:{sign}.1f} to {high:{sign}.1f})"
+
+    lines = [
+        "| rate | bpp | mIoU from latents (%) | mIoU decoded first (%) | difference |",
+        "| ---: | ---: | ---: | ---: | ---: |",
+    ]
+    lines += [
+        f"| {point['rate_index']:g} | {point['bpp']:.3f} | {shown(point['miou']['latents'])} "
+        f"| {shown(point['miou']['decoded'])} | {shown(point['miou']['difference'], sign='+')} |"
+        for point in report["points"]
+    ]
+    lowest = report["points"][0]
+    lines += [
+        "",
+        f"| IoU at rate {lowest['rate_index']:g} (%) | {' | '.join(report['labels'])} |",
+        "| --- |" + " ---: |" * len(report["labels"]),
+    ]
+    for side, name in (("latents", "from latents"), ("decoded", "decoded first")):
+        lines.append(
+            f"| {name} | {' | '.join(f'{100 * value:.1f}' for value in lowest['iou'][side])} |"
+        )
+    head, pixels, g_s = (report["costs"][name] for name in ("latents", "decoded", "g_s"))
+    lines += [
+        "",
+        f"- From latents: {head['kmac_per_pixel']:.1f} kMAC/px, {head['parameters']:,} parameters.",
+        f"- Decoded first: {g_s['kmac_per_pixel']:.1f} kMAC/px of g_s and "
+        f"{pixels['kmac_per_pixel']:.1f} of the network, {pixels['parameters']:,} parameters.",
+        "",
+        f"{len(lowest['pictures'])} pictures of `{report['data']}`, split `{report['split']}`; "
+        "intervals of 95 % over pictures, the difference over the same draws. "
+        + _source(report["provenance"], base=report["base_sha256"]),
+    ]
+    return "\n".join(lines)
+
+
 def _source(facts: dict[str, Any], *, base: str) -> str:
     machine = facts["machine"]
     return (
@@ -200,6 +240,7 @@ TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
     "context": (ROOT / "docs" / "context.md", context),
     "effort": (ROOT / "docs" / "context.md", effort),
     "rates": (ROOT / "docs" / "rates.md", rates),
+    "segmentation": (ROOT / "docs" / "segmentation.md", segmentation),
     "methods": (ROOT / "docs" / "rates.md", methods),
 }
 

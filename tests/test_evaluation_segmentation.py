@@ -150,5 +150,9 @@ def test_the_script(
     assert point["pictures"][0]["latents"][0] == [
         int(((truth == label) & (found == label)).sum()) for label in (0, 1)
     ]
+    table = benchmark_module("tables", monkeypatch).segmentation(report)
+    value = 100 * point["miou"]["latents"]["value"]
+    assert f"| 4 | {point['bpp']:.3f} | {value:.1f} (" in table
+    assert "| IoU at rate 4 (%) | road | sky |" in table and "5 pictures of `data`" in table
     with Image.open(sheet) as picture:
         assert picture.width == 5 * 40 and picture.height > 2 * 33

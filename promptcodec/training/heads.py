@@ -22,6 +22,7 @@ from promptcodec.heads.store import build_head, write_head
 from promptcodec.training.config import LoopConfig, OptimizerConfig, read_yaml
 from promptcodec.training.labelled import read_labelled
 from promptcodec.training.loop import Trainer
+from promptcodec.training.optim import device_of
 from promptcodec.training.prompts import TRAINING_FILE
 from promptcodec.training.segmenting import SegmentRun, SegmentTask
 from promptcodec.training.sights import SIGHTS, sight_of
@@ -169,18 +170,19 @@ class HeadTask:
 
     def loss(self, model: nn.Module, batch: LabelledBatch, *, step: int) -> Classification:
         """Cross-entropy on a batch."""
+        batch = batch.to(device_of(model))
         logits = model(batch.inputs, batch.lmbda)
         return cross_entropy(logits, batch.targets, smoothing=self.config.smoothing)
 
     @torch.inference_mode()
     def validate(self, model: nn.Module, store: ViewStore, *, samples: Path) -> dict[str, float]:
         """Accuracy on the held-out pictures at every setting."""
-        accuracies, losses = {}, []
+        accuracies, losses, device = {}, [], device_of(model)
         for setting, kept in store.held.items():
             lmbda = torch.full((len(kept),), store.sight.weight(setting))
             logits = torch.cat(
                 [
-                    model(as_input(part), own)
+                    model(as_input(part).to(device), own.to(device)).cpu()
                     for part, own in zip(kept.split(64), lmbda.split(64), strict=True)
                 ]
             )

@@ -39,6 +39,11 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
     return Muon(options, nesterov=True, **common)
 
 
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model's parameters are."""
+    return next(model.parameters()).device
+
+
 def _factor(name: str, config: OptimizerConfig) -> float:
     if name.startswith(("hyperprior.", "context.", "centroids.")):
         return config.entropy_factor

@@ -84,6 +84,10 @@ class SceneBatch:
     masks: Tensor
     lmbda: Tensor
 
+    def to(self, device: torch.device) -> SceneBatch:
+        """The same, where a model is."""
+        return SceneBatch(**{name: value.to(device) for name, value in vars(self).items()})
+
 
 class SceneStore:
     """Parts of a training set, and whole pictures held out of it.

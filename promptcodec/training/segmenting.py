@@ -22,6 +22,7 @@ from promptcodec.heads.segmenter import STRIDE as SCORE_STRIDE
 from promptcodec.heads.store import build_head, write_head
 from promptcodec.training.config import LoopConfig, OptimizerConfig
 from promptcodec.training.masked import read_masked
+from promptcodec.training.optim import device_of
 from promptcodec.training.prompts import TRAINING_FILE
 from promptcodec.training.scenes import SceneBatch, SceneConfig, SceneStore
 from promptcodec.training.sights import SIGHTS, sight_of
@@ -199,18 +200,21 @@ class SegmentTask:
 
     def loss(self, model: nn.Module, batch: SceneBatch, *, step: int) -> Segmentation:
         """Cross-entropy on a batch."""
+        device = device_of(model)
+        batch = batch.to(device)
         scores = model(batch.inputs, batch.lmbda)
-        return weighted_cross_entropy(scores, batch.masks, weights=self._weights)
+        return weighted_cross_entropy(scores, batch.masks, weights=self._weights.to(device))
 
     @torch.inference_mode()
     def validate(self, model: nn.Module, store: SceneStore, *, samples: Path) -> dict[str, float]:
         """Mean IoU on the held-out pictures at every held setting."""
         overlaps, losses, count = {}, [], len(self.config.labels)
+        device = device_of(model)
         for setting, kept in store.held.items():
-            lmbda = torch.full((1,), store.sight.weight(setting))
+            lmbda = torch.full((1,), store.sight.weight(setting), device=device)
             total = np.zeros((count, count), np.int64)
             for inputs, mask in zip(kept, store.held_masks, strict=True):
-                scores = model(as_input(inputs), lmbda)
+                scores = model(as_input(inputs).to(device), lmbda).cpu()
                 height, width = mask.shape
                 found = classes_of(scores, height=height, width=width)
                 total += confusion_counts(found, mask.numpy(), classes=count)

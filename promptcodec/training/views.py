@@ -70,6 +70,10 @@ class LabelledBatch:
     targets: Tensor
     lmbda: Tensor
 
+    def to(self, device: torch.device) -> LabelledBatch:
+        """The same, where a model is."""
+        return LabelledBatch(**{name: value.to(device) for name, value in vars(self).items()})
+
 
 class ViewStore:
     """Views of a training set, and of the part held out of it.

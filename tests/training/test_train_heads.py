@@ -98,6 +98,13 @@ def _sight(codec: Codec, *, decoded: bool) -> CodecSight:
     return CodecSight(codec, decoded=decoded)
 
 
+def test_batches_go_where_the_model_is(run: HeadRun, pictures: Path) -> None:
+    task = HeadTask(run)
+    store = task.open_store(pictures, device="cpu", validation=None)
+    batch = store.batch(2, seed=1, step=0)
+    assert task.loss(task.build().to("meta"), batch, step=0).loss.device.type == "meta"
+
+
 def test_smoothing_and_mixing() -> None:
     logits = torch.tensor([[4.0, 0.0], [0.0, 4.0]])
     sharp = cross_entropy(logits, torch.eye(2), smoothing=0.0)

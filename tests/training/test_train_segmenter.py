@@ -19,7 +19,7 @@ from promptcodec.training.config import OptimizerConfig
 from promptcodec.training.heads import read_head_recipe, train_head
 from promptcodec.training.masked import Masked, read_masked
 from promptcodec.training.scenes import SceneConfig, SceneStore, part_of
-from promptcodec.training.segmenting import SegmentRun, weighted_cross_entropy
+from promptcodec.training.segmenting import SegmentRun, SegmentTask, weighted_cross_entropy
 from promptcodec.training.sights import OriginalSight
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -252,6 +252,14 @@ def test_crops_lie_where_their_masks_lie(sight) -> None:
         assert batch.inputs.shape == (16, 3, 64, 64) and float(batch.inputs.max()) <= 1.0
         classes, truth = (255 * batch.inputs[:, 0]).round() // 20, batch.masks
     assert torch.equal(classes.long(), truth)
+
+
+def test_batches_go_where_the_model_is(run: SegmentRun, scenes: Path) -> None:
+    task = SegmentTask(run)
+    store = task.open_store(scenes, device="cpu", validation=None)
+    batch = store.batch(2, seed=1, step=0)
+    assert task.loss(task.build().to("meta"), batch, step=0).loss.device.type == "meta"
+    assert task.loss(task.build(), batch, step=0).loss.device.type == "cpu"
 
 
 def test_the_loss_ignores_pixels_without_a_class() -> None:
