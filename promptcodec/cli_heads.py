@@ -1,6 +1,5 @@
 """Commands about what pictures show: `classify`, `train-head`."""
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,20 +32,24 @@ def classify(
     heads: options.Heads = None,
     device: options.Device = "cpu",
     threads: options.Threads = None,
+    max_pixels: options.MaxPixels = None,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
     """Say what streams or pictures show; a stream is not decoded for it."""
+    from promptcodec.bitstream import MAX_PIXELS
     from promptcodec.loading import load_codec
 
     found = list(_expand(sources))
+    limit = max_pixels or MAX_PIXELS
     codec = load_codec(base, prompts, heads=heads, device=device, threads=threads)
     codec.labels()  # without a head nothing is read
     failed: PromptCodecError | None = None
     rows: list[dict[str, Any]] = []
     for source in found:
         try:
-            labels = codec.classify(_stream(codec, source, rate_index=rate_index), top=top)
+            stream = _stream(codec, source, rate_index=rate_index, max_pixels=limit)
+            labels = codec.classify(stream, top=top, max_pixels=limit)
         except (StreamError, PictureError) as error:
             if len(found) == 1:
                 raise
@@ -59,7 +62,7 @@ def classify(
             shown = ", ".join(f"{name} {probability:.3f}" for name, probability in labels)
             console.write_stdout(console.one_line(f"{source}: {shown}"))
     if as_json:
-        console.write_stdout(json.dumps(rows))
+        console.write_json("classify", {"files": rows})
     if failed is not None:
         raise typer.Exit(failed.exit_code)
 
@@ -76,7 +79,7 @@ def _expand(sources: list[str]) -> Iterator[str]:
         yield from map(str, paths)
 
 
-def _stream(codec: "Codec", source: str, *, rate_index: float | None) -> bytes:
+def _stream(codec: "Codec", source: str, *, rate_index: float | None, max_pixels: int) -> bytes:
     """The bytes of a stream; a picture becomes one first."""
     from promptcodec.bitstream import MAGIC
 
@@ -84,7 +87,7 @@ def _stream(codec: "Codec", source: str, *, rate_index: float | None) -> bytes:
     if content.startswith(MAGIC):
         return content
     name = "standard input" if source == "-" else source
-    return codec.encode(console.named(content, name), rate_index=rate_index)
+    return codec.encode(console.named(content, name), rate_index=rate_index, max_pixels=max_pixels)
 
 
 def train_head(
@@ -94,6 +97,7 @@ def train_head(
     resume: options.Resume = False,
     max_steps: options.MaxSteps = None,
     device: options.TrainingDevice = None,
+    as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
     """Train a classifier on what the frozen base transmits."""
@@ -108,4 +112,7 @@ def train_head(
         max_steps=max_steps,
         device=device,
     )
+    if as_json:
+        console.write_json("train-head", {"output": str(folder)})
+        return
     print(console.one_line(f"head: {folder}; use it with --heads {folder}"), file=sys.stderr)

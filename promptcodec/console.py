@@ -101,10 +101,12 @@ def deliver(data: bytes, target: Path | None, *, force: bool) -> None:
     write_stdout(data)
 
 
-def report(values: dict[str, Any], summary: str, *, as_json: bool, verbose: bool) -> None:
+def report(
+    command: str, values: dict[str, Any], summary: str, *, as_json: bool, verbose: bool
+) -> None:
     """Print what was done: JSON to standard output or one line to standard error."""
     if as_json:
-        write_stdout(json.dumps(values))
+        write_json(command, values)
         return
     names = {"-": ("standard input", "standard output")}
     source = names.get(values["input"], (values["input"],))[0]
@@ -113,6 +115,24 @@ def report(values: dict[str, Any], summary: str, *, as_json: bool, verbose: bool
     if verbose:
         seconds = ", ".join(f"{name} {value:.3f} s" for name, value in values["seconds"].items())
         print(seconds, file=sys.stderr)
+
+
+def answer(kind: str, values: dict[str, Any], text: str, *, as_json: bool) -> None:
+    """Print what was asked for: JSON with its schema, or a text for people."""
+    if as_json:
+        write_json(kind, values)
+    else:
+        write_stdout(text)
+
+
+def write_json(kind: str, values: dict[str, Any]) -> None:
+    """Print one object with its schema; keys are only ever added under one schema.
+
+    Args:
+        kind: what it is about, mostly the command.
+        values: JSON-ready.
+    """
+    write_stdout(json.dumps({"schema": f"promptcodec.{kind}/1"} | values))
 
 
 def named(content: bytes, name: str) -> io.BytesIO:

@@ -157,6 +157,17 @@ def normalise(
     )
 
 
+def upright_size(file: BinaryIO) -> tuple[int, int]:
+    """Width and height, px, of a picture as it is coded; no pixel is decoded, errors are Pillow's.
+
+    Args:
+        file: seekable, at its start.
+    """
+    with open_header(file, FORMATS) as image:
+        width, height = image.size
+        return (height, width) if _orientation(image) >= 5 else (width, height)
+
+
 def check_size(width: int, height: int, *, name: str, max_pixels: int) -> None:
     """Refuse a picture without pixels or with more than `max_pixels`, with a `PictureError`."""
     if width < 1 or height < 1:

@@ -97,6 +97,8 @@ def test_readme_commands_run(tmp_path):
     with Image.open(ROOT / "promptcodec" / "assets" / "coffee.png") as picture:
         picture.convert("RGB").save(tmp_path / "photo.jpg", quality=95)
         size = picture.size
+    (tmp_path / "photos").mkdir()
+    shutil.copy(tmp_path / "photo.jpg", tmp_path / "photos")
     commands = [line for line in readme_commands() if " train-" not in line]
     assert len(commands) >= 12
     script = ["set -e", f'promptcodec() {{ {shlex.quote(sys.executable)} -m promptcodec "$@"; }}']
@@ -108,6 +110,8 @@ def test_readme_commands_run(tmp_path):
     assert result.returncode == 0, result.stderr.decode()
     with Image.open(tmp_path / "copy.png") as copy:
         assert copy.size == size
+    with Image.open(tmp_path / "back" / "photo.png") as back:
+        assert back.size == size
     assert 19_800 <= (tmp_path / "fits.pc").stat().st_size <= 20_000
 
 
@@ -178,3 +182,16 @@ def test_ci_needs_passed_tests(tmp_path, closing, status, code):
     result = subprocess.run([tmp_path / ".ci/run"], env=environment, capture_output=True, text=True)
     assert result.returncode == code
     assert closing in result.stdout
+
+
+def test_every_command_gives_json_with_a_documented_schema():
+    import typer
+
+    from promptcodec.cli import app
+
+    text = (ROOT / "docs/command-line.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"^\| `promptcodec\.([\w-]+)/1`", text, re.MULTILINE))
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    for name, command in commands.items():
+        assert any("--json" in parameter.opts for parameter in command.params), name
+    assert documented == set(commands) | {"summary", "failure"}
