@@ -26,7 +26,7 @@ ORDER = (
     {"api"},
     {"training"},
     {"evaluation"},
-    {"installed", "loading", "selection", "settings"},
+    {"installed", "loading", "pillow", "selection", "settings"},
     {"finished"},
     {"tasks"},
     {"batch"},
