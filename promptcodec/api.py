@@ -173,6 +173,8 @@ class Codec:
         effort: int = 0,
         tile_size: int | None = None,
         max_pixels: int = MAX_PIXELS,
+        allow_8bit: bool = False,
+        strip: bool = False,
         progress: Progress | None = None,
     ) -> bytes:
         """Compress a picture.
@@ -193,6 +195,9 @@ class Codec:
             tile_size: side of the tiles that the picture is cut into, px, a multiple of 64; 0 is
                 one tile; None is one tile up to 4 megapixels and with an effort, else 1024 px.
             max_pixels: refuse larger pictures.
+            allow_8bit: of files with 9 to 16 bits a channel code the upper 8; otherwise they are
+                refused.
+            strip: leave out EXIF, XMP and ICC profile.
             progress: called with (steps done, steps) while latents are refined.
         Returns:
             The stream; FORMAT.md specifies it.
@@ -213,6 +218,8 @@ class Codec:
             effort=effort,
             tile_size=tile_size,
             max_pixels=max_pixels,
+            allow_8bit=allow_8bit,
+            strip=strip,
             progress=progress,
         ).data
 
@@ -229,6 +236,8 @@ class Codec:
         effort: int = 0,
         tile_size: int | None = None,
         max_pixels: int = MAX_PIXELS,
+        allow_8bit: bool = False,
+        strip: bool = False,
         progress: Progress | None = None,
     ) -> Encoded:
         """Like `encode`, with the estimated rate and the time of each part."""
@@ -243,6 +252,8 @@ class Codec:
             effort=effort,
             tile_size=tile_size,
             max_pixels=max_pixels,
+            allow_8bit=allow_8bit,
+            strip=strip,
             progress=progress,
         )
         draft = written.draft
@@ -272,6 +283,8 @@ class Codec:
         effort: int,
         tile_size: int | None,
         max_pixels: int,
+        allow_8bit: bool,
+        strip: bool,
         progress: Progress | None,
     ) -> Written:
         target = None
@@ -294,7 +307,7 @@ class Codec:
         bank = self._bank  # this encoding's, whatever is installed meanwhile
         rate = self._position(rate_index, bank=bank)
         clock = Clock()
-        picture = images.load(source, max_pixels=max_pixels)
+        picture = images.load(source, max_pixels=max_pixels, allow_8bit=allow_8bit, strip=strip)
         work = begin(
             self._engine, picture, tile_size=tile_size, effort=effort, max_pixels=max_pixels
         )

@@ -87,6 +87,11 @@ TileSize = Annotated[
         show_default="1024 beyond 4 megapixels",
     ),
 ]
+Allow8Bit = Annotated[
+    bool,
+    typer.Option("--allow-8bit", help="Of 16 bits a channel code the upper 8; else a refusal."),
+]
+Strip = Annotated[bool, typer.Option("--strip", help="Leave out EXIF, XMP and ICC profile.")]
 RegionText = Annotated[
     str | None,
     typer.Option("--region", metavar="X,Y,W,H", help="Decode this part alone, px."),

@@ -39,6 +39,8 @@ def encode(
     strict: file_options.Strict = False,
     effort: file_options.Effort = 0,
     tile_size: file_options.TileSize = None,
+    allow_8bit: file_options.Allow8Bit = False,
+    strip: file_options.Strip = False,
     base: options.Base = None,
     prompts: options.Prompts = None,
     force: options.Force = False,
@@ -74,6 +76,8 @@ def encode(
             effort=effort,
             tile_size=tile_size,
             max_pixels=max_pixels or MAX_PIXELS,
+            allow_8bit=allow_8bit,
+            strip=strip,
         ),
     )
     if dry_run or failures or names.are_several(output):
@@ -108,6 +112,7 @@ def decode(
     picture_format: file_options.PictureFormat = "png",
     region: file_options.RegionText = None,
     allow_partial: file_options.AllowPartial = False,
+    strip: file_options.Strip = False,
     base: options.Base = None,
     prompts: options.Prompts = None,
     force: options.Force = False,
@@ -133,7 +138,7 @@ def decode(
     part = None if region is None else file_options.read_region(region)
     task = DecodeTask(
         Setup(base, tuple(prompts or ()), device, threads, precision),
-        DecodeSettings(part, allow_partial, max_pixels or MAX_PIXELS),
+        DecodeSettings(part, allow_partial, max_pixels or MAX_PIXELS, strip),
     )
     suffix = f".{picture_format}"
     if dry_run or failures or names.are_several(output):

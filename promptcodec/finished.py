@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from promptcodec.api import Codec
 
 ANY_SIZE = 1 << 64  # px; nothing is decoded here
+METADATA = (b"EXIF", b"ICCP", b"XMP ")
 TOLERANCE = 0.01  # of a target of size, as it was promised
 
 
@@ -85,6 +86,8 @@ def _fits(container: Container, codec: "Codec", wanted: EncodeSettings, *, file_
             return False
         if container.adapter_hashes != codec.at(index).hashes:
             return False
+    if wanted.strip and any(chunk.kind in METADATA for chunk in container.chunks):
+        return False
     return wanted.tile_size in (None, container.tile_size) or len(container.tiles) == 1
 
 

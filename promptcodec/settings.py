@@ -18,6 +18,8 @@ class EncodeSettings:
     effort: int = 0
     tile_size: int | None = None
     max_pixels: int = MAX_PIXELS
+    allow_8bit: bool = False
+    strip: bool = False
 
     @property
     def has_target(self) -> bool:
@@ -28,8 +30,13 @@ class EncodeSettings:
 
 @dataclass(frozen=True)
 class DecodeSettings:
-    """Arguments of `Codec.decode`; defaults and units are explained there."""
+    """Arguments of `Codec.decode`, explained there.
+
+    Args:
+        strip: the picture file gets no EXIF, XMP and ICC profile.
+    """
 
     region: tuple[int, int, int, int] | None = None
     allow_partial: bool = False
     max_pixels: int = MAX_PIXELS
+    strip: bool = False

@@ -172,6 +172,8 @@ class DecodeTask:
             max_pixels=settings.max_pixels,
         )
         picture = decoded.picture
+        if settings.strip:
+            picture.info.clear()
         size = len(data) if isinstance(data, bytes) else data.stat().st_size
         content = encode_file(picture, suffix)
         facts = {
