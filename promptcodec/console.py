@@ -21,6 +21,14 @@ OUT_OF_MEMORY = 71  # EX_OSERR
 INTERRUPTED = 130  # 128 + SIGINT
 BROKEN_PIPE = 141  # 128 + SIGPIPE
 
+# Exit codes without an error of ours: code, Python's exception, cause, remedy.
+OTHER_EXITS = (
+    (INTERNAL_ERROR, "", "a bug", "please report it with the output under `-v`"),
+    (OUT_OF_MEMORY, "`MemoryError`", "not enough memory", "a smaller picture, a larger machine"),
+    (INTERRUPTED, "`KeyboardInterrupt`", "interrupted (Ctrl-C)", "the same command goes on"),
+    (BROKEN_PIPE, "`BrokenPipeError`", "the reader of standard output went away", "none needed"),
+)
+
 MAX_INPUT_BYTES = 2**30  # endless input (a device, a runaway pipe) ends here
 
 
