@@ -53,6 +53,11 @@ def read_input(name: str, *, error: type[PictureError] | type[StreamError]) -> b
                 data = file.read(MAX_INPUT_BYTES + 1)
     except FileNotFoundError:
         raise error(f"{name}: no such file: check the name") from None
+    except IsADirectoryError:
+        raise error(
+            f"{name} cannot be read: it is a folder: name a file, or pass --recursive to encode or "
+            "decode what is in it"
+        ) from None
     except (OSError, ValueError) as problem:  # ValueError: a name with a NUL byte
         reason = getattr(problem, "strerror", None) or problem
         raise error(f"{name} cannot be read: {reason}: name a readable file") from problem

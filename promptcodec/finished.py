@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 ANY_SIZE = 1 << 64  # px; nothing is decoded here
 METADATA = (b"EXIF", b"ICCP", b"XMP ")
 TOLERANCE = 0.01  # of a target of size, as it was promised
+COARSEST = 16.0  # bytes between two gains, of pictures so small that 1 % is less
 
 
 def is_encoded(item: Item, codec: "Codec", wanted: EncodeSettings) -> bool:
@@ -77,14 +78,15 @@ def _fits(container: Container, codec: "Codec", wanted: EncodeSettings, *, file_
     size = wanted.target_bytes
     if wanted.target_bpp is not None:
         size = wanted.target_bpp * container.width * container.height / 8
-    if size is not None and abs(file_bytes - size) > max(1.0, TOLERANCE * size):
+    if size is not None and abs(file_bytes - size) > max(COARSEST, TOLERANCE * size):
         return False
     if not wanted.has_target:
         index = codec.config.rate_index if wanted.rate_index is None else wanted.rate_index
         place = rate_to_fixed(index), round(wanted.gain_steps * GAIN_STEPS)
         if place != (container.rate, container.gain):
             return False
-        if container.adapter_hashes != codec.at(index).hashes:
+        hashes = tuple(digest[:HASH_BYTES] for digest in codec.at(index).hashes)
+        if container.adapter_hashes != hashes:
             return False
     if wanted.strip and any(chunk.kind in METADATA for chunk in container.chunks):
         return False

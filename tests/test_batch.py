@@ -290,6 +290,15 @@ class TestFinished:
         again = ("encode", photos / "*.png", "-o", tmp_path / "out", *target)
         assert self.statuses(run, *again) == {"a.png": "finished"}
 
+    def test_rates_and_adapters(self, run, photos, tmp_path, tiny_ladder):
+        words = ("encode", photos / "*.png", "-o", tmp_path / "out", "--prompts", tiny_ladder)
+        for rate in ("2", "3.5"):
+            assert self.statuses(run, *words, "--rate-index", rate, "--force") == {"a.png": "done"}
+            again = self.statuses(run, *words, "--rate-index", rate)
+            assert again == {"a.png": "finished"}
+        assert "of other settings" in self.statuses(run, *words)["a.png"]
+        assert "of other settings" in self.statuses(run, *words[:-2])["a.png"]
+
     def test_what_stands_in_the_way(self, run, words, photos, tmp_path):
         run(*words)
         out = tmp_path / "out"
