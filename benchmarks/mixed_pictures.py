@@ -81,7 +81,7 @@ def _picture(content: bytes, suffix: str, rng: random.Random) -> tuple[bytes, tu
         exif = Image.Exif()
         exif[0x0112] = rng.choice((1, 3, 6, 8))
         options["exif"] = exif
-        size = size[::-1] if exif[0x0112] in (6, 8) else size
+        size = (size[1], size[0]) if exif[0x0112] in (6, 8) else size
     output = io.BytesIO()
     image.save(output, Image.registered_extensions()[suffix], **options)
     return output.getvalue(), size
