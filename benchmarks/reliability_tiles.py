@@ -76,7 +76,7 @@ def seams(settings: Settings) -> dict[str, Any]:
 def region(settings: Settings) -> dict[str, Any]:
     """How much of a stream a region reads, and how far it is from the whole picture."""
     codec = Codec.load(settings.base)
-    rgb = np.tile(photograph(bundled(), width=1024, height=1024), (2, 2, 1))
+    rgb = np.tile(photograph(bundled(), width=1024, height=1024), (4, 4, 1))
     path = settings.folder / "region.pc"
     path.write_bytes(codec.encode(rgb, tile_size=TILE))
     x, y, width, height = box = (700, 900, 100, 60)
