@@ -1,4 +1,4 @@
-"""Tables of the documentation, from the result files that the benchmarks wrote.
+"""Tables of the documentation: of errors, and of the result files that the benchmarks wrote.
 
     python benchmarks/tables.py            # brings docs/*.md up to date
 
@@ -10,6 +10,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from reliability_page import render as reliability
 
 from promptcodec.evaluation.report import update_markers
 
@@ -224,6 +226,22 @@ def segmentation(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def errors() -> str:
+    """Every exit code: class, cause, remedy."""
+    from promptcodec import console
+    from promptcodec import errors as module
+
+    classes = [each for each in vars(module).values() if isinstance(each, type)]
+    rows = [(0, "", "it worked", "")]
+    for each in sorted(classes, key=lambda each: each.exit_code):
+        cause = (each.__doc__ or "").splitlines()[0].rstrip(".")
+        rows.append((each.exit_code, f"`{each.__name__}`", cause, each.remedy))
+    rows += console.OTHER_EXITS
+    lines = ["| code | Python | cause | remedy |", "| ---: | --- | --- | --- |"]
+    lines += [f"| {code} | {name} | {cause} | {remedy} |" for code, name, cause, remedy in rows]
+    return "\n".join(lines)
+
+
 def _source(facts: dict[str, Any], *, base: str) -> str:
     machine = facts["machine"]
     return (
@@ -242,15 +260,28 @@ TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
     "rates": (ROOT / "docs" / "rates.md", rates),
     "segmentation": (ROOT / "docs" / "segmentation.md", segmentation),
     "methods": (ROOT / "docs" / "rates.md", methods),
+    "reliability": (ROOT / "docs" / "reliability.md", reliability),
 }
+BESIDE = {"reliability": ("fuzz", "determinism")}  # other result files that a table needs
 
 
 def fill() -> None:
     """Bring every table up to date whose result file is there."""
+    update_markers(ROOT / "docs" / "errors.md", errors(), name="errors")
     for name, (document, render) in TABLES.items():
-        source = RESULTS / f"{name}.json"
-        if source.exists():
-            update_markers(document, render(json.loads(source.read_text("utf-8"))), name=name)
+        if report := read(name):
+            update_markers(document, render(report), name=name)
+
+
+def read(name: str) -> dict[str, Any]:
+    """What is on record for a table, with the result files beside it; empty without any."""
+    report: dict[str, Any] = {}
+    for source in (name, *BESIDE.get(name, ())):
+        path = RESULTS / f"{source}.json"
+        if path.exists():
+            found = json.loads(path.read_text("utf-8"))
+            report |= found if source == name else {source: found}
+    return report
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """Fuzz the readers of streams, adapters and bases with structured mutations.
 
-    python fuzzing/run.py [--executions 1000000] [--seconds 7200] [--out docs/results/fuzz.json]
+    python fuzzing/run.py [--executions 1000000] [--seconds 7200] [--batch 20000]
+                          [--out docs/results/fuzz.json]
     python fuzzing/run.py --number 12345        # one execution again, with its traceback
 
-Execution number n depends on n and the seed alone. Executions run in processes of their own, 20,000
-at a time: one that dies is a finding too. A run goes on where the result file ends, and a finding
-stays in it with the number that shows it.
+Execution number n depends on n and the seed alone. Executions run in processes of their own, a
+batch at a time: one that dies is a finding too. A run goes on where the result file ends, which is
+whole after each batch, and a finding stays in it with the number that shows it.
 """
 
 import argparse
@@ -170,7 +171,7 @@ def fuzz(arguments: argparse.Namespace) -> int:
     end = time.monotonic() + arguments.seconds
     report["runs"].append({"from": report["next"], "to": 0, "provenance": provenance()})
     while time.monotonic() < end and report["next"] < arguments.executions:
-        count = min(BATCH, arguments.executions - report["next"])
+        count = min(arguments.batch, arguments.executions - report["next"])
         counts, report["next"] = batch(seed=report["seed"], start=report["next"], count=count)
         merge(report, counts)
         report["runs"][-1]["to"] = report["next"]
@@ -198,6 +199,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--executions", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=7200.0)
+    parser.add_argument("--batch", type=int, default=BATCH, help="executions in one process")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("docs/results/fuzz.json"))
     parser.add_argument("--number", type=int)

@@ -193,6 +193,8 @@ class Codec:
         tile_size: int | None = None,
         task: str | None = None,
         max_pixels: int = MAX_PIXELS,
+        allow_8bit: bool = False,
+        strip: bool = False,
         progress: Progress | None = None,
     ) -> bytes:
         """Compress a picture.
@@ -215,6 +217,9 @@ class Codec:
             task: name of a task, "classify" for instance, whose prompts move the encoder toward
                 what the task needs; any decoder of the rate reads the result.
             max_pixels: refuse larger pictures.
+            allow_8bit: of files with 9 to 16 bits a channel code the upper 8; otherwise they are
+                refused.
+            strip: leave out EXIF, XMP and ICC profile.
             progress: called with (steps done, steps) while latents are refined.
         Returns:
             The stream; FORMAT.md specifies it.
@@ -236,6 +241,8 @@ class Codec:
             tile_size=tile_size,
             task=task,
             max_pixels=max_pixels,
+            allow_8bit=allow_8bit,
+            strip=strip,
             progress=progress,
         ).data
 
@@ -253,6 +260,8 @@ class Codec:
         tile_size: int | None = None,
         task: str | None = None,
         max_pixels: int = MAX_PIXELS,
+        allow_8bit: bool = False,
+        strip: bool = False,
         progress: Progress | None = None,
     ) -> Encoded:
         """Like `encode`, with the estimated rate and the time of each part."""
@@ -268,6 +277,8 @@ class Codec:
             tile_size=tile_size,
             task=task,
             max_pixels=max_pixels,
+            allow_8bit=allow_8bit,
+            strip=strip,
             progress=progress,
         )
         draft = written.draft
@@ -334,6 +345,8 @@ class Codec:
         tile_size: int | None,
         task: str | None,
         max_pixels: int,
+        allow_8bit: bool,
+        strip: bool,
         progress: Progress | None,
     ) -> Written:
         target = None
@@ -358,7 +371,7 @@ class Codec:
         bank = self._bank  # this encoding's, whatever is installed meanwhile
         rate = self._position(rate_index, bank=bank)
         clock = Clock()
-        picture = images.load(source, max_pixels=max_pixels)
+        picture = images.load(source, max_pixels=max_pixels, allow_8bit=allow_8bit, strip=strip)
         work = begin(
             self._engine, picture, tile_size=tile_size, effort=effort, max_pixels=max_pixels
         )

@@ -6,7 +6,6 @@ command that needs it, so that `--help` and `info` answer at once.
 """
 
 import dataclasses
-import json
 import os
 import sys
 import traceback
@@ -15,14 +14,13 @@ from pathlib import Path
 
 import typer
 
-from promptcodec import cli_evaluation, cli_heads, console
+from promptcodec import cli_evaluation, cli_files, cli_heads, cli_tasks, console
 from promptcodec import cli_options as options
-from promptcodec.errors import PictureError, StreamError, UsageError
+from promptcodec.errors import StreamError
 from promptcodec.loading import load_codec
 
 app = typer.Typer(
     name="promptcodec",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help starts twice as fast
 )
@@ -36,130 +34,7 @@ def _root(context: typer.Context, version: options.Version = False) -> None:
         raise typer.Exit(2)
 
 
-@app.command()
-def encode(
-    picture: options.Picture = "-",
-    output: options.EncodeOutput = None,
-    rate_index: options.RateIndex = None,
-    gain_steps: options.GainSteps = 0.0,
-    target_bpp: options.TargetBpp = None,
-    target_bytes: options.TargetBytes = None,
-    target_psnr: options.TargetPsnr = None,
-    strict: options.Strict = False,
-    effort: options.Effort = 0,
-    tile_size: options.TileSize = None,
-    base: options.Base = None,
-    prompts: options.Prompts = None,
-    force: options.Force = False,
-    device: options.Device = "cpu",
-    threads: options.Threads = None,
-    precision: options.Precision = "float32",
-    max_pixels: options.MaxPixels = None,
-    as_json: options.Json = False,
-    verbose: options.Verbose = False,
-) -> None:
-    """Encode a picture. Without PICTURE: from standard input to standard output."""
-    from promptcodec.bar import progress_bar
-    from promptcodec.bitstream import MAX_PIXELS, parse_header
-
-    target = console.choose_output(picture, output, suffix=".pc", as_json=as_json, force=force)
-    content = console.read_input(picture, error=PictureError)
-    codec = load_codec(base, prompts, device=device, threads=threads, precision=precision)
-    with progress_bar("refining") as progress:
-        encoded = codec.encode_detailed(
-            console.named(content, "standard input" if picture == "-" else picture),
-            rate_index=rate_index,
-            gain_steps=gain_steps,
-            target_bpp=target_bpp,
-            target_bytes=target_bytes,
-            target_psnr=target_psnr,
-            strict=strict,
-            effort=effort,
-            tile_size=tile_size,
-            max_pixels=max_pixels or MAX_PIXELS,
-            progress=progress,
-        )
-    console.deliver(encoded.data, target, force=force)
-    header = parse_header(encoded.data, max_pixels=sys.maxsize)
-    size, bpp = len(encoded.data), 8 * len(encoded.data) / (header.width * header.height)
-    report = {
-        "input": picture,
-        "output": "-" if target is None else str(target),
-        "width": header.width,
-        "height": header.height,
-        "rate_index": encoded.rate_index,
-        "gain_steps": encoded.gain_steps,
-        "effort": effort,
-        "tiles": len(header.tiles),
-        "passes": encoded.passes,
-        "target_met": encoded.target_met,
-        "bytes": size,
-        "bpp": bpp,
-        "bpp_estimate": encoded.bpp_estimate,
-        "header_bytes": encoded.header_bytes,
-        "seconds": dict(encoded.seconds),
-    }
-    summary = f"{size:,} bytes, {bpp:.3f} bpp"
-    if not encoded.target_met:
-        summary += "; the target is not met: single bytes of so small a file are coarser"
-    console.report(report, summary, as_json=as_json, verbose=verbose)
-
-
-@app.command()
-def decode(
-    stream: options.Stream = "-",
-    output: options.DecodeOutput = None,
-    region: options.RegionText = None,
-    allow_partial: options.AllowPartial = False,
-    base: options.Base = None,
-    prompts: options.Prompts = None,
-    force: options.Force = False,
-    device: options.Device = "cpu",
-    threads: options.Threads = None,
-    precision: options.Precision = "float32",
-    max_pixels: options.MaxPixels = None,
-    as_json: options.Json = False,
-    verbose: options.Verbose = False,
-) -> None:
-    """Decode a stream. Without STREAM: from standard input to standard output, as PNG."""
-    from promptcodec.bitstream import MAX_PIXELS, parse
-    from promptcodec.images import OUTPUT_SUFFIXES, encode_file
-    from promptcodec.sources import check_header
-
-    target = console.choose_output(stream, output, suffix=".png", as_json=as_json, force=force)
-    suffix = ".png" if target is None else target.suffix.lower()
-    if suffix not in OUTPUT_SUFFIXES:
-        known = ", ".join(OUTPUT_SUFFIXES)
-        raise UsageError(f"{target}: no picture is written as {suffix!r}: choose one of {known}")
-    part = None if region is None else options.read_region(region)
-    limit = max_pixels or MAX_PIXELS
-    # A damaged stream is refused before torch is imported.
-    if part is None and not allow_partial:
-        data = console.read_input(stream, error=StreamError)
-        parse(data, max_pixels=limit)
-    else:
-        data = console.read_input(stream, error=StreamError) if stream == "-" else Path(stream)
-        check_header(data, allow_partial=allow_partial)
-    codec = load_codec(base, prompts, device=device, threads=threads, precision=precision)
-    decoded = codec.decode_detailed(
-        data, region=part, allow_partial=allow_partial, max_pixels=limit
-    )
-    picture = decoded.picture
-    console.deliver(encode_file(picture, suffix), target, force=force)
-    report = {
-        "input": stream,
-        "output": "-" if target is None else str(target),
-        "width": picture.width,
-        "height": picture.height,
-        "mode": picture.mode,
-        "bytes": len(data) if isinstance(data, bytes) else data.stat().st_size,
-        "missing": decoded.missing,
-        "seconds": dict(decoded.seconds),
-    }
-    summary = f"{picture.width}x{picture.height} {picture.mode}"
-    if decoded.missing:
-        summary += f"; missing: {', '.join(decoded.missing)}"
-    console.report(report, summary, as_json=as_json, verbose=verbose)
+cli_files.register(app)
 
 
 @app.command()
@@ -177,7 +52,7 @@ def info(
     header = parse_header(data, max_pixels=limit)
     parse(data, max_pixels=limit)  # checks what lies behind the header as well
     facts = describe(header, file_bytes=len(data))
-    console.write_stdout(json.dumps(facts) if as_json else console.as_text(facts))
+    console.answer("info", facts, console.as_text(facts), as_json=as_json)
 
 
 @app.command("train-base")
@@ -189,6 +64,7 @@ def train_base(
     max_steps: options.MaxSteps = None,
     device: options.TrainingDevice = None,
     validation: options.Validation = None,
+    as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
     """Train a base codec on a folder of pictures."""
@@ -203,7 +79,7 @@ def train_base(
         device=device,
         validation=validation,
     )
-    print(console.one_line(f"checkpoint: {folder}"), file=sys.stderr)
+    _trained("train-base", folder, f"checkpoint: {folder}", as_json=as_json)
 
 
 @app.command("train-prompt")
@@ -219,6 +95,7 @@ def train_prompt(
     max_steps: options.MaxSteps = None,
     device: options.TrainingDevice = None,
     validation: options.Validation = None,
+    as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
     """Adapt the frozen base to one rate by a small adapter."""
@@ -237,7 +114,7 @@ def train_prompt(
         validation=validation,
     )
     line = f"adapter: {folder}; use it with --prompts {folder} --rate-index {config.run.rate_index}"
-    print(console.one_line(line), file=sys.stderr)
+    _trained("train-prompt", folder, line, as_json=as_json)
 
 
 @app.command("train-ladder")
@@ -249,6 +126,7 @@ def train_ladder(
     rate_index: options.Only = None,
     device: options.TrainingDevice = None,
     validation: options.Validation = None,
+    as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
     """Train the adapters of all rates, each from its neighbour."""
@@ -263,7 +141,7 @@ def train_ladder(
         device=device,
         validation=validation,
     )
-    print(console.one_line(f"adapters: {folder}"), file=sys.stderr)
+    _trained("train-ladder", folder, f"adapters: {folder}", as_json=as_json)
 
 
 @app.command()
@@ -282,7 +160,7 @@ def ablate(
     config = read_ablation(recipe)
     folder = out or Path("runs") / recipe.stem
     report = ablate(config, data=data, out=folder, only=method or (), device=device)
-    console.write_stdout(json.dumps(report) if as_json else render_ablation(report))
+    console.answer("ablate", report, render_ablation(report), as_json=as_json)
 
 
 @app.command()
@@ -296,8 +174,8 @@ def rates(
     from promptcodec.installed import installed_rates, render_rates
 
     found = installed_rates(base, prompts or None)
-    facts = [dataclasses.asdict(rate) for rate in found]
-    console.write_stdout(json.dumps(facts) if as_json else render_rates(found))
+    facts = {"rates": [dataclasses.asdict(rate) for rate in found]}
+    console.answer("rates", facts, render_rates(found), as_json=as_json)
 
 
 app.command("eval")(cli_evaluation.evaluate)
@@ -306,7 +184,9 @@ app.command()(cli_evaluation.bench)
 
 
 @app.command()
-def card(folder: options.CardFolder, verbose: options.Verbose = False) -> None:
+def card(
+    folder: options.CardFolder, as_json: options.Json = False, verbose: options.Verbose = False
+) -> None:
     """Bring the README.md of a checkpoint up to date with the files beside it."""
     from promptcodec.evaluation.report import (
         render_ladder,
@@ -321,6 +201,8 @@ def card(folder: options.CardFolder, verbose: options.Verbose = False) -> None:
     if (folder / "prompts").is_dir():
         update_markers(readme, render_ladder(folder / "prompts"), name="ladder")
     update_markers(readme, render_table(read_results(folder / "results.json")))
+    if as_json:
+        console.write_json("card", {"output": str(readme)})
 
 
 @app.command()
@@ -331,11 +213,20 @@ def complexity(
     from promptcodec.evaluation.complexity import complexity_table, render_complexity
 
     rows = complexity_table(load_codec(base, None).model)
-    facts = [dataclasses.asdict(row) for row in rows]
-    console.write_stdout(json.dumps(facts) if as_json else render_complexity(rows))
+    facts = {"parts": [dataclasses.asdict(row) for row in rows]}
+    console.answer("complexity", facts, render_complexity(rows), as_json=as_json)
+
+
+def _trained(command: str, folder: Path, line: str, *, as_json: bool) -> None:
+    """Say where training wrote."""
+    if as_json:
+        console.write_json(command, {"output": str(folder)})
+    else:
+        print(console.one_line(line), file=sys.stderr)
 
 
 cli_heads.register(app)
+cli_tasks.register(app)
 
 
 def main(arguments: list[str] | None = None) -> int:

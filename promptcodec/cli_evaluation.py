@@ -78,7 +78,7 @@ def evaluate(
     table = render_table(facts)
     if readme is not None:
         update_markers(readme, table)
-    console.write_stdout(json.dumps(facts) if as_json else table)
+    console.answer("eval", facts, table, as_json=as_json)
     check_complete(measured)
 
 
@@ -119,7 +119,8 @@ def compare(
     comparing.write_sheet(rows, sheet, force=force)
     comparing.write_slider(rows, slider, title=picture.name, force=force)
     facts = comparing.facts_of(rows)
-    console.write_stdout(json.dumps(facts) if as_json else comparing.render_rows(rows))
+    table = comparing.render_rows(rows)
+    console.answer("compare", {"rows": facts}, table, as_json=as_json)
     print(console.one_line(f"{picture} -> {sheet}, {slider}"), file=sys.stderr)
 
 
@@ -164,4 +165,4 @@ def bench(
     text = json.dumps(facts, indent=1)
     if out is not None:
         write_atomically(out, (text + "\n").encode(), force=force)
-    console.write_stdout(text if as_json else benching.render_bench(facts))
+    console.answer("bench", facts, benching.render_bench(facts), as_json=as_json)

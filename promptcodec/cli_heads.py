@@ -1,7 +1,5 @@
-"""Commands about what pictures show: classify, segment, and what trains and measures that."""
+"""Commands about what pictures show: `classify`, `segment`."""
 
-import dataclasses
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,10 +28,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command()(classify)
     app.command()(segment)
-    app.command("train-head")(train_head)
-    app.command("train-joint")(train_joint)
-    app.command("train-aggregation")(train_aggregation)
-    app.command("eval-task")(eval_task)
 
 
 def classify(
@@ -45,20 +39,24 @@ def classify(
     heads: options.Heads = None,
     device: options.Device = "cpu",
     threads: options.Threads = None,
+    max_pixels: options.MaxPixels = None,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
     """Say what streams or pictures show; a stream is not decoded for it."""
+    from promptcodec.bitstream import MAX_PIXELS
     from promptcodec.loading import load_codec
 
     found = list(_expand(sources))
+    limit = max_pixels or MAX_PIXELS
     codec = load_codec(base, prompts, heads=heads, device=device, threads=threads)
     codec.labels()  # without a head nothing is read
     failed: PromptCodecError | None = None
     rows: list[dict[str, Any]] = []
     for source in found:
         try:
-            labels = codec.classify(_stream(codec, source, rate_index=rate_index), top=top)
+            stream = _stream(codec, source, rate_index=rate_index, max_pixels=limit)
+            labels = codec.classify(stream, top=top, max_pixels=limit)
         except (StreamError, PictureError, ModelMismatchError) as error:
             if len(found) == 1:
                 raise
@@ -71,7 +69,7 @@ def classify(
             shown = ", ".join(f"{name} {probability:.3f}" for name, probability in labels)
             console.write_stdout(console.one_line(f"{source}: {shown}"))
     if as_json:
-        console.write_stdout(json.dumps(rows))
+        console.write_json("classify", {"files": rows})
     if failed is not None:
         raise typer.Exit(failed.exit_code)
 
@@ -87,6 +85,7 @@ def segment(
     force: options.Force = False,
     device: options.Device = "cpu",
     threads: options.Threads = None,
+    max_pixels: options.MaxPixels = None,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -95,6 +94,7 @@ def segment(
     A stream is not decoded for it, except to lay the classes over it by --overlay.
     """
     from promptcodec import masks
+    from promptcodec.bitstream import MAX_PIXELS
     from promptcodec.images import OUTPUT_SUFFIXES, encode_file
     from promptcodec.loading import load_codec
     from promptcodec.outcomes import Clock
@@ -108,12 +108,15 @@ def segment(
         raise UsageError(f"{target}: no {what} is written as {kind!r}: choose {', '.join(known)}")
     codec = load_codec(base, prompts, heads=heads, device=device, threads=threads)
     labels = codec.labels(SEGMENT)
-    data = _stream(codec, source, rate_index=rate_index)
+    limit = max_pixels or MAX_PIXELS
+    data = _stream(codec, source, rate_index=rate_index, max_pixels=limit)
     clock = Clock()
-    mask = codec.segment(data)
+    mask = codec.segment(data, max_pixels=limit)
     clock.lap("mask")
     if overlay:
-        content = encode_file(masks.overlay(codec.decode(data), mask, labels), kind)
+        content = encode_file(
+            masks.overlay(codec.decode(data, max_pixels=limit), mask, labels), kind
+        )
         clock.lap("overlay")
     else:
         content = masks.mask_file(mask, labels)
@@ -129,7 +132,9 @@ def segment(
         "seconds": clock.laps,
     }
     named = ", ".join(f"{each.label} {100 * each.share:.1f} %" for each in found)
-    console.report(report, f"{width}x{height}: {named}", as_json=as_json, verbose=verbose)
+    console.report(
+        "segment", report, f"{width}x{height}: {named}", as_json=as_json, verbose=verbose
+    )
 
 
 def _expand(sources: list[str]) -> Iterator[str]:
@@ -144,7 +149,7 @@ def _expand(sources: list[str]) -> Iterator[str]:
         yield from map(str, paths)
 
 
-def _stream(codec: "Codec", source: str, *, rate_index: float | None) -> bytes:
+def _stream(codec: "Codec", source: str, *, rate_index: float | None, max_pixels: int) -> bytes:
     """The bytes of a stream; a picture becomes one first."""
     from promptcodec.bitstream import MAGIC
 
@@ -152,138 +157,4 @@ def _stream(codec: "Codec", source: str, *, rate_index: float | None) -> bytes:
     if content.startswith(MAGIC):
         return content
     name = "standard input" if source == "-" else source
-    return codec.encode(console.named(content, name), rate_index=rate_index)
-
-
-def train_head(
-    recipe: options.Recipe,
-    data: options.LabelledData,
-    out: options.RunFolder = None,
-    resume: options.Resume = False,
-    max_steps: options.MaxSteps = None,
-    device: options.TrainingDevice = None,
-    cache: options.ViewCache = None,
-    seed: options.Seed = None,
-    verbose: options.Verbose = False,
-) -> None:
-    """Train a classifier or a segmentation head on what the frozen base transmits."""
-    from promptcodec.training import heads
-
-    config = heads.read_head_recipe(recipe)
-    if seed is not None:
-        config = dataclasses.replace(config, seed=seed)
-    folder = heads.train_head(
-        config,
-        data=data,
-        out=out or Path("runs") / recipe.stem,
-        resume=resume,
-        max_steps=max_steps,
-        device=device,
-        cache=cache,
-    )
-    print(console.one_line(f"head: {folder}; use it with --heads {folder}"), file=sys.stderr)
-
-
-def train_joint(
-    recipe: options.Recipe,
-    data: options.LabelledData,
-    out: options.RunFolder = None,
-    resume: options.Resume = False,
-    max_steps: options.MaxSteps = None,
-    device: options.TrainingDevice = None,
-    seed: options.Seed = None,
-    verbose: options.Verbose = False,
-) -> None:
-    """Train codec and classifier together, or task prompts for a frozen codec."""
-    from promptcodec.training import joint
-
-    config = joint.read_joint_recipe(recipe)
-    if seed is not None:
-        config = dataclasses.replace(config, seed=seed)
-    folder = joint.train_joint(
-        config,
-        data=data,
-        out=out or Path("runs") / recipe.stem,
-        resume=resume,
-        max_steps=max_steps,
-        device=device,
-    )
-    print(console.one_line(f"trained: {folder}"), file=sys.stderr)
-
-
-def train_aggregation(
-    recipe: options.Recipe,
-    data: options.TrainingData,
-    out: options.RunFolder = None,
-    resume: options.Resume = False,
-    max_steps: options.MaxSteps = None,
-    device: options.TrainingDevice = None,
-    verbose: options.Verbose = False,
-) -> None:
-    """Train a decoder that uses what the classifier has read."""
-    from promptcodec.training import aggregating
-
-    folder = aggregating.train_aggregation(
-        aggregating.read_aggregation_recipe(recipe),
-        data=data,
-        out=out or Path("runs") / recipe.stem,
-        resume=resume,
-        max_steps=max_steps,
-        device=device,
-    )
-    print(console.one_line(f"trained: {folder}"), file=sys.stderr)
-
-
-def eval_task(
-    recipe: options.Recipe,
-    data: options.LabelledData,
-    output: options.TaskResults = None,
-    force: options.Force = False,
-    threads: options.Threads = None,
-    as_json: options.Json = False,
-    verbose: options.Verbose = False,
-) -> None:
-    """Measure accuracy over rate, for every codec and classifier that a recipe names."""
-    import torch
-
-    from promptcodec.evaluation import tasks
-    from promptcodec.files import check_output, write_atomically
-    from promptcodec.provenance import provenance
-    from promptcodec.training.labelled import read_labelled
-    from promptcodec.training.views import fit
-
-    if output is not None:
-        check_output(output, force=force)
-    if threads is not None:
-        torch.set_num_threads(threads)
-    config = tasks.read_evaluation(recipe)
-    config.read_sources()
-    labelled = read_labelled(data, split=config.split)
-    pictures = torch.stack([fit(picture, config.size) for picture in labelled.pictures])
-    rows = tasks.evaluate_tasks(
-        config,
-        labelled,
-        pictures=pictures,
-        report=lambda line: print(console.one_line(line), file=sys.stderr),
-    )
-    report = {
-        "data": data.name,
-        "split": config.split,
-        "size": config.size,
-        "pictures": len(labelled.names),
-        "classes": labelled.classes,
-        "sources": rows,
-        "provenance": provenance(),
-    }
-    if output is not None:
-        write_atomically(output, (json.dumps(report, indent=1) + "\n").encode(), force=True)
-    if as_json:
-        console.write_stdout(json.dumps(report))
-    elif output is None:
-        for source in rows:
-            for row in source["settings"]:
-                for name, reader in row["readers"].items():
-                    console.write_stdout(
-                        f"{source['name']} {row['setting']:g}, {name}: {row['bpp']:.4f} bpp, "
-                        f"{row['psnr']:.2f} dB, {100 * reader['accuracy']:.1f} %"
-                    )
+    return codec.encode(console.named(content, name), rate_index=rate_index, max_pixels=max_pixels)

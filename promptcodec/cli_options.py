@@ -77,22 +77,6 @@ def _show_version(value: bool) -> None:
         raise typer.Exit
 
 
-def read_region(text: str) -> tuple[int, int, int, int]:
-    """Four whole numbers with commas between.
-
-    Raises:
-        UsageError: anything else.
-    """
-    words = text.split(",")
-    if len(words) != 4 or not all(word.strip().isdecimal() for word in words):
-        raise UsageError(f"--region is {text!r}; need four whole numbers, x,y,width,height")
-    x, y, width, height = (int(word) for word in words)
-    return x, y, width, height
-
-
-Picture = Annotated[
-    str, typer.Argument(metavar="PICTURE", help="Picture file; - is standard input.")
-]
 Stream = Annotated[str, typer.Argument(metavar="STREAM", help="Stream file; - is standard input.")]
 Base = Annotated[
     str | None,
@@ -122,50 +106,9 @@ Version = Annotated[
     bool,
     typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
 ]
-EncodeOutput = Annotated[
-    str | None,
-    typer.Option("--output", "-o", help="Stream to write; default: PICTURE as .pc."),
-]
-DecodeOutput = Annotated[
-    str | None,
-    typer.Option("--output", "-o", help="Picture, format by suffix; default: STREAM as .png."),
-]
 RateIndex = Annotated[
     float | None,
     typer.Option(help="0 (smallest) to 7 (best), fractions between; default: the base's own."),
-]
-GainSteps = Annotated[
-    float,
-    typer.Option(help="Finer (positive) or coarser around that rate; 6 is about twice as fine."),
-]
-TargetBpp = Annotated[
-    float | None, typer.Option(help="Instead of a rate: 8 * bytes / pixels, met within 1 %.")
-]
-TargetBytes = Annotated[
-    float | None, typer.Option(help="Instead of a rate: size of the file, met within 1 %.")
-]
-TargetPsnr = Annotated[
-    float | None, typer.Option(help="Instead of a rate: dB over RGB, met within 0.05 dB.")
-]
-Strict = Annotated[bool, typer.Option("--strict", help="Never exceed the target size.")]
-Effort = Annotated[
-    int,
-    typer.Option(min=0, max=9, help="Seconds (1 to 6) to minutes (9) a picture for fewer bytes."),
-]
-TileSize = Annotated[
-    int | None,
-    typer.Option(
-        help="Cut the picture into tiles of so many px, a multiple of 64; 0 is one tile.",
-        show_default="1024 beyond 4 megapixels",
-    ),
-]
-RegionText = Annotated[
-    str | None,
-    typer.Option("--region", metavar="X,Y,W,H", help="Decode this part alone, px."),
-]
-AllowPartial = Annotated[
-    bool,
-    typer.Option("--allow-partial", help="Decode what is whole of a stream that was cut off."),
 ]
 Methods = Annotated[
     list[str] | None,

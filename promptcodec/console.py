@@ -21,6 +21,14 @@ OUT_OF_MEMORY = 71  # EX_OSERR
 INTERRUPTED = 130  # 128 + SIGINT
 BROKEN_PIPE = 141  # 128 + SIGPIPE
 
+# Exit codes without an error of ours: code, Python's exception, cause, remedy.
+OTHER_EXITS = (
+    (INTERNAL_ERROR, "", "a bug", "please report it with the output under `-v`"),
+    (OUT_OF_MEMORY, "`MemoryError`", "not enough memory", "a smaller picture, a larger machine"),
+    (INTERRUPTED, "`KeyboardInterrupt`", "interrupted (Ctrl-C)", "the same command goes on"),
+    (BROKEN_PIPE, "`BrokenPipeError`", "the reader of standard output went away", "none needed"),
+)
+
 MAX_INPUT_BYTES = 2**30  # endless input (a device, a runaway pipe) ends here
 
 
@@ -45,6 +53,11 @@ def read_input(name: str, *, error: type[PictureError] | type[StreamError]) -> b
                 data = file.read(MAX_INPUT_BYTES + 1)
     except FileNotFoundError:
         raise error(f"{name}: no such file: check the name") from None
+    except IsADirectoryError:
+        raise error(
+            f"{name} cannot be read: it is a folder: name a file, or pass --recursive to encode or "
+            "decode what is in it"
+        ) from None
     except (OSError, ValueError) as problem:  # ValueError: a name with a NUL byte
         reason = getattr(problem, "strerror", None) or problem
         raise error(f"{name} cannot be read: {reason}: name a readable file") from problem
@@ -101,10 +114,12 @@ def deliver(data: bytes, target: Path | None, *, force: bool) -> None:
     write_stdout(data)
 
 
-def report(values: dict[str, Any], summary: str, *, as_json: bool, verbose: bool) -> None:
+def report(
+    command: str, values: dict[str, Any], summary: str, *, as_json: bool, verbose: bool
+) -> None:
     """Print what was done: JSON to standard output or one line to standard error."""
     if as_json:
-        write_stdout(json.dumps(values))
+        write_json(command, values)
         return
     names = {"-": ("standard input", "standard output")}
     source = names.get(values["input"], (values["input"],))[0]
@@ -113,6 +128,24 @@ def report(values: dict[str, Any], summary: str, *, as_json: bool, verbose: bool
     if verbose:
         seconds = ", ".join(f"{name} {value:.3f} s" for name, value in values["seconds"].items())
         print(seconds, file=sys.stderr)
+
+
+def answer(kind: str, values: dict[str, Any], text: str, *, as_json: bool) -> None:
+    """Print what was asked for: JSON with its schema, or a text for people."""
+    if as_json:
+        write_json(kind, values)
+    else:
+        write_stdout(text)
+
+
+def write_json(kind: str, values: dict[str, Any]) -> None:
+    """Print one object with its schema; keys are only ever added under one schema.
+
+    Args:
+        kind: what it is about, mostly the command.
+        values: JSON-ready.
+    """
+    write_stdout(json.dumps({"schema": f"promptcodec.{kind}/1"} | values))
 
 
 def named(content: bytes, name: str) -> io.BytesIO:

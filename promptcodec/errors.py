@@ -1,66 +1,83 @@
 """Every error that promptcodec raises on purpose, with the exit code of the command line.
 
-A message is one line: what was given, why it cannot be used, what to do about it.
+A message is one line: what was given, why it cannot be used, what to do about it. The first line of
+each docstring is the cause that docs/errors.md names, `remedy` what helps.
 """
 
 
 class PromptCodecError(Exception):
-    """Root of all errors raised on purpose."""
+    """Any other error raised on purpose, or files that failed for different reasons."""
 
     exit_code = 1
+    remedy = "see the line"
 
 
 class UsageError(PromptCodecError, ValueError):
     """An argument or an option has a value that cannot be used."""
 
     exit_code = 2
+    remedy = "see `promptcodec COMMAND --help`; the line names the option"
 
 
 class ConfigError(UsageError):
     """A recipe or a config file has an unknown key or a contradictory value."""
 
+    remedy = "correct the key that the line names"
+
 
 class ShapeError(UsageError):
     """A tensor or array has a shape that the called function cannot take."""
 
+    remedy = "bring it to the shape that the line names"
+
 
 class PictureError(PromptCodecError, ValueError):
-    """The input is no picture, or one of a kind that is refused (16 bit, too large)."""
+    """The input is missing, no picture, truncated, of 16 bits a channel, or too large."""
 
     exit_code = 3
+    remedy = "name a whole picture; `--allow-8bit` or `--max-pixels` where these are meant"
 
 
 class StreamError(PromptCodecError, ValueError):
-    """The bytes are no promptcodec stream, or a damaged, truncated or newer one."""
+    """The stream is missing, none of ours, damaged, truncated, newer, or too large."""
 
     exit_code = 4
+    remedy = (
+        "fetch the file again; upgrade; `--allow-partial` for what is whole of it; `--max-pixels` "
+        "for a large picture that you trust"
+    )
 
 
 class ModelMismatchError(PromptCodecError, ValueError):
-    """The stream was written with another base codec or adapter than the loaded one."""
+    """A stream or an adapter belongs to another base codec or adapter than the loaded one."""
 
     exit_code = 5
+    remedy = "pass the base and adapters that wrote it: `promptcodec info` shows their hashes"
 
 
 class RateError(PromptCodecError, LookupError):
-    """No adapter for the wanted rate is loaded."""
+    """No adapter for the wanted rate is loaded, or a target is out of reach."""
 
     exit_code = 6
+    remedy = "use a rate or a size that the line lists, or pass `--prompts`"
 
 
 class CheckpointError(PromptCodecError, ValueError):
     """A checkpoint is missing, incomplete, not finite, or not of the stated architecture."""
 
     exit_code = 7
+    remedy = "fetch it again, or name another by `--base`, `--prompts` or `--heads`"
 
 
 class OutputError(PromptCodecError, OSError):
-    """The output cannot be written; nothing of it was left behind."""
+    """The output exists, or cannot be written; nothing of it was left behind."""
 
     exit_code = 8
+    remedy = "`--force`, another name, another folder or another format"
 
 
 class DataError(PromptCodecError, ValueError):
-    """A folder or archive of training or evaluation pictures cannot be used."""
+    """A folder or archive of training or evaluation pictures cannot be used, or a part of it."""
 
     exit_code = 9
+    remedy = "name a folder with pictures; mend or remove those that the line names"

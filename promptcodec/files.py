@@ -26,6 +26,8 @@ _REASONS = {
 # What file systems without hard links (FAT, some network shares) answer to `link`.
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK}
 
+_temporaries: set[Path] = set()  # of this process, being written
+
 
 def check_output(path: str | os.PathLike[str], *, force: bool = False) -> None:
     """Refuse an output that cannot be written, before any work is spent on its content.
@@ -75,6 +77,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, *, force: bool =
     target = Path(os.path.realpath(path))
     # Not derived from the target's name, which may already be as long as names can be.
     temporary = target.parent / f".promptcodec-{secrets.token_hex(8)}.part"
+    _temporaries.add(temporary)
     try:
         try:
             _write_synced(temporary, data)
@@ -85,9 +88,17 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, *, force: bool =
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
+            _temporaries.discard(temporary)
     except OSError as error:
         raise _output_error(Path(path), error) from error
     _sync_folder(target.parent)
+
+
+def remove_temporaries() -> None:
+    """Remove what is being written, for a process that must end at once."""
+    for temporary in list(_temporaries):
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _write_synced(path: Path, data: bytes) -> None:

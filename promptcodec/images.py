@@ -23,6 +23,7 @@ from PIL import Image
 from promptcodec.bitstream import MAX_PIXELS
 from promptcodec.errors import OutputError, PictureError, ShapeError, StreamError
 from promptcodec.picture_files import (
+    Reading,
     check_size,
     normalise,
     open_header,
@@ -83,7 +84,9 @@ class Picture:
         return self.rgb.shape[1]
 
 
-def load(source: Any, *, max_pixels: int = MAX_PIXELS) -> Picture:
+def load(
+    source: Any, *, max_pixels: int = MAX_PIXELS, allow_8bit: bool = False, strip: bool = False
+) -> Picture:
     """Bring anything that holds a picture to one form.
 
     Orientation is applied. Grey stays grey, palettes become RGB, transparency becomes alpha, CMYK
@@ -95,6 +98,8 @@ def load(source: Any, *, max_pixels: int = MAX_PIXELS) -> Picture:
             (H, W, 3) or (H, W, 4), or a float tensor (3, H, W) or (1, 3, H, W) in [0, 1]; floats
             may leave that range by half an 8-bit level (1/510) and are clamped.
         max_pixels: most pixels that are decoded, checked before any is.
+        allow_8bit: of files with 9 to 16 bits a channel take the upper 8.
+        strip: leave out EXIF, XMP and ICC profile; the orientation is applied all the same.
 
     Returns:
         The picture; its arrays are not shared with `source`.
@@ -104,14 +109,15 @@ def load(source: Any, *, max_pixels: int = MAX_PIXELS) -> Picture:
             values of the wrong type or range.
         ShapeError: an array or tensor of another shape.
     """
+    reading = Reading(max_pixels, allow_8bit=allow_8bit, strip=strip)
     if isinstance(source, str) and not source:
         raise PictureError("the path is empty; give the path of a picture")
     if isinstance(source, (str, os.PathLike)):
-        return _load_path(Path(source), max_pixels=max_pixels)
+        return _load_path(Path(source), reading)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _load_file(io.BytesIO(source), "the given bytes", max_pixels=max_pixels)
+        return _load_file(io.BytesIO(source), "the given bytes", reading)
     if isinstance(source, Image.Image):
-        decoded = normalise(source, "the given picture", max_pixels=max_pixels)
+        decoded = normalise(source, "the given picture", reading)
         return _from_pil(decoded.image, icc=decoded.icc, exif=decoded.exif, xmp=decoded.xmp)
     if isinstance(source, np.ndarray):
         return _load_array(source, max_pixels=max_pixels)
@@ -119,20 +125,20 @@ def load(source: Any, *, max_pixels: int = MAX_PIXELS) -> Picture:
     if torch is not None and isinstance(source, torch.Tensor):
         return _load_tensor(source, max_pixels=max_pixels)
     if hasattr(source, "read"):
-        return _load_stream(source, max_pixels=max_pixels)
+        return _load_stream(source, reading)
     raise PictureError(
         f"a {type(source).__name__} holds no picture; give a path, bytes, a binary file, "
         "a PIL picture, a uint8 array (H, W, 3) or a float tensor (3, H, W)"
     )
 
 
-def _load_path(path: Path, *, max_pixels: int) -> Picture:
+def _load_path(path: Path, reading: Reading) -> Picture:
     name = str(path) if str(path).isprintable() else repr(str(path))
     try:
         if path.is_dir():
             raise PictureError(f"{name}: is a folder; give one picture")
         with path.open("rb") as file:
-            return _load_file(file, name, max_pixels=max_pixels)
+            return _load_file(file, name, reading)
     except FileNotFoundError:
         raise PictureError(f"{name}: there is no such file; check the path") from None
     except PermissionError:
@@ -143,7 +149,7 @@ def _load_path(path: Path, *, max_pixels: int) -> Picture:
         raise PictureError(f"{name}: cannot be opened ({error}); check the path") from error
 
 
-def _load_stream(stream: BinaryIO, *, max_pixels: int) -> Picture:
+def _load_stream(stream: BinaryIO, reading: Reading) -> Picture:
     name = getattr(stream, "name", None)
     name = name if isinstance(name, str) and name.isprintable() else "the given file"
     try:
@@ -152,11 +158,11 @@ def _load_stream(stream: BinaryIO, *, max_pixels: int) -> Picture:
         raise PictureError(f"{name}: cannot be read ({error}); give an open binary file") from error
     if not isinstance(data, bytes):
         raise PictureError(f"{name}: gives {type(data).__name__}; open it in binary mode ('rb')")
-    return _load_file(io.BytesIO(data), name, max_pixels=max_pixels)
+    return _load_file(io.BytesIO(data), name, reading)
 
 
-def _load_file(file: BinaryIO, name: str, *, max_pixels: int) -> Picture:
-    decoded = read_picture(file, name, max_pixels=max_pixels)
+def _load_file(file: BinaryIO, name: str, reading: Reading) -> Picture:
+    decoded = read_picture(file, name, reading)
     return _from_pil(decoded.image, icc=decoded.icc, exif=decoded.exif, xmp=decoded.xmp)
 
 

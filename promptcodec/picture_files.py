@@ -14,6 +14,7 @@ import threading
 from dataclasses import dataclass
 from typing import BinaryIO
 
+import numpy as np
 from PIL import Image
 
 from promptcodec.errors import PictureError
@@ -45,6 +46,7 @@ _TARGET_MODES = {
     **dict.fromkeys(("P", "RGB", "RGBX", "YCbCr", "HSV", "CMYK", "LAB"), "RGB"),
     **dict.fromkeys(("PA", "RGBA", "RGBa"), "RGBA"),
 }
+_DEEP_MODES = ("I", "I;16", "I;16B", "I;16L")
 # Description, maker, model, software, date, artist, copyright, and the folders Exif and GPS.
 _TAG_FOLDERS = (0x8769, 0x8825)
 _PHOTOGRAPH_TAGS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298, *_TAG_FOLDERS)
@@ -56,6 +58,21 @@ _PPM_HEADER = re.compile(rb"P[2356]" + (_GAP + rb"\d+") * 2 + _GAP + rb"(\d+)\s"
 _AVIF_FLAGS = re.compile(rb"av1C\x81.(.)", re.DOTALL)
 
 _open_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What of a picture file is taken.
+
+    Args:
+        max_pixels: most pixels that are decoded; the size is read from the header.
+        allow_8bit: of 16 bits a channel the upper 8 are taken; otherwise such a file is refused.
+        strip: EXIF, XMP and ICC profile are left out; the orientation is applied all the same.
+    """
+
+    max_pixels: int
+    allow_8bit: bool = False
+    strip: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,16 +92,16 @@ class Decoded:
     xmp: bytes | None
 
 
-def read_picture(file: BinaryIO, name: str, *, max_pixels: int) -> Decoded:
+def read_picture(file: BinaryIO, name: str, reading: Reading) -> Decoded:
     """Decode the picture in a file; of an animation or a multi-page file the first frame.
 
     Args:
         file: seekable, at its start.
         name: what messages call it.
-        max_pixels: most pixels that are decoded; the size is read from the header.
+        reading: what of it is taken.
 
     Raises:
-        PictureError: empty, no picture, damaged, too large, or deeper than 8 bits.
+        PictureError: empty, no picture, damaged, too large, or deeper than is allowed.
     """
     head = _attempt(lambda: file.read(_HEAD), f"{name}: cannot be read")
     if not head:
@@ -100,7 +117,7 @@ def read_picture(file: BinaryIO, name: str, *, max_pixels: int) -> Decoded:
             f"{name}: is no picture or a damaged one ({_reason(error)}); give a whole copy"
         ) from error
     with image:
-        return normalise(image, name, max_pixels=max_pixels, head=head)
+        return normalise(image, name, reading, head=head)
 
 
 def open_header(file: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
@@ -117,37 +134,39 @@ def open_header(file: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
 
 
 def normalise(
-    image: Image.Image, name: str, *, max_pixels: int, head: bytes | None = None
+    image: Image.Image, name: str, reading: Reading, *, head: bytes | None = None
 ) -> Decoded:
     """Decode a Pillow picture and bring it to L, LA, RGB or RGBA; `image` keeps its mode.
 
     Args:
-        image: any 8-bit mode, decoded or not.
+        image: decoded or not.
         name: what messages call it.
-        max_pixels: most pixels that are decoded.
+        reading: what of it is taken.
         head: first bytes of its file, where at hand; None reads them from an undecoded picture.
 
     Raises:
-        PictureError: empty, too large, deeper than 8 bits, damaged, or metadata over its bound.
+        PictureError: empty, too large, deeper than is allowed, damaged, or metadata over its bound.
     """
-    check_size(*image.size, name=name, max_pixels=max_pixels)
+    check_size(*image.size, name=name, max_pixels=reading.max_pixels)
     fault = f"{name}: damaged or truncated {image.format or 'picture'}"
     head = _head_of(image) if head is None else head
     bits = _attempt(lambda: _bits_per_sample(image, head), fault)
-    if bits > 8:
-        raise PictureError(
-            f"{name}: has {bits} bits per channel and only 8 are coded; convert it first, "
-            "for example: magick INPUT -depth 8 OUTPUT.png"
+    if bits > 8 and not (reading.allow_8bit and bits <= 16):
+        way = (
+            "pass --allow-8bit to take the upper 8" if bits <= 16 else "convert it to 8 bits first"
         )
-    if image.mode not in _TARGET_MODES:
+        raise PictureError(f"{name}: has {bits} bits per channel and only 8 are coded; {way}")
+    if image.mode not in (_TARGET_MODES if bits <= 8 else (*_TARGET_MODES, *_DEEP_MODES)):
         raise PictureError(f"{name}: has mode {image.mode}; convert it to L, LA, RGB or RGBA")
     _attempt(image.load, fault)
     # Metadata comes after the pixels: PNG may have it behind them, and TIFF is turned by Pillow.
     orientation, exif, xmp = _orientation(image), _exif(image), _xmp(image)
-    upright = _attempt(lambda: _to_target(image), fault)
+    upright = _attempt(lambda: _to_target(_upper_bits(image, bits)), fault)
     if orientation != 1:
         upright = upright.transpose(_UPRIGHT[orientation])
         exif, xmp = _reset_exif_orientation(exif), _reset_xmp_orientation(xmp)
+    if reading.strip:
+        return Decoded(upright, icc=None, exif=None, xmp=None)
     icc = _kept_profile(image, grey=upright.mode in ("L", "LA"))
     return Decoded(
         image=upright,
@@ -155,6 +174,17 @@ def normalise(
         exif=_bounded(exif, MAX_EXIF, "EXIF", name=name),
         xmp=_bounded(xmp, MAX_XMP, "XMP", name=name),
     )
+
+
+def upright_size(file: BinaryIO) -> tuple[int, int]:
+    """Width and height, px, of a picture as it is coded; no pixel is decoded, errors are Pillow's.
+
+    Args:
+        file: seekable, at its start.
+    """
+    with open_header(file, FORMATS) as image:
+        width, height = image.size
+        return (height, width) if _orientation(image) >= 5 else (width, height)
 
 
 def check_size(width: int, height: int, *, name: str, max_pixels: int) -> None:
@@ -214,6 +244,20 @@ def _bits_per_sample(image: Image.Image, head: bytes) -> int:
     if image.mode.startswith("I;16"):
         return 16
     return 32 if image.mode in ("I", "F") else 8
+
+
+def _upper_bits(image: Image.Image, bits: int) -> Image.Image:
+    """Grey of 9 to 16 bits as L or LA; colours Pillow has brought to 8 bits already."""
+    if image.mode not in _DEEP_MODES:
+        return image
+    # Only TIFF keeps 10 or 12 bits as they are; the others are stretched to 16.
+    shift = bits - 8 if image.format == "TIFF" else 8
+    levels = np.asarray(image)
+    grey = Image.fromarray((levels >> shift).clip(0, 255).astype(np.uint8))
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):  # the one level that is not shown
+        grey.putalpha(Image.fromarray(np.where(levels == transparent, 0, 255).astype(np.uint8)))
+    return grey
 
 
 def _jpeg2000_bits(head: bytes) -> int:

@@ -251,7 +251,7 @@ class TestBadPictures:
 
     def test_missing_file_and_folder(self, refused, base, tmp_path):
         refused(3, "no such file", "encode", tmp_path / "no.png", *base, folder=tmp_path)
-        refused(3, "cannot be read", "encode", tmp_path, *base, folder=tmp_path)
+        refused(3, "pass --recursive", "encode", tmp_path, *base, folder=tmp_path)
 
     def test_name_with_terminal_codes_stays_on_one_line(self, refused, base, tmp_path):
         refused(3, r"a\nb\x1b[31m", "encode", tmp_path / "a\nb\x1b[31m", *base, folder=tmp_path)

@@ -62,7 +62,7 @@ class TestClassify:
     def test_rate_of_a_picture(self, run, tiny_checkpoint, tiny_ladder, tiny_heads, photo, options):
         codec = Codec.load(tiny_checkpoint, tiny_ladder, heads=tiny_heads)
         rate = ("--prompts", tiny_ladder, "--rate-index", 6, "--json")
-        (row,) = json.loads(run("classify", photo, *options, *rate).out)
+        (row,) = json.loads(run("classify", photo, *options, *rate).out)["files"]
         expected = codec.classify(codec.encode(photo, rate_index=6))
         assert row["labels"] == [label._asdict() for label in expected]
         assert row["labels"] != [
@@ -87,7 +87,7 @@ class TestClassify:
         assert run("classify", tmp_path, *options).out.decode().splitlines() == lines
 
     def test_json(self, run, codec, photo, stream, options):
-        rows = json.loads(run("classify", stream, photo, "--json", *options).out)
+        rows = json.loads(run("classify", stream, photo, "--json", *options).out)["files"]
         labels = [label._asdict() for label in codec.classify(stream.read_bytes())]
         assert [row["input"] for row in rows] == [str(stream), str(photo)]
         assert rows[0]["labels"] == labels and set(labels[0]) == {"label", "probability"}
@@ -103,7 +103,7 @@ class TestClassify:
             str(tmp_path / "b-other.pc"),
         ]
         assert len(outcome.out.splitlines()) == 2
-        rows = json.loads(run("classify", tmp_path, "--json", *options).out)
+        rows = json.loads(run("classify", tmp_path, "--json", *options).out)["files"]
         assert [set(row) for row in rows] == [{"input", "error"}] * 2 + [{"input", "labels"}] * 2
 
     def test_one_pixel(self, run, codec, options, tmp_path):
@@ -139,7 +139,7 @@ class TestClassify:
         config = json.loads((folder / "head_config.json").read_text())
         config["labels"] = [*config["labels"], "one more"]
         (folder / "head_config.json").write_text(json.dumps(config))
-        refused(7, "labels and weights do not belong together", "classify", stream, *base,
+        refused(7, "does not belong to its config", "classify", stream, *base,
                 "--heads", folder, folder=tmp_path)  # fmt: skip
 
 

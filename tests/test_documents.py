@@ -21,12 +21,16 @@ def between(document: Path, name: str) -> str:
     return found[1]
 
 
-@pytest.mark.parametrize("name", ["context", "effort", "rates", "methods"])
+@pytest.mark.parametrize("name", ["context", "effort", "rates", "methods", "reliability"])
 def test_tables_of_benchmarks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tables = benchmark_module("tables", monkeypatch)
     document, render = tables.TABLES[name]
-    report = json.loads((ROOT / "docs" / "results" / f"{name}.json").read_text("utf-8"))
-    assert between(document, name) == render(report).strip()
+    assert between(document, name) == render(tables.read(name)).strip()
+
+
+def test_table_of_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = benchmark_module("tables", monkeypatch)
+    assert between(ROOT / "docs" / "errors.md", "errors") == tables.errors()
 
 
 @pytest.mark.parametrize("document", ["README.md", "checkpoints/nano/README.md"])

@@ -28,7 +28,7 @@ def options(tiny_checkpoint: Path, tiny_ladder: Path) -> list[str]:
 
 def test_a_sheet_and_a_page(photo: Path, options: list[str], tmp_path: Path, capsys) -> None:
     assert main(["compare", str(photo), *options, "--against", "jpeg", "--json"]) == 0
-    facts = json.loads(capsys.readouterr().out)
+    facts = json.loads(capsys.readouterr().out)["rows"]
     assert [each["codec"].split(",")[0] for each in facts] == ["promptcodec", "JPEG"] * 2
     with Image.open(tmp_path / "photo.compare.png") as sheet:
         assert sheet.size == (3 * 96, 2 * (64 + LABEL_HEIGHT))

@@ -13,7 +13,7 @@ from PIL import Image, ImageCms
 
 from promptcodec.errors import PictureError
 from promptcodec.images import load, to_pil
-from promptcodec.picture_files import FORMATS, MAX_EXIF, MAX_ICC, MAX_XMP, normalise
+from promptcodec.picture_files import FORMATS, MAX_EXIF, MAX_ICC, MAX_XMP, Reading, normalise
 
 RNG = np.random.default_rng(7)
 NOISE = RNG.integers(0, 256, (9, 13, 4), dtype=np.uint8)
@@ -369,7 +369,10 @@ def jpeg2000_with_depth(bits: int) -> bytes:
     ],
 )
 def test_more_than_eight_bits_are_refused(data, bits):
-    with pytest.raises(PictureError, match=rf"{bits} bits per channel .* -depth 8"):
+    with pytest.raises(
+        PictureError,
+        match=rf"{bits} bits per channel and only 8 are coded; (pass --allow-8bit|convert)",
+    ):
         load(data)
     with pytest.raises(PictureError, match="bits per channel"):
         load(io.BytesIO(data))
@@ -394,14 +397,79 @@ def test_avif_of_ten_bits_is_refused_by_the_flag_in_its_header():
     deep = data[:flags] + bytes([data[flags] | 0x40]) + data[flags + 1 :]
     image = Image.open(io.BytesIO(data))  # Pillow cannot write ten bits: only the header is made up
     with pytest.raises(PictureError, match="10 bits per channel"):
-        normalise(image, "x.avif", max_pixels=1000, head=deep)
-    assert normalise(image, "x.avif", max_pixels=1000, head=data).image.mode == "RGB"
+        normalise(image, "x.avif", Reading(1000), head=deep)
+    assert normalise(image, "x.avif", Reading(1000), head=data).image.mode == "RGB"
 
 
 @pytest.mark.parametrize("mode", ["I", "I;16", "I;16B", "F"])
 def test_deep_pil_modes_are_refused(mode):
     with pytest.raises(PictureError, match="bits per channel"):
         load(Image.new(mode, (2, 2)))
+
+
+DEEP = np.array([[0, 255, 256, 0x1234], [0x12FF, 0x8000, 0xFEFF, 0xFFFF]], np.uint16)
+UPPER = (DEEP >> 8).tolist()
+
+
+def png16_of(levels: np.ndarray, **options) -> bytes:
+    return file_bytes(Image.fromarray(levels), "PNG", **options)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        png16_of(DEEP),
+        file_bytes(Image.fromarray(DEEP), "TIFF"),
+        file_bytes(Image.fromarray(DEEP), "JPEG2000", irreversible=False),
+        b"P5 4 2 65535\n" + DEEP.astype(">u2").tobytes(),
+    ],
+)
+def test_the_upper_8_of_16_bits_of_grey_are_taken_where_that_is_allowed(data):
+    loaded = load(data, allow_8bit=True)
+    assert loaded.grey and loaded.rgb[..., 0].tolist() == UPPER
+    assert load(Image.open(io.BytesIO(data)), allow_8bit=True).rgb[..., 0].tolist() == UPPER
+
+
+def test_the_upper_8_of_16_bits_of_colour_are_taken_where_that_is_allowed():
+    for data in (png16(2), tiff16(">"), tiff16("<"), b"P6 1 1 65535\n" + bytes(6)):
+        loaded = load(data, allow_8bit=True)
+        assert loaded.rgb.shape[2] == 3 and loaded.grey == (data == png16(0))
+    assert load(tiff16(), allow_8bit=True).rgb.tolist() == [[[255, 255, 255]]]
+
+
+def test_twelve_bits_of_ppm_are_stretched():
+    data = b"P5 2 1 4095\n" + struct.pack(">2H", 4095, 2048)
+    assert load(data, allow_8bit=True).rgb[0, :, 0].tolist() == [255, 128]
+
+
+def test_one_transparent_level_of_sixteen_bits_becomes_alpha():
+    loaded = load(png16_of(DEEP, transparency=0x1234), allow_8bit=True)
+    assert loaded.alpha is not None
+    assert loaded.alpha.tolist() == [[255, 255, 255, 0], [255, 255, 255, 255]]
+
+
+@pytest.mark.parametrize("source", [b"Pf 1 1 -1.0\n" + bytes(4), Image.new("F", (2, 2))])
+def test_floats_have_no_upper_bits(source):
+    with pytest.raises(PictureError, match=r"32 bits .* convert it to 8 bits first"):
+        load(source, allow_8bit=True)
+
+
+def test_sixteen_bits_keep_their_metadata_and_are_turned():
+    data = png16_of(DEEP, exif=b"Exif\0\0" + exif_with(6), icc_profile=GREY_ICC)
+    loaded = load(data, allow_8bit=True)
+    assert (loaded.width, loaded.height) == (2, 4)
+    assert (loaded.exif, loaded.icc) == (exif_with(1), GREY_ICC)
+
+
+def test_strip_leaves_out_everything_but_the_orientation():
+    data = file_bytes(
+        lettered(), "WEBP", exif=exif_with(6), icc_profile=SRGB, xmp=XMP + bytes(MAX_XMP)
+    )
+    loaded = load(data, strip=True)
+    assert (loaded.exif, loaded.icc, loaded.xmp) == (None, None, None)
+    assert loaded.width == 16
+    with pytest.raises(PictureError, match="bytes of XMP"):
+        load(data)
 
 
 def test_at_most_eight_bits_are_taken():

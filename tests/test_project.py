@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,6 @@ from pathlib import Path
 import pytest
 
 import promptcodec
-from promptcodec import errors
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -63,66 +61,6 @@ def test_licence_is_whole():
 
 def test_changelog_speaks_of_the_bitstream():
     assert "### Bitstream" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-
-
-def test_every_exit_code_is_documented():
-    from promptcodec import console
-
-    table = (ROOT / "docs/errors.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (\d+) \|(.*?)\|", table, re.MULTILINE)
-    documented = {(int(code), name) for code, names in rows for name in re.findall(r"\w+", names)}
-    classes = [each for each in vars(errors).values() if isinstance(each, type)]
-    ours = {(each.exit_code, each.__name__) for each in classes}
-    others = {
-        (console.OUT_OF_MEMORY, "MemoryError"),
-        (console.INTERRUPTED, "KeyboardInterrupt"),
-        (console.BROKEN_PIPE, "BrokenPipeError"),
-    }
-    assert documented == ours | others
-    assert {int(code) for code, _ in rows} >= {0, console.INTERNAL_ERROR}
-
-
-def readme_commands() -> list[str]:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    lines = [line for language, block in blocks if not language for line in block.splitlines()]
-    return [line for line in lines if line.startswith("promptcodec ")]
-
-
-@pytest.mark.timeout(400)  # a dozen processes that import torch, one of them refining
-def test_readme_commands_run(tmp_path):
-    """In the order of the README, in one folder, as a shell runs them."""
-    from PIL import Image
-
-    with Image.open(ROOT / "promptcodec" / "assets" / "coffee.png") as picture:
-        picture.convert("RGB").save(tmp_path / "photo.jpg", quality=95)
-        size = picture.size
-    commands = [line for line in readme_commands() if " train-" not in line]
-    assert len(commands) >= 12
-    script = ["set -e", f'promptcodec() {{ {shlex.quote(sys.executable)} -m promptcodec "$@"; }}']
-    script += commands
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(
-        ["bash", "-c", "\n".join(script)], cwd=tmp_path, env=environment, capture_output=True
-    )
-    assert result.returncode == 0, result.stderr.decode()
-    with Image.open(tmp_path / "copy.png") as copy:
-        assert copy.size == size
-    assert 19_800 <= (tmp_path / "fits.pc").stat().st_size <= 20_000
-
-
-def test_readme_names_options_and_recipes_that_exist():
-    lines = [shlex.split(line) for line in readme_commands()]
-    assert any(words[1] == "train-base" for words in lines)
-    for words in lines:
-        command = [sys.executable, "-m", "promptcodec", words[1], "--help"]
-        help_text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        for word in words[2:]:
-            if word.startswith("-"):
-                option = re.escape(word.partition("=")[0])
-                assert re.search(rf"(?<![\w-]){option}\b", help_text), word
-            if word.startswith("recipes/"):
-                assert (ROOT / word).is_file(), word
 
 
 def test_readme_has_a_place_for_results():
@@ -178,3 +116,16 @@ def test_ci_needs_passed_tests(tmp_path, closing, status, code):
     result = subprocess.run([tmp_path / ".ci/run"], env=environment, capture_output=True, text=True)
     assert result.returncode == code
     assert closing in result.stdout
+
+
+def test_every_command_gives_json_with_a_documented_schema():
+    import typer
+
+    from promptcodec.cli import app
+
+    text = (ROOT / "docs/command-line.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"^\| `promptcodec\.([\w-]+)/1`", text, re.MULTILINE))
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    for name, command in commands.items():
+        assert any("--json" in parameter.opts for parameter in command.params), name
+    assert documented == set(commands) | {"summary", "failure"}

@@ -193,7 +193,7 @@ def test_decoding_while_adapters_swap(
     wrong: list[str] = []
 
     def decode() -> None:
-        for turn in range(24):
+        for turn in range(12):
             which = turn % len(streams)
             if not np.array_equal(codec.decode(streams[which]), shown[which]):
                 wrong.append(f"stream {which}")
@@ -201,7 +201,7 @@ def test_decoding_while_adapters_swap(
             if len(header(data).adapter_hashes) != 1:
                 wrong.append("encoded")
 
-    workers = [threading.Thread(target=decode) for _ in range(8)]
+    workers = [threading.Thread(target=decode) for _ in range(16)]
     for worker in workers:
         worker.start()
     for turn in range(40):

@@ -97,10 +97,11 @@ class Bank:
         """
         for digest in hashes:
             if digest not in self.known:
+                installed = ", ".join(each.hex() for each in self.known) or "none"
                 raise ModelMismatchError(
                     f"the stream was written at rate {rate / RATE_STEPS:g} with rate adapter "
-                    f"{digest.hex()}, which is not installed: load the folder of that adapter "
-                    "with `--prompts` (in Python `add_prompts`)"
+                    f"{digest.hex()}, which is not installed (there: {installed}): load the folder "
+                    "of that adapter with `--prompts` (in Python `add_prompts`)"
                 )
         found = [self.known[digest] for digest in hashes]
         ends = [adapter.config.rate_index * RATE_STEPS for adapter in found]

@@ -148,8 +148,8 @@ def test_rates_lists_what_is_installed(
     words = ["rates", "--base", str(tiny_checkpoint), "--prompts", str(tiny_ladder)]
     assert main([*words, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert [rate["rate_index"] for rate in found] == [2, 4, 6]
-    assert found[0]["lmbda"] == 0.0067 and found[0]["bpp"] is None
+    assert [rate["rate_index"] for rate in found["rates"]] == [2, 4, 6]
+    assert found["rates"][0]["lmbda"] == 0.0067 and found["rates"][0]["bpp"] is None
     assert main(words) == 0
     assert "0.0067" in capsys.readouterr().out
     assert main(["rates", "--base", "/nowhere"]) == 7

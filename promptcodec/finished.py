@@ -1,0 +1,113 @@
+"""Whether work that is asked for is done already, told by the files alone.
+
+An output counts as finished when it is whole, of the right size and not older than its input; a
+stream also needs the right rate, gain, tiles, base and adapters. What a stream does not tell
+(effort, a target of PSNR) is not compared. Anything else in the output's place is in the way.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from promptcodec.bitstream import (
+    GAIN_STEPS,
+    HASH_BYTES,
+    Container,
+    open_parts,
+    parse,
+    rate_to_fixed,
+)
+from promptcodec.errors import OutputError, StreamError
+from promptcodec.selection import Item
+from promptcodec.settings import EncodeSettings
+from promptcodec.sources import open_source
+
+if TYPE_CHECKING:
+    from promptcodec.api import Codec
+
+ANY_SIZE = 1 << 64  # px; nothing is decoded here
+METADATA = (b"EXIF", b"ICCP", b"XMP ")
+TOLERANCE = 0.01  # of a target of size, as it was promised
+COARSEST = 16.0  # bytes between two gains, of pictures so small that 1 % is less
+
+
+def is_encoded(item: Item, codec: "Codec", wanted: EncodeSettings) -> bool:
+    """Whether the target is the stream of the source at these settings; False: one is missing.
+
+    Raises:
+        OutputError: something else is there.
+    """
+    if not (item.target.exists() and item.source.exists()):
+        return False
+    try:
+        data = item.target.read_bytes()
+        container = parse(data, max_pixels=ANY_SIZE)
+    except OSError as error:
+        raise OutputError(f"{item.target} exists and cannot be read: {error.strerror}") from None
+    except StreamError:
+        raise _in_the_way(item.target, "no whole stream") from None
+    _check_age(item)
+    if _picture_size(item.source) != (container.width, container.height):
+        raise _in_the_way(item.target, "a stream of another picture")
+    if not _fits(container, codec, wanted, file_bytes=len(data)):
+        raise _in_the_way(item.target, "a stream of other settings")
+    return True
+
+
+def is_decoded(item: Item) -> bool:
+    """Whether the target is the picture of a stream; False: one of them is missing or broken.
+
+    Raises:
+        OutputError: something else is there.
+    """
+    if not (item.target.exists() and item.source.exists()):
+        return False
+    try:
+        with open_source(item.source) as (read, file_bytes):
+            header = open_parts(read, file_bytes, max_pixels=ANY_SIZE, allow_partial=True).header
+    except StreamError:
+        return False  # decoding says it better
+    _check_age(item)
+    if _picture_size(item.target) != (header.width, header.height):
+        raise _in_the_way(item.target, "another picture")
+    return True
+
+
+def _fits(container: Container, codec: "Codec", wanted: EncodeSettings, *, file_bytes: int) -> bool:
+    if container.base_hash != codec.base_hash[:HASH_BYTES]:
+        return False
+    size = wanted.target_bytes
+    if wanted.target_bpp is not None:
+        size = wanted.target_bpp * container.width * container.height / 8
+    if size is not None and abs(file_bytes - size) > max(COARSEST, TOLERANCE * size):
+        return False
+    if not wanted.has_target:
+        index = codec.config.rate_index if wanted.rate_index is None else wanted.rate_index
+        place = rate_to_fixed(index), round(wanted.gain_steps * GAIN_STEPS)
+        if place != (container.rate, container.gain):
+            return False
+        hashes = tuple(digest[:HASH_BYTES] for digest in codec.at(index).hashes)
+        if container.adapter_hashes != hashes:
+            return False
+    if wanted.strip and any(chunk.kind in METADATA for chunk in container.chunks):
+        return False
+    return wanted.tile_size in (None, container.tile_size) or len(container.tiles) == 1
+
+
+def _picture_size(path: Path) -> tuple[int, int] | None:
+    """Width and height; None where it is no picture."""
+    from promptcodec.picture_files import upright_size
+
+    try:
+        with path.open("rb") as file:
+            return upright_size(file)
+    except Exception:  # Pillow raises a dozen unrelated types; the work itself will say more
+        return None
+
+
+def _check_age(item: Item) -> None:
+    if item.source.stat().st_mtime_ns > item.target.stat().st_mtime_ns:
+        raise _in_the_way(item.target, "older than what it would be made of")
+
+
+def _in_the_way(target: Path, what: str) -> OutputError:
+    return OutputError(f"{target} exists and is {what}: pass --force to replace it")

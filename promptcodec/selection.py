@@ -1,0 +1,195 @@
+"""Which files a command works on, and where the result of each goes (standard library only)."""
+
+import glob
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from promptcodec.errors import OutputError, PromptCodecError, UsageError
+
+STREAM_SUFFIXES = (".pc",)
+PICTURE_SUFFIXES = (
+    ".avif", ".bmp", ".gif", ".j2k", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm",
+    ".ppm", ".qoi", ".tif", ".tiff", ".webp",
+)  # fmt: skip
+
+_WILDCARD = re.compile(r"[*?]|\[.+\]")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One file to work on.
+
+    Args:
+        source: what is read.
+        target: what is written.
+    """
+
+    source: Path
+    target: Path
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Something that was named and cannot be worked on.
+
+    Args:
+        source: its name.
+        error: why not.
+    """
+
+    source: str
+    error: PromptCodecError
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a command was told to work on.
+
+    Args:
+        items: with targets that differ.
+        refused: names that give no item.
+        ignored: files in folders that have another suffix.
+    """
+
+    items: tuple[Item, ...]
+    refused: tuple[Refusal, ...]
+    ignored: int
+
+
+@dataclass(frozen=True)
+class Names:
+    """Files, folders and patterns as a user names them.
+
+    Args:
+        names: existing files and folders; anything else with *, ? or [a-z] is a pattern, in which
+            ** stands for any folders.
+        suffixes: of the files that are taken from folders, lower case.
+        recursive: folders are gone through, with all that is in them.
+    """
+
+    names: tuple[str, ...]
+    suffixes: tuple[str, ...]
+    recursive: bool = False
+
+    def are_several(self, output: str | None) -> bool:
+        """Whether results need a folder, or lie beside what they were made of."""
+        if self.recursive or len(self.names) > 1 or names_folder(output):
+            return True
+        return any(_is_pattern(name) for name in self.names)
+
+    def select(self, output: str | None, *, suffix: str) -> Selection:
+        """Find the files and give each its target.
+
+        Args:
+            output: folder for the results, in which folders and patterns are mirrored; None is
+                beside each file.
+            suffix: of the results, with its dot.
+        Raises:
+            UsageError: standard input among files, or an output that is no folder.
+            OutputError: the output is a file.
+        """
+        if "-" in self.names:
+            raise UsageError("- is one picture or stream: name it alone, without other files")
+        if output is not None:
+            check_folder(output, suffix=suffix)
+        found: dict[str, Item] = {}
+        refused: list[Refusal] = []
+        ignored = 0
+        for name in self.names:
+            try:
+                pairs, others = self._expand(name)
+            except PromptCodecError as error:
+                refused.append(Refusal(name, error))
+                continue
+            ignored += others
+            for source, relative in pairs:
+                target = source if output is None else Path(output) / relative
+                item = Item(source, target.with_suffix(suffix))
+                if item.target == source:
+                    refused.append(Refusal(str(source), UsageError(f"it is a {suffix} already")))
+                else:
+                    found.setdefault(os.path.abspath(source), item)
+        items, clashes = _distinct(list(found.values()))
+        return Selection(items, (*refused, *clashes), ignored)
+
+    def _expand(self, name: str) -> tuple[list[tuple[Path, Path]], int]:
+        """Files of one name, each with its path below what is mirrored; and how many others."""
+        path = Path(name)
+        if path.is_dir():
+            if not self.recursive:
+                raise UsageError(f"{name} is a folder: pass --recursive for what is in it")
+            files = list(_walk(path))
+            taken = [file for file in files if file.suffix.lower() in self.suffixes]
+            if not taken:
+                raise UsageError(f"{name} holds no file to take ({', '.join(self.suffixes)})")
+            return [(file, file.relative_to(path)) for file in taken], len(files) - len(taken)
+        if not path.name:
+            raise UsageError(f"{name!r} names no file: give a file")
+        if not _is_pattern(name):
+            return [(path, Path(path.name))], 0
+        files = sorted(Path(each) for each in glob.glob(name, recursive=True))
+        files = [file for file in files if file.is_file()]
+        if not files:
+            raise UsageError(f"no file has a name like {name}: check the pattern")
+        root = _fixed_part(path)
+        return [(file, file.relative_to(root)) for file in files], 0
+
+
+def names_folder(output: str | None) -> bool:
+    """Whether an output is a folder by its name or in fact."""
+    return output is not None and output != "-" and (output.endswith("/") or Path(output).is_dir())
+
+
+def check_folder(output: str, *, suffix: str) -> None:
+    """Refuse an output that cannot be the folder of several results; it need not exist yet.
+
+    Raises:
+        UsageError: standard output, or the name of one result.
+        OutputError: a file.
+    """
+    path = Path(output)
+    if output == "-" or (path.suffix.lower() == suffix and not path.exists()):
+        raise UsageError(f"several results do not fit in {output}: name a folder by -o")
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{output} is a file and several results need a folder: name one by -o")
+
+
+def _is_pattern(name: str) -> bool:
+    return bool(_WILDCARD.search(name)) and not os.path.lexists(name)
+
+
+def _fixed_part(pattern: Path) -> Path:
+    """Folders before the first wildcard."""
+    fixed = Path()
+    for part in pattern.parts[:-1]:
+        if _WILDCARD.search(part):
+            break
+        fixed /= part
+    return fixed
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Files below a folder in the order of their names; hidden ones and links to folders not."""
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(root) / name for name in sorted(names) if not name.startswith("."))
+
+
+def _distinct(items: list[Item]) -> tuple[tuple[Item, ...], list[Refusal]]:
+    """Items whose targets differ, and those that would overwrite each other."""
+    counts = Counter(item.target for item in items)
+    clashes = [
+        Refusal(
+            str(item.source),
+            OutputError(
+                f"{counts[item.target]} files would become {item.target}: rename all but one"
+            ),
+        )
+        for item in items
+        if counts[item.target] > 1
+    ]
+    return tuple(item for item in items if counts[item.target] == 1), clashes

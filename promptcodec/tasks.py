@@ -1,0 +1,192 @@
+"""What is done to one file, alone or among many: a picture encoded, a stream decoded."""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from promptcodec import console
+from promptcodec.bitstream import parse, parse_header
+from promptcodec.errors import PictureError, StreamError
+from promptcodec.loading import Setup
+from promptcodec.selection import Item
+from promptcodec.settings import DecodeSettings, EncodeSettings
+
+if TYPE_CHECKING:
+    from promptcodec.api import Codec
+    from promptcodec.drafts import Progress
+
+
+@dataclass(frozen=True)
+class Made:
+    """A payload and what to say about it.
+
+    Args:
+        data: the payload.
+        facts: for JSON.
+        summary: for people, behind the names.
+    """
+
+    data: bytes
+    facts: dict[str, Any]
+    summary: str
+
+
+class Task(Protocol):
+    """Work on files, each on its own."""
+
+    @property
+    def setup(self) -> Setup:
+        """Which codec."""
+        ...
+
+    @property
+    def command(self) -> str:
+        """Name of the command."""
+        ...
+
+    def check(self, codec: "Codec") -> None:
+        """Refuse settings that fit no file."""
+        ...
+
+    def is_finished(self, item: Item, codec: "Codec") -> bool:
+        """Whether the target is there; an OutputError says that something else is."""
+        ...
+
+    def make(self, item: Item, codec: "Codec") -> Made:
+        """The content of the target."""
+        ...
+
+
+@dataclass(frozen=True)
+class EncodeTask:
+    """Encode pictures.
+
+    Args:
+        setup: which codec.
+        settings: for each picture.
+    """
+
+    setup: Setup
+    settings: EncodeSettings = field(default_factory=EncodeSettings)
+    command = "encode"
+
+    def check(self, codec: "Codec") -> None:
+        """A RateError where the codec lacks the rate."""
+        if not self.settings.has_target:
+            codec.at(self.settings.rate_index)
+
+    def is_finished(self, item: Item, codec: "Codec") -> bool:
+        """See `finished.is_encoded`."""
+        from promptcodec.finished import is_encoded
+
+        return is_encoded(item, codec, self.settings)
+
+    def make(self, item: Item, codec: "Codec") -> Made:
+        """The stream of a file."""
+        content = console.read_input(str(item.source), error=PictureError)
+        return self.encode(content, str(item.source), codec)
+
+    def encode(
+        self, content: bytes, name: str, codec: "Codec", *, progress: "Progress | None" = None
+    ) -> Made:
+        """The stream of the content of a picture file; errors as `Codec.encode`.
+
+        Args:
+            content: of the file.
+            name: for messages.
+            codec: what encodes.
+            progress: as `Codec.encode` takes it.
+        """
+        settings = vars(self.settings)
+        encoded = codec.encode_detailed(console.named(content, name), **settings, progress=progress)
+        header = parse_header(encoded.data, max_pixels=sys.maxsize)
+        size, bpp = len(encoded.data), 8 * len(encoded.data) / (header.width * header.height)
+        facts = {
+            "width": header.width,
+            "height": header.height,
+            "rate_index": encoded.rate_index,
+            "gain_steps": encoded.gain_steps,
+            "effort": self.settings.effort,
+            "tiles": len(header.tiles),
+            "passes": encoded.passes,
+            "target_met": encoded.target_met,
+            "bytes": size,
+            "bpp": bpp,
+            "bpp_estimate": encoded.bpp_estimate,
+            "header_bytes": encoded.header_bytes,
+            "input_bytes": len(content),
+            "output_bytes": size,
+            "seconds": dict(encoded.seconds),
+        }
+        summary = f"{size:,} bytes, {bpp:.3f} bpp"
+        if not encoded.target_met:
+            summary += "; the target is not met: single bytes of so small a file are coarser"
+        return Made(encoded.data, facts, summary)
+
+
+@dataclass(frozen=True)
+class DecodeTask:
+    """Decode streams.
+
+    Args:
+        setup: which codec.
+        settings: for each stream.
+    """
+
+    setup: Setup
+    settings: DecodeSettings = field(default_factory=DecodeSettings)
+    command = "decode"
+
+    def check(self, codec: "Codec") -> None:
+        """Nothing: what a stream needs is in the stream."""
+
+    def is_finished(self, item: Item, codec: "Codec") -> bool:
+        """See `finished.is_decoded`."""
+        from promptcodec.finished import is_decoded
+
+        return is_decoded(item)
+
+    def make(self, item: Item, codec: "Codec") -> Made:
+        """The picture file of a stream."""
+        data = console.read_input(str(item.source), error=StreamError)
+        if not self.settings.allow_partial:
+            parse(data, max_pixels=self.settings.max_pixels)
+        return self.decode(data, codec, suffix=item.target.suffix)
+
+    def decode(self, data: bytes | Path, codec: "Codec", *, suffix: str) -> Made:
+        """The picture file of a stream; errors as `Codec.decode`.
+
+        Args:
+            data: the stream or the path of its file.
+            codec: what decodes.
+            suffix: one of `images.OUTPUT_SUFFIXES`.
+        """
+        from promptcodec.images import encode_file
+
+        settings = self.settings
+        decoded = codec.decode_detailed(
+            data,
+            region=settings.region,
+            allow_partial=settings.allow_partial,
+            max_pixels=settings.max_pixels,
+        )
+        picture = decoded.picture
+        if settings.strip:
+            picture.info.clear()
+        size = len(data) if isinstance(data, bytes) else data.stat().st_size
+        content = encode_file(picture, suffix)
+        facts = {
+            "width": picture.width,
+            "height": picture.height,
+            "mode": picture.mode,
+            "bytes": size,
+            "input_bytes": size,
+            "output_bytes": len(content),
+            "missing": decoded.missing,
+            "seconds": dict(decoded.seconds),
+        }
+        summary = f"{picture.width}x{picture.height} {picture.mode}"
+        if decoded.missing:
+            summary += f"; missing: {', '.join(decoded.missing)}"
+        return Made(content, facts, summary)
