@@ -100,3 +100,10 @@ AllowPartial = Annotated[
     bool,
     typer.Option("--allow-partial", help="Decode what is whole of a stream that was cut off."),
 ]
+TaskName = Annotated[
+    str | None,
+    typer.Option("--task", help="Move the encoder toward a task, by its prompts: classify."),
+]
+TaskFolders = Annotated[
+    str | None, typer.Option("--tasks", help="Task prompts or folder of them; default: bundled.")
+]

@@ -39,6 +39,8 @@ def encode(
     strict: file_options.Strict = False,
     effort: file_options.Effort = 0,
     tile_size: file_options.TileSize = None,
+    task: file_options.TaskName = None,
+    tasks: file_options.TaskFolders = None,
     allow_8bit: file_options.Allow8Bit = False,
     strip: file_options.Strip = False,
     base: options.Base = None,
@@ -64,8 +66,8 @@ def encode(
     from promptcodec.tasks import EncodeTask
 
     names = Names(tuple(pictures or ["-"]), PICTURE_SUFFIXES, recursive=recursive)
-    task = EncodeTask(
-        Setup(base, tuple(prompts or ()), device, threads, precision),
+    work = EncodeTask(
+        Setup(base, tuple(prompts or ()), device, threads, precision, tasks),
         EncodeSettings(
             rate_index=rate_index,
             gain_steps=gain_steps,
@@ -75,15 +77,16 @@ def encode(
             strict=strict,
             effort=effort,
             tile_size=tile_size,
+            task=task,
             max_pixels=max_pixels or MAX_PIXELS,
             allow_8bit=allow_8bit,
             strip=strip,
         ),
     )
     if dry_run or failures or names.are_several(output):
-        setup = replace(task.setup, threads=threads or 1)
+        setup = replace(work.setup, threads=threads or 1)
         code_files(
-            replace(task, setup=setup),
+            replace(work, setup=setup),
             names.select(output, suffix=".pc"),
             jobs=jobs,
             force=force,
@@ -96,10 +99,10 @@ def encode(
     (picture,) = names.names
     target = console.choose_output(picture, output, suffix=".pc", as_json=as_json, force=force)
     content = console.read_input(picture, error=PictureError)
-    codec = task.setup.load()
+    codec = work.setup.load()
     with progress_bar("refining") as progress:
         name = "standard input" if picture == "-" else picture
-        made = task.encode(content, name, codec, progress=progress)
+        made = work.encode(content, name, codec, progress=progress)
     console.deliver(made.data, target, force=force)
     report = {"status": "done", "input": picture, "output": "-" if target is None else str(target)}
     console.report("encode", report | made.facts, made.summary, as_json=as_json, verbose=verbose)

@@ -2,7 +2,7 @@
 
 An output counts as finished when it is whole, of the right size and not older than its input; a
 stream also needs the right rate, gain, tiles, base and adapters. What a stream does not tell
-(effort, a target of PSNR) is not compared. Anything else in the output's place is in the way.
+(effort, task, a target of PSNR) is not compared. Anything else in the output's place is in the way.
 """
 
 from pathlib import Path

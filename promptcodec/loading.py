@@ -17,6 +17,7 @@ class Setup:
         device: "cpu", "cuda", ...
         threads: that torch may use; None leaves it to torch.
         precision: of the transforms.
+        tasks: task prompts, as `Codec.load` takes them.
     """
 
     base: str | None = None
@@ -24,6 +25,7 @@ class Setup:
     device: str = "cpu"
     threads: int | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
+    tasks: str | None = None
 
     def load(self) -> "Codec":
         """Load it; errors as `Codec.load`."""
@@ -33,6 +35,7 @@ class Setup:
             device=self.device,
             threads=self.threads,
             precision=self.precision,
+            tasks=self.tasks,
         )
 
 
@@ -41,6 +44,7 @@ def load_codec(
     prompts: list[str] | None,
     *,
     heads: str | None = None,
+    tasks: str | None = None,
     device: str = "cpu",
     threads: int | None = None,
     precision: Literal["float32", "bfloat16"] = "float32",
@@ -52,4 +56,6 @@ def load_codec(
         import torch
 
         torch.set_num_threads(threads)
-    return Codec.load(base, prompts or None, heads=heads, device=device, precision=precision)
+    return Codec.load(
+        base, prompts or None, heads=heads, tasks=tasks, device=device, precision=precision
+    )

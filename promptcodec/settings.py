@@ -17,6 +17,7 @@ class EncodeSettings:
     strict: bool = False
     effort: int = 0
     tile_size: int | None = None
+    task: str | None = None
     max_pixels: int = MAX_PIXELS
     allow_8bit: bool = False
     strip: bool = False

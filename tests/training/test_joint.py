@@ -183,3 +183,20 @@ def test_task_prompts_of_another_base(
     with pytest.raises(ModelMismatchError, match="belong to base abab"):
         codec.encode(np.zeros((64, 64, 3), np.uint8), task="classify")
     assert isinstance(JointTask(config).build(), JointModel)
+
+
+def test_the_command_line_encodes_with_a_task(
+    run, config: JointRun, labelled_pictures: Path, tmp_path: Path
+) -> None:
+    trained = replace(config, parts=("prompts",), steps=2)
+    folder = train_joint(trained, data=labelled_pictures, out=tmp_path / "run", device="cpu")
+    photo = next((labelled_pictures / "val" / "red").iterdir())
+    ladder = ("--base", config.base, "--prompts", config.prompts, "--rate-index", 2)
+    for name, extra in (("plain", ()), ("moved", ("--task", "classify", "--tasks", folder))):
+        assert run("encode", photo, "-o", tmp_path / f"{name}.pc", *ladder, *extra).code == 0
+    codec = Codec.load(config.base, config.prompts, tasks=folder)
+    moved = codec.encode(photo, rate_index=2, task="classify")
+    assert (tmp_path / "moved.pc").read_bytes() == moved
+    assert (tmp_path / "plain.pc").read_bytes() == codec.encode(photo, rate_index=2)
+    missing = run("encode", photo, "-o", tmp_path / "x.pc", *ladder, "--task", "classify")
+    assert missing.code == 7 and "no prompts for task 'classify'; there are none" in missing.err
