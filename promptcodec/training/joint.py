@@ -67,7 +67,8 @@ class JointRun(LoopConfig):
         head: its classifier to start from; None is the bundled one.
         parts: what learns, of "encoder", "entropy", "decoder", "head", "prompts".
         rates: rate indexes that steps draw from.
-        alpha: weight of the cross-entropy over the rate's lambda.
+        alpha: weight of the cross-entropy, bpp for a nat. Bai et al. give it 0.1 to 0.6 at lambdas
+            of 0.001 to 0.006; one that grew on with lambda would drown high rates.
         beta: weight of the distortion over the rate's lambda; 1 is the frozen codec's own trade.
         plain_steps: first steps without quantisation and rate.
         smoothing: share of the target spread over all classes.
@@ -82,7 +83,7 @@ class JointRun(LoopConfig):
     head: str | None = None
     parts: tuple[str, ...] = ("encoder", "entropy", "decoder", "head")
     rates: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7)
-    alpha: float = 100.0
+    alpha: float = 0.3
     beta: float = 1.0
     plain_steps: int = 0
     smoothing: float = 0.1
@@ -321,7 +322,7 @@ class JointTask:
         entropy = F.cross_entropy(logits.float(), smooth)
         right = logits.argmax(dim=1) == batch.targets.argmax(dim=1)
         return JointObjective(
-            loss=codec.loss + config.alpha * lmbda * entropy,
+            loss=codec.loss + config.alpha * entropy,
             codec=codec,
             cross_entropy=entropy,
             accuracy=right.float().mean(),
@@ -340,7 +341,7 @@ class JointTask:
             figures |= {f"bpp_{rate}": bpp, f"psnr_{rate}": psnr, f"accuracy_{rate}": accuracy}
             lmbda = self.adapters[rate].config.lmbda
             distortion = self.config.beta * lmbda * 255.0**2 * mse
-            losses.append(bpp + distortion + self.config.alpha * lmbda * nats)
+            losses.append(bpp + distortion + self.config.alpha * nats)
         mean = sum(figures[f"accuracy_{rate}"] for rate in self.config.rates)
         loss = sum(losses) / len(losses)
         return {"loss": loss, "accuracy": mean / len(self.config.rates), **figures}
