@@ -486,8 +486,9 @@ class TestCompletion:
     @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
     def test_scripts(self, shell):
         result = subprocess.run(
-            [sys.executable, "-m", "promptcodec", "--show-completion", shell],
+            [sys.executable, "-c", "from promptcodec.cli import main; main()"],
+            env={**os.environ, "_PROMPTCODEC_COMPLETE": f"source_{shell}"},
             capture_output=True,
             text=True,
         )
-        assert result.returncode == 0 and "_PROMPTCODEC_COMPLETE" in result.stdout
+        assert result.returncode == 0 and f"complete_{shell}" in result.stdout

@@ -194,7 +194,7 @@ def test_heads_that_do_not_fit(tiny_checkpoint: Path, tiny_heads: Path, tmp_path
     tensors["out.bias"] = torch.zeros(4).half()
     save_file(tensors, more / "head_model.safetensors")
     codec = Codec.load(tiny_checkpoint, heads=more)
-    with pytest.raises(CheckpointError, match="labels and weights do not belong together"):
+    with pytest.raises(CheckpointError, match="does not belong to its config"):
         codec.labels()
 
 

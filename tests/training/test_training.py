@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 
 from promptcodec.api import Codec
 from promptcodec.errors import CheckpointError, ConfigError, DataError, UsageError
+from promptcodec.evaluation.tasks import read_evaluation
 from promptcodec.training.ablation import read_ablation
 from promptcodec.training.aggregating import read_aggregation_recipe
 from promptcodec.training.base import train_base
@@ -336,6 +337,8 @@ def test_every_recipe_loads(path: Path) -> None:
         assert read_ablation(path).methods
     elif path.name.startswith(("classify", "segment")):
         assert read_head_recipe(path).steps > 0
+    elif path.name.startswith("eval-"):
+        assert read_evaluation(path).read_sources()
     elif path.name.startswith("aggregation"):
         assert read_aggregation_recipe(path).steps > 0
     elif path.name.startswith(("joint", "task")):
