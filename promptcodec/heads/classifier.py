@@ -1,9 +1,9 @@
 """Classifier on y_hat: what a stream shows, while g_s stays idle.
 
-    y_hat (M, h, w) -> standardise -> Linear, LayerNorm -> + rate -> Swin stages
+    y_hat (M, h, w) -> standardise -> Linear, LayerNorm -> + rate [-> pixel shuffle] -> stages
                     -> LayerNorm -> mean over tokens -> Linear -> logits
 
-The body is Swin-T's past its patch embedding and first stages, narrowed with the codec: a latent
+The body is that of Swin-T, or of ResNet-50, past its first stages, narrowed with the codec: a latent
 stands where a third-stage token stands. The head is told the rate, since the same label looks
 different at each.
 Sources: Torfason et al. 2018, arXiv:1803.06131; Bai et al. 2022, arXiv:2112.09300. Differs: Swin
@@ -76,7 +76,9 @@ class LatentClassifier(nn.Module):
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
         self.config = config
-        self.stem = LatentStem(config.latent_channels, config.widths[0])
+        self.finer = 16 // config.stride
+        self.stem = LatentStem(config.latent_channels, config.widths[0] * self.finer**2)
+        self.shuffle = nn.PixelShuffle(self.finer)
         self.body = build_body(config)
         self.norm = nn.LayerNorm(config.widths[-1])
         self.out = nn.Linear(config.widths[-1], len(config.labels))
@@ -89,7 +91,10 @@ class LatentClassifier(nn.Module):
             y_hat: (B, M, h, w), of any h and w.
             lmbda: rate-distortion weight of each picture's rate, (B,).
         """
-        x = self.stem(pad_grid(y_hat, self.body.multiple), lmbda)
+        multiple = max(1, self.body.multiple // self.finer)
+        x = self.stem(pad_grid(y_hat, multiple), lmbda)
+        if self.finer > 1:
+            x = self.shuffle(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         return self.out(self.norm(self.body(x)).mean(dim=(1, 2)))
 
 

@@ -22,7 +22,9 @@ class HeadConfig:
         reads: "latents", or "pixels" for networks that latents are compared with.
         latent_channels: M of y_hat; 0 with pixels.
         body: "swin", or "resnet" for bottlenecks; segmentation knows "swin" alone.
-        widths: of the stages, at 1/16 (of pixels: 1/4) and, after each merging of 2x2 tokens, half
+        stride: px between two tokens of a classifier's first stage on latents, 16, or 8 by a
+            pixel shuffle.
+        widths: of the stages, at `stride` (of pixels: 1/4) and, after each merging of 2x2 tokens, half
             of that.
         depths: Swin blocks of each stage.
         window: edge of the attention windows in tokens.
@@ -37,6 +39,7 @@ class HeadConfig:
     reads: str = "latents"
     latent_channels: int = 0
     body: str = SWIN
+    stride: int = 16
     widths: tuple[int, ...] = (128, 192)
     depths: tuple[int, ...] = (4, 2)
     window: int = 4
@@ -67,6 +70,8 @@ class HeadConfig:
             raise ConfigError(
                 f"body is {self.body!r} to {self.task}; need {SWIN!r}, or {RESNET!r} to classify"
             )
+        if self.stride not in (8, 16):
+            raise ConfigError(f"stride is {self.stride}; need 8 or 16")
         if min(self.depths) < 1 or self.window < 2:
             raise ConfigError("depths need 1 or more, window 2 or more")
         if (self.latent_channels < 1) != (self.reads == PIXELS):

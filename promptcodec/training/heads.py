@@ -41,6 +41,7 @@ class HeadRun(LoopConfig):
         sight: what it reads: "latents"; "decoded" pixels; the "original"; or pixels out of "jpeg",
             "webp" or "avif" files.
         body: as `HeadConfig.body`.
+        stride: as `HeadConfig.stride`.
         widths: as `HeadConfig.widths`.
         depths: as `HeadConfig.depths`.
         mlp_ratio: as `HeadConfig.mlp_ratio`.
@@ -54,6 +55,7 @@ class HeadRun(LoopConfig):
     base: str | None = None
     sight: str = "latents"
     body: str = "swin"
+    stride: int = 16
     widths: tuple[int, ...] = (128, 192)
     depths: tuple[int, ...] = (4, 2)
     mlp_ratio: float = 2.0
@@ -157,6 +159,7 @@ class HeadTask:
             reads=LATENTS if latents else PIXELS,
             latent_channels=self.codec.config.codec.latent_channels if latents else 0,
             body=config.body,
+            stride=config.stride,
             widths=config.widths,
             depths=config.depths,
             mlp_ratio=config.mlp_ratio,

@@ -77,6 +77,8 @@ def test_any_grid(grid: tuple[int, int]) -> None:
         assert upsample(scores, height=height, width=width).shape == (2, 3, height, width)
         residual = replace(SMALL, body="resnet")
         assert head_of(residual)(y_hat, lmbda).shape == (2, 3)
+        for finer in (replace(residual, stride=8), replace(SMALL, stride=8)):
+            assert head_of(finer)(y_hat, lmbda).shape == (2, 3)
         seen = replace(residual, reads="pixels", latent_channels=0)
         assert head_of(seen)(torch.rand(2, 3, 16 * grid[0] + 1, 9), lmbda).shape == (2, 3)
         pixels = head_of(replace(SMALL, reads="pixels", latent_channels=0))
@@ -153,6 +155,7 @@ def test_files_are_checked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"stride": 4}, "stride is 4"),
         ({"body": "mamba"}, "body is 'mamba'"),
         ({"body": "resnet", "task": "segment"}, "body is 'resnet' to segment"),
         ({"task": "paint"}, "task is 'paint'"),
