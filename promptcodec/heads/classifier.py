@@ -3,9 +3,9 @@
     y_hat (M, h, w) -> standardise -> Linear, LayerNorm -> + rate [-> pixel shuffle] -> stages
                     -> LayerNorm -> mean over tokens -> Linear -> logits
 
-The body is that of Swin-T, or of ResNet-50, past its first stages, narrowed with the codec: a latent
-stands where a third-stage token stands. The head is told the rate, since the same label looks
-different at each.
+The body is that of Swin-T, or of ResNet-50, past its first stages, narrowed with the codec: a
+latent stands where a third-stage token stands. The head is told the rate, since the same label
+looks different at each.
 Sources: Torfason et al. 2018, arXiv:1803.06131; Bai et al. 2022, arXiv:2112.09300. Differs: Swin
 stages, one head for all rates.
 """

@@ -24,8 +24,8 @@ class HeadConfig:
         body: "swin", or "resnet" for bottlenecks; segmentation knows "swin" alone.
         stride: px between two tokens of a classifier's first stage on latents, 16, or 8 by a
             pixel shuffle.
-        widths: of the stages, at `stride` (of pixels: 1/4) and, after each merging of 2x2 tokens, half
-            of that.
+        widths: of the stages, at `stride` (of pixels: 1/4) and, after each merging of 2x2 tokens,
+            half of that.
         depths: Swin blocks of each stage.
         window: edge of the attention windows in tokens.
         head_channels: channels of one attention head.
