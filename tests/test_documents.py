@@ -53,3 +53,12 @@ def test_results_are_of_the_shipped_weights() -> None:
     results = ROOT / "docs" / "results"
     assert json.loads((results / "rates.json").read_text())["identity"]["base_sha256"] == own
     assert json.loads((results / "effort.json").read_text())["settings"]["base_sha256"] == own
+
+
+def test_the_shipped_head_is_of_the_shipped_base() -> None:
+    from promptcodec.api import Codec
+
+    folder = CHECKPOINT / "heads" / "segment"
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 6e6
+    labels = Codec.load().labels("segment")
+    assert json.loads((folder / "training.json").read_text())["recipe"]["labels"] == list(labels)
