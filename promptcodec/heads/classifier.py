@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from promptcodec.heads.residual import ResidualStages
 
 LOG_MIDDLE = math.log(LAMBDAS[4])  # where the rate input is zero
+FILM_WIDTH = 32
 
 
 class LatentStem(nn.Module):
@@ -35,13 +36,23 @@ class LatentStem(nn.Module):
     Args:
         channels: M.
         width: of the tokens.
+        film: let the rate scale and move every channel of y_hat (Perez et al. 2017,
+            arXiv:1709.07871): rates differ in what their adapters make of one picture.
+        dropout: share of channels that are left at their mean in training.
     """
 
     center: Tensor
     spread: Tensor
 
-    def __init__(self, channels: int, width: int) -> None:
+    def __init__(
+        self, channels: int, width: int, *, film: bool = False, dropout: float = 0.0
+    ) -> None:
         super().__init__()
+        self.drop = nn.Dropout2d(dropout)
+        self.film = None
+        if film:
+            last = nn.Linear(FILM_WIDTH, 2 * channels)
+            self.film = nn.Sequential(nn.Linear(1, FILM_WIDTH), nn.GELU(), last)
         self.register_buffer("center", torch.zeros(channels))
         self.register_buffer("spread", torch.ones(channels))
         self.embed = nn.Linear(channels, width)
@@ -61,8 +72,12 @@ class LatentStem(nn.Module):
             y_hat: (B, M, h, w).
             lmbda: rate-distortion weight of each picture's rate, (B,).
         """
-        x = (y_hat.permute(0, 2, 3, 1) - self.center) / self.spread
+        center, spread = self.center[:, None, None], self.spread[:, None, None]
+        x = self.drop((y_hat - center) / spread).permute(0, 2, 3, 1)
         rate = (torch.log(lmbda) - LOG_MIDDLE)[:, None]
+        if self.film is not None:
+            scale, shift = self.film(rate)[:, None, None, :].chunk(2, dim=-1)
+            x = x * (1.0 + scale) + shift
         return self.norm(self.embed(x)) + self.rate(rate)[:, None, None, :]
 
 
@@ -77,12 +92,19 @@ class LatentClassifier(nn.Module):
         super().__init__()
         self.config = config
         self.finer = 16 // config.stride
-        self.stem = LatentStem(config.latent_channels, config.widths[0] * self.finer**2)
+        width = config.widths[0] * self.finer**2
+        self.stem = LatentStem(
+            config.latent_channels, width, film=config.film, dropout=config.dropout
+        )
+        self.drop = nn.Dropout(config.dropout)
         self.shuffle = nn.PixelShuffle(self.finer)
         self.body = build_body(config)
         self.norm = nn.LayerNorm(config.widths[-1])
         self.out = nn.Linear(config.widths[-1], len(config.labels))
         initialise(self)
+        if self.stem.film is not None:
+            for parameter in self.stem.film[-1].parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, y_hat: Tensor, lmbda: Tensor) -> Tensor:
         """Logits, (B, classes).
@@ -95,7 +117,7 @@ class LatentClassifier(nn.Module):
         x = self.stem(pad_grid(y_hat, multiple), lmbda)
         if self.finer > 1:
             x = self.shuffle(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return self.out(self.norm(self.body(x)).mean(dim=(1, 2)))
+        return self.out(self.drop(self.norm(self.body(x)).mean(dim=(1, 2))))
 
 
 def build_body(config: HeadConfig) -> SwinStages | ResidualStages:

@@ -24,6 +24,8 @@ class HeadConfig:
         body: "swin", or "resnet" for bottlenecks; segmentation knows "swin" alone.
         stride: px between two tokens of a classifier's first stage on latents, 16, or 8 by a
             pixel shuffle.
+        film: the rate scales and moves every channel of y_hat, beside what it adds to the tokens.
+        dropout: share of channels of y_hat, and of what the last layer reads, left out in training.
         widths: of the stages, at `stride` (of pixels: 1/4) and, after each merging of 2x2 tokens,
             half of that.
         depths: Swin blocks of each stage.
@@ -40,6 +42,8 @@ class HeadConfig:
     latent_channels: int = 0
     body: str = SWIN
     stride: int = 16
+    film: bool = False
+    dropout: float = 0.0
     widths: tuple[int, ...] = (128, 192)
     depths: tuple[int, ...] = (4, 2)
     window: int = 4
@@ -70,6 +74,8 @@ class HeadConfig:
             raise ConfigError(
                 f"body is {self.body!r} to {self.task}; need {SWIN!r}, or {RESNET!r} to classify"
             )
+        if not 0.0 <= self.dropout < 1.0:
+            raise ConfigError(f"dropout is {self.dropout}; need 0 to 1")
         if self.stride not in (8, 16):
             raise ConfigError(f"stride is {self.stride}; need 8 or 16")
         if min(self.depths) < 1 or self.window < 2:

@@ -31,6 +31,7 @@ class PixelClassifier(nn.Module):
         self.embed_norm = nn.LayerNorm(config.widths[0])
         self.body = build_body(config)
         self.norm = nn.LayerNorm(config.widths[-1])
+        self.drop = nn.Dropout(config.dropout)
         self.out = nn.Linear(config.widths[-1], len(config.labels))
         initialise(self)
 
@@ -43,4 +44,4 @@ class PixelClassifier(nn.Module):
         """
         x = self.patches(pad_grid(2.0 * x - 1.0, PATCH * self.body.multiple))
         x = self.embed_norm(x.permute(0, 2, 3, 1))
-        return self.out(self.norm(self.body(x)).mean(dim=(1, 2)))
+        return self.out(self.drop(self.norm(self.body(x)).mean(dim=(1, 2))))

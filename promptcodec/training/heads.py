@@ -42,6 +42,8 @@ class HeadRun(LoopConfig):
             "webp" or "avif" files.
         body: as `HeadConfig.body`.
         stride: as `HeadConfig.stride`.
+        film: as `HeadConfig.film`.
+        dropout: as `HeadConfig.dropout`.
         widths: as `HeadConfig.widths`.
         depths: as `HeadConfig.depths`.
         mlp_ratio: as `HeadConfig.mlp_ratio`.
@@ -56,6 +58,8 @@ class HeadRun(LoopConfig):
     sight: str = "latents"
     body: str = "swin"
     stride: int = 16
+    film: bool = False
+    dropout: float = 0.0
     widths: tuple[int, ...] = (128, 192)
     depths: tuple[int, ...] = (4, 2)
     mlp_ratio: float = 2.0
@@ -160,6 +164,8 @@ class HeadTask:
             latent_channels=self.codec.config.codec.latent_channels if latents else 0,
             body=config.body,
             stride=config.stride,
+            film=config.film and latents,
+            dropout=config.dropout,
             widths=config.widths,
             depths=config.depths,
             mlp_ratio=config.mlp_ratio,
