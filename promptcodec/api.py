@@ -6,7 +6,6 @@ bytes -> bitstream.parse -> coder -> model.synthesise -> crop -> picture
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from promptcodec import bitstream, images, understanding
 from promptcodec.adapters.bank import Bank, RatePoint
 from promptcodec.adapters.store import RateAdapter, read_adapter
 from promptcodec.adapters.task import with_task
-from promptcodec.adapters.task_store import TaskAdapter, read_task, read_task_config
+from promptcodec.aim import aim
 from promptcodec.batches import Reading, draft_batch, rebuild_batch
 from promptcodec.bitstream import MAX_PIXELS, Container, Header, Parts
 from promptcodec.codec.checkpoint import Base, read_base
@@ -32,31 +31,28 @@ from promptcodec.codec.refine import MAX_EFFORT
 from promptcodec.codec.tiling import Box, Tiling
 from promptcodec.config import LAMBDAS, STRIDE
 from promptcodec.drafts import (
-    AnyDraft,
     Draft,
-    DraftTrial,
     Engine,
     Position,
     Precision,
     Progress,
-    Work,
     Written,
 )
 from promptcodec.errors import (
-    CheckpointError,
     ModelMismatchError,
     RateError,
     StreamError,
     UsageError,
 )
-from promptcodec.heads.config import CLASSIFY, LATENTS, SEGMENT
-from promptcodec.heads.store import Head, read_head, read_head_config
+from promptcodec.heads.config import CLASSIFY, SEGMENT
+from promptcodec.heads.store import Head
 from promptcodec.locate import PromptsSource, find_base, find_heads, find_prompts, find_tasks
 from promptcodec.outcomes import Clock, Decoded, Encoded, Rate
 from promptcodec.rebuild import Rebuilder, missing_parts
+from promptcodec.settings import EncodeSettings
+from promptcodec.shelf import Shelf
 from promptcodec.sources import Region, open_source, picture_of, read_chunks, region_of
-from promptcodec.targets import Goal, Target, Unreachable, search
-from promptcodec.tiles import TiledWork, begin
+from promptcodec.tiles import begin
 from promptcodec.understanding import Label
 
 MAX_GAIN_STEPS = 24.0
@@ -83,10 +79,7 @@ class Codec:
         self._engine = Engine(self.model, base.tables, base.sha256, device, precision)
         self._bank = Bank()
         self._adding = threading.Lock()
-        self._head_folders: list[Path] = []
-        self._heads: dict[str, Head] = {}
-        self._task_folders: list[Path] = []
-        self._tasks: dict[str, TaskAdapter] = {}
+        self._shelf = Shelf(base, device)
 
     @classmethod
     def load(
@@ -121,8 +114,12 @@ class Codec:
             raise UsageError(f"precision is {precision!r}; need 'float32' or 'bfloat16'")
         codec = cls(read_base(find_base(base)), device=_device(device), precision=precision)
         codec._install(codec._read(prompts, find_prompts(prompts, base=base)))
-        codec._head_folders = find_heads(heads, base=base)
-        codec._task_folders = find_tasks(tasks, base=base)
+        codec._shelf = Shelf(
+            codec._base,
+            codec.device,
+            heads=find_heads(heads, base=base),
+            tasks=find_tasks(tasks, base=base),
+        )
         return codec
 
     @property
@@ -229,8 +226,7 @@ class Codec:
             UsageError: an effort outside 0 to 9, contradicting arguments, or a codec that writes
                 no files.
         """
-        return self._encode(
-            source,
+        settings = EncodeSettings(
             rate_index=rate_index,
             gain_steps=gain_steps,
             target_bpp=target_bpp,
@@ -243,8 +239,8 @@ class Codec:
             max_pixels=max_pixels,
             allow_8bit=allow_8bit,
             strip=strip,
-            progress=progress,
-        ).data
+        )
+        return self._encode(source, settings, progress=progress).data
 
     def encode_detailed(
         self,
@@ -265,8 +261,7 @@ class Codec:
         progress: Progress | None = None,
     ) -> Encoded:
         """Like `encode`, with the estimated rate and the time of each part."""
-        written = self._encode(
-            source,
+        settings = EncodeSettings(
             rate_index=rate_index,
             gain_steps=gain_steps,
             target_bpp=target_bpp,
@@ -279,8 +274,8 @@ class Codec:
             max_pixels=max_pixels,
             allow_8bit=allow_8bit,
             strip=strip,
-            progress=progress,
         )
+        written = self._encode(source, settings, progress=progress)
         draft = written.draft
         header = bitstream.parse_header(written.data, max_pixels=max(max_pixels, STRIDE**2))
         bits = draft.estimate_bits()
@@ -332,31 +327,9 @@ class Codec:
         return [draft.stream(draft.tiles()) for draft in draft_batch(works, positions)]
 
     def _encode(
-        self,
-        source: Any,
-        *,
-        rate_index: float | None,
-        gain_steps: float,
-        target_bpp: float | None,
-        target_bytes: float | None,
-        target_psnr: float | None,
-        strict: bool,
-        effort: int,
-        tile_size: int | None,
-        task: str | None,
-        max_pixels: int,
-        allow_8bit: bool,
-        strip: bool,
-        progress: Progress | None,
+        self, source: Any, settings: EncodeSettings, *, progress: Progress | None
     ) -> Written:
-        target = None
-        if strict or any(t is not None for t in (target_bpp, target_bytes, target_psnr)):
-            target = Target(bpp=target_bpp, size=target_bytes, psnr=target_psnr, strict=strict)
-            if rate_index is not None or gain_steps or effort:
-                raise UsageError(
-                    "a target chooses the rate itself, at effort 0: leave out rate_index, "
-                    "gain_steps and effort"
-                )
+        target, effort, task = settings.target(), settings.effort, settings.task
         if self.config.codec.scale == "context":
             raise UsageError(
                 "this codec's scales depend on float results that differ between machines, so its "
@@ -367,18 +340,27 @@ class Codec:
             raise UsageError("an effort would search latents away from the task: leave out one")
         if isinstance(effort, float) or effort not in range(MAX_EFFORT + 1):
             raise UsageError(f"effort is {effort}; need a whole number from 0 to {MAX_EFFORT}")
-        gain = _gain_to_fixed(gain_steps)
+        gain = _gain_to_fixed(settings.gain_steps)
         bank = self._bank  # this encoding's, whatever is installed meanwhile
-        rate = self._position(rate_index, bank=bank)
+        rate = self._position(settings.rate_index, bank=bank)
         clock = Clock()
-        picture = images.load(source, max_pixels=max_pixels, allow_8bit=allow_8bit, strip=strip)
+        limit = settings.max_pixels
+        picture = images.load(
+            source, max_pixels=limit, allow_8bit=settings.allow_8bit, strip=settings.strip
+        )
         work = begin(
-            self._engine, picture, tile_size=tile_size, effort=effort, max_pixels=max_pixels
+            self._engine, picture, tile_size=settings.tile_size, effort=effort, max_pixels=limit
         )
         clock.lap("load")
         passes, met = 1, True
         if target is not None:
-            draft, passes, met = self._search(work, target, bank=bank, task=task)
+            draft, passes, met = aim(
+                work,
+                target,
+                point=lambda rate: self._point(rate, bank=bank, task=task),
+                indexes=list(bank.adapters) or [self.config.rate_index],
+                start=self.config.rate_index,
+            )
         else:
             draft = work.draft(self._point(rate, bank=bank, task=task), rate=rate, gain=gain)
             if effort and isinstance(draft, Draft):
@@ -389,41 +371,6 @@ class Codec:
         data = draft.stream(tiles)
         clock.lap("pack")
         return Written(data, draft, passes=passes, target_met=met, seconds=clock.laps)
-
-    def _search(
-        self, work: Work | TiledWork, target: Target, *, bank: Bank, task: str | None
-    ) -> tuple[AnyDraft, int, bool]:
-        """The nearest draft, how often g_a ran, and whether the target is met."""
-        indexes = list(bank.adapters) or [self.config.rate_index]
-        height, width = work.picture.rgb.shape[:2]
-        pixels = height * width
-        if target.psnr is not None:
-            goal, measured = Goal.psnr(target.psnr), _psnr
-        else:
-            size = target.size if target.bpp is None else target.bpp * pixels / 8
-            goal, measured = Goal.size(float(size or 0), strict=target.strict), _log_bytes
-
-        def run(index: float) -> DraftTrial:
-            rate = bitstream.rate_to_fixed(index)
-            point = self._point(rate, bank=bank, task=task)
-            return DraftTrial.of(work.draft(point, rate=rate), measured)
-
-        try:
-            trial, passes = search(
-                run,
-                goal=goal,
-                low=min(indexes),
-                high=max(indexes),
-                start=self.config.rate_index,
-            )
-        except Unreachable as error:
-            raise RateError(_out_of_reach(target, error, pixels=pixels)) from None
-        if target.strict and trial.measure > goal.most + 1e-12:
-            raise RateError(
-                f"no stream of this picture of at most {math.exp(goal.most):,.0f} bytes was found; "
-                f"the nearest has {math.exp(trial.measure):,.0f}: allow a little more"
-            )
-        return trial.draft, passes, goal.met_by(trial)
 
     # -- decoding ------------------------------------------------------------------------------
 
@@ -599,22 +546,7 @@ class Codec:
             CheckpointError: this codec has no such head.
             ModelMismatchError: it belongs to another base.
         """
-        if task not in self._heads:
-            configs = {folder: read_head_config(folder) for folder in self._head_folders}
-            folders = [f for f, c in configs.items() if c.task == task and c.reads == LATENTS]
-            if not folders:
-                raise CheckpointError(
-                    f"this codec has no head to {task}: name one with `--heads` (in Python "
-                    "`Codec.load(heads=...)`), or train it with `promptcodec train-head`"
-                )
-            if len(folders) > 1:
-                raise CheckpointError(
-                    f"{len(folders)} heads to {task}: {', '.join(map(str, folders))}; name one"
-                )
-            head = read_head(folders[0], base_sha256=self.base_hash)
-            head.model.to(self.device)
-            self._heads[task] = head
-        return self._heads[task]
+        return self._shelf.head(task)
 
     def _rebuilder(self, parts: Parts, *, allow_partial: bool, clock: Clock) -> Rebuilder:
         header = parts.header
@@ -673,22 +605,7 @@ class Codec:
             point = self._base_point()
         else:
             point = bank.at(rate)
-        return point if task is None else with_task(point, self._task(task).prompts)
-
-    def _task(self, name: str) -> TaskAdapter:
-        """The prompts of a task, read when they are first asked for."""
-        if name not in self._tasks:
-            known = {read_task_config(folder).task: folder for folder in self._task_folders}
-            if name not in known:
-                raise CheckpointError(
-                    f"this codec has no prompts for task {name!r}; there are "
-                    f"{', '.join(known) or 'none'}: name a folder with `--tasks` (in Python "
-                    "`Codec.load(tasks=...)`), or train them with `promptcodec train-joint`"
-                )
-            adapter = read_task(known[name], base=self._base)
-            adapter.prompts.to(self.device)
-            self._tasks[name] = adapter
-        return self._tasks[name]
+        return point if task is None else with_task(point, self._shelf.task(task).prompts)
 
     def _base_point(self) -> RatePoint:
         if type(self.model.adapter_slot) is not AdapterSlot:
@@ -698,14 +615,6 @@ class Codec:
             )
         gains = Gains.constant(self.config.codec.latent_channels)
         return RatePoint(None, gains, self.config.lmbda, ())
-
-
-def _log_bytes(draft: AnyDraft) -> float:
-    return draft.log_bytes()
-
-
-def _psnr(draft: AnyDraft) -> float:
-    return draft.psnr()
 
 
 def _device(name: str) -> torch.device:
@@ -722,21 +631,6 @@ def _gain_to_fixed(gain_steps: float) -> int:
     if not abs(gain_steps) <= MAX_GAIN_STEPS:
         raise UsageError(f"gain_steps is {gain_steps}; need {-MAX_GAIN_STEPS} to {MAX_GAIN_STEPS}")
     return round(gain_steps * bitstream.GAIN_STEPS)
-
-
-def _out_of_reach(target: Target, error: Unreachable, *, pixels: int) -> str:
-    if target.psnr is not None:
-        return (
-            f"target_psnr {target.psnr:g} dB cannot be reached: with the installed rates this "
-            f"picture gets {error.lowest:.2f} to {error.highest:.2f} dB"
-        )
-    low, high = (math.exp(measure) for measure in (error.lowest, error.highest))
-    bpp = target.bpp is not None
-    wanted = f"target_bpp {target.bpp:g}" if bpp else f"target_bytes {target.size:g}"
-    return (
-        f"{wanted} cannot be reached: with the installed rates this picture takes {low:,.0f} to "
-        f"{high:,.0f} bytes, {8 * low / pixels:.4f} to {8 * high / pixels:.4f} bpp"
-    )
 
 
 __all__ = ["Codec", "Decoded", "Encoded", "Precision", "Rate", "find_base"]

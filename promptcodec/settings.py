@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from promptcodec.bitstream import MAX_PIXELS
+from promptcodec.errors import UsageError
+from promptcodec.targets import Target
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,24 @@ class EncodeSettings:
         """Whether a target chooses the rate."""
         targets = (self.target_bpp, self.target_bytes, self.target_psnr)
         return any(each is not None for each in targets)
+
+    def target(self) -> Target | None:
+        """What to aim at; None is the rate itself.
+
+        Raises:
+            UsageError: a target beside a rate, a gain or an effort, or one that makes no sense.
+        """
+        if not (self.strict or self.has_target):
+            return None
+        target = Target(
+            bpp=self.target_bpp, size=self.target_bytes, psnr=self.target_psnr, strict=self.strict
+        )
+        if self.rate_index is not None or self.gain_steps or self.effort:
+            raise UsageError(
+                "a target chooses the rate itself, at effort 0: leave out rate_index, "
+                "gain_steps and effort"
+            )
+        return target
 
 
 @dataclass(frozen=True)
