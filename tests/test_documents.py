@@ -21,7 +21,9 @@ def between(document: Path, name: str) -> str:
     return found[1]
 
 
-@pytest.mark.parametrize("name", ["context", "effort", "rates", "methods", "reliability"])
+@pytest.mark.parametrize(
+    "name", ["context", "effort", "rates", "methods", "reliability", "segmentation"]
+)
 def test_tables_of_benchmarks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tables = benchmark_module("tables", monkeypatch)
     document, render = tables.TABLES[name]
@@ -52,6 +54,7 @@ def test_results_are_of_the_shipped_weights() -> None:
     assert read_results(CHECKPOINT / "results.json")["base_hash"] == own
     results = ROOT / "docs" / "results"
     assert json.loads((results / "rates.json").read_text())["identity"]["base_sha256"] == own
+    assert json.loads((results / "segmentation.json").read_text())["base_sha256"] == own
     assert json.loads((results / "effort.json").read_text())["settings"]["base_sha256"] == own
 
 
