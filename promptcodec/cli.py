@@ -79,7 +79,7 @@ def train_base(
         device=device,
         validation=validation,
     )
-    _trained("train-base", folder, f"checkpoint: {folder}", as_json=as_json)
+    console.trained("train-base", folder, f"checkpoint: {folder}", as_json=as_json)
 
 
 @app.command("train-prompt")
@@ -114,7 +114,7 @@ def train_prompt(
         validation=validation,
     )
     line = f"adapter: {folder}; use it with --prompts {folder} --rate-index {config.run.rate_index}"
-    _trained("train-prompt", folder, line, as_json=as_json)
+    console.trained("train-prompt", folder, line, as_json=as_json)
 
 
 @app.command("train-ladder")
@@ -141,7 +141,7 @@ def train_ladder(
         device=device,
         validation=validation,
     )
-    _trained("train-ladder", folder, f"adapters: {folder}", as_json=as_json)
+    console.trained("train-ladder", folder, f"adapters: {folder}", as_json=as_json)
 
 
 @app.command()
@@ -215,14 +215,6 @@ def complexity(
     rows = complexity_table(load_codec(base, None).model)
     facts = {"parts": [dataclasses.asdict(row) for row in rows]}
     console.answer("complexity", facts, render_complexity(rows), as_json=as_json)
-
-
-def _trained(command: str, folder: Path, line: str, *, as_json: bool) -> None:
-    """Say where training wrote."""
-    if as_json:
-        console.write_json(command, {"output": str(folder)})
-    else:
-        print(console.one_line(line), file=sys.stderr)
 
 
 cli_heads.register(app)

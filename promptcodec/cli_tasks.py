@@ -19,13 +19,6 @@ def register(app: typer.Typer) -> None:
     app.command("eval-task")(eval_task)
 
 
-def _finish(command: str, folder: Path, use: str, *, as_json: bool) -> None:
-    if as_json:
-        console.write_json(command, {"output": str(folder)})
-    else:
-        print(console.one_line(f"trained: {folder}; {use}"), file=sys.stderr)
-
-
 def train_head(
     recipe: options.Recipe,
     data: options.LabelledData,
@@ -53,7 +46,8 @@ def train_head(
         device=device,
         cache=cache,
     )
-    _finish("train-head", folder, f"use it with --heads {folder}", as_json=as_json)
+    line = f"head: {folder}; use it with --heads {folder}"
+    console.trained("train-head", folder, line, as_json=as_json)
 
 
 def train_joint(
@@ -81,10 +75,11 @@ def train_joint(
         max_steps=max_steps,
         device=device,
     )
-    use = f"use it with --base {folder / 'base'}"
+    use = f"--base {folder / 'base'} --prompts {folder / 'prompts'}"
     if folder.name == "task":
-        use = f"use it with --tasks {folder} or --heads {folder}"
-    _finish("train-joint", folder, use, as_json=as_json)
+        use = f"--tasks {folder} or --heads {folder}"
+    line = f"trained: {folder}; use it with {use}"
+    console.trained("train-joint", folder, line, as_json=as_json)
 
 
 def train_aggregation(
@@ -108,8 +103,8 @@ def train_aggregation(
         max_steps=max_steps,
         device=device,
     )
-    use = "measure it with benchmarks/aggregation.py"
-    _finish("train-aggregation", folder, use, as_json=as_json)
+    line = f"decoder: {folder}; measure it with benchmarks/aggregation.py"
+    console.trained("train-aggregation", folder, line, as_json=as_json)
 
 
 def eval_task(

@@ -148,6 +148,14 @@ def write_json(kind: str, values: dict[str, Any]) -> None:
     write_stdout(json.dumps({"schema": f"promptcodec.{kind}/1"} | values))
 
 
+def trained(command: str, folder: Path, line: str, *, as_json: bool) -> None:
+    """Say where training wrote: JSON to standard output or one line to standard error."""
+    if as_json:
+        write_json(command, {"output": str(folder)})
+    else:
+        print(one_line(line), file=sys.stderr)
+
+
 def named(content: bytes, name: str) -> io.BytesIO:
     """Bytes as a file that knows its name, so that an error about them can say it."""
     file = io.BytesIO(content)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from promptcodec.errors import CheckpointError
+from promptcodec.config import from_dict
+from promptcodec.errors import CheckpointError, ConfigError
+from promptcodec.files import write_atomically
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+T = TypeVar("T")
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -48,6 +54,52 @@ def as_half(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         name: (value.half() if value.is_floating_point() else value).contiguous()
         for name, value in kept.items()
     }
+
+
+def write_network(
+    folder: Path, module: nn.Module, *, weights: str, config: str, facts: Any
+) -> None:
+    """Write a network in half precision, then its config.
+
+    Args:
+        folder: made if it is not there.
+        module: trained.
+        weights: name of the safetensors file.
+        config: name of the JSON file.
+        facts: dataclass that it holds.
+    Raises:
+        CheckpointError: weights that are not finite.
+        OutputError: the folder cannot be written.
+    """
+    from safetensors.torch import save
+
+    tensors = as_half(module.state_dict())
+    check_finite(tensors, where=str(folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / weights, save(tensors), force=True)
+    text = json.dumps(asdict(facts), indent=2) + "\n"
+    write_atomically(folder / config, text.encode(), force=True)
+
+
+def read_facts(kind: type[T], path: Path, *, what: str) -> T:
+    """The config beside a network's weights.
+
+    Args:
+        kind: dataclass of it.
+        path: of the JSON file.
+        what: is missing where there is no file, for the message.
+    Raises:
+        CheckpointError: no such file, not JSON, or a value that does not fit.
+    """
+    try:
+        return from_dict(kind, json.loads(path.read_text("utf-8")), where=str(path))
+    except OSError as error:
+        raise CheckpointError(
+            f"no {what} at {path.parent}: {path.name}: {error.strerror}"
+        ) from None
+    except ValueError as error:  # ConfigError is one
+        reason = str(error) if isinstance(error, ConfigError) else f"{path} is not JSON: {error}"
+        raise CheckpointError(reason) from None
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], *, where: str) -> None:

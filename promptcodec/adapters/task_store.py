@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-
-from safetensors.torch import save
 
 from promptcodec.adapters.task import TaskPrompts
 from promptcodec.codec.checkpoint import Base, WeightBudget
-from promptcodec.config import from_dict
-from promptcodec.errors import CheckpointError, ConfigError, ModelMismatchError
-from promptcodec.files import write_atomically
+from promptcodec.errors import ConfigError, ModelMismatchError
 from promptcodec.locate import TASK_CONFIG
-from promptcodec.weights import as_half, check_finite, load_weights, read_weights
+from promptcodec.weights import load_weights, read_facts, read_weights, write_network
 
 WEIGHTS_FILE = "task_model.safetensors"
 
@@ -70,12 +65,7 @@ def write_task(folder: Path, prompts: TaskPrompts, *, config: TaskConfig) -> Non
         CheckpointError: weights that are not finite.
         OutputError: the folder cannot be written.
     """
-    tensors = as_half(prompts.state_dict())
-    check_finite(tensors, where=str(folder))
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / WEIGHTS_FILE, save(tensors), force=True)
-    text = json.dumps(asdict(config), indent=2) + "\n"
-    write_atomically(folder / TASK_CONFIG, text.encode(), force=True)
+    write_network(folder, prompts, weights=WEIGHTS_FILE, config=TASK_CONFIG, facts=config)
 
 
 def read_task(folder: Path, *, base: Base) -> TaskAdapter:
@@ -106,11 +96,4 @@ def read_task_config(folder: Path) -> TaskConfig:
     Raises:
         CheckpointError: none there, or a config that does not fit.
     """
-    path = Path(folder) / TASK_CONFIG
-    try:
-        return from_dict(TaskConfig, json.loads(path.read_text("utf-8")), where=str(path))
-    except OSError as error:
-        raise CheckpointError(f"no task prompts at {folder}: {error.strerror}") from None
-    except ValueError as error:  # ConfigError is one
-        reason = str(error) if isinstance(error, ConfigError) else f"{path} is not JSON: {error}"
-        raise CheckpointError(reason) from None
+    return read_facts(TaskConfig, Path(folder) / TASK_CONFIG, what="task prompts")

@@ -137,13 +137,21 @@ class Files:
     y_hat: Tensor | None
 
 
-def write_files(source: SourceConfig, pictures: Tensor, setting: float) -> Files:
-    """Send uint8 pictures (N, 3, H, W) through files."""
+def open_codec(source: SourceConfig) -> Codec | None:
+    """The codec of a source; None of a classic one."""
     if source.format != "pc":
+        return None
+    return Codec.load(source.base, source.prompts, tasks=source.tasks)
+
+
+def write_files(
+    source: SourceConfig, codec: Codec | None, pictures: Tensor, setting: float
+) -> Files:
+    """Send uint8 pictures (N, 3, H, W) through files."""
+    if codec is None:
         sight = FileSight(FORMATS[source.format])
         data = [sight.compress(picture, setting) for picture in pictures]
         return Files(data, torch.stack([_pixels(d) for d in data]), 1.0, None)
-    codec = Codec.load(source.base, source.prompts, tasks=source.tasks)
     arrays = [picture.permute(1, 2, 0).numpy() for picture in pictures]
     if source.task is None:
         data = codec.encode_batch(arrays, rate_index=setting)
@@ -215,12 +223,16 @@ def evaluate_tasks(
         pictures: its pictures at one size, uint8 (N, 3, H, W).
         report: told what was done.
     """
-    opened = [(source, _open_readers(source, data.classes)) for source in config.read_sources()]
+    opened = []
+    for source in config.read_sources():
+        codec = open_codec(source)
+        base = b"" if codec is None else codec.base_hash
+        opened.append((source, codec, _open_readers(source, data.classes, base=base)))
     rows = []
-    for source, readers in opened:
+    for source, codec, readers in opened:
         settings = []
         for setting in source.settings:
-            files = write_files(source, pictures, setting)
+            files = write_files(source, codec, pictures, setting)
             row = {
                 "setting": setting,
                 **_rates(files, pictures),
@@ -236,9 +248,10 @@ def evaluate_tasks(
     return rows
 
 
-def _open_readers(source: SourceConfig, labels: Sequence[str]) -> dict[str, list[Head]]:
+def _open_readers(
+    source: SourceConfig, labels: Sequence[str], *, base: bytes
+) -> dict[str, list[Head]]:
     """Heads of each reader of a source, by its name."""
-    base = Codec.load(source.base, []).base_hash if source.format == "pc" else b""
     return {
         reader.name: open_heads(reader.heads, labels=labels, base=base)
         for reader in source.read_readers()

@@ -5,21 +5,18 @@ Heads stand outside the base's hash: adding or replacing one leaves every stream
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors.torch import save
 from torch import nn
 
-from promptcodec.config import from_dict
-from promptcodec.errors import CheckpointError, ConfigError, ModelMismatchError
-from promptcodec.files import write_atomically
+from promptcodec.codec.checkpoint import WeightBudget
+from promptcodec.errors import ModelMismatchError
 from promptcodec.heads.classifier import LatentClassifier
 from promptcodec.heads.config import CLASSIFY, LATENTS, HeadConfig
 from promptcodec.heads.pixels import PixelClassifier
 from promptcodec.heads.segmenter import LatentSegmenter, PixelSegmenter
-from promptcodec.weights import as_half, check_finite, load_weights, read_weights
+from promptcodec.weights import load_weights, read_facts, read_weights, write_network
 
 CONFIG_FILE = "head_config.json"
 WEIGHTS_FILE = "head_model.safetensors"
@@ -56,12 +53,7 @@ def write_head(folder: Path, model: nn.Module, *, config: HeadConfig) -> None:
         CheckpointError: weights that are not finite.
         OutputError: the folder cannot be written.
     """
-    tensors = as_half(model.state_dict())
-    check_finite(tensors, where=str(folder))
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / WEIGHTS_FILE, save(tensors), force=True)
-    text = json.dumps(asdict(config), indent=2) + "\n"
-    write_atomically(folder / CONFIG_FILE, text.encode(), force=True)
+    write_network(folder, model, weights=WEIGHTS_FILE, config=CONFIG_FILE, facts=config)
 
 
 def read_head(folder: Path, *, base_sha256: bytes) -> Head:
@@ -83,8 +75,10 @@ def read_head(folder: Path, *, base_sha256: bytes) -> Head:
             f"{base_sha256.hex()[:16]}: load that base, or train the head for this one"
         )
     path = folder / WEIGHTS_FILE
-    model = build_head(config)
-    load_weights(model, read_weights(path), where=str(path))
+    tensors = read_weights(path)
+    with WeightBudget(tensors, where=str(path)):
+        model = build_head(config)
+    load_weights(model, tensors, where=str(path))
     return Head(config=config, model=model.requires_grad_(False).eval())
 
 
@@ -94,11 +88,4 @@ def read_head_config(folder: Path) -> HeadConfig:
     Raises:
         CheckpointError: no head there, or a config that does not fit.
     """
-    path = Path(folder) / CONFIG_FILE
-    try:
-        return from_dict(HeadConfig, json.loads(path.read_text("utf-8")), where=str(path))
-    except OSError as error:
-        raise CheckpointError(f"no head at {folder}: {CONFIG_FILE}: {error.strerror}") from None
-    except ValueError as error:  # ConfigError is one
-        reason = str(error) if isinstance(error, ConfigError) else f"{path} is not JSON: {error}"
-        raise CheckpointError(reason) from None
+    return read_facts(HeadConfig, Path(folder) / CONFIG_FILE, what="head")

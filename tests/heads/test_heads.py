@@ -112,6 +112,14 @@ def test_saved_and_read(tmp_path: Path, task: str) -> None:
     assert not any(p.requires_grad for p in head.model.parameters())
 
 
+def test_a_config_asks_for_no_more_than_its_file(tmp_path: Path) -> None:
+    write_head(tmp_path, head_of(), config=SMALL)
+    path = tmp_path / "head_config.json"
+    path.write_text(path.read_text().replace("16,", "4096,").replace("32\n", "4096\n"))
+    with pytest.raises(CheckpointError, match="asks for far more"):
+        read_head(tmp_path, base_sha256=BASE)
+
+
 def test_residual_heads_keep_their_statistics(tmp_path: Path) -> None:
     config = replace(SMALL, body="resnet")
     model = head_of(config).train()
