@@ -14,7 +14,6 @@ from __future__ import annotations
 import copy
 import json
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,24 +24,25 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from promptcodec import images
-from promptcodec.adapters.store import RateAdapter, read_adapter, write_adapter
-from promptcodec.adapters.task import TaskPrompts, WithTask
+from promptcodec.adapters.store import read_adapter, write_adapter
+from promptcodec.adapters.task import TaskPrompts
 from promptcodec.adapters.task_store import TaskConfig, write_task
 from promptcodec.codec.checkpoint import Base, read_base, write_base
 from promptcodec.codec.coder import EntropyTables, estimate_bits
-from promptcodec.codec.model import Adapter, CodecModel, TrainingOutput
 from promptcodec.config import STRIDE, from_dict
 from promptcodec.errors import ConfigError
 from promptcodec.files import write_atomically
 from promptcodec.heads.store import Head, read_head, write_head
 from promptcodec.locate import find_base, find_heads, find_prompts
 from promptcodec.training.config import LoopConfig, OptimizerConfig, read_yaml
-from promptcodec.training.labelled import Labelled, read_labelled
+from promptcodec.training.joint_model import JointModel
+from promptcodec.training.joint_store import JointBatch, JointStore
+from promptcodec.training.labelled import read_labelled
 from promptcodec.training.loop import Trainer
 from promptcodec.training.objectives import RateDistortion, rate_distortion
 from promptcodec.training.prompts import TRAINING_FILE
 from promptcodec.training.tables import fit_tables
-from promptcodec.training.views import ViewConfig, fit, random_crop
+from promptcodec.training.views import ViewConfig, fit
 
 logger = logging.getLogger(__name__)
 
@@ -116,68 +116,6 @@ class JointRun(LoopConfig):
 
 
 @dataclass(frozen=True)
-class JointBatch:
-    """What one step sees.
-
-    Args:
-        x: RGB in [0, 1], (B, 3, size, size).
-        targets: shares of the classes, (B, classes).
-        rate: index of the rate that it is sent at.
-    """
-
-    x: Tensor
-    targets: Tensor
-    rate: int
-
-
-class JointStore:
-    """Labelled pictures, cropped anew at every step.
-
-    Args:
-        name: of the data.
-        training: pictures to learn from.
-        held: pictures to choose by.
-        rates: that steps draw from.
-        config: how pictures are varied.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        training: Labelled,
-        held: Labelled,
-        *,
-        rates: Sequence[int],
-        config: ViewConfig,
-    ) -> None:
-        self.name, self.config, self.rates = name, config, tuple(rates)
-        self.training, self.held = training, held
-
-    def __len__(self) -> int:
-        return len(self.training.labels)
-
-    def batch(self, count: int, *, seed: int, step: int, rank: int = 0) -> JointBatch:
-        """Crops of one step, at one rate."""
-        rng = np.random.default_rng([seed, step, rank])
-        chosen = rng.integers(len(self), size=count)
-        crops = [random_crop(self.training.pictures[n], rng, config=self.config) for n in chosen]
-        targets = F.one_hot(self.training.labels[torch.from_numpy(chosen)], len(self.classes))
-        # All rates in turn, so that none is left to chance.
-        rate = self.rates[step % len(self.rates)]
-        return JointBatch(torch.stack(crops).float() / 255.0, targets.float(), rate)
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes."""
-        return self.training.classes
-
-    def sample(self, count: int) -> list[Tensor]:
-        """Training pictures, uint8, spread over the set."""
-        step = max(1, len(self) // count)
-        return [fit(p, self.config.size) for p in self.training.pictures[::step][:count]]
-
-
-@dataclass(frozen=True)
 class JointObjective:
     """One step's loss and its parts.
 
@@ -201,56 +139,6 @@ class JointObjective:
             "cross_entropy": round(float(self.cross_entropy.detach()), 4),
             "accuracy": round(float(self.accuracy), 4),
         }
-
-
-class JointModel(nn.Module):
-    """Codec, head and task prompts; the rates' adapters move along, frozen.
-
-    Args:
-        codec: a base.
-        head: a classifier.
-        task: task prompts; None without any.
-        adapters: of the rates.
-    """
-
-    adapters: dict[int, RateAdapter]
-
-    def __init__(
-        self,
-        codec: CodecModel,
-        head: nn.Module,
-        task: TaskPrompts | None,
-        *,
-        adapters: dict[int, RateAdapter],
-    ) -> None:
-        super().__init__()
-        self.codec, self.head = codec, head
-        self.task = nn.Identity() if task is None else task
-        object.__setattr__(self, "adapters", adapters)  # past the registry of modules
-
-    def adapter(self, rate: int) -> Adapter:
-        """What a rate adds, and the task prompts."""
-        own: Adapter = self.adapters[rate].prompts
-        return WithTask(own, self.task) if isinstance(self.task, TaskPrompts) else own
-
-    def forward(self, x: Tensor, *, rate: int) -> tuple[TrainingOutput, Tensor]:
-        """What the codec gives and the head's logits, (B, classes); z is rounded."""
-        output = self.codec(x, round_z=True, adapter=self.adapter(rate))
-        return output, self.logits(output.y_hat, rate=rate)
-
-    def plain(self, x: Tensor, *, rate: int) -> tuple[TrainingOutput, Tensor]:
-        """The same without quantisation, and no rate."""
-        adapter = self.adapter(rate)
-        y = self.codec.to_latents(x, adapter)
-        none = x.new_zeros(())
-        x_hat = self.codec.to_picture(y, adapter)
-        output = TrainingOutput(x_hat=x_hat, y_bits=none, z_bits=none, room_bits=none, y_hat=y)
-        return output, self.logits(y, rate=rate)
-
-    def logits(self, y_hat: Tensor, *, rate: int) -> Tensor:
-        """The head on latents of a rate."""
-        lmbda = y_hat.new_full((len(y_hat),), self.adapters[rate].config.lmbda)
-        return self.head(y_hat, lmbda)
 
 
 class JointTask:

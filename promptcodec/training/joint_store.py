@@ -1,0 +1,76 @@
+"""What joint training sees: crops of labelled pictures, each step at one rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from promptcodec.training.labelled import Labelled
+from promptcodec.training.views import ViewConfig, fit, random_crop
+
+
+@dataclass(frozen=True)
+class JointBatch:
+    """What one step sees.
+
+    Args:
+        x: RGB in [0, 1], (B, 3, size, size).
+        targets: shares of the classes, (B, classes).
+        rate: index of the rate that it is sent at.
+    """
+
+    x: Tensor
+    targets: Tensor
+    rate: int
+
+
+class JointStore:
+    """Labelled pictures, cropped anew at every step.
+
+    Args:
+        name: of the data.
+        training: pictures to learn from.
+        held: pictures to choose by.
+        rates: that steps draw from.
+        config: how pictures are varied.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        training: Labelled,
+        held: Labelled,
+        *,
+        rates: Sequence[int],
+        config: ViewConfig,
+    ) -> None:
+        self.name, self.config, self.rates = name, config, tuple(rates)
+        self.training, self.held = training, held
+
+    def __len__(self) -> int:
+        return len(self.training.labels)
+
+    def batch(self, count: int, *, seed: int, step: int, rank: int = 0) -> JointBatch:
+        """Crops of one step, at one rate."""
+        rng = np.random.default_rng([seed, step, rank])
+        chosen = rng.integers(len(self), size=count)
+        crops = [random_crop(self.training.pictures[n], rng, config=self.config) for n in chosen]
+        targets = F.one_hot(self.training.labels[torch.from_numpy(chosen)], len(self.classes))
+        # All rates in turn, so that none is left to chance.
+        rate = self.rates[step % len(self.rates)]
+        return JointBatch(torch.stack(crops).float() / 255.0, targets.float(), rate)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self.training.classes
+
+    def sample(self, count: int) -> list[Tensor]:
+        """Training pictures, uint8, spread over the set."""
+        step = max(1, len(self) // count)
+        return [fit(p, self.config.size) for p in self.training.pictures[::step][:count]]
