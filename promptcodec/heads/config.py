@@ -24,10 +24,11 @@ class HeadConfig:
         body: "swin", or "resnet" for bottlenecks; segmentation knows "swin" alone.
         stride: px between two tokens of a classifier's first stage on latents, 16, or 8 by a
             pixel shuffle.
+        patch: px between two tokens of a network on pixels, before its first stage: 1, 2 or 4.
         film: the rate scales and moves every channel of y_hat, beside what it adds to the tokens.
         dropout: share of channels of y_hat, and of what the last layer reads, left out in training.
-        widths: of the stages, at `stride` (of pixels: 1/4) and, after each merging of 2x2 tokens,
-            half of that.
+        widths: of the stages, at `stride` (of pixels: at `patch`) and, after each merging of 2x2
+            tokens, half of that.
         depths: Swin blocks of each stage.
         window: edge of the attention windows in tokens.
         head_channels: channels of one attention head.
@@ -42,6 +43,7 @@ class HeadConfig:
     latent_channels: int = 0
     body: str = SWIN
     stride: int = 16
+    patch: int = 4
     film: bool = False
     dropout: float = 0.0
     widths: tuple[int, ...] = (128, 192)
@@ -78,6 +80,8 @@ class HeadConfig:
             raise ConfigError(f"dropout is {self.dropout}; need 0 to 1")
         if self.stride not in (8, 16):
             raise ConfigError(f"stride is {self.stride}; need 8 or 16")
+        if self.patch not in ((1, 2, 4) if self.task == CLASSIFY else (4,)):
+            raise ConfigError(f"patch is {self.patch}; need 1, 2 or 4 to classify, 4 to segment")
         if min(self.depths) < 1 or self.window < 2:
             raise ConfigError("depths need 1 or more, window 2 or more")
         if (self.latent_channels < 1) != (self.reads == PIXELS):

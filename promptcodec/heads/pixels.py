@@ -1,6 +1,7 @@
 """The same network on pixels: what decoding first and classifying then costs and gives.
 
-x (3, H, W) -> 4x4 patches (7x7, overlapping) -> LayerNorm -> stages from 1/4 on -> mean -> logits
+x (3, H, W) -> patches -> LayerNorm -> stages -> mean -> logits; the patches of a residual network
+overlap by 3 px
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ from promptcodec.heads.classifier import build_body, pad_grid
 from promptcodec.heads.config import RESNET, HeadConfig
 from promptcodec.heads.stages import initialise
 
-PATCH = 4  # px
-ROOT = 7  # px that a residual network sees at once before its first stage
+OVERLAP = 3  # px that a residual network's patches have in common: 7x7 at a stride of 4
 
 
 class PixelClassifier(nn.Module):
@@ -25,9 +25,14 @@ class PixelClassifier(nn.Module):
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
         self.config = config
-        edge = ROOT if config.body == RESNET else PATCH
-        padding = (edge - PATCH + 1) // 2
-        self.patches = nn.Conv2d(3, config.widths[0], edge, stride=PATCH, padding=padding)
+        overlap = OVERLAP if config.body == RESNET else 0
+        self.patches = nn.Conv2d(
+            3,
+            config.widths[0],
+            config.patch + overlap,
+            stride=config.patch,
+            padding=(overlap + 1) // 2,
+        )
         self.embed_norm = nn.LayerNorm(config.widths[0])
         self.body = build_body(config)
         self.norm = nn.LayerNorm(config.widths[-1])
@@ -42,6 +47,6 @@ class PixelClassifier(nn.Module):
             x: RGB in [0, 1], (B, 3, H, W), of any size.
             lmbda: taken as other heads take it, and not used: a decoded picture does not say it.
         """
-        x = self.patches(pad_grid(2.0 * x - 1.0, PATCH * self.body.multiple))
+        x = self.patches(pad_grid(2.0 * x - 1.0, self.config.patch * self.body.multiple))
         x = self.embed_norm(x.permute(0, 2, 3, 1))
         return self.out(self.drop(self.norm(self.body(x)).mean(dim=(1, 2))))

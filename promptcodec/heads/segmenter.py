@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from promptcodec.errors import ConfigError
 from promptcodec.heads.classifier import LatentStem, pad_grid
 from promptcodec.heads.config import HeadConfig
-from promptcodec.heads.pixels import PATCH
 from promptcodec.heads.stages import SwinStages, initialise
 
 DILATIONS = (1, 3, 6, 9)
@@ -98,7 +97,7 @@ class PixelSegmenter(nn.Module):
                 f"{PIXEL_STAGES}, at 1/4, 1/8 and 1/16"
             )
         self.config = config
-        self.patches = nn.Conv2d(3, config.widths[0], PATCH, stride=PATCH)
+        self.patches = nn.Conv2d(3, config.widths[0], config.patch, stride=config.patch)
         self.embed_norm = nn.LayerNorm(config.widths[0])
         self.body = SwinStages(
             config.widths,
@@ -113,7 +112,7 @@ class PixelSegmenter(nn.Module):
     def forward(self, x: Tensor, lmbda: Tensor) -> Tensor:
         """Scores, (B, classes, H/8, W/8), H and W rounded up to 16; see `PixelClassifier`."""
         height, width = (-(-size // (2 * STRIDE)) for size in x.shape[2:])
-        x = self.patches(pad_grid(2.0 * x - 1.0, PATCH * self.body.multiple))
+        x = self.patches(pad_grid(2.0 * x - 1.0, self.config.patch * self.body.multiple))
         x = self.embed_norm(x.permute(0, 2, 3, 1))
         return self.pyramid(self.body(x), height=height, width=width)
 

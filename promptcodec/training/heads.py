@@ -42,6 +42,7 @@ class HeadRun(LoopConfig):
             "webp" or "avif" files.
         body: as `HeadConfig.body`.
         stride: as `HeadConfig.stride`.
+        patch: as `HeadConfig.patch`.
         film: as `HeadConfig.film`.
         dropout: as `HeadConfig.dropout`.
         widths: as `HeadConfig.widths`.
@@ -58,6 +59,7 @@ class HeadRun(LoopConfig):
     sight: str = "latents"
     body: str = "swin"
     stride: int = 16
+    patch: int = 4
     film: bool = False
     dropout: float = 0.0
     widths: tuple[int, ...] = (128, 192)
@@ -164,6 +166,7 @@ class HeadTask:
             latent_channels=self.codec.config.codec.latent_channels if latents else 0,
             body=config.body,
             stride=config.stride,
+            patch=config.patch,
             film=config.film and latents,
             dropout=config.dropout,
             widths=config.widths,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor, nn
 
+from promptcodec import images
 from promptcodec.adapters.store import RateAdapter
 from promptcodec.adapters.task import TaskPrompts, WithTask
 from promptcodec.codec.model import Adapter, CodecModel, TrainingOutput
+from promptcodec.config import STRIDE
 
 
 class JointModel(nn.Module):
@@ -40,16 +44,21 @@ class JointModel(nn.Module):
         return WithTask(own, self.task) if isinstance(self.task, TaskPrompts) else own
 
     def forward(self, x: Tensor, *, rate: int) -> tuple[TrainingOutput, Tensor]:
-        """What the codec gives and the head's logits, (B, classes); z is rounded."""
-        output = self.codec(x, round_z=True, adapter=self.adapter(rate))
-        return output, self.logits(output.y_hat, rate=rate)
+        """What the codec gives and the head's logits, (B, classes); z is rounded.
+
+        Pictures (B, 3, H, W) are padded to multiples of 64 px, as coding does, and x_hat cropped.
+        """
+        output = self.codec(images.pad(x, STRIDE), round_z=True, adapter=self.adapter(rate))
+        logits = self.logits(output.y_hat, rate=rate)
+        assert output.x_hat is not None
+        return replace(output, x_hat=images.crop(output.x_hat, *x.shape[2:])), logits
 
     def plain(self, x: Tensor, *, rate: int) -> tuple[TrainingOutput, Tensor]:
         """The same without quantisation, and no rate."""
         adapter = self.adapter(rate)
-        y = self.codec.to_latents(x, adapter)
+        y = self.codec.to_latents(images.pad(x, STRIDE), adapter)
         none = x.new_zeros(())
-        x_hat = self.codec.to_picture(y, adapter)
+        x_hat = images.crop(self.codec.to_picture(y, adapter), *x.shape[2:])
         output = TrainingOutput(x_hat=x_hat, y_bits=none, z_bits=none, room_bits=none, y_hat=y)
         return output, self.logits(y, rate=rate)
 

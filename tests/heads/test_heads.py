@@ -137,6 +137,15 @@ def test_residual_heads_keep_their_statistics(tmp_path: Path) -> None:
     assert counters and all(int(value) == 3 for value in counters)
 
 
+@pytest.mark.parametrize(("body", "patch"), [("resnet", 2), ("resnet", 4), ("swin", 1)])
+def test_patches_of_pixels(body: str, patch: int) -> None:
+    config = replace(SMALL, reads="pixels", latent_channels=0, body=body, patch=patch)
+    model = head_of(config).eval()
+    tokens = model.patches(torch.zeros(1, 3, 32, 24))
+    assert tokens.shape[2:] == (32 // patch, 24 // patch)
+    assert model(torch.rand(2, 3, 30, 21), torch.ones(2)).shape == (2, 3)
+
+
 def test_files_are_checked(tmp_path: Path) -> None:
     write_head(tmp_path, head_of(), config=SMALL)
     with pytest.raises(ModelMismatchError, match="belongs to base abab"):
@@ -165,6 +174,8 @@ def test_files_are_checked(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"stride": 4}, "stride is 4"),
+        ({"patch": 3}, "patch is 3"),
+        ({"task": "segment", "patch": 2}, "4 to segment"),
         ({"body": "mamba"}, "body is 'mamba'"),
         ({"body": "resnet", "task": "segment"}, "body is 'resnet' to segment"),
         ({"task": "paint"}, "task is 'paint'"),

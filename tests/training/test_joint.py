@@ -101,6 +101,15 @@ def test_parts_alone_learn(config: JointRun, parts: tuple[str, ...], learning: s
     assert {name for name, value in found.items() if value > 0.0} == learning
 
 
+@pytest.mark.parametrize("step", [0, 99])
+def test_pictures_of_any_size_are_padded(config: JointRun, step: int) -> None:
+    task = JointTask(replace(config, plain_steps=10))
+    batch = JointBatch(torch.rand(2, 3, 32, 40), torch.eye(2), rate=2)
+    objective = task.loss(task.build(), batch, step=step)
+    assert torch.isfinite(objective.loss)
+    assert (float(objective.codec.bpp) > 0) == (step >= 10)
+
+
 def test_joint_training_writes_a_codec_of_its_own(
     config: JointRun, labelled_pictures: Path, tmp_path: Path
 ) -> None:
