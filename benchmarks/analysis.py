@@ -8,30 +8,46 @@
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from promptcodec.evaluation.tasks import paired_difference
+from promptcodec.evaluation.tasks import paired_difference, shares
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
-FROZEN, JOINT, JPEG = "frozen codec", "joint", "JPEG, trained on it"
+JOINT, JPEG = "joint", "JPEG, trained on it"
 LATENTS, DECODED = "head on latents", "decode, then classify"
+CONTROL = "head trained as long"
 
 
 def readers(report: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Name and points of every curve, lowest rate first."""
+    """Name and points of every curve, lowest rate first.
+
+    A codec that was trained several times is several sources, and one curve: each setting's rate
+    and quality are averaged, and its seeds stand in one row.
+    """
+    curves: dict[str, list[list[dict[str, Any]]]] = {}
     for source in report["sources"]:
-        names = source["settings"][0]["readers"]
-        for name in names:
-            points = [
-                {k: row[k] for k in ("setting", "bpp", "bpp_payload", "psnr")}
-                | row["readers"][name]
-                for row in source["settings"]
-            ]
-            yield name, points
+        for name in source["settings"][0]["readers"]:
+            points = [{**row, **row["readers"][name]} for row in source["settings"]]
+            curves.setdefault(name, []).append(points)
+    for name, runs in curves.items():
+        yield name, [_merge(points) for points in zip(*runs, strict=True)]
+
+
+def _merge(points: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One point of the same setting of several codecs."""
+    seeds = [value for point in points for value in point["seeds"]]
+    means = {k: float(np.mean([p[k] for p in points])) for k in ("bpp", "bpp_payload", "psnr")}
+    return {
+        "setting": points[0]["setting"],
+        **means,
+        "accuracy": float(np.mean(seeds)),
+        "seeds": seeds,
+        "shares": shares([text for point in points for text in point["right"]]),
+    }
 
 
 def curve(report: dict[str, Any], name: str) -> list[dict[str, Any]]:
@@ -40,7 +56,7 @@ def curve(report: dict[str, Any], name: str) -> list[dict[str, Any]]:
 
 
 def accuracy(report: dict[str, Any]) -> str:
-    """Every reader at every setting, then what is compared in pairs."""
+    """Every reader at every setting."""
     lines = [
         "| path | setting | bpp | without headers | PSNR (dB) | accuracy (%) | seeds |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
@@ -67,51 +83,64 @@ def comparisons(report: dict[str, Any]) -> str:
     """Differences in points with 95 % intervals over the same pictures."""
     latents, decoded, jpeg = (curve(report, name) for name in (LATENTS, DECODED, JPEG))
     lines = ["| comparison | at | points | 95 % interval |", "| --- | --- | ---: | ---: |"]
-
-    def row(what: str, at: str, ours: dict[str, Any], others: dict[str, Any]) -> None:
-        found = paired_difference(ours["right"], others["right"])
-        lines.append(
-            f"| {what} | {at} | {found.value:+.1f} | {found.low:+.1f} to {found.high:+.1f} |"
-        )
-
     for ours, others in zip(latents, decoded, strict=True):
         at = f"rate {ours['setting']:g}, {ours['bpp']:.3f} bpp"
-        row(f"{LATENTS} against {DECODED}", at, ours, others)
-    lowest = jpeg[0]
-    ours = max((p for p in latents if p["bpp"] <= lowest["bpp"]), key=lambda p: p["bpp"])
-    at = f"{ours['bpp']:.3f} bpp against {lowest['bpp']:.3f} bpp"
-    row(f"{LATENTS} against {JPEG}", at, ours, lowest)
-    bare = lowest["bpp_payload"]
-    under = [p for p in latents if p["bpp_payload"] <= bare]
-    ours = max(under, key=lambda p: p["bpp_payload"]) if under else latents[0]
-    at = f"{ours['bpp_payload']:.3f} bpp against {bare:.3f} bpp, both without headers"
-    row(f"{LATENTS} against {JPEG}", at, ours, lowest)
+        lines.append(_row(f"{LATENTS} against {DECODED}", at, ours, others))
+    every = dict(readers(report))
+    for name in (LATENTS, JOINT):
+        lines += against_jpeg(every[name], jpeg, name)
     return "\n".join([*lines, "", *joint_gain(report)])
+
+
+def against_jpeg(
+    points: list[dict[str, Any]], jpeg: list[dict[str, Any]], name: str
+) -> Iterator[str]:
+    """Rows of a path at no more bytes than JPEG's smallest files, whole and without headers."""
+    lowest = jpeg[0]
+    for key, note in (("bpp", ""), ("bpp_payload", ", both without headers")):
+        under = [point for point in points if point[key] <= lowest[key]]
+        if not under:
+            at = f"{points[0][key]:.3f} bpp and up against {lowest[key]:.3f} bpp{note}"
+            yield f"| {name} against {JPEG} | {at} | none | no common size |"
+            continue
+        ours = max(under, key=lambda point: point[key])
+        at = f"{ours[key]:.3f} bpp against {lowest[key]:.3f} bpp{note}"
+        yield _row(f"{name} against {JPEG}", at, ours, lowest)
+
+
+def _row(what: str, at: str, ours: dict[str, Any], others: dict[str, Any]) -> str:
+    found = paired_difference(ours["shares"], others["shares"])
+    return f"| {what} | {at} | {found.value:+.1f} | {found.low:+.1f} to {found.high:+.1f} |"
 
 
 def joint_gain(report: dict[str, Any]) -> list[str]:
     """Joint training against the frozen codec and against a head trained as long, at equal bpp."""
     lines = [
-        "| joint at | bpp | accuracy (%) | frozen at that bpp | head trained as long | PSNR (dB) "
-        "| frozen at that bpp |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| joint at | bpp | accuracy (%) | points over the frozen codec | 95 % interval "
+        "| over a head trained as long | 95 % interval | PSNR (dB) | over the frozen codec |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    frozen, control = curve(report, LATENTS), curve(report, "head trained as long")
+    frozen, control = curve(report, LATENTS), curve(report, CONTROL)
     for point in curve(report, JOINT):
-        at = point["bpp"]
-        lines.append(
-            f"| rate {point['setting']:g} | {at:.3f} | {100 * point['accuracy']:.1f} "
-            f"| {100 * between(frozen, at, 'accuracy'):.1f} "
-            f"| {100 * between(control, at, 'accuracy'):.1f} | {point['psnr']:.2f} "
-            f"| {between(frozen, at, 'psnr'):.2f} |"
-        )
+        cells = [f"rate {point['setting']:g}", f"{point['bpp']:.3f}"]
+        cells.append(f"{100 * point['accuracy']:.1f}")
+        for other in (frozen, control):
+            gain = paired_difference(point["shares"], between(other, point["bpp"], "shares"))
+            cells += [f"{gain.value:+.1f}", f"{gain.low:+.1f} to {gain.high:+.1f}"]
+        lost = point["psnr"] - float(between(frozen, point["bpp"], "psnr"))
+        cells += [f"{point['psnr']:.2f}", f"{lost:+.2f}"]
+        lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
-def between(points: list[dict[str, Any]], bpp: float, key: str) -> float:
+def between(points: list[dict[str, Any]], bpp: float, key: str) -> np.ndarray:
     """A quantity of a curve at a rate, on a line over log(bpp); the end where it lies beyond."""
     rates = [np.log(point["bpp"]) for point in points]
-    return float(np.interp(np.log(bpp), rates, [point[key] for point in points]))
+    place = float(np.interp(np.log(bpp), rates, np.arange(len(points))))
+    low = min(int(place), len(points) - 2)
+    weight = place - low
+    first, second = np.asarray(points[low][key]), np.asarray(points[low + 1][key])
+    return (1.0 - weight) * first + weight * second
 
 
 def ledger(report: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from PIL import Image
 from promptcodec.api import Codec
 from promptcodec.errors import StreamError
 from promptcodec.evaluation.payload import payload_bytes
-from promptcodec.evaluation.tasks import Files, paired_difference, predict
+from promptcodec.evaluation.tasks import Files, paired_difference, predict, shares
 from promptcodec.heads.config import PIXELS, HeadConfig
 from promptcodec.heads.store import build_head, read_head, write_head
 
@@ -146,15 +146,15 @@ def test_payloads(tiny_codec: Codec) -> None:
 
 
 def test_paired_differences() -> None:
-    same = paired_difference(["1100"] * 2, ["1100"])
+    same = paired_difference(shares(["1100"] * 2), shares(["1100"]))
     assert same == (0.0, 0.0, 0.0) or (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
     rng = np.random.default_rng(0)
     others = rng.random(400) < 0.7
     ours = others | (rng.random(400) < 0.2)
     texts = ["".join("01"[int(value)] for value in row) for row in (ours, others)]
-    found = paired_difference(texts[:1], texts[1:])
+    found = paired_difference(shares(texts[:1]), shares(texts[1:]))
     assert found.value == pytest.approx(100 * (ours.mean() - others.mean()))
     assert found.low is not None and found.high is not None
     assert 0 < found.low < found.value < found.high < 15
-    turned = paired_difference(texts[1:], texts[:1])
+    turned = paired_difference(shares(texts[1:]), shares(texts[:1]))
     assert turned.value == pytest.approx(-found.value)

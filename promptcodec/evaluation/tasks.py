@@ -285,22 +285,22 @@ def _judge(heads: list[Head], files: Files, labels: Tensor) -> dict[str, Any]:
     }
 
 
-def paired_difference(ours: Sequence[str], others: Sequence[str]) -> Estimate:
+def paired_difference(ours: np.ndarray, others: np.ndarray) -> Estimate:
     """Points of accuracy by which one reader is ahead of another, with a 95 % interval.
 
-    Pictures are drawn again with replacement, both readers over the same draw; seeds are averaged
-    picture by picture.
+    Pictures are drawn again with replacement, both readers over the same draw.
 
     Args:
-        ours: right ("1") or wrong ("0") by picture, one text for each seed.
+        ours: share of seeds that had each picture right, (N,), see `shares`.
         others: of the other reader, over the same pictures.
     """
-    gaps = _shares(ours) - _shares(others)
+    gaps = ours - others
     draws = np.random.default_rng(0).integers(0, len(gaps), (RESAMPLES, len(gaps)))
     tails = 50 * (1 - CONFIDENCE), 100 - 50 * (1 - CONFIDENCE)
     low, high = np.percentile(100.0 * gaps[draws].mean(axis=1), tails)
     return Estimate(float(100.0 * gaps.mean()), float(low), float(high))
 
 
-def _shares(right: Sequence[str]) -> np.ndarray:
+def shares(right: Sequence[str]) -> np.ndarray:
+    """Share of seeds that had each picture right, (N,), of one text of "1" and "0" for each."""
     return np.mean([[int(c) for c in row] for row in right], axis=0)
