@@ -6,7 +6,9 @@ what an uninterrupted one would have, without replaying anything.
 
 from __future__ import annotations
 
+import functools
 import logging
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -49,10 +51,16 @@ class Source:
         try:
             if self.member is None:
                 return self.path.read_bytes()
-            with zipfile.ZipFile(self.path) as archive:
-                return archive.read(self.member)
+            changed = self.path.stat().st_mtime_ns
+            return _archive(self.path, changed, os.getpid()).read(self.member)
         except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
             raise PictureError(f"{self} cannot be read: {error}") from None
+
+
+@functools.lru_cache(maxsize=4)
+def _archive(path: Path, changed: int, process: int) -> zipfile.ZipFile:
+    """An archive, left open: its list of members is long. Processes do not share a file."""
+    return zipfile.ZipFile(path)
 
 
 Entry = tuple[Source, Tensor | None]  # where it lies, and the decoded picture if it is kept
