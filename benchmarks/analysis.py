@@ -1,12 +1,12 @@
-"""What the results of `eval-task` and of the ledger say, as tables and a plot.
+"""What the results of `eval-task`, of the ledger and of aggregation say, as tables and plots.
 
     promptcodec eval-task recipes/eval-classify.yaml --data DATA --out docs/results/analysis.json
-    python benchmarks/analysis.py [--plot docs/analysis.png]     # draws accuracy over rate
+    promptcodec eval-task recipes/eval-cifar.yaml --data DATA --out docs/results/cifar.json
+    python benchmarks/analysis.py     # draws docs/analysis.png and docs/cifar.png
 
 `tables.py` fills docs/analysis.md by the functions here.
 """
 
-import argparse
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -75,6 +75,42 @@ def accuracy(report: dict[str, Any]) -> str:
         "",
         f"{report['pictures']} pictures of {report['size']} px, {len(report['classes'])} classes, "
         f"from file bytes; commit {facts['commit']}; `{facts['command']}`.",
+    ]
+    return "\n".join(lines)
+
+
+def analysis(report: dict[str, Any]) -> str:
+    """What is compared, then every figure."""
+    return f"{comparisons(report)}\n\n{accuracy(report)}"
+
+
+def cifar(report: dict[str, Any]) -> str:
+    """Paths against JPEG, then every figure."""
+    every = dict(readers(report))
+    lines = ["| comparison | at | points | 95 % interval |", "| --- | --- | ---: | ---: |"]
+    for name in (LATENTS, JOINT):
+        lines += against_jpeg(every[name], every[JPEG], name)
+    return "\n".join([*lines, "", accuracy(report)])
+
+
+def aggregation(report: dict[str, Any]) -> str:
+    """PSNR of g_s with a head's features, and of the same network without them."""
+    lines = [
+        "| rate | bpp | frozen g_s (dB) | trained without features | with features | gained |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in report["rates"]:
+        quality = row["psnr"]
+        lines.append(
+            f"| {row['rate_index']:g} | {row['bpp']:.4f} | {quality['codec']:.3f} "
+            f"| {quality['control']:.3f} | {quality['features']:.3f} "
+            f"| {quality['features'] - quality['control']:+.3f} |"
+        )
+    counts, facts = report["parameters"], report["provenance"]
+    lines += [
+        "",
+        f"{report['pictures']} pictures; {counts['features']:,} parameters that fuse with features "
+        f"and {counts['control']:,} without; commit {facts['commit']}; `{facts['command']}`.",
     ]
     return "\n".join(lines)
 
@@ -213,11 +249,11 @@ def draw(report: dict[str, Any], path: Path) -> None:
 
 
 def main() -> None:
-    """Draw the plot."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--plot", type=Path, default=RESULTS.parent / "analysis.png")
-    arguments = parser.parse_args()
-    draw(json.loads((RESULTS / "analysis.json").read_text("utf-8")), arguments.plot)
+    """Draw what is on record."""
+    for name in ("analysis", "cifar"):
+        path = RESULTS / f"{name}.json"
+        if path.exists():
+            draw(json.loads(path.read_text("utf-8")), RESULTS.parent / f"{name}.png")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import analysis
 from reliability_page import render as reliability
 
 from promptcodec.evaluation.report import update_markers
@@ -261,6 +262,10 @@ TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
     "segmentation": (ROOT / "docs" / "segmentation.md", segmentation),
     "methods": (ROOT / "docs" / "rates.md", methods),
     "reliability": (ROOT / "docs" / "reliability.md", reliability),
+    "analysis": (ROOT / "docs" / "analysis.md", analysis.analysis),
+    "cifar": (ROOT / "docs" / "analysis.md", analysis.cifar),
+    "ledger": (ROOT / "docs" / "analysis.md", analysis.ledger),
+    "aggregation": (ROOT / "docs" / "analysis.md", analysis.aggregation),
 }
 BESIDE = {"reliability": ("fuzz", "determinism")}  # other result files that a table needs
 
