@@ -22,7 +22,19 @@ def between(document: Path, name: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "name", ["context", "effort", "rates", "methods", "reliability", "segmentation"]
+    "name",
+    [
+        "context",
+        "effort",
+        "rates",
+        "methods",
+        "reliability",
+        "segmentation",
+        "analysis",
+        "cifar",
+        "ledger",
+        "aggregation",
+    ],
 )
 def test_tables_of_benchmarks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tables = benchmark_module("tables", monkeypatch)

@@ -113,11 +113,19 @@ class LatentClassifier(nn.Module):
             y_hat: (B, M, h, w), of any h and w.
             lmbda: rate-distortion weight of each picture's rate, (B,).
         """
+        return self.judge(self.body(self.tokens(y_hat, lmbda)))
+
+    def tokens(self, y_hat: Tensor, lmbda: Tensor) -> Tensor:
+        """What the body reads, (B, h', w', width)."""
         multiple = max(1, self.body.multiple // self.finer)
         x = self.stem(pad_grid(y_hat, multiple), lmbda)
         if self.finer > 1:
             x = self.shuffle(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return self.out(self.drop(self.norm(self.body(x)).mean(dim=(1, 2))))
+        return x
+
+    def judge(self, x: Tensor) -> Tensor:
+        """Logits, (B, classes), of what the body gives, (B, h', w', width)."""
+        return self.out(self.drop(self.norm(x).mean(dim=(1, 2))))
 
 
 def build_body(config: HeadConfig) -> SwinStages | ResidualStages:

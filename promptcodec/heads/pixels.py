@@ -47,6 +47,13 @@ class PixelClassifier(nn.Module):
             x: RGB in [0, 1], (B, 3, H, W), of any size.
             lmbda: taken as other heads take it, and not used: a decoded picture does not say it.
         """
+        return self.judge(self.body(self.tokens(x, lmbda)))
+
+    def tokens(self, x: Tensor, lmbda: Tensor) -> Tensor:
+        """What the body reads, (B, H', W', width); see `forward`."""
         x = self.patches(pad_grid(2.0 * x - 1.0, self.config.patch * self.body.multiple))
-        x = self.embed_norm(x.permute(0, 2, 3, 1))
-        return self.out(self.drop(self.norm(self.body(x)).mean(dim=(1, 2))))
+        return self.embed_norm(x.permute(0, 2, 3, 1))
+
+    def judge(self, x: Tensor) -> Tensor:
+        """Logits, (B, classes), of what the body gives, (B, H', W', width)."""
+        return self.out(self.drop(self.norm(x).mean(dim=(1, 2))))

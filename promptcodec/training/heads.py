@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from promptcodec.errors import ConfigError
 from promptcodec.files import write_atomically
 from promptcodec.heads.classifier import LatentClassifier
 from promptcodec.heads.config import CLASSIFY, LATENTS, PIXELS, SEGMENT, HeadConfig
+from promptcodec.heads.pixels import PixelClassifier
 from promptcodec.heads.store import build_head, write_head
 from promptcodec.training.config import LoopConfig, OptimizerConfig, read_yaml
 from promptcodec.training.labelled import read_labelled
@@ -26,6 +27,7 @@ from promptcodec.training.optim import device_of
 from promptcodec.training.prompts import TRAINING_FILE
 from promptcodec.training.segmenting import SegmentRun, SegmentTask
 from promptcodec.training.sights import SIGHTS, sight_of
+from promptcodec.training.teacher import Student, TeacherConfig, read_teacher
 from promptcodec.training.views import LabelledBatch, ViewConfig, ViewStore, as_input
 
 logger = logging.getLogger(__name__)
@@ -48,7 +50,8 @@ class HeadRun(LoopConfig):
         widths: as `HeadConfig.widths`.
         depths: as `HeadConfig.depths`.
         mlp_ratio: as `HeadConfig.mlp_ratio`.
-        smoothing: share of the target spread over all classes.
+        smoothing: share of a label that is spread over all classes.
+        teacher: whom it learns from beside the labels; None learns from them alone.
         one_in: one training picture in so many is held out of training, to choose by.
         shuffle_labels: train on labels that say nothing, as a check.
         views: how pictures are varied.
@@ -66,6 +69,7 @@ class HeadRun(LoopConfig):
     depths: tuple[int, ...] = (4, 2)
     mlp_ratio: float = 2.0
     smoothing: float = 0.1
+    teacher: TeacherConfig | None = None
     one_in: int = 10
     shuffle_labels: bool = False
     views: ViewConfig = field(default_factory=ViewConfig)
@@ -132,6 +136,7 @@ class HeadTask:
         self.config, self.cache = config, cache
         self.codec = Codec.load(config.base)
         self._classes: tuple[str, ...] = ()
+        self._hints = 0
 
     def open_store(self, data: Path, *, device: str, validation: Path | None) -> ViewStore:
         """Read the pictures and send them through the codec once."""
@@ -143,20 +148,29 @@ class HeadTask:
             generator = torch.Generator().manual_seed(config.seed)
             order = torch.randperm(len(training.labels), generator=generator)
             training.labels.copy_(training.labels[order])
-        self._classes = training.classes
-        return ViewStore(
+        self._classes, teacher = training.classes, None
+        if config.teacher is not None:
+            teacher = read_teacher(config.teacher, classes=training.classes)
+        store = ViewStore(
             Path(data).name,
             training,
             held,
             sight=sight_of(config.sight, self.codec),
             config=config.views,
             seed=config.views.seed,
+            teacher=teacher,
             cache=self.cache,
         )
+        self._hints = store.feature_channels
+        return store
 
     def build(self) -> nn.Module:
-        """A fresh head of the classes that the store has."""
-        return build_head(self._head_config())
+        """A fresh head of the classes that the store has; with a teacher a `Student`."""
+        head = build_head(self._head_config())
+        if not self._hints:
+            return head
+        assert isinstance(head, LatentClassifier | PixelClassifier)
+        return Student(head, self._hints)
 
     def _head_config(self) -> HeadConfig:
         config, latents = self.config, self.config.sight == "latents"
@@ -177,14 +191,22 @@ class HeadTask:
 
     def initialise(self, model: nn.Module, store: ViewStore) -> None:
         """Standardise the latents."""
+        if isinstance(model, Student):
+            model = model.head
         if isinstance(model, LatentClassifier):
             model.stem.standardise(store.sample(1000))
 
     def loss(self, model: nn.Module, batch: LabelledBatch, *, step: int) -> Classification:
-        """Cross-entropy on a batch."""
-        batch = batch.to(device_of(model))
+        """Cross-entropy on a batch, and how far features are from a teacher's."""
+        batch, config = batch.to(device_of(model)), self.config
         logits = model(batch.inputs, batch.lmbda)
-        return cross_entropy(logits, batch.targets, smoothing=self.config.smoothing)
+        if config.teacher is None:
+            return cross_entropy(logits, batch.targets, smoothing=config.smoothing)
+        logits, features = logits
+        labels = 1.0 - config.teacher.share
+        found = cross_entropy(logits, batch.targets, smoothing=labels * config.smoothing)
+        apart = (features.float() - batch.features).square().mean()
+        return replace(found, loss=found.loss + config.teacher.hints * apart)
 
     @torch.inference_mode()
     def validate(self, model: nn.Module, store: ViewStore, *, samples: Path) -> dict[str, float]:
@@ -208,6 +230,7 @@ class HeadTask:
         self, model: nn.Module, folder: Path, *, store: ViewStore, record: dict[str, Any]
     ) -> None:
         """Write the head with its record."""
+        model = model.head if isinstance(model, Student) else model
         write_head(folder, model, config=self._head_config())
         record = {**record, "base_sha256": self.codec.base_hash.hex(), "classes": store.classes}
         text = json.dumps(record, indent=2) + "\n"

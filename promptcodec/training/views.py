@@ -23,6 +23,7 @@ from torch import Tensor
 from promptcodec.errors import ConfigError
 from promptcodec.training.labelled import Labelled
 from promptcodec.training.sights import Sight
+from promptcodec.training.teacher import Teacher, Teaching
 
 logger = logging.getLogger(__name__)
 
@@ -64,15 +65,32 @@ class LabelledBatch:
         inputs: latents or pixels in [0, 1], (B, C, h, w).
         targets: shares of the classes, (B, classes).
         lmbda: of each picture's rate, (B,).
+        features: that a teacher sees, standardised, (B, C, h, w); (B, 0, 0, 0) without a teacher.
     """
 
     inputs: Tensor
     targets: Tensor
     lmbda: Tensor
+    features: Tensor
 
     def to(self, device: torch.device) -> LabelledBatch:
         """The same, where a model is."""
         return LabelledBatch(**{name: value.to(device) for name, value in vars(self).items()})
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One augmented copy of every picture of a set.
+
+    Args:
+        inputs: what a network reads of each, as kept, (N, C, h, w).
+        settings: that they were sent at, (N,).
+        teaching: what a teacher makes of the crops; empty without one.
+    """
+
+    inputs: Tensor
+    settings: Tensor
+    teaching: Teaching
 
 
 class ViewStore:
@@ -85,6 +103,7 @@ class ViewStore:
         sight: what a network gets to see.
         config: how they are varied.
         seed: of the views.
+        teacher: that looks at the crops; None has labels alone.
         cache: file that views are kept in, and taken from if they are the same; None keeps none.
     """
 
@@ -97,29 +116,47 @@ class ViewStore:
         sight: Sight,
         config: ViewConfig,
         seed: int,
+        teacher: Teacher | None = None,
         cache: Path | None = None,
     ) -> None:
-        self.name, self.config, self.sight = name, config, sight
+        self.name, self.config, self.sight, self.teacher = name, config, sight, teacher
         self.classes = training.classes
         self.labels = training.labels
         self.held_labels = held.labels
-        what = json.dumps(
-            [name, len(training.labels), str(sight), str(replace(config, mixup=0.0)), seed]
-        )
+        facts = [name, len(training.labels), str(sight), str(replace(config, mixup=0.0)), seed]
+        what = json.dumps(facts if teacher is None else [*facts, str(teacher)])
         if cache is not None and cache.exists():
             self._restore(cache, what=what)
-            return
+        else:
+            self._make(training, held, seed=seed)
+            if cache is not None:
+                self._keep(cache, what=what)
+        self._center, self._spread = _moments(self._features)
+
+    @property
+    def feature_channels(self) -> int:
+        """C of a teacher's features; 0 without a teacher."""
+        return self._features.shape[2]
+
+    def _make(self, training: Labelled, held: Labelled, *, seed: int) -> None:
+        config, sight = self.config, self.sight
         views = [self._view(training, number, seed) for number in range(config.views)]
-        self._inputs = torch.stack([inputs for inputs, _ in views])
-        self._settings = torch.stack([settings for _, settings in views])
+        self._inputs = torch.stack([view.inputs for view in views])
+        self._settings = torch.stack([view.settings for view in views])
+        self._shares = torch.stack([view.teaching.shares for view in views])
+        self._features = torch.stack([view.teaching.features for view in views])
         whole = torch.stack([fit(p, config.size) for p in held.pictures])
         self.held = {s: compact(sight.see(whole, s)) for s in config.settings}
-        if cache is not None:
-            self._keep(cache, what=what)
 
     def _keep(self, cache: Path, *, what: str) -> None:
         held = {f"held.{n}": kept for n, kept in enumerate(self.held.values())}
-        tensors = {"inputs": self._inputs, "settings": self._settings, **held}
+        tensors = {
+            "inputs": self._inputs,
+            "settings": self._settings,
+            "shares": self._shares,
+            "features": self._features,
+            **held,
+        }
         cache.parent.mkdir(parents=True, exist_ok=True)
         save_file({name: t.contiguous() for name, t in tensors.items()}, cache, {"views": what})
 
@@ -129,16 +166,23 @@ class ViewStore:
                 raise ConfigError(f"{cache} keeps other views; remove it or name another file")
             self._inputs = file.get_tensor("inputs")
             self._settings = file.get_tensor("settings")
+            self._shares = file.get_tensor("shares")
+            self._features = file.get_tensor("features")
             places = enumerate(self.config.settings)
             self.held = {setting: file.get_tensor(f"held.{n}") for n, setting in places}
 
-    def _view(self, training: Labelled, number: int, seed: int) -> tuple[Tensor, Tensor]:
-        """One augmented copy of every picture, and the settings they were sent at."""
+    def _view(self, training: Labelled, number: int, seed: int) -> View:
+        """One augmented copy of every picture."""
         logger.warning("view %d of %d", number + 1, self.config.views)
         rng = np.random.default_rng([seed, number])
         pictures = training.pictures
         crops = torch.stack([random_crop(p, rng, config=self.config) for p in pictures])
-        return send(crops, self.config.settings, sight=self.sight, rng=rng)
+        inputs, settings = send(crops, self.config.settings, sight=self.sight, rng=rng)
+        count = len(crops)
+        teaching = Teaching(torch.zeros(count, 0), torch.zeros(count, 0, 0, 0))
+        if self.teacher is not None:
+            teaching = self.teacher.look(crops)
+        return View(inputs=inputs, settings=settings, teaching=teaching)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -155,14 +199,29 @@ class ViewStore:
         picture = torch.from_numpy(rng.integers(len(self), size=count))
         inputs = as_input(self._inputs[view, picture])
         targets = F.one_hot(self.labels[picture], len(self.classes)).float()
+        if self.teacher is not None:
+            own = self.teacher.config.share
+            targets = (1.0 - own) * targets + own * self._shares[view, picture]
+        features = (self._features[view, picture].float() - self._center) / self._spread
         weights = [self.sight.weight(float(s)) for s in self._settings[view, picture]]
         lmbda = torch.tensor(weights)
         if self.config.mixup:
             share = float(rng.beta(self.config.mixup, self.config.mixup))
             # Rolled, so that pairs are of the batch; both see the rate of the first.
-            inputs = share * inputs + (1.0 - share) * inputs.roll(1, dims=0)
-            targets = share * targets + (1.0 - share) * targets.roll(1, dims=0)
-        return LabelledBatch(inputs=inputs, targets=targets, lmbda=lmbda)
+            inputs, targets, features = (
+                share * x + (1.0 - share) * x.roll(1, dims=0) for x in (inputs, targets, features)
+            )
+        return LabelledBatch(inputs=inputs, targets=targets, lmbda=lmbda, features=features)
+
+
+def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and spread of every channel, (C, 1, 1), of some of the features (V, N, C, h, w)."""
+    flat = features.flatten(0, 1)
+    some = flat[:: max(1, len(flat) // 1000)].float()
+    if not some.numel():
+        return torch.zeros(0, 1, 1), torch.ones(0, 1, 1)
+    center, spread = some.mean(dim=(0, 2, 3)), some.std(dim=(0, 2, 3)).clamp_min(1e-3)
+    return center[:, None, None], spread[:, None, None]
 
 
 def random_crop(picture: Tensor, rng: np.random.Generator, *, config: ViewConfig) -> Tensor:

@@ -21,6 +21,7 @@ from promptcodec.training.heads import (
 )
 from promptcodec.training.labelled import read_labelled
 from promptcodec.training.sights import CodecSight, FileSight, OriginalSight
+from promptcodec.training.teacher import TeacherConfig
 from promptcodec.training.views import ViewConfig, ViewStore
 
 
@@ -110,6 +111,82 @@ def test_smoothing_and_mixing() -> None:
     sharp = cross_entropy(logits, torch.eye(2), smoothing=0.0)
     smooth = cross_entropy(logits, torch.eye(2), smoothing=0.1)
     assert sharp.accuracy == 1.0 and smooth.loss > sharp.loss
+
+
+@pytest.fixture
+def teacher(run: HeadRun, pictures: Path, tmp_path: Path) -> TeacherConfig:
+    """A trained classifier of pixels with residual stages."""
+    config = replace(run, sight="original", body="resnet", widths=(32, 32, 32), depths=(1, 1, 1))
+    folder = train_head(config, data=pictures, out=tmp_path / "teacher", device="cpu")
+    return TeacherConfig(head=str(folder), share=0.5)
+
+
+def test_a_teacher_is_part_of_targets_and_loss(
+    run: HeadRun, pictures: Path, tmp_path: Path, teacher: TeacherConfig
+) -> None:
+    cache = tmp_path / "views.safetensors"
+    config = replace(run, body="resnet", teacher=teacher, views=replace(run.views, mixup=0.0))
+
+    def open_store(teacher: TeacherConfig | None, cache: Path | None = cache) -> ViewStore:
+        task = HeadTask(replace(config, teacher=teacher), cache=cache)
+        return task.open_store(pictures, device="cpu", validation=None)
+
+    batch = open_store(teacher).batch(8, seed=0, step=0)
+    labels = open_store(None, None).batch(8, seed=0, step=0).targets
+    own = 2.0 * batch.targets - labels  # the teacher's part; once trained, it spreads
+    assert torch.allclose(own.sum(dim=1), torch.ones(8), atol=1e-5)
+    assert (own > 0).all() and torch.equal(own.argmax(dim=1), labels.argmax(dim=1))
+    assert batch.features.shape == (8, 32, 4, 4) and float(batch.features.std()) < 3.0
+    again = open_store(teacher).batch(8, seed=0, step=0)
+    assert torch.equal(again.targets, batch.targets)
+    assert torch.equal(again.features, batch.features)
+    with pytest.raises(ConfigError, match="keeps other views"):
+        open_store(replace(teacher, temperature=3.0))
+
+    task = HeadTask(config, cache=cache)
+    store = task.open_store(pictures, device="cpu", validation=None)
+    model = task.build()
+    task.initialise(model, store)
+    bare = HeadTask(replace(config, teacher=replace(teacher, hints=0.0)), cache=cache)
+    with_hints, without = (t.loss(model.train(), batch, step=0).loss for t in (task, bare))
+    assert float(with_hints) > float(without)
+
+
+@pytest.mark.parametrize("sight", ["latents", "decoded"])
+def test_a_student_is_a_head_like_others(
+    run: HeadRun, pictures: Path, tmp_path: Path, teacher: TeacherConfig, sight: str
+) -> None:
+    widths = (32,) if sight == "latents" else (32, 32, 32)
+    config = replace(
+        run, sight=sight, body="resnet", widths=widths, depths=(1,) * len(widths), teacher=teacher
+    )
+    folder = train_head(config, data=pictures, out=tmp_path / "run", device="cpu")
+    assert accuracy_of(tmp_path / "run") == 1.0
+    digest = Codec.load(run.base, []).base_hash if sight == "latents" else b""
+    assert not any(
+        "hint" in name for name in read_head(folder, base_sha256=digest).model.state_dict()
+    )
+
+
+def test_a_teacher_that_does_not_fit(
+    run: HeadRun, pictures: Path, tmp_path: Path, teacher: TeacherConfig
+) -> None:
+    def check(message: str, *, data: Path = pictures, **changes: object) -> None:
+        with pytest.raises(ConfigError, match=message):
+            train_head(replace(run, **changes), data=data, out=tmp_path / "run", device="cpu")
+
+    student = train_head(run, data=pictures, out=tmp_path / "latents", device="cpu")
+    on_latents = replace(teacher, head=str(student))
+    check("on latents; need a classifier on pixels", teacher=on_latents)
+    check("body 'swin' and 1 stages has no features", teacher=teacher)
+    others = tmp_path / "others"
+    for name in ("green", "grey"):
+        (others / "train" / name).mkdir(parents=True)
+        for number in range(8):
+            Image.new("RGB", (64, 64), name).save(others / "train" / name / f"{number}.png")
+    check(r"knows blue, red .*, the pictures are of green, grey", data=others, teacher=teacher)
+    with pytest.raises(ConfigError, match="share is 2"):
+        replace(teacher, share=2.0)
 
 
 def test_data_faults(tmp_path: Path, pictures: Path) -> None:
