@@ -205,7 +205,8 @@ class HeadTask:
         logits, features = logits
         labels = 1.0 - config.teacher.share
         found = cross_entropy(logits, batch.targets, smoothing=labels * config.smoothing)
-        apart = (features.float() - batch.features).square().mean()
+        rows, columns = batch.features.shape[2:]  # without what a picture was padded by
+        apart = (features[:, :, :rows, :columns].float() - batch.features).square().mean()
         return replace(found, loss=found.loss + config.teacher.hints * apart)
 
     @torch.inference_mode()

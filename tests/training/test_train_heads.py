@@ -152,13 +152,19 @@ def test_a_teacher_is_part_of_targets_and_loss(
     assert float(with_hints) > float(without)
 
 
-@pytest.mark.parametrize("sight", ["latents", "decoded"])
+@pytest.mark.parametrize(("sight", "size"), [("latents", 64), ("latents", 48), ("decoded", 64)])
 def test_a_student_is_a_head_like_others(
-    run: HeadRun, pictures: Path, tmp_path: Path, teacher: TeacherConfig, sight: str
+    run: HeadRun, pictures: Path, tmp_path: Path, teacher: TeacherConfig, sight: str, size: int
 ) -> None:
     widths = (32,) if sight == "latents" else (32, 32, 32)
     config = replace(
-        run, sight=sight, body="resnet", widths=widths, depths=(1,) * len(widths), teacher=teacher
+        run,
+        sight=sight,
+        body="resnet",
+        widths=widths,
+        depths=(1,) * len(widths),
+        teacher=teacher,
+        views=replace(run.views, size=size),
     )
     folder = train_head(config, data=pictures, out=tmp_path / "run", device="cpu")
     assert accuracy_of(tmp_path / "run") == 1.0
