@@ -42,6 +42,7 @@ from promptcodec.training.loop import Trainer
 from promptcodec.training.objectives import RateDistortion, rate_distortion
 from promptcodec.training.prompts import TRAINING_FILE
 from promptcodec.training.tables import fit_tables
+from promptcodec.training.teacher import TeacherConfig, read_teacher
 from promptcodec.training.views import ViewConfig, fit
 
 logger = logging.getLogger(__name__)
@@ -71,7 +72,9 @@ class JointRun(LoopConfig):
             of 0.001 to 0.006; one that grew on with lambda would drown high rates.
         beta: weight of the distortion over the rate's lambda; 1 is the frozen codec's own trade.
         plain_steps: first steps without quantisation and rate.
-        smoothing: share of the target spread over all classes.
+        smoothing: share of a label that is spread over all classes.
+        teacher: whose opinion is part of the target; its hints are for heads alone. None learns
+            from labels.
         width: of the task prompts' trunk.
         rank: of the task prompts' updates.
         one_in: one training picture in so many is held out of training, to choose by.
@@ -87,6 +90,7 @@ class JointRun(LoopConfig):
     beta: float = 1.0
     plain_steps: int = 0
     smoothing: float = 0.1
+    teacher: TeacherConfig | None = None
     width: int = 32
     rank: int = 10
     one_in: int = 10
@@ -167,6 +171,9 @@ class JointTask:
         if not heads:
             raise ConfigError("head is None, and this base has none: name a trained head")
         self.head: Head = read_head(heads[0], base_sha256=self.base.sha256)
+        self.teacher = None
+        if config.teacher is not None:
+            self.teacher = read_teacher(config.teacher, classes=self.head.config.labels)
 
     def open_store(self, data: Path, *, device: str, validation: Path | None) -> JointStore:
         """Read the pictures."""
@@ -205,9 +212,7 @@ class JointTask:
         else:
             output, logits = model(batch.x, rate=batch.rate)
         codec = rate_distortion(output, batch.x, lmbda=config.beta * lmbda)
-        smooth = (1.0 - config.smoothing) * batch.targets
-        smooth = smooth + config.smoothing / batch.targets.shape[1]
-        entropy = F.cross_entropy(logits.float(), smooth)
+        entropy = F.cross_entropy(logits.float(), self._targets(batch))
         right = logits.argmax(dim=1) == batch.targets.argmax(dim=1)
         return JointObjective(
             loss=codec.loss + config.alpha * entropy,
@@ -215,6 +220,17 @@ class JointTask:
             cross_entropy=entropy,
             accuracy=right.float().mean(),
         )
+
+    def _targets(self, batch: JointBatch) -> Tensor:
+        """Smoothed labels with a teacher's opinion, (B, classes)."""
+        smoothing, classes = self.config.smoothing, batch.targets.shape[1]
+        smooth = (1.0 - smoothing) * batch.targets + smoothing / classes
+        if self.teacher is None:
+            return smooth
+        share = self.teacher.config.share
+        crops = torch.round(255.0 * batch.x).to(torch.uint8).cpu()
+        own = self.teacher.look(crops).shares.to(smooth.device)
+        return (1.0 - share) * smooth + share * own
 
     @torch.inference_mode()
     def validate(self, model: JointModel, store: JointStore, *, samples: Path) -> dict[str, float]:

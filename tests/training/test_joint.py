@@ -19,6 +19,7 @@ from promptcodec.training.config import OptimizerConfig
 from promptcodec.training.joint import JointRun, JointTask, train_joint
 from promptcodec.training.joint_model import JointModel
 from promptcodec.training.joint_store import JointBatch
+from promptcodec.training.teacher import TeacherConfig
 from promptcodec.training.views import ViewConfig
 
 
@@ -99,6 +100,24 @@ def test_weights_cut_the_right_gradients(config: JointRun) -> None:
 def test_parts_alone_learn(config: JointRun, parts: tuple[str, ...], learning: set[str]) -> None:
     found = gradients(replace(config, parts=parts))
     assert {name for name, value in found.items() if value > 0.0} == learning
+
+
+def test_a_teacher_has_its_share_of_the_target(config: JointRun, tmp_path: Path) -> None:
+    pixels = HeadConfig(
+        labels=("blue", "red"), reads="pixels", body="resnet", widths=(32, 32, 32), depths=(1, 1, 1)
+    )
+    write_head(tmp_path, build_head(pixels), config=pixels)
+    batch = JointBatch(torch.rand(2, 3, 32, 40), torch.eye(2), rate=2)
+
+    def loss(share: float | None) -> float:
+        teacher = None if share is None else TeacherConfig(head=str(tmp_path), share=share)
+        task = JointTask(replace(config, teacher=teacher, smoothing=0.0))
+        torch.manual_seed(0)  # noise stands for rounding
+        return float(task.loss(task.build(), batch, step=99).cross_entropy)
+
+    alone, none, half, whole = loss(None), loss(0.0), loss(0.5), loss(1.0)
+    assert none == pytest.approx(alone)
+    assert half == pytest.approx((alone + whole) / 2, rel=1e-4) and whole != pytest.approx(alone)
 
 
 @pytest.mark.parametrize("step", [0, 99])
