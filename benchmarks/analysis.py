@@ -19,7 +19,7 @@ from promptcodec.evaluation.tasks import paired_difference, shares
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 JOINT, JPEG = "joint", "JPEG, trained on it"
 LATENTS, DECODED = "head on latents", "decode, then classify"
-CONTROL = "head trained as long"
+CONTROL = "head on latents, trained as long as joint"
 
 
 def readers(report: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
