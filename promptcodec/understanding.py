@@ -41,7 +41,9 @@ def classify(head: Head, y_hat: Tensor, *, lmbda: float, top: int) -> list[Label
     """
     if top < 1:
         raise UsageError(f"top is {top}; need 1 or more")
-    probabilities = torch.softmax(scores(head, y_hat, lmbda=lmbda)[0], dim=0)
+    probabilities = torch.softmax(
+        scores(head, y_hat, lmbda=lmbda)[0] / head.config.temperature, dim=0
+    )
     values, places = probabilities.topk(min(top, len(probabilities)))
     return [
         Label(head.config.labels[place], float(value))

@@ -33,6 +33,7 @@ class HeadConfig:
         window: edge of the attention windows in tokens.
         head_channels: channels of one attention head.
         mlp_ratio: hidden width of a Swin MLP over the stage's width.
+        temperature: that logits are divided by to be probabilities; see `training.calibration`.
         base_sha256: of the base, hexadecimal.
         format_version: of this layout.
     """
@@ -51,6 +52,7 @@ class HeadConfig:
     window: int = 4
     head_channels: int = 32
     mlp_ratio: float = 2.0
+    temperature: float = 1.0
     base_sha256: str = ""
     format_version: int = 1
 
@@ -76,6 +78,8 @@ class HeadConfig:
             raise ConfigError(
                 f"body is {self.body!r} to {self.task}; need {SWIN!r}, or {RESNET!r} to classify"
             )
+        if not 0.0 < self.temperature < float("inf"):
+            raise ConfigError(f"temperature is {self.temperature}; need a number above 0")
         if not 0.0 <= self.dropout < 1.0:
             raise ConfigError(f"dropout is {self.dropout}; need 0 to 1")
         if self.stride not in (8, 16):

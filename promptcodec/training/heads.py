@@ -20,6 +20,7 @@ from promptcodec.heads.classifier import LatentClassifier
 from promptcodec.heads.config import CLASSIFY, LATENTS, PIXELS, SEGMENT, HeadConfig
 from promptcodec.heads.pixels import PixelClassifier
 from promptcodec.heads.store import build_head, write_head
+from promptcodec.training.calibration import best_temperature
 from promptcodec.training.config import LoopConfig, OptimizerConfig, read_yaml
 from promptcodec.training.labelled import read_labelled
 from promptcodec.training.loop import Trainer
@@ -209,30 +210,38 @@ class HeadTask:
         apart = (features[:, :, :rows, :columns].float() - batch.features).square().mean()
         return replace(found, loss=found.loss + config.teacher.hints * apart)
 
-    @torch.inference_mode()
     def validate(self, model: nn.Module, store: ViewStore, *, samples: Path) -> dict[str, float]:
         """Accuracy on the held-out pictures at every setting."""
-        accuracies, losses, device = {}, [], device_of(model)
-        for setting, kept in store.held.items():
-            lmbda = torch.full((len(kept),), store.sight.weight(setting))
-            logits = torch.cat(
-                [
-                    model(as_input(part).to(device), own.to(device)).cpu()
-                    for part, own in zip(kept.split(64), lmbda.split(64), strict=True)
-                ]
-            )
+        accuracies, losses = {}, []
+        for setting, logits in self._held_logits(model, store).items():
             right = logits.argmax(dim=1) == store.held_labels
             accuracies[f"accuracy_{setting:g}"] = float(right.float().mean())
             losses.append(float(F.cross_entropy(logits, store.held_labels)))
         mean = sum(accuracies.values()) / len(accuracies)
         return {"loss": sum(losses) / len(losses), "accuracy": mean, **accuracies}
 
+    @torch.inference_mode()
+    def _held_logits(self, model: nn.Module, store: ViewStore) -> dict[float, Tensor]:
+        """Logits of the held-out pictures, (N, classes), by setting."""
+        found, device = {}, device_of(model)
+        for setting, kept in store.held.items():
+            lmbda = torch.full((len(kept),), store.sight.weight(setting))
+            parts = zip(kept.split(64), lmbda.split(64), strict=True)
+            logits = [model(as_input(x).to(device), own.to(device)).cpu() for x, own in parts]
+            found[setting] = torch.cat(logits)
+        return found
+
     def write(
         self, model: nn.Module, folder: Path, *, store: ViewStore, record: dict[str, Any]
     ) -> None:
-        """Write the head with its record."""
-        model = model.head if isinstance(model, Student) else model
-        write_head(folder, model, config=self._head_config())
+        """Write the head, its temperature fitted, with its record."""
+        model = (model.head if isinstance(model, Student) else model).eval()
+        logits = self._held_logits(model, store)
+        temperature = best_temperature(
+            torch.cat(list(logits.values())), store.held_labels.repeat(len(logits))
+        )
+        config = replace(self._head_config(), temperature=round(temperature, 4))
+        write_head(folder, model, config=config)
         record = {**record, "base_sha256": self.codec.base_hash.hex(), "classes": store.classes}
         text = json.dumps(record, indent=2) + "\n"
         write_atomically(folder / TRAINING_FILE, text.encode(), force=True)

@@ -175,6 +175,7 @@ def test_files_are_checked(tmp_path: Path) -> None:
     [
         ({"stride": 4}, "stride is 4"),
         ({"patch": 3}, "patch is 3"),
+        ({"temperature": 0.0}, "temperature is 0"),
         ({"task": "segment", "patch": 2}, "4 to segment"),
         ({"body": "mamba"}, "body is 'mamba'"),
         ({"body": "resnet", "task": "segment"}, "body is 'resnet' to segment"),

@@ -11,6 +11,7 @@ from PIL import Image
 from promptcodec.api import Codec
 from promptcodec.errors import ConfigError, DataError
 from promptcodec.heads.store import read_head
+from promptcodec.training.calibration import best_temperature
 from promptcodec.training.config import OptimizerConfig
 from promptcodec.training.heads import (
     HeadRun,
@@ -149,7 +150,7 @@ def test_a_teacher_is_part_of_targets_and_loss(
     task.initialise(model, store)
     bare = HeadTask(replace(config, teacher=replace(teacher, hints=0.0)), cache=cache)
     with_hints, without = (t.loss(model.train(), batch, step=0).loss for t in (task, bare))
-    assert float(with_hints) > float(without)
+    assert float(with_hints.detach()) > float(without.detach())
 
 
 @pytest.mark.parametrize(("sight", "size"), [("latents", 64), ("latents", 48), ("decoded", 64)])
@@ -193,6 +194,24 @@ def test_a_teacher_that_does_not_fit(
     check(r"knows blue, red .*, the pictures are of green, grey", data=others, teacher=teacher)
     with pytest.raises(ConfigError, match="share is 2"):
         replace(teacher, share=2.0)
+
+
+def test_the_temperature_is_the_best_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = 2.0 * torch.randn(20000, 4, generator=generator)
+    labels = torch.multinomial(torch.softmax(logits, dim=1), 1, generator=generator)[:, 0]
+    for factor in (0.25, 1.0, 4.0):  # logits that are too even, right, too sure
+        assert best_temperature(factor * logits, labels) == pytest.approx(factor, rel=0.06)
+
+
+def test_a_head_keeps_its_temperature(run: HeadRun, pictures: Path, tmp_path: Path) -> None:
+    folder = train_head(run, data=pictures, out=tmp_path / "run", device="cpu")
+    codec = Codec.load(run.base, [], heads=folder)
+    temperature = codec.head("classify").config.temperature
+    assert 0.1 <= temperature < 1.0  # two colours are told apart for sure
+    data = codec.encode(next((pictures / "train" / "red").iterdir()))
+    best = codec.classify(data, top=1)[0]
+    assert best.label == "red" and best.probability > 0.99
 
 
 def test_data_faults(tmp_path: Path, pictures: Path) -> None:
