@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from promptcodec import images
-from promptcodec.adapters.store import read_adapter, write_adapter
+from promptcodec.adapters.store import RateAdapter, read_adapter, write_adapter
 from promptcodec.adapters.task import TaskPrompts
 from promptcodec.adapters.task_store import TaskConfig, write_task
 from promptcodec.codec.checkpoint import Base, read_base, write_base
 from promptcodec.codec.coder import EntropyTables, estimate_bits
+from promptcodec.codec.tables import SCALE_STEP
 from promptcodec.config import STRIDE, from_dict
 from promptcodec.errors import ConfigError
 from promptcodec.files import write_atomically
@@ -67,10 +69,12 @@ class JointRun(LoopConfig):
         prompts: its adapters; None are the bundled ones.
         head: its classifier to start from; None is the bundled one.
         parts: what learns, of "encoder", "entropy", "decoder", "head", "prompts".
-        rates: rate indexes that steps draw from.
+        rates: rate indexes that steps draw from; a codec that is written has these.
         alpha: weight of the cross-entropy, bpp for a nat. Bai et al. give it 0.1 to 0.6 at lambdas
             of 0.001 to 0.006; one that grew on with lambda would drown high rates.
         beta: weight of the distortion over the rate's lambda; 1 is the frozen codec's own trade.
+            Another one moves the ladder, unless task prompts learn: every lambda is beta times
+            what it was, and the gains follow.
         plain_steps: first steps without quantisation and rate.
         smoothing: share of a label that is spread over all classes.
         teacher: whose opinion is part of the target; its hints are for heads alone. None learns
@@ -157,10 +161,15 @@ class JointTask:
 
     def __init__(self, config: JointRun) -> None:
         self.config = config
-        self.result = "joint" if set(config.parts) & CODEC_PARTS else "task"
         self.base: Base = read_base(find_base(config.base))
         folders = find_prompts(config.prompts, base=config.base)
         found = [read_adapter(folder, base=self.base) for folder in folders]
+        self.weights = {a.config.rate_index: config.beta * a.config.lmbda for a in found}
+        moves = "prompts" not in config.parts and config.beta not in (0.0, 1.0)
+        if moves:
+            found = [moved(adapter, config.beta) for adapter in found]
+        self.own_codec = moves or bool(set(config.parts) & CODEC_PARTS)
+        self.result = "joint" if self.own_codec else "task"
         self.adapters = {adapter.config.rate_index: adapter for adapter in found}
         missing = sorted(set(config.rates) - set(self.adapters))
         if missing:
@@ -205,13 +214,13 @@ class JointTask:
 
     def loss(self, model: nn.Module, batch: JointBatch, *, step: int) -> JointObjective:
         """Rate, distortion and task of a batch."""
-        config, lmbda = self.config, self.adapters[batch.rate].config.lmbda
+        config = self.config
         if step < config.plain_steps:
             bare: Any = getattr(model, "module", model)
             output, logits = bare.plain(batch.x, rate=batch.rate)
         else:
             output, logits = model(batch.x, rate=batch.rate)
-        codec = rate_distortion(output, batch.x, lmbda=config.beta * lmbda)
+        codec = rate_distortion(output, batch.x, lmbda=self.weights[batch.rate])
         entropy = F.cross_entropy(logits.float(), self._targets(batch))
         right = logits.argmax(dim=1) == batch.targets.argmax(dim=1)
         return JointObjective(
@@ -236,15 +245,14 @@ class JointTask:
     def validate(self, model: JointModel, store: JointStore, *, samples: Path) -> dict[str, float]:
         """Rate, PSNR and accuracy on held-out pictures at every rate, rounded as in files."""
         tables = self.base.tables
-        if set(self.config.parts) & CODEC_PARTS:
+        if self.own_codec:
             model.codec.freeze_scale_path()
             tables = EntropyTables.from_model(model.codec)
         figures, losses = {}, []
         for rate in self.config.rates:
             bpp, psnr, mse, nats, accuracy = self._measure(model, store, rate=rate, tables=tables)
             figures |= {f"bpp_{rate}": bpp, f"psnr_{rate}": psnr, f"accuracy_{rate}": accuracy}
-            lmbda = self.adapters[rate].config.lmbda
-            distortion = self.config.beta * lmbda * 255.0**2 * mse
+            distortion = self.weights[rate] * 255.0**2 * mse
             losses.append(bpp + distortion + self.config.alpha * nats)
         mean = sum(figures[f"accuracy_{rate}"] for rate in self.config.rates)
         loss = sum(losses) / len(losses)
@@ -278,14 +286,15 @@ class JointTask:
     ) -> None:
         """Write what learned, bound to what it belongs to; the record comes last."""
         own = self.base.sha256
-        if set(self.config.parts) & CODEC_PARTS:
+        if self.own_codec:
             codec = model.codec.requires_grad_(False).eval()
             tables = fit_tables(codec, store.sample(TABLE_PICTURES))
             own = write_base(folder / "base", codec, config=self.base.config, tables=tables)
-            for rate, adapter in self.adapters.items():
+            for rate in self.config.rates:
+                adapter = self.adapters[rate]
                 config = replace(adapter.config, base_sha256=own.hex(), init_from=None)
                 write_adapter(folder / "prompts" / f"rate-{rate}", adapter.prompts, config=config)
-        if "head" in self.config.parts or set(self.config.parts) & CODEC_PARTS:
+        if "head" in self.config.parts or self.own_codec:
             config = replace(self.head.config, base_sha256=own.hex())
             write_head(folder / "heads" / "classify", model.head, config=config)
         if isinstance(model.task, TaskPrompts):
@@ -299,6 +308,17 @@ class JointTask:
         record = {**record, "base_sha256": self.base.sha256.hex(), "classes": store.classes}
         text = json.dumps(record, indent=2) + "\n"
         write_atomically(folder / TRAINING_FILE, text.encode(), force=True)
+
+
+def moved(adapter: RateAdapter, beta: float) -> RateAdapter:
+    """An adapter for beta times its lambda; gains as a ladder's start, by half the logarithm."""
+    if beta == 1.0:
+        return adapter
+    prompts = copy.deepcopy(adapter.prompts)
+    with torch.no_grad():
+        prompts.log_gains.add_(0.5 * math.log(beta) / SCALE_STEP)
+    config = replace(adapter.config, lmbda=beta * adapter.config.lmbda)
+    return replace(adapter, config=config, prompts=prompts, gains=prompts.gains())
 
 
 def read_joint_recipe(path: Path) -> JointRun:

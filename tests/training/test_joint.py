@@ -137,7 +137,7 @@ def test_joint_training_writes_a_codec_of_its_own(
     assert {p: p.read_bytes() for p in Path(config.base or "").iterdir()} == before
     codec = Codec.load(folder / "base", folder / "prompts", heads=folder / "heads")
     assert codec.base_hash != read_base(Path(config.base or "")).sha256
-    assert [rate.index for rate in codec.rates] == [2, 4, 6]
+    assert [rate.index for rate in codec.rates] == [2, 4]
     picture = np.full((70, 50, 3), (200, 60, 40), np.uint8)
     assert len(codec.classify(codec.encode(picture, rate_index=2))) == 2
     record = json.loads((folder / "training.json").read_text())
@@ -145,6 +145,21 @@ def test_joint_training_writes_a_codec_of_its_own(
     lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     measured = next(json.loads(x)["validation"] for x in lines if "validation" in x)
     assert {"bpp_2", "psnr_4", "accuracy_2", "accuracy"} <= set(measured)
+
+
+def test_beta_moves_the_ladder(
+    config: JointRun, labelled_pictures: Path, tmp_path: Path, tiny_checkpoint: Path
+) -> None:
+    config = replace(config, parts=("head",), rates=(2,), beta=0.25, steps=2, validate_every=2)
+    folder = train_joint(config, data=labelled_pictures, out=tmp_path, device="cpu")
+    codec = Codec.load(folder / "base", folder / "prompts", heads=folder / "heads")
+    before = Codec.load(tiny_checkpoint, config.prompts)
+    assert [rate.index for rate in codec.rates] == [2, 4]  # 4 is the base alone
+    assert codec.at(2).lmbda == pytest.approx(before.at(2).lmbda / 4)
+    picture = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    small, large = (c.encode_detailed(picture, rate_index=2) for c in (codec, before))
+    assert len(small.data) < len(large.data)
+    assert codec.classify(small.data)
 
 
 def test_task_prompts_go_with_those_of_a_rate(
