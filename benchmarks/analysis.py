@@ -1,6 +1,8 @@
 """What the results of `eval-task`, of the ledger and of aggregation say, as tables and plots.
 
     promptcodec eval-task recipes/eval-classify.yaml --data DATA --out docs/results/analysis.json
+    promptcodec eval-task recipes/eval-joint.yaml --data DATA --out docs/results/joint.json
+    promptcodec eval-task recipes/eval-classic.yaml --data DATA --out docs/results/classic.json
     promptcodec eval-task recipes/eval-cifar.yaml --data DATA --out docs/results/cifar.json
     python benchmarks/analysis.py     # draws docs/analysis.png and docs/cifar.png
 
@@ -19,7 +21,8 @@ from promptcodec.evaluation.tasks import paired_difference, shares
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 JOINT, JPEG = "joint", "JPEG, trained on it"
 LATENTS, DECODED = "head on latents", "decode, then classify"
-CONTROL = "head on latents, trained as long as joint"
+BESIDE = ("joint", "classic")  # results of the same pictures that lie in files of their own
+CONTROL = "frozen codec, head trained as long as joint"
 
 
 def readers(report: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
@@ -29,7 +32,8 @@ def readers(report: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]
     and quality are averaged, and its seeds stand in one row.
     """
     curves: dict[str, list[list[dict[str, Any]]]] = {}
-    for source in report["sources"]:
+    beside = [report[name] for name in BESIDE if name in report]
+    for source in [s for part in (report, *beside) for s in part["sources"]]:
         for name in source["settings"][0]["readers"]:
             points = [{**row, **row["readers"][name]} for row in source["settings"]]
             curves.setdefault(name, []).append(points)
@@ -43,6 +47,7 @@ def _merge(points: Sequence[dict[str, Any]]) -> dict[str, Any]:
     means = {k: float(np.mean([p[k] for p in points])) for k in ("bpp", "bpp_payload", "psnr")}
     return {
         "setting": points[0]["setting"],
+        "gain_steps": points[0]["gain_steps"],
         **means,
         "accuracy": float(np.mean(seeds)),
         "seeds": seeds,
@@ -66,7 +71,7 @@ def accuracy(report: dict[str, Any]) -> str:
             seeds = [100 * value for value in point["seeds"]]
             spread = f"{min(seeds):.1f} to {max(seeds):.1f}" if len(seeds) > 1 else "1"
             lines.append(
-                f"| {name} | {point['setting']:g} | {point['bpp']:.3f} "
+                f"| {name} | {_setting(point)} | {point['bpp']:.3f} "
                 f"| {point['bpp_payload']:.3f} | {point['psnr']:.2f} "
                 f"| {100 * point['accuracy']:.1f} | {spread} |"
             )
@@ -88,8 +93,7 @@ def cifar(report: dict[str, Any]) -> str:
     """Paths against JPEG, then every figure."""
     every = dict(readers(report))
     lines = ["| comparison | at | points | 95 % interval |", "| --- | --- | ---: | ---: |"]
-    for name in (LATENTS, JOINT):
-        lines += against_jpeg(every[name], every[JPEG], name)
+    lines += against_jpeg(every[LATENTS], every[JPEG], LATENTS)
     return "\n".join([*lines, "", accuracy(report)])
 
 
@@ -115,12 +119,17 @@ def aggregation(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _setting(point: dict[str, Any]) -> str:
+    gain = point["gain_steps"]
+    return f"{point['setting']:g}, gain {gain:g}" if gain else f"{point['setting']:g}"
+
+
 def comparisons(report: dict[str, Any]) -> str:
     """Differences in points with 95 % intervals over the same pictures."""
     latents, decoded, jpeg = (curve(report, name) for name in (LATENTS, DECODED, JPEG))
     lines = ["| comparison | at | points | 95 % interval |", "| --- | --- | ---: | ---: |"]
     for ours, others in zip(latents, decoded, strict=True):
-        at = f"rate {ours['setting']:g}, {ours['bpp']:.3f} bpp"
+        at = f"rate {_setting(ours)}, {ours['bpp']:.3f} bpp"
         lines.append(_row(f"{LATENTS} against {DECODED}", at, ours, others))
     every = dict(readers(report))
     for name in (LATENTS, JOINT):
@@ -251,9 +260,18 @@ def draw(report: dict[str, Any], path: Path) -> None:
 def main() -> None:
     """Draw what is on record."""
     for name in ("analysis", "cifar"):
-        path = RESULTS / f"{name}.json"
-        if path.exists():
-            draw(json.loads(path.read_text("utf-8")), RESULTS.parent / f"{name}.png")
+        report = read(name)
+        if report:
+            draw(report, RESULTS.parent / f"{name}.png")
+
+
+def read(name: str) -> dict[str, Any]:
+    """A result file with those beside it; empty if it is not there."""
+    files = {name: RESULTS / f"{name}.json"}
+    if name == "analysis":
+        files |= {beside: RESULTS / f"{beside}.json" for beside in BESIDE}
+    found = {key: json.loads(f.read_text("utf-8")) for key, f in files.items() if f.exists()}
+    return found.pop(name, {}) | found
 
 
 if __name__ == "__main__":

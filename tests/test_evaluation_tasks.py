@@ -46,7 +46,7 @@ def recipe(tiny_checkpoint: Path, tiny_ladder: Path, heads: Path, tmp_path: Path
     readers = [{"name": n, "heads": [str(heads / n)] * 2} for n in ("latents", "pixels")]
     ours = {"name": "ours", "base": str(tiny_checkpoint), "prompts": str(tiny_ladder)}
     sources = [
-        {**ours, "settings": [2, 4], "readers": readers},
+        {**ours, "settings": [2, 2, 4], "gain_steps": [-4, 0, 0], "readers": readers},
         {"name": "JPEG", "format": "jpeg", "settings": [10, 50], "readers": readers[1:]},
     ]
     path = tmp_path / "recipe.yaml"
@@ -62,7 +62,10 @@ def test_every_reader_of_every_source_is_measured(
     report = json.loads(out.read_text())
     assert report["pictures"] == 8 and report["classes"] == ["blue", "red"]
     ours, jpeg = report["sources"]
-    assert [row["setting"] for row in ours["settings"]] == [2, 4]
+    assert [row["setting"] for row in ours["settings"]] == [2, 2, 4]
+    assert [row["gain_steps"] for row in ours["settings"]] == [-4, 0, 0]
+    rates = [row["bpp"] for row in ours["settings"]]
+    assert rates == sorted(rates)
     for source, names in ((ours, {"latents", "pixels"}), (jpeg, {"pixels"})):
         for row in source["settings"]:
             assert 0 < row["bpp_payload"] < row["bpp"] and row["psnr"] > 4
@@ -97,6 +100,7 @@ def edited(path: Path, **changes: object) -> Path:
     [
         ({"format": "gif"}, "format is 'gif'"),
         ({"settings": []}, "need settings"),
+        ({"gain_steps": [-8]}, "1 gain_steps for 2 settings"),
         ({"colour": 1}, "unknown key 'colour'"),
         ({"readers": [{"name": "x", "heads": ["nowhere"]}]}, "no head at nowhere"),
     ],

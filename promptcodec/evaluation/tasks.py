@@ -57,6 +57,7 @@ class SourceConfig:
         name: in the results.
         format: "pc", "jpeg", "webp" or "avif".
         settings: rate indexes or qualities, lowest rate first.
+        gain_steps: of our codec at each setting; none is 0 at all of them.
         readers: of what it writes.
         base: of our codec; None is the bundled one.
         prompts: its adapters; None are the bundled ones.
@@ -67,6 +68,7 @@ class SourceConfig:
     name: str
     format: str = "pc"
     settings: tuple[float, ...]
+    gain_steps: tuple[float, ...] = ()
     readers: tuple[dict, ...]
     base: str | None = None
     prompts: str | None = None
@@ -79,6 +81,15 @@ class SourceConfig:
             raise ConfigError(f"source {self.name}: format is {self.format!r}; need one of {known}")
         if not self.settings or not self.readers:
             raise ConfigError(f"source {self.name}: need settings and readers, one or more")
+        if self.gain_steps and (self.format != "pc" or len(self.gain_steps) != len(self.settings)):
+            raise ConfigError(
+                f"source {self.name}: {len(self.gain_steps)} gain_steps for {len(self.settings)} "
+                f"settings of format {self.format!r}; need one for each, of format 'pc'"
+            )
+
+    def points(self) -> list[tuple[float, float]]:
+        """Setting and gain steps of every point."""
+        return list(zip(self.settings, self.gain_steps or [0.0] * len(self.settings), strict=True))
 
     def read_readers(self) -> list[ReaderConfig]:
         """The readers, checked."""
@@ -145,7 +156,12 @@ def open_codec(source: SourceConfig) -> Codec | None:
 
 
 def write_files(
-    source: SourceConfig, codec: Codec | None, pictures: Tensor, setting: float
+    source: SourceConfig,
+    codec: Codec | None,
+    pictures: Tensor,
+    setting: float,
+    *,
+    gain_steps: float = 0.0,
 ) -> Files:
     """Send uint8 pictures (N, 3, H, W) through files."""
     if codec is None:
@@ -154,9 +170,10 @@ def write_files(
         return Files(data, torch.stack([_pixels(d) for d in data]), 1.0, None)
     arrays = [picture.permute(1, 2, 0).numpy() for picture in pictures]
     if source.task is None:
-        data = codec.encode_batch(arrays, rate_index=setting)
+        data = codec.encode_batch(arrays, rate_index=setting, gain_steps=gain_steps)
     else:
-        data = [codec.encode(a, rate_index=setting, task=source.task) for a in arrays]
+        options = {"rate_index": setting, "gain_steps": gain_steps, "task": source.task}
+        data = [codec.encode(a, **options) for a in arrays]
     shown = [np.asarray(p.convert("RGB")) for p in codec.decode_batch(data)]
     return Files(
         data,
@@ -231,10 +248,11 @@ def evaluate_tasks(
     rows = []
     for source, codec, readers in opened:
         settings = []
-        for setting in source.settings:
-            files = write_files(source, codec, pictures, setting)
+        for setting, gain_steps in source.points():
+            files = write_files(source, codec, pictures, setting, gain_steps=gain_steps)
             row = {
                 "setting": setting,
+                "gain_steps": gain_steps,
                 **_rates(files, pictures),
                 "readers": {
                     name: _judge(heads, files, data.labels) for name, heads in readers.items()
@@ -242,7 +260,7 @@ def evaluate_tasks(
             }
             settings.append(row)
             shown = {name: round(100 * r["accuracy"], 1) for name, r in row["readers"].items()}
-            report(f"{source.name} {setting:g}: {row['bpp']:.4f} bpp, {shown}")
+            report(f"{source.name} {setting:g} {gain_steps:+g}: {row['bpp']:.4f} bpp, {shown}")
         facts = {"name": source.name, "format": source.format, "task": source.task}
         rows.append({**facts, "settings": settings})
     return rows
