@@ -38,7 +38,15 @@ class ResidualStages(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, widths[0]) to the last stage's grid."""
-        return self.stages(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return self.outputs(x)[-1]
+
+    def outputs(self, x: Tensor) -> list[Tensor]:
+        """What every stage gives, (B, H', W', width); see `forward`."""
+        found, x = [], x.permute(0, 3, 1, 2)
+        for stage in self.stages:
+            x = stage(x)
+            found.append(x.permute(0, 2, 3, 1))
+        return found
 
 
 def _bottleneck(inputs: int, width: int, *, stride: int) -> Bottleneck:

@@ -77,12 +77,18 @@ class SwinStages(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, widths[0]), H and W multiples of `multiple`, to the last stage's grid."""
+        return self.outputs(x)[-1]
+
+    def outputs(self, x: Tensor) -> list[Tensor]:
+        """What every stage gives, (B, H', W', width); see `forward`."""
+        found = []
         for number, blocks in enumerate(self.stages):
             if number:
                 x = self.merging[number - 1](x)
             for block in blocks:  # type: ignore[union-attr]
                 x = block(x)
-        return x
+            found.append(x)
+        return found
 
 
 def timm_names(depths: Sequence[int], *, first: int) -> dict[str, str]:

@@ -22,9 +22,8 @@ from torch import Tensor, nn
 
 from promptcodec.errors import ConfigError
 from promptcodec.heads.classifier import LatentClassifier
-from promptcodec.heads.config import CLASSIFY, PIXELS, RESNET
+from promptcodec.heads.config import CLASSIFY, PIXELS
 from promptcodec.heads.pixels import PixelClassifier
-from promptcodec.heads.residual import ResidualStages
 from promptcodec.heads.store import WEIGHTS_FILE, read_head, read_head_config
 
 BATCH = 64
@@ -36,7 +35,7 @@ class TeacherConfig:
     """Whom a head learns from, and how much.
 
     Args:
-        head: folder of a classifier on pixels with residual stages.
+        head: folder of a classifier on pixels.
         share: of its opinion in a target.
         temperature: that its logits are divided by.
         hints: weight of its features.
@@ -101,14 +100,14 @@ class Student(nn.Module):
     """A head with a map from its features to a teacher's.
 
     Args:
-        head: with residual stages.
+        head: that learns.
         channels: of the teacher's features.
     """
 
     def __init__(self, head: LatentClassifier | PixelClassifier, channels: int) -> None:
         super().__init__()
         self.head = head
-        self.hint = nn.Conv2d(width_at_16(head), channels, 1)
+        self.hint = nn.Conv2d(head.config.widths[stage_at_16(head)], channels, 1)
 
     def forward(self, x: Tensor, lmbda: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Logits, (B, classes); in training also features as the teacher's, (B, channels, h, w)."""
@@ -120,35 +119,25 @@ class Student(nn.Module):
 
 def split_pass(model: PixelClassifier | LatentClassifier, x: Tensor) -> tuple[Tensor, Tensor]:
     """Features at 1/16, (B, C, h, w), and logits of tokens, (B, h', w', width)."""
-    stages = residual_stages(model)
-    last = stage_at_16(model)
-    middle = stages[: last + 1](x.permute(0, 3, 1, 2))
-    return middle, model.judge(stages[last + 1 :](middle).permute(0, 2, 3, 1))
+    outputs = model.body.outputs(x)
+    return outputs[stage_at_16(model)].permute(0, 3, 1, 2), model.judge(outputs[-1])
 
 
 def stage_at_16(model: PixelClassifier | LatentClassifier) -> int:
-    """Place of the stage whose features stand at 1/16."""
-    first = model.config.patch if isinstance(model, PixelClassifier) else model.config.stride
-    return (STRIDE // first).bit_length() - 1
-
-
-def width_at_16(model: PixelClassifier | LatentClassifier) -> int:
-    """Channels of that stage."""
-    return model.config.widths[stage_at_16(model)]
-
-
-def residual_stages(model: PixelClassifier | LatentClassifier) -> nn.Sequential:
-    """Its stages.
+    """Place of the stage whose features stand at 1/16.
 
     Raises:
-        ConfigError: a body of another kind, or one that ends before 1/16.
+        ConfigError: there is none.
     """
-    if not isinstance(model.body, ResidualStages) or stage_at_16(model) >= len(model.config.widths):
+    config = model.config
+    first = config.patch if isinstance(model, PixelClassifier) else config.stride
+    place = (STRIDE // first).bit_length() - 1
+    if place >= len(config.widths):
         raise ConfigError(
-            f"a head with body {model.config.body!r} and {len(model.config.widths)} stages has no "
-            f"features to compare at 1/16; need body {RESNET!r} and a stage there"
+            f"a head on {config.reads} of {len(config.widths)} stages from 1/{first} on has none "
+            "at 1/16, where teacher and student are compared; give it more widths and depths"
         )
-    return model.body.stages
+    return place
 
 
 def read_teacher(config: TeacherConfig, *, classes: Sequence[str]) -> Teacher:
@@ -156,7 +145,7 @@ def read_teacher(config: TeacherConfig, *, classes: Sequence[str]) -> Teacher:
 
     Raises:
         CheckpointError: no usable head there.
-        ConfigError: a head that reads latents, has no residual stages, or knows other classes.
+        ConfigError: a head that reads latents, has no stage at 1/16, or knows other classes.
     """
     folder = Path(config.head)
     found = read_head_config(folder)
@@ -173,5 +162,5 @@ def read_teacher(config: TeacherConfig, *, classes: Sequence[str]) -> Teacher:
     digest = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
     model = read_head(folder, base_sha256=b"").model
     assert isinstance(model, PixelClassifier)
-    residual_stages(model)
+    stage_at_16(model)
     return Teacher(model, config=config, sha256=digest)
