@@ -70,11 +70,12 @@ class LatentStem(nn.Module):
 
         Args:
             y_hat: (B, M, h, w).
-            lmbda: rate-distortion weight of each picture's rate, (B,).
+            lmbda: rate-distortion weight of each picture's rate, (B,); beyond the ladder's ends
+                it counts as the end.
         """
         center, spread = self.center[:, None, None], self.spread[:, None, None]
         x = self.drop((y_hat - center) / spread).permute(0, 2, 3, 1)
-        rate = (torch.log(lmbda) - LOG_MIDDLE)[:, None]
+        rate = (torch.log(lmbda.clamp(LAMBDAS[0], LAMBDAS[-1])) - LOG_MIDDLE)[:, None]
         if self.film is not None:
             scale, shift = self.film(rate)[:, None, None, :].chunk(2, dim=-1)
             x = x * (1.0 + scale) + shift

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from promptcodec.config import LAMBDAS
 from promptcodec.errors import CheckpointError, ConfigError, ModelMismatchError
 from promptcodec.heads.classifier import LatentClassifier
 from promptcodec.heads.config import HeadConfig
@@ -91,6 +92,12 @@ def test_the_head_is_told_the_rate() -> None:
     with torch.no_grad():
         low, high = (head_of()(y_hat, torch.tensor([value])) for value in (0.0013, 0.18))
     assert not torch.equal(low, high)
+
+
+def test_rates_beyond_the_ladder_are_its_ends() -> None:
+    head, y_hat = head_of().eval(), torch.randn(1, 12, 4, 4)
+    for beyond, end in ((1e-5, LAMBDAS[0]), (3.0, LAMBDAS[-1])):
+        assert torch.equal(head(y_hat, torch.tensor([beyond])), head(y_hat, torch.tensor([end])))
 
 
 def test_standardised_latents() -> None:
