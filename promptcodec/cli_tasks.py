@@ -62,12 +62,13 @@ def train_joint(
     verbose: options.Verbose = False,
 ) -> None:
     """Train codec and classifier together, or task prompts for a frozen codec."""
-    from promptcodec.training import joint
+    from promptcodec.training.joint import train_joint as train
+    from promptcodec.training.joint_config import read_joint_recipe
 
-    config = joint.read_joint_recipe(recipe)
+    config = read_joint_recipe(recipe)
     if seed is not None:
         config = dataclasses.replace(config, seed=seed)
-    folder = joint.train_joint(
+    folder = train(
         config,
         data=data,
         out=out or Path("runs") / recipe.stem,

@@ -16,7 +16,8 @@ from promptcodec.errors import CheckpointError, ConfigError, ModelMismatchError,
 from promptcodec.heads.config import HeadConfig
 from promptcodec.heads.store import build_head, write_head
 from promptcodec.training.config import OptimizerConfig
-from promptcodec.training.joint import JointRun, JointTask, train_joint
+from promptcodec.training.joint import JointTask, train_joint
+from promptcodec.training.joint_config import JointRun
 from promptcodec.training.joint_model import JointModel
 from promptcodec.training.joint_store import JointBatch
 from promptcodec.training.teacher import TeacherConfig

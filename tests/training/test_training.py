@@ -27,7 +27,7 @@ from promptcodec.training.base import train_base
 from promptcodec.training.config import DataConfig, OptimizerConfig, read_recipe
 from promptcodec.training.data import PictureStore
 from promptcodec.training.heads import read_head_recipe
-from promptcodec.training.joint import read_joint_recipe
+from promptcodec.training.joint_config import read_joint_recipe
 from promptcodec.training.ladder import read_ladder
 from promptcodec.training.optim import learning_rate
 
