@@ -34,6 +34,7 @@ from promptcodec.codec.tables import SCALE_STEP
 from promptcodec.config import STRIDE
 from promptcodec.errors import ConfigError
 from promptcodec.files import write_atomically
+from promptcodec.heads.classifier import LatentClassifier
 from promptcodec.heads.store import Head, read_head, write_head
 from promptcodec.locate import find_base, find_heads, find_prompts
 from promptcodec.training.joint_config import CODEC_PARTS, PARTS, JointRun
@@ -44,12 +45,13 @@ from promptcodec.training.loop import Trainer
 from promptcodec.training.objectives import RateDistortion, rate_distortion
 from promptcodec.training.prompts import TRAINING_FILE
 from promptcodec.training.tables import fit_tables
-from promptcodec.training.teacher import read_teacher
+from promptcodec.training.teacher import Hint, read_teacher, stage_at_16
 from promptcodec.training.views import fit
 
 logger = logging.getLogger(__name__)
 
 TABLE_PICTURES = 500  # counted for the entropy tables
+HINT_PICTURES = 200  # that a hint is fitted to before it learns
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,14 @@ class JointObjective:
         loss: what is differentiated.
         codec: rate and distortion.
         cross_entropy: nats.
+        hint: how far features are from a teacher's, weighted; 0 without a teacher.
         accuracy: share of the batch whose largest logit is the label.
     """
 
     loss: Tensor
     codec: RateDistortion
     cross_entropy: Tensor
+    hint: Tensor
     accuracy: Tensor
 
     def figures(self) -> dict[str, float]:
@@ -74,6 +78,7 @@ class JointObjective:
             **self.codec.figures(),
             "loss": round(float(self.loss.detach()), 4),
             "cross_entropy": round(float(self.cross_entropy.detach()), 4),
+            "hint": round(float(self.hint.detach()), 4),
             "accuracy": round(float(self.accuracy), 4),
         }
 
@@ -129,46 +134,61 @@ class JointTask:
     def build(self) -> JointModel:
         """Copies of base and head; what does not learn is frozen."""
         config, codec = self.config, copy.deepcopy(self.base.model)
-        task = None
+        task = hint = None
         if "prompts" in config.parts:
             task = TaskPrompts(self.base.config.codec, width=config.width, rank=config.rank)
-        model = JointModel(codec, copy.deepcopy(self.head.model), task, adapters=self.adapters)
+        head = copy.deepcopy(self.head.model)
+        assert isinstance(head, LatentClassifier)
+        if self.teacher is not None:
+            teacher = self.teacher.model
+            hint = Hint(*(m.config.widths[stage_at_16(m)] for m in (head, teacher)))
+        model = JointModel(codec, head, task, hint=hint, adapters=self.adapters)
         prefixes = tuple(prefix for part in config.parts for prefix in PARTS[part])
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_(name.startswith(prefixes))
+            parameter.requires_grad_(name.startswith((*prefixes, "hint.")))
         return model
 
+    @torch.no_grad()
     def initialise(self, model: JointModel, store: JointStore) -> None:
-        """Everything starts from what was trained."""
+        """Everything starts from what was trained; a hint from what fits best."""
+        if not isinstance(model.hint, Hint) or self.teacher is None:
+            return
+        pictures, rate = torch.stack(store.sample(HINT_PICTURES)), self.config.rates[-1]
+        features = self.teacher.look(pictures).features.float()
+        model.eval()  # so that looking changes nothing
+        output = [model(x.float() / 255.0, rate=rate) for x in pictures.split(self.config.batch)]
+        model.train()
+        middle = torch.cat([part.middle for part in output])
+        rows, columns = features.shape[2:]
+        model.hint.fit(middle[:, :, :rows, :columns], features)
 
     def loss(self, model: nn.Module, batch: JointBatch, *, step: int) -> JointObjective:
         """Rate, distortion and task of a batch."""
         config = self.config
-        if step < config.plain_steps:
+        output = model(batch.x, rate=batch.rate, plain=step < config.plain_steps)
+        codec = rate_distortion(output.codec, batch.x, lmbda=self.weights[batch.rate])
+        targets, apart = self._smoothed(batch), codec.loss.new_zeros(())
+        if self.teacher is not None:
+            teaching = self.teacher.look(torch.round(255.0 * batch.x).to(torch.uint8).cpu())
+            share = self.teacher.config.share
+            targets = (1.0 - share) * targets + share * teaching.shares.to(targets.device)
             bare: Any = getattr(model, "module", model)
-            output, logits = bare.plain(batch.x, rate=batch.rate)
-        else:
-            output, logits = model(batch.x, rate=batch.rate)
-        codec = rate_distortion(output, batch.x, lmbda=self.weights[batch.rate])
-        entropy = F.cross_entropy(logits.float(), self._targets(batch))
-        right = logits.argmax(dim=1) == batch.targets.argmax(dim=1)
+            apart = bare.hint(output.middle.float(), teaching.features.float().to(targets.device))
+            apart = self.teacher.config.hints * apart
+        entropy = F.cross_entropy(output.logits.float(), targets)
+        right = output.logits.argmax(dim=1) == batch.targets.argmax(dim=1)
         return JointObjective(
-            loss=codec.loss + config.alpha * entropy,
+            loss=codec.loss + config.alpha * (entropy + apart),
             codec=codec,
             cross_entropy=entropy,
+            hint=apart,
             accuracy=right.float().mean(),
         )
 
-    def _targets(self, batch: JointBatch) -> Tensor:
-        """Smoothed labels with a teacher's opinion, (B, classes)."""
+    def _smoothed(self, batch: JointBatch) -> Tensor:
+        """Smoothed labels, (B, classes)."""
         smoothing, classes = self.config.smoothing, batch.targets.shape[1]
-        smooth = (1.0 - smoothing) * batch.targets + smoothing / classes
-        if self.teacher is None:
-            return smooth
-        share = self.teacher.config.share
-        crops = torch.round(255.0 * batch.x).to(torch.uint8).cpu()
-        own = self.teacher.look(crops).shares.to(smooth.device)
-        return (1.0 - share) * smooth + share * own
+        return (1.0 - smoothing) * batch.targets + smoothing / classes
 
     @torch.inference_mode()
     def validate(self, model: JointModel, store: JointStore, *, samples: Path) -> dict[str, float]:

@@ -38,8 +38,7 @@ class JointRun(LoopConfig):
             what it was, and the gains follow.
         plain_steps: first steps without quantisation and rate.
         smoothing: share of a label that is spread over all classes.
-        teacher: whose opinion is part of the target; its hints are for heads alone. None learns
-            from labels.
+        teacher: whom codec and head learn from beside the labels; None learns from them alone.
         width: of the task prompts' trunk.
         rank: of the task prompts' updates.
         one_in: one training picture in so many is held out of training, to choose by.

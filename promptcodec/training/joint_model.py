@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
@@ -11,6 +11,23 @@ from promptcodec.adapters.store import RateAdapter
 from promptcodec.adapters.task import TaskPrompts, WithTask
 from promptcodec.codec.model import Adapter, CodecModel, TrainingOutput
 from promptcodec.config import STRIDE
+from promptcodec.heads.classifier import LatentClassifier
+from promptcodec.training.teacher import Hint, split_pass
+
+
+@dataclass(frozen=True)
+class JointOutput:
+    """What one pass gives.
+
+    Args:
+        codec: what the rate-distortion loss needs.
+        logits: of the head, (B, classes).
+        middle: its features at 1/16, (B, width, h, w).
+    """
+
+    codec: TrainingOutput
+    logits: Tensor
+    middle: Tensor
 
 
 class JointModel(nn.Module):
@@ -20,6 +37,7 @@ class JointModel(nn.Module):
         codec: a base.
         head: a classifier.
         task: task prompts; None without any.
+        hint: to a teacher's features; None without any.
         adapters: of the rates.
     """
 
@@ -28,14 +46,16 @@ class JointModel(nn.Module):
     def __init__(
         self,
         codec: CodecModel,
-        head: nn.Module,
+        head: LatentClassifier,
         task: TaskPrompts | None,
         *,
+        hint: Hint | None = None,
         adapters: dict[int, RateAdapter],
     ) -> None:
         super().__init__()
         self.codec, self.head = codec, head
         self.task = nn.Identity() if task is None else task
+        self.hint = nn.Identity() if hint is None else hint
         object.__setattr__(self, "adapters", adapters)  # past the registry of modules
 
     def adapter(self, rate: int) -> Adapter:
@@ -43,26 +63,31 @@ class JointModel(nn.Module):
         own: Adapter = self.adapters[rate].prompts
         return WithTask(own, self.task) if isinstance(self.task, TaskPrompts) else own
 
-    def forward(self, x: Tensor, *, rate: int) -> tuple[TrainingOutput, Tensor]:
-        """What the codec gives and the head's logits, (B, classes); z is rounded.
+    def forward(self, x: Tensor, *, rate: int, plain: bool = False) -> JointOutput:
+        """One pass; z is rounded.
 
-        Pictures (B, 3, H, W) are padded to multiples of 64 px, as coding does, and x_hat cropped.
+        Args:
+            x: (B, 3, H, W), padded to multiples of 64 px as coding does, and x_hat cropped.
+            rate: index.
+            plain: without quantisation, and no rate.
         """
-        output = self.codec(images.pad(x, STRIDE), round_z=True, adapter=self.adapter(rate))
-        logits = self.logits(output.y_hat, rate=rate)
+        adapter, padded = self.adapter(rate), images.pad(x, STRIDE)
+        if plain:
+            y, none = self.codec.to_latents(padded, adapter), x.new_zeros(())
+            x_hat = self.codec.to_picture(y, adapter)
+            output = TrainingOutput(x_hat=x_hat, y_bits=none, z_bits=none, room_bits=none, y_hat=y)
+        else:
+            output = self.codec(padded, round_z=True, adapter=adapter)
         assert output.x_hat is not None
-        return replace(output, x_hat=images.crop(output.x_hat, *x.shape[2:])), logits
-
-    def plain(self, x: Tensor, *, rate: int) -> tuple[TrainingOutput, Tensor]:
-        """The same without quantisation, and no rate."""
-        adapter = self.adapter(rate)
-        y = self.codec.to_latents(images.pad(x, STRIDE), adapter)
-        none = x.new_zeros(())
-        x_hat = images.crop(self.codec.to_picture(y, adapter), *x.shape[2:])
-        output = TrainingOutput(x_hat=x_hat, y_bits=none, z_bits=none, room_bits=none, y_hat=y)
-        return output, self.logits(y, rate=rate)
+        middle, logits = split_pass(self.head, self.tokens(output.y_hat, rate=rate))
+        output = replace(output, x_hat=images.crop(output.x_hat, *x.shape[2:]))
+        return JointOutput(codec=output, logits=logits, middle=middle)
 
     def logits(self, y_hat: Tensor, *, rate: int) -> Tensor:
         """The head on latents of a rate."""
+        return split_pass(self.head, self.tokens(y_hat, rate=rate))[1]
+
+    def tokens(self, y_hat: Tensor, *, rate: int) -> Tensor:
+        """What the head's body reads of latents of a rate."""
         lmbda = y_hat.new_full((len(y_hat),), self.adapters[rate].config.lmbda)
-        return self.head(y_hat, lmbda)
+        return self.head.tokens(y_hat, lmbda)

@@ -27,6 +27,7 @@ from promptcodec.heads.pixels import PixelClassifier
 from promptcodec.heads.store import WEIGHTS_FILE, read_head, read_head_config
 
 BATCH = 64
+RIDGE = 1e-3  # of the first least squares, over the number of positions
 STRIDE = 16  # px between two features that are compared
 
 
@@ -115,6 +116,49 @@ class Student(nn.Module):
             return self.head(x, lmbda)
         middle, logits = split_pass(self.head, self.head.tokens(x, lmbda))
         return logits, self.hint(middle)
+
+
+class Hint(nn.Module):
+    """A map from a head's features at 1/16 to a teacher's, both of one picture.
+
+    Args:
+        width: channels of the head's.
+        channels: of the teacher's.
+    """
+
+    center: Tensor
+    spread: Tensor
+
+    def __init__(self, width: int, channels: int) -> None:
+        super().__init__()
+        self.project = nn.Conv2d(width, channels, 1)
+        self.register_buffer("center", torch.zeros(channels, 1, 1))
+        self.register_buffer("spread", torch.ones(channels, 1, 1))
+
+    @torch.no_grad()
+    def fit(self, middle: Tensor, features: Tensor) -> None:
+        """Standardise some of the teacher's features and solve for them by least squares.
+
+        Args:
+            middle: the head's, (N, width, h, w).
+            features: the teacher's, (N, channels, h, w).
+        """
+        self.center.copy_(features.mean(dim=(0, 2, 3))[:, None, None])
+        self.spread.copy_(features.std(dim=(0, 2, 3)).clamp_min(1e-3)[:, None, None])
+        wanted = ((features - self.center) / self.spread).movedim(1, -1).flatten(0, -2).double()
+        known = middle.movedim(1, -1).flatten(0, -2).double()
+        known = torch.cat([known, torch.ones_like(known[:, :1])], dim=1)
+        ridge = RIDGE * len(known) * torch.eye(known.shape[1], dtype=torch.float64)
+        solved = torch.linalg.solve(known.T @ known + ridge, known.T @ wanted)
+        assert self.project.bias is not None
+        self.project.weight.copy_(solved[:-1].T[:, :, None, None])
+        self.project.bias.copy_(solved[-1])
+
+    def forward(self, middle: Tensor, features: Tensor) -> Tensor:
+        """Mean squared error over the grid that the teacher sees; scalar."""
+        rows, columns = features.shape[2:]
+        found = self.project(middle[:, :, :rows, :columns]).float()
+        return (found - (features - self.center) / self.spread).square().mean()
 
 
 def split_pass(model: PixelClassifier | LatentClassifier, x: Tensor) -> tuple[Tensor, Tensor]:

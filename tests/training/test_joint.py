@@ -113,12 +113,32 @@ def test_a_teacher_has_its_share_of_the_target(config: JointRun, tmp_path: Path)
     def loss(share: float | None) -> float:
         teacher = None if share is None else TeacherConfig(head=str(tmp_path), share=share)
         task = JointTask(replace(config, teacher=teacher, smoothing=0.0))
+        model = task.build()
         torch.manual_seed(0)  # noise stands for rounding
-        return float(task.loss(task.build(), batch, step=99).cross_entropy)
+        return float(task.loss(model, batch, step=99).cross_entropy)
 
     alone, none, half, whole = loss(None), loss(0.0), loss(0.5), loss(1.0)
     assert none == pytest.approx(alone)
     assert half == pytest.approx((alone + whole) / 2, rel=1e-4) and whole != pytest.approx(alone)
+
+
+def test_hints_reach_the_encoder(config: JointRun, labelled_pictures: Path, tmp_path: Path) -> None:
+    pixels = HeadConfig(
+        labels=("blue", "red"), reads="pixels", body="resnet", widths=(32, 32, 32), depths=(1, 1, 1)
+    )
+    write_head(tmp_path, build_head(pixels), config=pixels)
+    teacher = TeacherConfig(head=str(tmp_path), share=0.0, hints=2.0)
+    task = JointTask(replace(config, teacher=teacher))
+    store = task.open_store(labelled_pictures, device="cpu", validation=None)
+    model = task.build()
+    batch = store.batch(4, seed=0, step=0)
+    task.initialise(model, store)
+    objective = task.loss(model.train(), batch, step=99)
+    # Standardised features have a mean square of 1; the fit explains some of it.
+    assert 0.0 < float(objective.hint.detach()) < teacher.hints
+    objective.hint.backward()
+    for part in (model.codec.g_a, model.head, model.hint):
+        assert any(p.grad is not None and bool(p.grad.any()) for p in part.parameters())
 
 
 @pytest.mark.parametrize("step", [0, 99])
