@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Self
 
 from torch import Tensor, nn
 
@@ -57,6 +58,17 @@ class JointModel(nn.Module):
         self.task = nn.Identity() if task is None else task
         self.hint = nn.Identity() if hint is None else hint
         object.__setattr__(self, "adapters", adapters)  # past the registry of modules
+
+    def train(self, mode: bool = True) -> Self:
+        """Training or not; batch norms of the head keep their statistics.
+
+        A step sees one rate alone, and its statistics are not those of them all.
+        """
+        super().train(mode)
+        for module in self.head.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
 
     def adapter(self, rate: int) -> Adapter:
         """What a rate adds, and the task prompts."""

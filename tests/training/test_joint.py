@@ -141,6 +141,27 @@ def test_hints_reach_the_encoder(config: JointRun, labelled_pictures: Path, tmp_
         assert any(p.grad is not None and bool(p.grad.any()) for p in part.parameters())
 
 
+def test_batch_norms_keep_the_statistics_of_all_rates(
+    config: JointRun, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    base = read_base(tiny_checkpoint)
+    facts = HeadConfig(
+        labels=("blue", "red"),
+        latent_channels=base.config.codec.latent_channels,
+        body="resnet",
+        widths=(32,),
+        depths=(1,),
+        base_sha256=base.sha256.hex(),
+    )
+    write_head(tmp_path, build_head(facts), config=facts)
+    task = JointTask(replace(config, head=str(tmp_path)))
+    model = task.build().train()
+    before = {n: b.clone() for n, b in model.head.named_buffers()}
+    batch = JointBatch(torch.rand(2, 3, 64, 64), torch.eye(2), rate=2)
+    task.loss(model, batch, step=99).loss.backward()
+    assert before and all(torch.equal(b, before[n]) for n, b in model.head.named_buffers())
+
+
 @pytest.mark.parametrize("step", [0, 99])
 def test_pictures_of_any_size_are_padded(config: JointRun, step: int) -> None:
     task = JointTask(replace(config, plain_steps=10))
