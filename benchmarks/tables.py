@@ -227,6 +227,21 @@ def segmentation(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def anchors(report: dict[str, Any]) -> str:
+    """How far classic codecs, as run here, lie from their published points."""
+    lines = [
+        "| codec | options | median above, dB at equal bpp | most apart | BD-rate |",
+        "| --- | --- | ---: | ---: | ---: |",
+    ]
+    for case in report["cases"]:
+        lines.append(
+            f"| {case['anchor']} | {case['case']} | {case['median_db_above']:+.3f} "
+            f"| {case['largest_db_apart']:.3f} | {case['bd_rate_percent']:+.2f} % |"
+        )
+    lines += ["", f"Commit {report['commit']}; `{report['command']}`."]
+    return "\n".join(lines)
+
+
 def errors() -> str:
     """Every exit code: class, cause, remedy."""
     from promptcodec import console
@@ -262,6 +277,7 @@ TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
     "segmentation": (ROOT / "docs" / "segmentation.md", segmentation),
     "methods": (ROOT / "docs" / "rates.md", methods),
     "reliability": (ROOT / "docs" / "reliability.md", reliability),
+    "anchors": (ROOT / "docs" / "evaluation.md", anchors),
     "analysis": (ROOT / "docs" / "analysis.md", analysis.analysis),
     "cifar": (ROOT / "docs" / "analysis.md", analysis.cifar),
     "ledger": (ROOT / "docs" / "analysis.md", analysis.ledger),

@@ -30,6 +30,7 @@ def between(document: Path, name: str) -> str:
         "methods",
         "reliability",
         "segmentation",
+        "anchors",
         "analysis",
         "cifar",
         "ledger",
