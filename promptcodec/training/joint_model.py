@@ -88,12 +88,24 @@ class JointModel(nn.Module):
             y, none = self.codec.to_latents(padded, adapter), x.new_zeros(())
             x_hat = self.codec.to_picture(y, adapter)
             output = TrainingOutput(x_hat=x_hat, y_bits=none, z_bits=none, room_bits=none, y_hat=y)
+            y_hat = y
         else:
             output = self.codec(padded, round_z=True, adapter=adapter)
+            y_hat = output.y_hat + (self.sent(padded, rate=rate) - output.y_hat.detach())
         assert output.x_hat is not None
-        middle, logits = split_pass(self.head, self.tokens(output.y_hat, rate=rate))
+        middle, logits = split_pass(self.head, self.tokens(y_hat, rate=rate))
         output = replace(output, x_hat=images.crop(output.x_hat, *x.shape[2:]))
         return JointOutput(codec=output, logits=logits, middle=middle)
+
+    def sent(self, x: Tensor, *, rate: int) -> Tensor:
+        """y_hat as a stream has it, without a gradient.
+
+        In a training pass means come from noisy latents; a head that learned on those would do
+        worse on what is transmitted.
+        """
+        self.codec.freeze_scale_path()
+        gains, adapter = self.adapters[rate].gains, self.adapter(rate)
+        return self.codec.analyse(x, gains=gains, adapter=adapter).y_hat.clone()
 
     def logits(self, y_hat: Tensor, *, rate: int) -> Tensor:
         """The head on latents of a rate."""

@@ -162,6 +162,19 @@ def test_batch_norms_keep_the_statistics_of_all_rates(
     assert before and all(torch.equal(b, before[n]) for n, b in model.head.named_buffers())
 
 
+def test_the_head_learns_on_what_a_stream_has(config: JointRun) -> None:
+    task = JointTask(config)
+    model, x = task.build(), torch.rand(2, 3, 64, 64)
+    seen: list[torch.Tensor] = []
+    model.head.stem.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    output = model(x, rate=2)
+    adapter = task.adapters[2]
+    sent = model.codec.analyse(x, gains=adapter.gains, adapter=adapter.prompts).y_hat
+    torch.testing.assert_close(seen[0].detach(), sent.clone())
+    output.logits.sum().backward()
+    assert all(p.grad is not None and bool(p.grad.any()) for p in model.codec.g_a.parameters())
+
+
 @pytest.mark.parametrize("step", [0, 99])
 def test_pictures_of_any_size_are_padded(config: JointRun, step: int) -> None:
     task = JointTask(replace(config, plain_steps=10))
