@@ -7,7 +7,7 @@ Off by default: a decoder that uses it has to run the first blocks of a head. Th
 zero, so that a fresh module changes nothing. Without features, maps of y_hat alone of as many
 parameters take their place: what the features are worth is measured against that.
 
-Source: Bai et al. 2022, arXiv:2112.09300. Differs: Swin blocks, added to y_hat.
+Source: Bai et al. 2022, arXiv:2112.09300. Differs: blocks of our head, added to y_hat.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from promptcodec.heads.classifier import LatentClassifier, pad_grid
+from promptcodec.heads.classifier import LatentClassifier
+from promptcodec.heads.config import RESNET
 
 BLOCKS = 3
 
@@ -57,18 +58,21 @@ class Aggregation(nn.Module):
 
 
 def first_blocks(head: LatentClassifier, y_hat: Tensor, lmbda: Tensor) -> list[Tensor]:
-    """Outputs of the first Swin blocks of a head, (B, h, w, D) each.
+    """Outputs of the first blocks of a head, (B, h, w, D) each.
 
     Args:
-        head: with `BLOCKS` blocks or more in its first stage.
+        head: with `BLOCKS` blocks or more in its first stage, at 1/16.
         y_hat: (B, M, h, w).
         lmbda: rate-distortion weight of each picture's rate, (B,).
     """
     height, width = y_hat.shape[2:]
-    x = head.stem(pad_grid(y_hat, head.body.multiple), lmbda)
+    x = head.tokens(y_hat, lmbda)
+    channels_first = head.config.body == RESNET
+    x = x.permute(0, 3, 1, 2) if channels_first else x
     stage: nn.ModuleList = head.body.stages[0]  # type: ignore[assignment]
     outputs = []
     for block in list(stage)[:BLOCKS]:
         x = block(x)
-        outputs.append(x[:, :height, :width])
+        shown = x.permute(0, 2, 3, 1) if channels_first else x
+        outputs.append(shown[:, :height, :width])
     return outputs

@@ -95,12 +95,12 @@ class AggregatingDecoder(nn.Module):
     def __init__(self, codec: Codec, *, features: bool) -> None:
         super().__init__()
         reader = codec.head(CLASSIFY).model
-        if not isinstance(reader, LatentClassifier) or reader.config.depths[0] < BLOCKS:
+        facts = reader.config if isinstance(reader, LatentClassifier) else None
+        if facts is None or facts.stride != 16 or facts.depths[0] < BLOCKS:
             raise ConfigError(f"aggregation needs a classifier of {BLOCKS} blocks or more at 1/16")
         object.__setattr__(self, "codec", codec)  # past the registry of modules
         object.__setattr__(self, "reader", reader)
-        width = reader.config.widths[0]
-        self.aggregation = Aggregation(reader.config.latent_channels, width, features=features)
+        self.aggregation = Aggregation(facts.latent_channels, facts.widths[0], features=features)
         self.g_s: Synthesis = copy.deepcopy(codec.model.g_s).requires_grad_(True)
 
     @torch.no_grad()

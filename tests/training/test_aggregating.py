@@ -26,12 +26,15 @@ from promptcodec.training.aggregating import (
 from promptcodec.training.config import DataConfig, OptimizerConfig
 
 
-@pytest.fixture(scope="module")
-def head(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["swin", "resnet"])
+def head(
+    request: pytest.FixtureRequest, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     base = read_base(tiny_checkpoint)
     config = HeadConfig(
         labels=("a", "b"),
         latent_channels=base.config.codec.latent_channels,
+        body=request.param,
         widths=(32,),
         depths=(3,),
         base_sha256=base.sha256.hex(),
