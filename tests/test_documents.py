@@ -31,10 +31,6 @@ def between(document: Path, name: str) -> str:
         "reliability",
         "segmentation",
         "anchors",
-        "analysis",
-        "cifar",
-        "ledger",
-        "aggregation",
     ],
 )
 def test_tables_of_benchmarks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
