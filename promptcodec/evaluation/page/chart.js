@@ -32,8 +32,10 @@ function makeChart(place, curves, metrics) {
   const logarithmic = element("input", { type: "checkbox" });
   logarithmic.addEventListener("change", () => draw());
   const legend = element("div", { class: "legend" });
-  curves.forEach((curve, index) => {
-    curve.colour = COLOURS[index % COLOURS.length];
+  // What is shown from the start comes first, so that its colours differ.
+  const order = [...curves.filter((curve) => curve.shown), ...curves.filter((curve) => !curve.shown)];
+  order.forEach((curve, index) => { curve.colour = COLOURS[index % COLOURS.length]; });
+  curves.forEach((curve) => {
     const box = element("input", { type: "checkbox" });
     box.checked = shown.has(curve.id);
     box.addEventListener("change", () => { box.checked ? shown.add(curve.id) : shown.delete(curve.id); draw(); });
