@@ -283,10 +283,8 @@ TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
     "ledger": (ROOT / "docs" / "analysis.md", analysis.ledger),
     "aggregation": (ROOT / "docs" / "analysis.md", analysis.aggregation),
 }
-BESIDE = {
-    "reliability": ("fuzz", "determinism"),
-    "analysis": analysis.BESIDE,
-}  # other result files that a table needs
+# Other result files that a table needs.
+BESIDE = {"reliability": ("fuzz", "determinism"), "analysis": analysis.BESIDE}
 
 
 def fill() -> None:
