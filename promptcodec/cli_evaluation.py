@@ -9,6 +9,7 @@ import sys
 
 from promptcodec import cli_options as options
 from promptcodec import console
+from promptcodec.bitstream import MAX_PIXELS
 from promptcodec.files import check_output
 
 
@@ -29,7 +30,9 @@ def evaluate(
     show: options.Show = None,
     force: options.Force = False,
     jobs: options.Jobs = 1,
+    device: options.Device = "cpu",
     threads: options.ProcessThreads = 1,
+    max_pixels: options.MaxPixels = None,
     precision: options.Precision = "float32",
     as_json: options.Json = False,
     verbose: options.Verbose = False,
@@ -55,6 +58,8 @@ def evaluate(
         weights=weights,
         metrics=options.split_words(metrics, default="psnr"),
         lpips_weights=lpips_weights,
+        device=device,
+        max_pixels=max_pixels or MAX_PIXELS,
         threads=threads,
     )
     with progress_bar("evaluating") as progress:
@@ -92,7 +97,9 @@ def compare(
     base: options.Base = None,
     prompts: options.Prompts = None,
     force: options.Force = False,
+    device: options.Device = "cpu",
     threads: options.ProcessThreads = 1,
+    max_pixels: options.MaxPixels = None,
     precision: options.Precision = "float32",
     as_json: options.Json = False,
     verbose: options.Verbose = False,
@@ -113,6 +120,8 @@ def compare(
         precision=precision,
         against=options.split_words(against, default="jpeg,webp"),
         weights=weights,
+        device=device,
+        max_pixels=max_pixels or MAX_PIXELS,
         threads=threads,
     )
     rows = comparing.compare_picture(picture, setup.build())

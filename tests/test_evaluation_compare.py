@@ -58,7 +58,9 @@ def test_the_page_slides_without_a_network(photo: Path, options: list[str], tmp_
     ("code", "says", "words"),
     [
         (3, "missing.png", ["missing.png"]),
+        (3, "the limit is 6143", ["photo.png", "--max-pixels", "6143"]),
         (2, "no peer 'av2'", ["photo.png", "--against", "av2"]),
+        (2, "'abacus'", ["photo.png", "--device", "abacus"]),
         (2, "give all", ["photo.png", "--rates", "low"]),
         (6, "", ["photo.png", "--rates", "1"]),
         (8, "--force", ["photo.png", "-o", "photo.png"]),

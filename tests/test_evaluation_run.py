@@ -183,6 +183,13 @@ def test_the_real_codec_makes_a_curve_by_gains(
     assert [point["label"] for point in found["points"]] == labels
 
 
+def test_pictures_beyond_the_limit_are_named(folder: Path, tiny_checkpoint: Path) -> None:
+    setup = Setup(base=tiny_checkpoint, against=(), max_pixels=64 * 64)
+    results = evaluate_folder(folder, setup)
+    assert [failure.picture for failure in results.failures] == ["a.png", "grey.png"]
+    assert "96" in results.failures[0].reason and "limit" in results.failures[0].reason
+
+
 def test_baselines_are_checked_before_anything_is_loaded(folder: Path) -> None:
     with pytest.raises(UsageError, match="'av2'"):
         evaluate_folder(folder, Setup(base=folder / "missing", against=("av2",)))

@@ -40,7 +40,7 @@ def compare_picture(path: Path, measurement: Measurement) -> list[Row]:
     Raises:
         PictureError: it is no picture.
     """
-    picture = load(path)
+    picture = load(path, max_pixels=measurement.max_pixels)
     return [
         Row(point.label, tuple(views(picture, point, measurement.peers)))
         for point in measurement.points

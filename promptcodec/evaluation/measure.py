@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from promptcodec.bitstream import MAX_PIXELS
 from promptcodec.errors import PromptCodecError
 from promptcodec.evaluation.baselines import sweep
 from promptcodec.evaluation.memory import peak_rss_mb
@@ -44,7 +45,11 @@ class RatePoint:
 
 
 def rate_points(
-    codec: "Codec", rates: Sequence[float] | None = None, *, gains: Sequence[float] = (0.0,)
+    codec: "Codec",
+    rates: Sequence[float] | None = None,
+    *,
+    gains: Sequence[float] = (0.0,),
+    max_pixels: int = MAX_PIXELS,
 ) -> list[RatePoint]:
     """The points of a loaded codec: every rate at every gain.
 
@@ -52,13 +57,16 @@ def rate_points(
         codec: with its adapters.
         rates: rate indexes; None takes each one that the codec has loaded.
         gains: `gain_steps` of `Codec.encode`; several make a curve of one trained rate.
+        max_pixels: refuse larger pictures.
     """
     chosen = [rate.index for rate in codec.rates] if rates is None else list(rates)
     return [
         RatePoint(
             label=f"rate {index:g}" + (f", gain {steps:+g}" if steps else ""),
-            encode=partial(codec.encode_detailed, rate_index=index, gain_steps=steps),
-            decode=codec.decode,
+            encode=partial(
+                codec.encode_detailed, rate_index=index, gain_steps=steps, max_pixels=max_pixels
+            ),
+            decode=partial(codec.decode, max_pixels=max_pixels),
         )
         for index in chosen
         for steps in gains
@@ -79,6 +87,8 @@ class Setup:
         weights: folder of the weights of CompressAI's models; None is CompressAI's own.
         metrics: of `perceptual.METRICS`.
         lpips_weights: as `perceptual.Judge` takes them.
+        device: as `Codec.load` takes it; peers run on the CPU.
+        max_pixels: refuse larger pictures.
         threads: of torch, in each process: more than one may change the last bit of a sum.
     """
 
@@ -91,6 +101,8 @@ class Setup:
     weights: Path | None = None
     metrics: tuple[str, ...] = ("psnr",)
     lpips_weights: Path | None = None
+    device: str = "cpu"
+    max_pixels: int = MAX_PIXELS
     threads: int = 1
 
     def load(self) -> "Codec":
@@ -104,7 +116,7 @@ class Setup:
         from promptcodec.api import Codec
 
         torch.set_num_threads(self.threads)
-        return Codec.load(self.base, self.prompts, precision=self.precision)
+        return Codec.load(self.base, self.prompts, device=self.device, precision=self.precision)
 
     def build(self, codec: "Codec | None" = None) -> "Measurement":
         """All that runs on each picture.
@@ -114,9 +126,12 @@ class Setup:
         """
         codec = codec or self.load()
         return Measurement(
-            points=tuple(rate_points(codec, self.rates, gains=self.gains)),
+            points=tuple(
+                rate_points(codec, self.rates, gains=self.gains, max_pixels=self.max_pixels)
+            ),
             peers=find_peers(self.against, weights=self.weights),
             judge=Judge(self.metrics, lpips_weights=self.lpips_weights),
+            max_pixels=self.max_pixels,
         )
 
 
@@ -128,11 +143,13 @@ class Measurement:
         points: of ours, with distinct labels.
         peers: by name.
         judge: the metrics.
+        max_pixels: refuse larger pictures.
     """
 
     points: tuple[RatePoint, ...]
     peers: dict[str, Peer]
     judge: Judge
+    max_pixels: int = MAX_PIXELS
 
     def __call__(self, path: Path, name: str) -> Measured | Failure:
         """Measure one picture; one that cannot be is named, with the reason.
@@ -143,7 +160,7 @@ class Measurement:
         """
         try:
             content = path.read_bytes()
-            picture = load(path)
+            picture = load(path, max_pixels=self.max_pixels)
             records = tuple(self._own(point, picture, name) for point in self.points)
             swept = {
                 key: tuple(

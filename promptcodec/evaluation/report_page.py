@@ -119,7 +119,7 @@ def make_slides(
     return [
         Slide(
             name if len(chosen) == 1 else f"{name}, {point.label}",
-            views(load(folder / name), point, peers),
+            views(load(folder / name, max_pixels=measurement.max_pixels), point, peers),
         )
         for name in names
         for point in chosen

@@ -194,6 +194,7 @@ class Results:
         picture_hashes: SHA-256 of each picture's file, by name.
         jobs: processes that ran at a time; above one, times are longer than alone.
         peak_rss_mb: largest resident set of any of them, MB of 10^6 bytes.
+        device: that the codec ran on; peers run on the CPU.
         format: version of the file.
     """
 
@@ -212,6 +213,7 @@ class Results:
     picture_hashes: dict[str, str] = field(default_factory=dict)
     jobs: int = 1
     peak_rss_mb: float | None = None
+    device: str = "cpu"
     format: int = FORMAT
 
 
