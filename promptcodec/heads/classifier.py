@@ -59,6 +59,12 @@ class LatentStem(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.rate = nn.Linear(1, width)
 
+    def start_plain(self) -> None:
+        """Let the rate scale and move nothing at first."""
+        if self.film is not None:
+            for parameter in self.film[-1].parameters():
+                nn.init.zeros_(parameter)
+
     @torch.no_grad()
     def standardise(self, y_hat: Tensor) -> None:
         """Keep mean and spread of each channel of some latents, (B, M, h, w)."""
@@ -103,9 +109,7 @@ class LatentClassifier(nn.Module):
         self.norm = nn.LayerNorm(config.widths[-1])
         self.out = nn.Linear(config.widths[-1], len(config.labels))
         initialise(self)
-        if self.stem.film is not None:
-            for parameter in self.stem.film[-1].parameters():
-                nn.init.zeros_(parameter)
+        self.stem.start_plain()
 
     def forward(self, y_hat: Tensor, lmbda: Tensor) -> Tensor:
         """Logits, (B, classes).

@@ -62,7 +62,9 @@ class LatentSegmenter(nn.Module):
         super().__init__()
         self.config = config
         width = config.widths[0]
-        self.stem = LatentStem(config.latent_channels, width)
+        self.stem = LatentStem(
+            config.latent_channels, width, film=config.film, dropout=config.dropout
+        )
         self.body = SwinStages(
             config.widths[:1],
             config.depths[:1],
@@ -72,6 +74,7 @@ class LatentSegmenter(nn.Module):
         )
         self.pyramid = Pyramid(width, len(config.labels))
         initialise(self)
+        self.stem.start_plain()
 
     def forward(self, y_hat: Tensor, lmbda: Tensor) -> Tensor:
         """Scores, (B, classes, 2 h, 2 w); see `LatentClassifier.forward`."""

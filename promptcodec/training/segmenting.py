@@ -47,6 +47,8 @@ class SegmentRun(LoopConfig):
         widths: of latents' one stage at 1/16; of pixels' three, at 1/4, 1/8 and 1/16.
         depths: Swin blocks of each.
         mlp_ratio: as `HeadConfig.mlp_ratio`.
+        film: as `HeadConfig.film`; for latents.
+        dropout: share of channels of y_hat that are left out in training.
         balance: rare classes weigh (median share / own share) ** balance; 0 weighs all alike.
         one_in: one run of neighbouring training pictures in so many is held out, to choose by.
         scenes: how pictures are varied.
@@ -60,6 +62,8 @@ class SegmentRun(LoopConfig):
     widths: tuple[int, ...] = (128,)
     depths: tuple[int, ...] = (4,)
     mlp_ratio: float = 2.0
+    film: bool = False
+    dropout: float = 0.0
     balance: float = 0.5
     one_in: int = 10
     scenes: SceneConfig = field(default_factory=SceneConfig)
@@ -106,6 +110,8 @@ class SegmentRun(LoopConfig):
             widths=self.widths,
             depths=self.depths,
             mlp_ratio=self.mlp_ratio,
+            film=self.film and latents,
+            dropout=self.dropout if latents else 0.0,
             base_sha256=base_sha256 if latents else "",
         )
 

@@ -83,6 +83,7 @@ def test_sky_and_road_are_told_apart(
             raise AssertionError("g_s ran")
 
         monkeypatch.setattr(CodecModel, "synthesise", synthesise)
+        run = replace(run, film=True, dropout=0.1)
     else:
         run = replace(run, sight=sight, widths=(32, 32, 32), depths=(1, 1, 1))
     folder = train_head(run, data=scenes, out=tmp_path / "run", device="cpu")
@@ -90,6 +91,7 @@ def test_sky_and_road_are_told_apart(
     digest = codec.base_hash if sight == "latents" else b""
     head = read_head(folder, base_sha256=digest)
     assert head.config.labels == ("sky", "road") and head.config.task == "segment"
+    assert head.config.film == (sight == "latents")
     lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     figures = json.loads(lines[-1])["validation"]
     assert figures["miou"] == figures["miou_4"] > 0.85
