@@ -128,6 +128,10 @@ LabelledData = Annotated[
         "--data", help="Folder or zip file with train/CLASS/..., or train/images and train/masks."
     ),
 ]
+Unlabelled = Annotated[
+    Path | None,
+    typer.Option(help="Folder or zip shards of pictures that only the recipe's teacher judges."),
+]
 TaskResults = Annotated[Path | None, typer.Option("-o", "--out", help="JSON file for the results.")]
 ViewCache = Annotated[
     Path | None,

@@ -53,6 +53,7 @@ def train_head(
 def train_joint(
     recipe: options.Recipe,
     data: options.LabelledData,
+    unlabelled: options.Unlabelled = None,
     out: options.RunFolder = None,
     resume: options.Resume = False,
     max_steps: options.MaxSteps = None,
@@ -75,6 +76,7 @@ def train_joint(
         resume=resume,
         max_steps=max_steps,
         device=device,
+        unlabelled=unlabelled,
     )
     use = f"--base {folder / 'base'} --prompts {folder / 'prompts'}"
     if folder.name == "task":

@@ -37,6 +37,8 @@ from promptcodec.files import write_atomically
 from promptcodec.heads.classifier import LatentClassifier
 from promptcodec.heads.store import Head, read_head, write_head
 from promptcodec.locate import find_base, find_heads, find_prompts
+from promptcodec.training.config import DataConfig
+from promptcodec.training.data import PictureStore
 from promptcodec.training.joint_config import CODEC_PARTS, PARTS, JointRun
 from promptcodec.training.joint_model import JointModel
 from promptcodec.training.joint_store import JointBatch, JointStore
@@ -52,6 +54,10 @@ logger = logging.getLogger(__name__)
 
 TABLE_PICTURES = 500  # counted for the entropy tables
 HINT_PICTURES = 200  # that a hint is fitted to before it learns
+# Nearly whole pictures, as those with labels are, down to parts of them.
+UNLABELLED = DataConfig(
+    reduce_probability=1.0, reduce_min=0.4, reduce_max=1.0, validation_pictures=1
+)
 
 
 @dataclass(frozen=True)
@@ -88,13 +94,16 @@ class JointTask:
 
     Args:
         config: the run.
+        unlabelled: folder or zip files of pictures that only the teacher judges; None is none.
     Raises:
         CheckpointError: no base, adapter or head to start from.
-        ConfigError: a rate that has no adapter.
+        ConfigError: a rate that has no adapter, or no teacher for pictures without labels.
     """
 
-    def __init__(self, config: JointRun) -> None:
-        self.config = config
+    def __init__(self, config: JointRun, *, unlabelled: Path | None = None) -> None:
+        self.config, self.unlabelled = config, unlabelled
+        if unlabelled is not None and config.teacher is None:
+            raise ConfigError("pictures without labels need a teacher: name one in the recipe")
         self.base: Base = read_base(find_base(config.base))
         folders = find_prompts(config.prompts, base=config.base)
         found = [read_adapter(folder, base=self.base) for folder in folders]
@@ -128,8 +137,18 @@ class JointTask:
                 f"{data} has classes {', '.join(training.classes[:4])} ..., and the head knows "
                 f"{', '.join(self.head.config.labels[:4])} ...: train a head for these pictures"
             )
-        config = self.config
-        return JointStore(Path(data).name, training, held, rates=config.rates, config=config.views)
+        config, unlabelled = self.config, None
+        if self.unlabelled is not None:
+            unlabelled = PictureStore(self.unlabelled, replace(UNLABELLED, crop=config.views.size))
+        return JointStore(
+            Path(data).name,
+            training,
+            held,
+            rates=config.rates,
+            config=config.views,
+            unlabelled=unlabelled,
+            share=config.unlabelled_share,
+        )
 
     def build(self) -> JointModel:
         """Copies of base and head; what does not learn is frozen."""
@@ -170,7 +189,8 @@ class JointTask:
         targets, apart = self._smoothed(batch), codec.loss.new_zeros(())
         if self.teacher is not None:
             teaching = self.teacher.look(torch.round(255.0 * batch.x).to(torch.uint8).cpu())
-            share = self.teacher.config.share
+            # A picture without a label has the teacher's opinion alone.
+            share = torch.where(batch.labelled, self.teacher.config.share, 1.0)[:, None]
             targets = (1.0 - share) * targets + share * teaching.shares.to(targets.device)
             bare: Any = getattr(model, "module", model)
             apart = bare.hint(output.middle.float(), teaching.features.float().to(targets.device))
@@ -182,7 +202,7 @@ class JointTask:
             codec=codec,
             cross_entropy=entropy,
             hint=apart,
-            accuracy=right.float().mean(),
+            accuracy=right[batch.labelled].float().mean(),
         )
 
     def _smoothed(self, batch: JointBatch) -> Tensor:
@@ -278,6 +298,7 @@ def train_joint(
     resume: bool = False,
     max_steps: int | None = None,
     device: str | None = None,
+    unlabelled: Path | None = None,
 ) -> Path:
     """Train codec and classifier together.
 
@@ -288,10 +309,10 @@ def train_joint(
         resume: continue from the state in `out`.
         max_steps: stop after this step of the schedule, state saved; None runs to the end.
         device: "cpu" or "cuda"; None takes the GPU when there is one.
+        unlabelled: folder or zip files of pictures that only the teacher judges; None is none.
     Returns:
         Folder of the result.
     """
-    trainer = Trainer(
-        config, JointTask(config), data=Path(data), out=Path(out), resume=resume, device=device
-    )
+    task = JointTask(config, unlabelled=unlabelled)
+    trainer = Trainer(config, task, data=Path(data), out=Path(out), resume=resume, device=device)
     return trainer.run(max_steps=max_steps)

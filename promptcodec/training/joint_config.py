@@ -39,6 +39,7 @@ class JointRun(LoopConfig):
         plain_steps: first steps without quantisation and rate.
         smoothing: share of a label that is spread over all classes.
         teacher: whom codec and head learn from beside the labels; None learns from them alone.
+        unlabelled_share: of a batch that pictures without labels are, where a run has some.
         width: of the task prompts' trunk.
         rank: of the task prompts' updates.
         one_in: one training picture in so many is held out of training, to choose by.
@@ -55,6 +56,7 @@ class JointRun(LoopConfig):
     plain_steps: int = 0
     smoothing: float = 0.1
     teacher: TeacherConfig | None = None
+    unlabelled_share: float = 0.5
     width: int = 32
     rank: int = 10
     one_in: int = 10
@@ -78,6 +80,10 @@ class JointRun(LoopConfig):
             raise ConfigError(
                 f"alpha is {self.alpha}, beta {self.beta}, rates {list(self.rates)}; need weights "
                 "of 0 or more and a rate"
+            )
+        if not 0.0 < self.unlabelled_share < 1.0:
+            raise ConfigError(
+                f"unlabelled_share is {self.unlabelled_share}; need more than 0 and less than 1"
             )
         if self.views.mixup:
             raise ConfigError("views.mixup mixes pictures, which distortion is measured on: set 0")

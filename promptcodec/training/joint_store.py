@@ -1,4 +1,4 @@
-"""What joint training sees: crops of labelled pictures, each step at one rate."""
+"""What joint training sees: crops of pictures, labelled or not, each step at one rate."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from promptcodec.training.data import PictureStore
 from promptcodec.training.labelled import Labelled
 from promptcodec.training.views import ViewConfig, fit, random_crop
 
@@ -20,13 +21,18 @@ class JointBatch:
 
     Args:
         x: RGB in [0, 1], (B, 3, size, size).
-        targets: shares of the classes, (B, classes).
+        targets: shares of the classes, (B, classes); 0 for all of a picture without a label.
         rate: index of the rate that it is sent at.
     """
 
     x: Tensor
     targets: Tensor
     rate: int
+
+    @property
+    def labelled(self) -> Tensor:
+        """Which pictures have a label, bool (B,)."""
+        return self.targets.sum(dim=1) > 0.0
 
 
 class JointStore:
@@ -38,6 +44,8 @@ class JointStore:
         held: pictures to choose by.
         rates: that steps draw from.
         config: how pictures are varied.
+        unlabelled: pictures that have no labels; None is none.
+        share: of a batch that they are.
     """
 
     def __init__(
@@ -48,9 +56,12 @@ class JointStore:
         *,
         rates: Sequence[int],
         config: ViewConfig,
+        unlabelled: PictureStore | None = None,
+        share: float = 0.5,
     ) -> None:
         self.name, self.config, self.rates = name, config, tuple(rates)
         self.training, self.held = training, held
+        self.unlabelled, self.share = unlabelled, share
 
     def __len__(self) -> int:
         return len(self.training.labels)
@@ -58,12 +69,17 @@ class JointStore:
     def batch(self, count: int, *, seed: int, step: int, rank: int = 0) -> JointBatch:
         """Crops of one step, at one rate."""
         rng = np.random.default_rng([seed, step, rank])
-        chosen = rng.integers(len(self), size=count)
+        others = 0 if self.unlabelled is None else round(self.share * count)
+        chosen = rng.integers(len(self), size=count - others)
         crops = [random_crop(self.training.pictures[n], rng, config=self.config) for n in chosen]
         targets = F.one_hot(self.training.labels[torch.from_numpy(chosen)], len(self.classes))
         # All rates in turn, so that none is left to chance.
         rate = self.rates[step % len(self.rates)]
-        return JointBatch(torch.stack(crops).float() / 255.0, targets.float(), rate)
+        x, targets = torch.stack(crops).float() / 255.0, targets.float()
+        if self.unlabelled is not None:
+            x = torch.cat([x, self.unlabelled.batch(others, seed=seed, step=step, rank=rank)])
+            targets = torch.cat([targets, targets.new_zeros(others, len(self.classes))])
+        return JointBatch(x, targets, rate)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
+import promptcodec
 from promptcodec.api import Codec
 from promptcodec.codec.checkpoint import read_base
 from promptcodec.errors import CheckpointError, ConfigError, ModelMismatchError, UsageError
@@ -22,6 +24,8 @@ from promptcodec.training.joint_model import JointModel
 from promptcodec.training.joint_store import JointBatch
 from promptcodec.training.teacher import TeacherConfig
 from promptcodec.training.views import ViewConfig
+
+ASSETS = Path(promptcodec.__file__).parent / "assets"
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +124,31 @@ def test_a_teacher_has_its_share_of_the_target(config: JointRun, tmp_path: Path)
     alone, none, half, whole = loss(None), loss(0.0), loss(0.5), loss(1.0)
     assert none == pytest.approx(alone)
     assert half == pytest.approx((alone + whole) / 2, rel=1e-4) and whole != pytest.approx(alone)
+
+
+def test_pictures_without_labels_have_a_teachers_opinion_alone(
+    config: JointRun, labelled_pictures: Path, tmp_path: Path
+) -> None:
+    pixels = HeadConfig(
+        labels=("blue", "red"), reads="pixels", body="resnet", widths=(32, 32, 32), depths=(1, 1, 1)
+    )
+    write_head(tmp_path, build_head(pixels), config=pixels)
+    with pytest.raises(ConfigError, match="need a teacher"):
+        JointTask(config, unlabelled=labelled_pictures)
+    # The teacher's part of a label's target is nothing, and of no label's target everything.
+    taught = replace(config, teacher=TeacherConfig(head=str(tmp_path), share=0.0, hints=0.0))
+    task = JointTask(taught, unlabelled=ASSETS)
+    store = task.open_store(labelled_pictures, device="cpu", validation=None)
+    batch = store.batch(8, seed=0, step=1)
+    assert batch.x.shape == (8, 3, 64, 64) and batch.labelled.tolist() == 4 * [True] + 4 * [False]
+    assert torch.equal(batch.x, store.batch(8, seed=0, step=1).x)
+    model, seen = task.build().eval(), []
+    model.register_forward_hook(lambda module, _, output: seen.append(output.logits.float()))
+    found = task.loss(model, batch, step=99)
+    opinions = task.teacher.look(torch.round(255.0 * batch.x[4:]).to(torch.uint8)).shares
+    smoothed = 0.9 * batch.targets[:4] + 0.05
+    wanted = F.cross_entropy(seen[0], torch.cat([smoothed, opinions]))
+    assert float(found.cross_entropy) == pytest.approx(float(wanted), rel=1e-5)
 
 
 def test_hints_reach_the_encoder(config: JointRun, labelled_pictures: Path, tmp_path: Path) -> None:
