@@ -97,12 +97,13 @@ class JointTask:
         unlabelled: folder or zip files of pictures that only the teacher judges; None is none.
     Raises:
         CheckpointError: no base, adapter or head to start from.
-        ConfigError: a rate that has no adapter, or no teacher for pictures without labels.
+        ConfigError: a rate that has no adapter, or a task and no teacher for pictures without
+            labels.
     """
 
     def __init__(self, config: JointRun, *, unlabelled: Path | None = None) -> None:
         self.config, self.unlabelled = config, unlabelled
-        if unlabelled is not None and config.teacher is None:
+        if unlabelled is not None and config.teacher is None and config.alpha:
             raise ConfigError("pictures without labels need a teacher: name one in the recipe")
         self.base: Base = read_base(find_base(config.base))
         folders = find_prompts(config.prompts, base=config.base)

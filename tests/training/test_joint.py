@@ -135,6 +135,7 @@ def test_pictures_without_labels_have_a_teachers_opinion_alone(
     write_head(tmp_path, build_head(pixels), config=pixels)
     with pytest.raises(ConfigError, match="need a teacher"):
         JointTask(config, unlabelled=labelled_pictures)
+    JointTask(replace(config, alpha=0.0), unlabelled=labelled_pictures)
     # The teacher's part of a label's target is nothing, and of no label's target everything.
     taught = replace(config, teacher=TeacherConfig(head=str(tmp_path), share=0.0, hints=0.0))
     task = JointTask(taught, unlabelled=ASSETS)
