@@ -70,7 +70,7 @@ def decode(codec: Codec, container: Container, variant: Variant) -> Decoded:
     """
     device = torch.device("cuda" if variant.cuda else "cpu")
     model, tables = codec.model.to(device), codec.tables
-    point = codec._point_of(container)
+    point = codec.ladder.of_stream(container)
     gains = point.gains.moved(container.gain)
     adapter = point.prompts.to(device) if isinstance(point.prompts, Module) else None
     (tile,) = container.tiles

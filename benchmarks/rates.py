@@ -207,7 +207,7 @@ def speed(base: Path, folders: list[Path], picture: Path) -> dict[str, Any]:
     alone, ladder = Codec.load(base, []), Codec.load(base, folders)
     own = alone.rates[0].index
     plain, prompted = alone.encode(picture), ladder.encode(picture, rate_index=own)
-    bank = ladder._bank
+    bank = ladder.ladder.bank
     second: list[Callable[[], object]] = [
         lambda: read_adapter(folders[0], base=loaded),
         lambda: bank.with_adapter(adapter).at(0),
@@ -249,7 +249,7 @@ def main() -> None:
     codec = Codec.load(base, folders)
     identity = {
         "base_sha256": codec.base_hash.hex(),
-        "adapters_sha256": [a.sha256.hex() for a in codec._bank.adapters.values()],
+        "adapters_sha256": [a.sha256.hex() for a in codec.ladder.adapters.values()],
     }
     pictures = find_pictures(arguments.pictures)
     report: dict[str, Any] = {"identity": identity}

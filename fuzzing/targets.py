@@ -167,7 +167,7 @@ def with_index_crcs(codec: Codec, loose: Loose) -> Loose:
     """The stream with the checksum of the indexes that a decoder will compute, where it can."""
     try:
         parsed = bitstream.parse(write(loose), max_pixels=MAX_PIXELS)
-        gains = codec._point_of(parsed).gains.moved(parsed.gain)
+        gains = codec.ladder.of_stream(parsed).gains.moved(parsed.gain)
     except PromptCodecError:
         return loose
     tiling, tiles = Tiling(parsed.width, parsed.height, parsed.tile_size), []
@@ -204,7 +204,7 @@ def adapter(rng: random.Random, seeds: Seeds) -> bool:
         return False
     codec = Codec.load(GOLDEN / "base", [folder])
     loose = loosen(bitstream.parse((GOLDEN / "adapter.pc").read_bytes()))
-    (installed,) = codec._bank.adapters.values()
+    (installed,) = codec.ladder.adapters.values()
     flags, profile, _, gain = loose.fixed
     fixed = (flags, profile, 4096 * installed.config.rate_index, gain)
     hashes = (installed.sha256[: bitstream.HASH_BYTES],)

@@ -17,19 +17,19 @@ from PIL import Image
 from torch import Tensor
 
 from promptcodec import bitstream, images, understanding
-from promptcodec.adapters.bank import Bank, RatePoint
+from promptcodec.adapters.bank import RatePoint
 from promptcodec.adapters.store import RateAdapter, read_adapter
 from promptcodec.adapters.task import with_task
 from promptcodec.aim import aim
 from promptcodec.batches import Reading, draft_batch, rebuild_batch
-from promptcodec.bitstream import MAX_PIXELS, Container, Header, Parts
+from promptcodec.bitstream import MAX_PIXELS, Header, Parts
 from promptcodec.codec.checkpoint import Base, read_base
 from promptcodec.codec.coder import EntropyTables
 from promptcodec.codec.gains import Gains
-from promptcodec.codec.model import AdapterSlot, CodecModel, Latents
+from promptcodec.codec.model import CodecModel, Latents
 from promptcodec.codec.refine import MAX_EFFORT
 from promptcodec.codec.tiling import Box, Tiling
-from promptcodec.config import LAMBDAS, STRIDE
+from promptcodec.config import STRIDE
 from promptcodec.drafts import (
     Draft,
     Engine,
@@ -40,12 +40,12 @@ from promptcodec.drafts import (
 )
 from promptcodec.errors import (
     ModelMismatchError,
-    RateError,
     StreamError,
     UsageError,
 )
 from promptcodec.heads.config import CLASSIFY, SEGMENT
 from promptcodec.heads.store import Head
+from promptcodec.ladder import Ladder
 from promptcodec.locate import PromptsSource, find_base, find_heads, find_prompts, find_tasks
 from promptcodec.outcomes import Clock, Decoded, Encoded, Rate
 from promptcodec.rebuild import Rebuilder, missing_parts
@@ -77,7 +77,7 @@ class Codec:
         self.precision: Precision = precision
         self._base = base
         self._engine = Engine(self.model, base.tables, base.sha256, device, precision)
-        self._bank = Bank()
+        self._ladder = Ladder(self.model, base.config)
         self._adding = threading.Lock()
         self._shelf = Shelf(base, device)
 
@@ -125,11 +125,12 @@ class Codec:
     @property
     def rates(self) -> tuple[Rate, ...]:
         """Positions that can be written, lowest first; any position between two adapters too."""
-        bank = self._bank
-        found = [Rate(a.config.rate_index, a.config.lmbda) for a in bank.adapters.values()]
-        if not bank.covers(bitstream.rate_to_fixed(self.config.rate_index)):
-            found.append(Rate(self.config.rate_index, self.config.lmbda))  # the base alone
-        return tuple(sorted(found, key=lambda rate: rate.index))
+        return self._ladder.rates()
+
+    @property
+    def ladder(self) -> Ladder:
+        """Everything that can be written and read at; what is installed later is not in it."""
+        return self._ladder
 
     def at(self, rate_index: float | None = None) -> RatePoint:
         """What a rate adds to the base: networks, gains, lambda.
@@ -139,8 +140,8 @@ class Codec:
         Raises:
             RateError: that rate is not installed.
         """
-        bank = self._bank
-        return self._point(self._position(rate_index, bank=bank), bank=bank)
+        ladder = self._ladder
+        return ladder.at(ladder.position(rate_index))
 
     def add_prompts(self, prompts: PromptsSource) -> None:
         """Install adapters while the codec is in use; one of a rate that is there replaces it.
@@ -169,10 +170,7 @@ class Codec:
 
     def _install(self, adapters: list[RateAdapter]) -> None:
         with self._adding:
-            bank = self._bank
-            for adapter in adapters:
-                bank = bank.with_adapter(adapter)
-            self._bank = bank
+            self._ladder = self._ladder.with_adapters(adapters)
 
     # -- encoding ------------------------------------------------------------------------------
 
@@ -313,12 +311,12 @@ class Codec:
         Raises:
             UsageError: not as many rates as pictures; nothing is encoded by any error.
         """
-        bank, gain = self._bank, _gain_to_fixed(gain_steps)
+        ladder, gain = self._ladder, _gain_to_fixed(gain_steps)
         each = rate_index if isinstance(rate_index, Sequence) else [rate_index] * len(sources)
         if len(each) != len(sources):
             raise UsageError(f"{len(sources)} pictures and {len(each)} rates: give one each")
-        rates = [self._position(rate, bank=bank) for rate in each]
-        positions = [Position(self._point(rate, bank=bank), rate, gain) for rate in rates]
+        rates = [ladder.position(rate) for rate in each]
+        positions = [Position(ladder.at(rate), rate, gain) for rate in rates]
         pictures = [images.load(source, max_pixels=max_pixels) for source in sources]
         works = [
             begin(self._engine, picture, tile_size=None, effort=0, max_pixels=max_pixels)
@@ -341,8 +339,13 @@ class Codec:
         if isinstance(effort, float) or effort not in range(MAX_EFFORT + 1):
             raise UsageError(f"effort is {effort}; need a whole number from 0 to {MAX_EFFORT}")
         gain = _gain_to_fixed(settings.gain_steps)
-        bank = self._bank  # this encoding's, whatever is installed meanwhile
-        rate = self._position(settings.rate_index, bank=bank)
+        ladder = self._ladder  # this encoding's, whatever is installed meanwhile
+        rate = ladder.position(settings.rate_index)
+
+        def point_at(rate: int) -> RatePoint:
+            point = ladder.at(rate)
+            return point if task is None else with_task(point, self._shelf.task(task).prompts)
+
         clock = Clock()
         limit = settings.max_pixels
         picture = images.load(
@@ -357,12 +360,12 @@ class Codec:
             draft, passes, met = aim(
                 work,
                 target,
-                point=lambda rate: self._point(rate, bank=bank, task=task),
-                indexes=list(bank.adapters) or [self.config.rate_index],
+                point=point_at,
+                indexes=ladder.indexes,
                 start=self.config.rate_index,
             )
         else:
-            draft = work.draft(self._point(rate, bank=bank, task=task), rate=rate, gain=gain)
+            draft = work.draft(point_at(rate), rate=rate, gain=gain)
             if effort and isinstance(draft, Draft):
                 draft = draft.refined(effort, progress=progress)
         clock.lap("g_a")
@@ -461,7 +464,7 @@ class Codec:
             lambda at, size: content[at : at + size], len(content), max_pixels=max_pixels
         )
         self._check_base(parts.header)
-        return Reading(parts, self._point_of(parts.header))
+        return Reading(parts, self._ladder.of_stream(parts.header))
 
     def decode_latents(self, data: bytes | str | Path, *, max_pixels: int = MAX_PIXELS) -> Latents:
         """Everything that was transmitted, without rebuilding pixels.
@@ -551,7 +554,7 @@ class Codec:
     def _rebuilder(self, parts: Parts, *, allow_partial: bool, clock: Clock) -> Rebuilder:
         header = parts.header
         self._check_base(header)
-        point = self._point_of(header)
+        point = self._ladder.of_stream(header)
         return Rebuilder(
             engine=self._engine,
             point=point,
@@ -569,52 +572,6 @@ class Codec:
                 f"the stream was written with base {header.base_hash.hex()}, the loaded one is "
                 f"{own.hex()}: load the checkpoint it was written with"
             )
-
-    def _point_of(self, header: Header | Container) -> RatePoint:
-        if header.adapter_hashes:
-            return self._bank.of_stream(header.adapter_hashes, header.rate)
-        return self._base_point()
-
-    # -- small parts ---------------------------------------------------------------------------
-
-    def _position(self, rate_index: float | None, *, bank: Bank) -> int:
-        """A rate index as the header has it, 1/4096, if it can be written.
-
-        Raises:
-            RateError: it is not installed.
-        """
-        index = self.config.rate_index if rate_index is None else rate_index
-        try:
-            rate = bitstream.rate_to_fixed(float(index))
-        except (TypeError, ValueError, OverflowError):
-            rate = -1
-        try:
-            self._point(rate, bank=bank)
-        except RateError:
-            known = ", ".join(map(str, bank.adapters)) or f"{self.config.rate_index}"
-            hint = "choose one of these, or a number between two of them"
-            if index in range(len(LAMBDAS)):
-                hint = f"train it with `promptcodec train-prompt --rate-index {int(index)}`"
-            raise RateError(
-                f"rate index {index} is not installed; installed: {known}; {hint}"
-            ) from None
-        return rate
-
-    def _point(self, rate: int, *, bank: Bank, task: str | None = None) -> RatePoint:
-        if rate == bitstream.rate_to_fixed(self.config.rate_index) and not bank.covers(rate):
-            point = self._base_point()
-        else:
-            point = bank.at(rate)
-        return point if task is None else with_task(point, self._shelf.task(task).prompts)
-
-    def _base_point(self) -> RatePoint:
-        if type(self.model.adapter_slot) is not AdapterSlot:
-            raise UsageError(
-                "a library has put an adapter into this codec's model, so the base alone cannot be "
-                "coded with it: give that library a model of its own, by `read_base`"
-            )
-        gains = Gains.constant(self.config.codec.latent_channels)
-        return RatePoint(None, gains, self.config.lmbda, ())
 
 
 def _device(name: str) -> torch.device:

@@ -60,7 +60,7 @@ def test_hashes_of_bases_and_adapters() -> None:
         codec = load(next(n for n, golden in GOLDEN.items() if golden.base == name))
         assert stranger.read_base(FOLDER / name).digest == codec.base_hash
     codec = load("between")
-    known = {adapter.sha256 for adapter in codec._bank.adapters.values()}
+    known = {adapter.sha256 for adapter in codec.ladder.adapters.values()}
     assert {adapter.digest for adapter in ADAPTERS} == known
 
 

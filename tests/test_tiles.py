@@ -128,7 +128,7 @@ class TestEncoding:
 
         picture = load(photo(*SIZE, mode=mode))
         work = tiles.begin(codec._engine, picture, tile_size=128, effort=0, max_pixels=10**6)
-        draft = work.draft(codec._base_point(), rate=4 * 4096)
+        draft = work.draft(codec.ladder.base(), rate=4 * 4096)
         shown = codec.decode(draft.stream(draft.tiles()))
         rgb = load(shown).rgb
         error = squared_error(picture.rgb, rgb, grey=picture.grey) / rgb.size
