@@ -45,7 +45,7 @@ from promptcodec.errors import (
 )
 from promptcodec.heads.config import CLASSIFY, SEGMENT
 from promptcodec.heads.store import Head
-from promptcodec.ladder import Ladder
+from promptcodec.ladder import Ladder, gain_to_fixed
 from promptcodec.locate import PromptsSource, find_base, find_heads, find_prompts, find_tasks
 from promptcodec.outcomes import Clock, Decoded, Encoded, Rate
 from promptcodec.rebuild import Rebuilder, missing_parts
@@ -54,8 +54,6 @@ from promptcodec.shelf import Shelf
 from promptcodec.sources import Region, open_source, picture_of, read_chunks, region_of
 from promptcodec.tiles import begin
 from promptcodec.understanding import Label
-
-MAX_GAIN_STEPS = 24.0
 
 
 class Codec:
@@ -311,7 +309,7 @@ class Codec:
         Raises:
             UsageError: not as many rates as pictures; nothing is encoded by any error.
         """
-        ladder, gain = self._ladder, _gain_to_fixed(gain_steps)
+        ladder, gain = self._ladder, gain_to_fixed(gain_steps)
         each = rate_index if isinstance(rate_index, Sequence) else [rate_index] * len(sources)
         if len(each) != len(sources):
             raise UsageError(f"{len(sources)} pictures and {len(each)} rates: give one each")
@@ -338,7 +336,7 @@ class Codec:
             raise UsageError("an effort would search latents away from the task: leave out one")
         if isinstance(effort, float) or effort not in range(MAX_EFFORT + 1):
             raise UsageError(f"effort is {effort}; need a whole number from 0 to {MAX_EFFORT}")
-        gain = _gain_to_fixed(settings.gain_steps)
+        gain = gain_to_fixed(settings.gain_steps)
         ladder = self._ladder  # this encoding's, whatever is installed meanwhile
         rate = ladder.position(settings.rate_index)
 
@@ -582,12 +580,6 @@ def _device(name: str) -> torch.device:
         line = str(error).splitlines()[0]
         raise UsageError(f"device {name!r} cannot be used: {line}") from None
     return device
-
-
-def _gain_to_fixed(gain_steps: float) -> int:
-    if not abs(gain_steps) <= MAX_GAIN_STEPS:
-        raise UsageError(f"gain_steps is {gain_steps}; need {-MAX_GAIN_STEPS} to {MAX_GAIN_STEPS}")
-    return round(gain_steps * bitstream.GAIN_STEPS)
 
 
 __all__ = ["Codec", "Decoded", "Encoded", "Precision", "Rate", "find_base"]

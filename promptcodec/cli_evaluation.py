@@ -10,7 +10,8 @@ import sys
 from promptcodec import cli_options as options
 from promptcodec import console
 from promptcodec.bitstream import MAX_PIXELS
-from promptcodec.files import check_output
+from promptcodec.errors import PictureError, UsageError
+from promptcodec.files import check_output, refuse_input
 
 
 def evaluate(
@@ -41,12 +42,30 @@ def evaluate(
     for target in (out, report):
         if target is not None:
             check_output(target, force=force)
-    chosen = options.parse_rates(rates)
+    chosen, shown = options.parse_rates(rates), options.split_words(show, default="")
+    if shown and report is None:
+        raise UsageError("--show names pictures of a report: name its file by --report")
     from promptcodec.bar import progress_bar
     from promptcodec.evaluation.measure import Setup
-    from promptcodec.evaluation.report import render_table, update_markers
+    from promptcodec.evaluation.report import render_table, split_markers, update_markers
     from promptcodec.evaluation.results import as_json as facts_of
-    from promptcodec.evaluation.run import check_complete, evaluate_folder
+    from promptcodec.evaluation.run import check_complete, evaluate_folder, find_pictures
+
+    if plot is not None:
+        from promptcodec.evaluation.plot import check_plot, plot_curves
+
+        check_plot(plot)
+    if readme is not None:
+        split_markers(readme)
+    if report is not None:
+        from promptcodec.evaluation.report_page import (
+            choose_pictures,
+            find_names,
+            make_slides,
+            write_report,
+        )
+
+        find_names(shown, [p.relative_to(folder).as_posix() for p in find_pictures(folder)])
 
     setup = Setup(
         base=base,
@@ -70,13 +89,9 @@ def evaluate(
         print(console.one_line(f"note: {note}"), file=sys.stderr)
     facts = facts_of(measured)
     if plot is not None:
-        from promptcodec.evaluation.plot import plot_curves
-
         plot_curves(facts, plot)
     if report is not None:
-        from promptcodec.evaluation.report_page import choose_pictures, make_slides, write_report
-
-        names = choose_pictures(facts, options.split_words(show, default=""))
+        names = choose_pictures(facts, shown)
         against_shown = tuple(each.name for each in measured.baselines)
         measurement = dataclasses.replace(setup, against=against_shown).build()
         write_report(facts, report, slides=make_slides(folder, measurement, names))
@@ -105,9 +120,14 @@ def compare(
     verbose: options.Verbose = False,
 ) -> None:
     """Show a picture beside its peers at equal bytes: a PNG and a page with a slider."""
+    if picture.is_dir():
+        raise PictureError(f"{picture} is a folder: name a picture")
     sheet = output or picture.with_suffix(".compare.png")
     slider = page or picture.with_suffix(".compare.html")
-    for target in (sheet, slider):
+    for target, suffixes in ((sheet, (".png",)), (slider, (".html", ".htm"))):
+        if target.suffix.lower() not in suffixes:
+            raise UsageError(f"{target}: need a name that ends in {' or '.join(suffixes)}")
+        refuse_input(target, picture)
         check_output(target, force=force)
     chosen = options.parse_rates(rates)
     from promptcodec.evaluation import compare as comparing

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -17,11 +16,10 @@ from promptcodec.errors import (
     UsageError,
 )
 from promptcodec.heads.config import SEGMENT
+from promptcodec.selection import PICTURE_SUFFIXES, STREAM_SUFFIXES, Names
 
 if TYPE_CHECKING:
     from promptcodec.api import Codec
-
-SUFFIXES = (".pc", ".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".ppm")
 
 
 def register(app: typer.Typer) -> None:
@@ -48,21 +46,27 @@ def classify(
     from promptcodec.loading import load_codec
 
     found = list(_expand(sources))
+    first = _read(found[0]) if len(found) == 1 else None  # before weights are loaded
     limit = max_pixels or MAX_PIXELS
     codec = load_codec(base, prompts, heads=heads, device=device, threads=threads)
     codec.labels()  # without a head nothing is read
-    failed: PromptCodecError | None = None
+    codes: set[int] = set()
     rows: list[dict[str, Any]] = []
     for source in found:
         try:
-            stream = _stream(codec, source, rate_index=rate_index, max_pixels=limit)
+            content = _read(source) if first is None else first
+            stream = _stream(codec, content, source, rate_index=rate_index, max_pixels=limit)
             labels = codec.classify(stream, top=top, max_pixels=limit)
         except (StreamError, PictureError, ModelMismatchError) as error:
             if len(found) == 1:
                 raise
-            failed = error
-            rows.append({"input": source, "error": str(error)})
-            print(console.one_line(f"{source}: {error}"), file=sys.stderr)
+            codes.add(error.exit_code)
+            kind, message = type(error).__name__, str(error)
+            rows.append(
+                {"input": source, "error": kind, "exit_code": error.exit_code, "message": message}
+            )
+            name = "" if source in message else f"{source}: "
+            print(console.one_line(f"promptcodec: failed: {name}{message}"), file=sys.stderr)
             continue
         rows.append({"input": source, "labels": [label._asdict() for label in labels]})
         if not as_json:
@@ -70,8 +74,8 @@ def classify(
             console.write_stdout(console.one_line(f"{source}: {shown}"))
     if as_json:
         console.write_json("classify", {"files": rows})
-    if failed is not None:
-        raise typer.Exit(failed.exit_code)
+    if codes:
+        raise typer.Exit(codes.pop() if len(codes) == 1 else PromptCodecError.exit_code)
 
 
 def segment(
@@ -106,10 +110,11 @@ def segment(
     if kind not in known:
         what = "overlay" if overlay else "mask"
         raise UsageError(f"{target}: no {what} is written as {kind!r}: choose {', '.join(known)}")
+    content = _read(source)
     codec = load_codec(base, prompts, heads=heads, device=device, threads=threads)
     labels = codec.labels(SEGMENT)
     limit = max_pixels or MAX_PIXELS
-    data = _stream(codec, source, rate_index=rate_index, max_pixels=limit)
+    data = _stream(codec, content, source, rate_index=rate_index, max_pixels=limit)
     clock = Clock()
     mask = codec.segment(data, max_pixels=limit)
     clock.lap("mask")
@@ -138,22 +143,24 @@ def segment(
 
 
 def _expand(sources: list[str]) -> Iterator[str]:
-    """Files as they are named, and those of folders, sorted."""
+    """Files as they are named, and those of folders and patterns, sorted."""
+    names = Names(tuple(sources), (*STREAM_SUFFIXES, *PICTURE_SUFFIXES), recursive=True)
     for source in sources:
-        if source == "-" or not Path(source).is_dir():
-            yield source
-            continue
-        paths = sorted(p for p in Path(source).iterdir() if p.suffix.lower() in SUFFIXES)
-        if not paths:
-            raise UsageError(f"folder {source} holds no stream and no picture")
-        yield from map(str, paths)
+        yield from [source] if source == "-" else map(str, names.files(source))
 
 
-def _stream(codec: "Codec", source: str, *, rate_index: float | None, max_pixels: int) -> bytes:
+def _read(source: str) -> bytes:
+    """A stream or a picture, as bytes."""
+    stream = source == "-" or source.lower().endswith(STREAM_SUFFIXES)
+    return console.read_input(source, error=StreamError if stream else PictureError)
+
+
+def _stream(
+    codec: "Codec", content: bytes, source: str, *, rate_index: float | None, max_pixels: int
+) -> bytes:
     """The bytes of a stream; a picture becomes one first."""
     from promptcodec.bitstream import MAGIC
 
-    content = console.read_input(source, error=StreamError)
     if content.startswith(MAGIC):
         return content
     name = "standard input" if source == "-" else source

@@ -132,6 +132,13 @@ Unlabelled = Annotated[
     Path | None,
     typer.Option(help="Folder or zip shards of pictures that only the recipe's teacher judges."),
 ]
+ClassData = Annotated[
+    Path,
+    typer.Option(
+        "--data",
+        help="Folder or zip file with train/CLASS/..., or the split that the recipe names.",
+    ),
+]
 TaskResults = Annotated[Path | None, typer.Option("-o", "--out", help="JSON file for the results.")]
 ViewCache = Annotated[
     Path | None,

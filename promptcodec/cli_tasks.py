@@ -52,7 +52,7 @@ def train_head(
 
 def train_joint(
     recipe: options.Recipe,
-    data: options.LabelledData,
+    data: options.ClassData,
     unlabelled: options.Unlabelled = None,
     out: options.RunFolder = None,
     resume: options.Resume = False,
@@ -112,7 +112,7 @@ def train_aggregation(
 
 def eval_task(
     recipe: options.Recipe,
-    data: options.LabelledData,
+    data: options.ClassData,
     output: options.TaskResults = None,
     force: options.Force = False,
     threads: options.Threads = None,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from promptcodec.errors import OutputError, PictureError, PromptCodecError, StreamError, UsageError
-from promptcodec.files import check_output, write_atomically
+from promptcodec.files import check_output, refuse_input, write_atomically
 
 INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
 OUT_OF_MEMORY = 71  # EX_OSERR
@@ -55,8 +55,8 @@ def read_input(name: str, *, error: type[PictureError] | type[StreamError]) -> b
         raise error(f"{name}: no such file: check the name") from None
     except IsADirectoryError:
         raise error(
-            f"{name} cannot be read: it is a folder: name a file, or pass --recursive to encode or "
-            "decode what is in it"
+            f"{name} cannot be read: it is a folder: name a file; encode and decode take folders "
+            "by --recursive"
         ) from None
     except (OSError, ValueError) as problem:  # ValueError: a name with a NUL byte
         reason = getattr(problem, "strerror", None) or problem
@@ -86,7 +86,7 @@ def choose_output(
 
     Raises:
         UsageError: a payload would go to a terminal, or together with JSON to one pipe.
-        OutputError: the file exists or its folder is missing.
+        OutputError: the file exists or is the input, or its folder is missing.
     """
     if output == "-" or (output is None and source == "-"):
         if as_json:
@@ -97,6 +97,8 @@ def choose_output(
     if not Path(source if output is None else output).name:
         raise UsageError(f"{source if output is None else output!r} names no file: give a file")
     path = Path(source).with_name(Path(source).stem + suffix) if output is None else Path(output)
+    if source != "-":
+        refuse_input(path, source)
     check_output(path, force=force)
     return path
 

@@ -58,6 +58,19 @@ def check_output(path: str | os.PathLike[str], *, force: bool = False) -> None:
         raise _exists(target)
 
 
+def refuse_input(path: str | os.PathLike[str], source: str | os.PathLike[str]) -> None:
+    """Refuse an output that is the input; to replace an earlier result is another thing.
+
+    Raises:
+        OutputError: both are one file.
+    """
+    same = False
+    with contextlib.suppress(OSError, ValueError):  # one of them is not there
+        same = os.path.samefile(path, source)
+    if same:
+        raise OutputError(f"{path} is the input: choose another name")
+
+
 def write_atomically(path: str | os.PathLike[str], data: bytes, *, force: bool = False) -> None:
     """Write `data` to `path` so that the file is old or new at every moment.
 

@@ -20,6 +20,19 @@ from promptcodec.config import LAMBDAS, BaseConfig
 from promptcodec.errors import RateError, UsageError
 from promptcodec.outcomes import Rate
 
+MAX_GAIN_STEPS = 24.0
+
+
+def gain_to_fixed(gain_steps: float) -> int:
+    """Gain steps as the header has them.
+
+    Raises:
+        UsageError: no number, or too large a one.
+    """
+    if not abs(gain_steps) <= MAX_GAIN_STEPS:
+        raise UsageError(f"gain_steps is {gain_steps}; need {-MAX_GAIN_STEPS} to {MAX_GAIN_STEPS}")
+    return round(gain_steps * bitstream.GAIN_STEPS)
+
 
 @dataclass(frozen=True)
 class Ladder:

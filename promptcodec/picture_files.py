@@ -153,7 +153,9 @@ def normalise(
     bits = _attempt(lambda: _bits_per_sample(image, head), fault)
     if bits > 8 and not (reading.allow_8bit and bits <= 16):
         way = (
-            "pass --allow-8bit to take the upper 8" if bits <= 16 else "convert it to 8 bits first"
+            "convert it, or let `encode --allow-8bit` (in Python allow_8bit=True) take the upper 8"
+            if bits <= 16
+            else "convert it to 8 bits first"
         )
         raise PictureError(f"{name}: has {bits} bits per channel and only 8 are coded; {way}")
     if image.mode not in (_TARGET_MODES if bits <= 8 else (*_TARGET_MODES, *_DEEP_MODES)):
@@ -194,7 +196,7 @@ def check_size(width: int, height: int, *, name: str, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise PictureError(
             f"{name}: has {width} x {height} = {width * height} pixels and the limit is "
-            f"{max_pixels}; reduce it, or raise max_pixels if you trust it"
+            f"{max_pixels}; reduce it, or raise --max-pixels (in Python max_pixels) if you trust it"
         )
 
 

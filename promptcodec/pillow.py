@@ -5,11 +5,12 @@
 
     picture = Image.open("photo.pc")            # size, mode, EXIF, ICC, XMP: from the header
     picture.save("copy.png")                    # now torch and the weights are loaded, once
-    picture.save("small.pc", rate_index=2)      # arguments of `Codec.encode`
+    picture.save("small.pc", rate_index=2)      # as `Codec.encode` takes it
 
 The codec is the bundled one; `use` chooses another. `ImageFile.LOAD_TRUNCATED_IMAGES` lets what is
 whole of a stream be decoded that was cut off. How large a picture may be is Pillow's to say, by
-`Image.MAX_IMAGE_PIXELS`.
+`Image.MAX_IMAGE_PIXELS`. Pillow empties a file before anything is saved into it, in any format:
+where an earlier stream must outlive a failed save, save under another name and rename it.
 """
 
 from __future__ import annotations

@@ -116,6 +116,14 @@ class Names:
         items, clashes = _distinct(list(found.values()))
         return Selection(items, (*refused, *clashes), ignored)
 
+    def files(self, name: str) -> list[Path]:
+        """Files of one of the names: itself, or what the folder or pattern holds.
+
+        Raises:
+            UsageError: a folder or a pattern of none.
+        """
+        return [path for path, _ in self._expand(name)[0]]
+
     def _expand(self, name: str) -> tuple[list[tuple[Path, Path]], int]:
         """Files of one name, each with its path below what is mirrored; and how many others."""
         path = Path(name)

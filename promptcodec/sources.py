@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from numbers import Integral
 from pathlib import Path
 from typing import BinaryIO
 
@@ -76,6 +77,8 @@ def region_of(region: Region | None, header: Header, *, max_pixels: int) -> Box:
     """The part of the picture that is wanted, if it can be had within the limit."""
     if region is None:
         return Box(0, 0, header.height, header.width)
+    if len(region) != 4 or not all(isinstance(value, Integral) for value in region):
+        raise UsageError(f"region is {region}: give four whole numbers, x,y,width,height")
     x, y, width, height = region
     box = Box(y, x, y + height, x + width)
     if min(width, height) < 1 or box != box.within(Box(0, 0, header.height, header.width)):

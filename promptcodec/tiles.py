@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -156,7 +157,7 @@ def begin(
     if bitstream.decoded_pixels(width, height) > max(max_pixels, STRIDE**2):
         raise PictureError(
             f"the picture of {width}x{height} px would cost more than {max_pixels} px to "
-            "decode; raise max_pixels"
+            "decode; raise --max-pixels (in Python max_pixels)"
         )
     size = tile_size
     if size is None:
@@ -176,8 +177,8 @@ def begin(
 
 def _checked_tile_size(size: int, *, width: int, height: int) -> int:
     """A tile size that can be written for a picture of that size; all in px."""
-    if size < 0 or size % STRIDE:
-        raise UsageError(f"tile_size is {size}; need a multiple of {STRIDE}, or 0 for one tile")
+    if not isinstance(size, Integral) or size < 0 or size % STRIDE:
+        raise UsageError(f"tile_size is {size!r}; need a multiple of {STRIDE}, or 0 for one tile")
     tiles = len(Tiling(width, height, size))
     if tiles > MAX_TILES:
         raise UsageError(f"tile_size {size} gives {tiles} tiles, at most {MAX_TILES} can be")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -39,8 +40,8 @@ def classify(head: Head, y_hat: Tensor, *, lmbda: float, top: int) -> list[Label
     Raises:
         UsageError: fewer than one was asked for.
     """
-    if top < 1:
-        raise UsageError(f"top is {top}; need 1 or more")
+    if not isinstance(top, Integral) or top < 1:
+        raise UsageError(f"top is {top!r}; need a whole number from 1 on")
     probabilities = torch.softmax(
         scores(head, y_hat, lmbda=lmbda)[0] / head.config.temperature, dim=0
     )

@@ -251,7 +251,7 @@ class TestBadPictures:
 
     def test_missing_file_and_folder(self, refused, base, tmp_path):
         refused(3, "no such file", "encode", tmp_path / "no.png", *base, folder=tmp_path)
-        refused(3, "pass --recursive", "encode", tmp_path, *base, folder=tmp_path)
+        refused(3, "--recursive", "encode", tmp_path, *base, folder=tmp_path)
 
     def test_name_with_terminal_codes_stays_on_one_line(self, refused, base, tmp_path):
         refused(3, r"a\nb\x1b[31m", "encode", tmp_path / "a\nb\x1b[31m", *base, folder=tmp_path)
@@ -449,6 +449,7 @@ class TestTrainingAndEvaluation:
         options = ("--data", tmp_path / "no", "--out", tmp_path / "run")
         refused(2, "no.yaml", "train-base", "no.yaml", *options, folder=tmp_path)
         refused(9, "no", "train-base", self.RECIPE, *options, folder=tmp_path)
+        assert not (tmp_path / "run").exists()
 
     def test_folder_without_pictures(self, refused, base, tmp_path):
         refused(9, "no picture", "eval", tmp_path, *base, folder=tmp_path)
@@ -465,10 +466,39 @@ class TestTrainingAndEvaluation:
             ("peer mbt2018 cannot run", ("--against", "mbt2018", "--weights", "/nowhere")),
             ("no metric 'vmaf'", ("--metrics", "psnr,vmaf")),
             ("give all, or numbers", ("--rates", "0,best")),
+            ("curves are drawn as", ("--plot", "curves.gif")),
+            ("name its file by --report", ("--show", "photo")),
+            ("no picture 'nope'", ("--show", "nope", "--report", "report.html")),
         ],
     )
-    def test_eval_refuses_what_it_does_not_know(self, refused, photo, says, options, tmp_path):
-        refused(2, says, "eval", tmp_path, *options, folder=tmp_path)
+    def test_eval_refuses_what_it_does_not_know(
+        self, refused, photo, says, options, tmp_path, monkeypatch
+    ):
+        monkeypatch.chdir(tmp_path)
+        refused(2, says, "eval", tmp_path, "--base", "nowhere", *options, folder=tmp_path)
+
+    @pytest.mark.parametrize(
+        ("code", "says", "options"),
+        [
+            (6, "rate index 9.0", ("--rates", "9")),
+            (6, "rate index nan", ("--rates", "nan")),
+            (2, "gain_steps is 99", ("--gain-steps", "99")),
+            (8, "does not exist", ("--plot", "missing/curves.png")),
+            (9, "has no place for results", ("--readme", "README.md")),
+            (9, "none of its 1 pictures", ("--max-pixels", "9")),
+        ],
+    )
+    def test_eval_refuses_before_it_measures(
+        self, refused, photo, base, code, says, options, tmp_path, monkeypatch
+    ):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "README.md").write_text("# Title")
+        words = (*base, "--out", "results.json", *options)
+        refused(code, says, "eval", tmp_path, *words, folder=tmp_path)
+
+    def test_bench_and_its_picture(self, refused, base, tmp_path):
+        missing = tmp_path / "no.png"
+        refused(3, "no.png", "bench", "--picture", missing, *base, folder=tmp_path)
 
     def test_eval_names_a_broken_picture_and_does_the_rest(self, run, photo, base, tmp_path):
         (tmp_path / "broken.png").write_bytes(photo.read_bytes()[:100])
@@ -491,6 +521,12 @@ class TestTrainingAndEvaluation:
         assert json.loads(results.read_text())["points"]
         assert outcome.out.decode().strip() in readme.read_text()
         assert "a stale row" not in readme.read_text()
+
+
+def test_the_input_is_no_output(refused, photo, base, tmp_path):
+    for output in (photo, photo.parent / "." / photo.name):
+        refused(8, "is the input", "encode", photo, "-o", output, "--force", *base,
+                folder=tmp_path)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["", ".", "/"])

@@ -97,14 +97,31 @@ class TestClassify:
         other = replace(bitstream.parse(stream.read_bytes()), base_hash=bytes(8))
         (tmp_path / "b-other.pc").write_bytes(bitstream.pack(other))
         outcome = run("classify", tmp_path, *options)
-        assert outcome.code == 5  # of the last that failed
-        assert [line.split(": ")[0] for line in outcome.err.splitlines()] == [
+        assert outcome.code == 1  # for different reasons
+        lines = outcome.err.splitlines()
+        assert [line.split(": ")[1] for line in lines] == ["failed"] * 2
+        assert [line.split(": ")[2] for line in lines] == [
             str(tmp_path / "a-cut.pc"),
             str(tmp_path / "b-other.pc"),
         ]
         assert len(outcome.out.splitlines()) == 2
         rows = json.loads(run("classify", tmp_path, "--json", *options).out)["files"]
-        assert [set(row) for row in rows] == [{"input", "error"}] * 2 + [{"input", "labels"}] * 2
+        failed, named = {"input", "error", "exit_code", "message"}, {"input", "labels"}
+        assert [set(row) for row in rows] == [failed] * 2 + [named] * 2
+        (tmp_path / "b-other.pc").unlink()
+        assert run("classify", tmp_path, *options).code == 4  # for one reason
+
+    def test_what_a_folder_or_a_pattern_holds(self, run, photo, stream, options, tmp_path):
+        folder = tmp_path / "gifs"
+        (folder / "deep.png").mkdir(parents=True)
+        with Image.open(photo) as picture:
+            picture.save(folder / "deep.png" / "a.gif")
+        (folder / "._a.png").write_bytes(b"what some systems leave beside a file")
+        (folder / "notes.txt").write_text("no picture")
+        outcome = run("classify", folder, *options)
+        assert outcome.code == 0 and outcome.out.decode().count("\n") == 1
+        assert run("classify", folder / "**" / "*.gif", *options).out == outcome.out
+        assert outcome.out.decode().startswith(str(folder / "deep.png" / "a.gif"))
 
     def test_one_pixel(self, run, codec, options, tmp_path):
         path = tmp_path / "dot.pc"
@@ -115,9 +132,10 @@ class TestClassify:
     def test_refusals(self, refused, stream, base, options, tmp_path):
         (tmp_path / "empty").mkdir()
         folder = {"folder": tmp_path}
-        refused(2, "holds no stream and no picture", "classify", tmp_path / "empty", *options,
+        refused(2, "holds no file to take", "classify", tmp_path / "empty", *options,
                 **folder)  # fmt: skip
         refused(4, "no such file", "classify", tmp_path / "no.pc", *options, **folder)
+        refused(3, "no such file", "classify", tmp_path / "no.png", *options, **folder)
         refused(2, "--top", "classify", stream, "--top", 0, *options, **folder)
         refused(7, "no head to classify", "classify", stream, *base, **folder)
         refused(7, "no head was found", "classify", stream, *base, "--heads", tmp_path / "empty",
@@ -125,8 +143,14 @@ class TestClassify:
         (tmp_path / "text.png").write_text("no picture")
         refused(3, "text.png", "classify", tmp_path / "text.png", *options, **folder)
 
-    def test_a_missing_head_is_said_before_anything_is_read(self, refused, base, tmp_path):
-        refused(7, "--heads", "classify", tmp_path / "no.pc", *base, folder=tmp_path)
+    def test_a_missing_head_is_said_before_many_are_read(self, refused, base, tmp_path):
+        names = tmp_path / "no.pc", tmp_path / "neither.pc"
+        refused(7, "--heads", "classify", *names, *base, folder=tmp_path)
+
+    def test_a_missing_input_is_said_before_weights_are_loaded(self, refused, tmp_path):
+        words = ("--base", tmp_path / "nowhere")
+        refused(4, "no such file", "classify", tmp_path / "no.pc", *words, folder=tmp_path)
+        refused(3, "no such file", "segment", tmp_path / "no.png", *words, folder=tmp_path)
 
     def test_head_of_another_base(self, refused, stream, base, tiny_heads, tmp_path):
         config = replace(read_head_config(tiny_heads / "classify"), base_sha256="cd" * 32)

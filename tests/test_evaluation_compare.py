@@ -63,7 +63,10 @@ def test_the_page_slides_without_a_network(photo: Path, options: list[str], tmp_
         (2, "'abacus'", ["photo.png", "--device", "abacus"]),
         (2, "give all", ["photo.png", "--rates", "low"]),
         (6, "", ["photo.png", "--rates", "1"]),
-        (8, "--force", ["photo.png", "-o", "photo.png"]),
+        (8, "is the input", ["photo.png", "-o", "photo.png", "--force"]),
+        (2, "ends in .png", ["photo.png", "-o", "sheet.gif"]),
+        (2, "ends in .html", ["photo.png", "-o", "sheet.png", "--page", "sheet.png"]),
+        (3, "is a folder", ["."]),
     ],
 )
 def test_refusals_are_one_line_and_leave_nothing(

@@ -50,10 +50,10 @@ def compare_picture(path: Path, measurement: Measurement) -> list[Row]:
 def render_rows(rows: Sequence[Row]) -> str:
     """A table for people: bytes, bpp and PSNR of each codec at each rate."""
     width = max(len(view.title) for row in rows for view in row.views)
-    lines = [f"{'':<{width}}{'bytes':>11}{'bpp':>8}{'PSNR':>10}"]
+    lines = [f"{'':<{width}}{'bytes':>11}{'bpp':>9}{'PSNR':>11}"]
     for row in rows:
         lines += [
-            f"{view.title:<{width}}{view.size:>11,}{view.bpp:>8.3f}{view.psnr:>7.2f} dB"
+            f"{view.title:<{width}}{view.size:>11,} {view.bpp:>8.3f} {view.psnr:>7.2f} dB"
             for view in row.views
             if view.size is not None
         ]

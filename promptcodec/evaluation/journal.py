@@ -34,7 +34,7 @@ class Journal:
         lines = _lines(path)
         if lines and lines[0] == header:
             self.done = {each.picture: each for each in map(_measured, lines[1:]) if each}
-        elif lines and not force:
+        elif not force and any(map(_measured, lines[1:])):
             raise UsageError(
                 f"{path} is of a run with other settings: finish that run, remove the file, or "
                 "pass --force to begin anew"

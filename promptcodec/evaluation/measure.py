@@ -20,6 +20,7 @@ from promptcodec.evaluation.peers import Peer, find_peers
 from promptcodec.evaluation.perceptual import Judge
 from promptcodec.evaluation.results import Failure, Measured, PictureRecord
 from promptcodec.images import Picture, load
+from promptcodec.ladder import gain_to_fixed
 
 if TYPE_CHECKING:
     from promptcodec.api import Codec, Encoded, Precision
@@ -58,8 +59,16 @@ def rate_points(
         rates: rate indexes; None takes each one that the codec has loaded.
         gains: `gain_steps` of `Codec.encode`; several make a curve of one trained rate.
         max_pixels: refuse larger pictures.
+
+    Raises:
+        RateError: a rate that cannot be written.
+        UsageError: a gain that cannot be.
     """
     chosen = [rate.index for rate in codec.rates] if rates is None else list(rates)
+    for index in chosen:
+        codec.ladder.position(index)
+    for steps in gains:
+        gain_to_fixed(steps)
     return [
         RatePoint(
             label=f"rate {index:g}" + (f", gain {steps:+g}" if steps else ""),

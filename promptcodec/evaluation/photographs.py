@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from promptcodec import images
 from promptcodec.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -30,9 +31,11 @@ def photograph(path: Path, *, width: int, height: int) -> np.ndarray:
 
     Returns:
         uint8, (H, W, 3); the same for the same arguments.
+
+    Raises:
+        PictureError: it is no picture.
     """
-    with Image.open(path) as source:
-        rgb = source.convert("RGB")
+    rgb = Image.fromarray(images.load(path).rgb)
     grows = width > rgb.width or height > rgb.height
     scaled = np.asarray(rgb.resize((width, height), Image.Resampling.BICUBIC))
     if not grows:

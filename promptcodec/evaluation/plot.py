@@ -7,10 +7,22 @@ from promptcodec.errors import UsageError
 from promptcodec.evaluation.bdrate import kodak_anchors
 from promptcodec.evaluation.comparison import is_kodak
 from promptcodec.evaluation.peers import TITLES
-from promptcodec.files import write_atomically
+from promptcodec.files import check_output, write_atomically
 
 SUFFIXES = (".png", ".svg", ".pdf")
 PUBLISHED = ("VTM", "mbt2018-mean")  # drawn where the set is Kodak
+
+
+def check_plot(path: Path) -> None:
+    """Refuse what could not be drawn later.
+
+    Raises:
+        UsageError: a suffix that is not drawn.
+        OutputError: it cannot be written.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"{path}: curves are drawn as {', '.join(SUFFIXES)}: choose one of them")
+    check_output(path, force=True)
 
 
 def plot_curves(results: dict, path: str | Path) -> None:
@@ -25,8 +37,7 @@ def plot_curves(results: dict, path: str | Path) -> None:
         OutputError: it cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"{path}: curves are drawn as {', '.join(SUFFIXES)}: choose one of them")
+    check_plot(path)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # slow to import; only a plot needs it
 

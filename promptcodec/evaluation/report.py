@@ -148,18 +148,32 @@ def update_markers(path: str | Path, table: str, *, name: str = "results") -> No
         DataError: the file cannot be read, or lacks the markers.
         OutputError: it cannot be written.
     """
+    before, own, after = split_markers(path, name=name)
+    begin, end = _markers(name)
+    updated = f"{begin}\n{table.strip()}\n{end}"
+    if updated != own:
+        write_atomically(path, f"{before}{updated}{after}".encode(), force=True)
+
+
+def split_markers(path: str | Path, *, name: str = "results") -> tuple[str, str, str]:
+    """A document before its markers of `name`, from one to the other, and after them.
+
+    Raises:
+        DataError: the file cannot be read, or lacks the markers.
+    """
     try:
         text = Path(path).read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read ({error}): name a Markdown file") from error
-    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    begin, end = _markers(name)
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
         raise DataError(f"{path} has no place for {name}: add the lines {begin} and {end}")
-    before, rest = text.split(begin)
-    after = rest.split(end)[1]
-    updated = f"{before}{begin}\n{table.strip()}\n{end}{after}"
-    if updated != text:
-        write_atomically(path, updated.encode(), force=True)
+    first, last = text.index(begin), text.index(end) + len(end)
+    return text[:first], text[first:last], text[last:]
+
+
+def _markers(name: str) -> tuple[str, str]:
+    return f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
 
 
 def _caption(results: dict) -> str:

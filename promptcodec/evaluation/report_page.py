@@ -78,11 +78,7 @@ def choose_pictures(facts: dict, wanted: Sequence[str] = ()) -> list[str]:
     """
     names = list(facts["picture_hashes"])
     if wanted:
-        found = {Path(name).stem: name for name in names} | {name: name for name in names}
-        for name in wanted:
-            if name not in found:
-                raise UsageError(f"no picture {name!r} was measured: name one of the folder's")
-        return [found[name] for name in wanted]
+        return find_names(wanted, names)
     point = facts["points"][_shown_point(len(facts["points"]))]
     own = {each["picture"]: each for each in point["pictures"]}
 
@@ -100,6 +96,19 @@ def choose_pictures(facts: dict, wanted: Sequence[str] = ()) -> list[str]:
     ranked = sorted(names, key=lead)
     picks = [ranked[-1], ranked[len(ranked) // 2], ranked[0]]
     return list(dict.fromkeys(picks))
+
+
+def find_names(wanted: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Pictures as a user names them, with or without folder and suffix.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    found = {Path(name).stem: name for name in names} | {name: name for name in names}
+    for name in wanted:
+        if name not in found:
+            raise UsageError(f"no picture {name!r} is measured: name one of the folder's")
+    return [found[name] for name in wanted]
 
 
 def make_slides(

@@ -27,11 +27,10 @@ from promptcodec.evaluation.results import (
 )
 from promptcodec.evaluation.workers import measure_in_processes
 from promptcodec.provenance import provenance
+from promptcodec.selection import PICTURE_SUFFIXES
 
 if TYPE_CHECKING:
     from promptcodec.api import Codec
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".gif"}
 
 Progress = Callable[[int, int], None]
 
@@ -89,6 +88,8 @@ def evaluate_folder(
         progress=progress,
     )
     measured = [journal.done[name] for _, name in pictures if name in journal.done]
+    if not measured:
+        journal.close()  # nothing to go on with
     results = _conclude(
         folder, measurement, measured, failures=failures, metrics=setup.metrics, notes=notes
     )
@@ -153,12 +154,12 @@ def find_pictures(folder: str | Path) -> list[Path]:
     found = sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
+        if path.suffix.lower() in PICTURE_SUFFIXES
         and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
     if not found:
-        raise DataError(f"{folder} holds no picture ({', '.join(sorted(SUFFIXES))}): name another")
+        raise DataError(f"{folder} holds no picture ({', '.join(PICTURE_SUFFIXES)}): name another")
     return found
 
 

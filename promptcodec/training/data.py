@@ -22,6 +22,7 @@ from torch import Tensor
 
 from promptcodec import images
 from promptcodec.errors import DataError, PictureError
+from promptcodec.selection import PICTURE_SUFFIXES
 from promptcodec.training.config import DataConfig
 
 logger = logging.getLogger(__name__)
@@ -65,8 +66,6 @@ def _archive(path: Path, changed: int, process: int) -> zipfile.ZipFile:
 
 Entry = tuple[Source, Tensor | None]  # where it lies, and the decoded picture if it is kept
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
-
 
 def find_pictures(source: Path) -> Iterator[Source]:
     """Every picture of a folder, nested folders and zip files, in sorted order.
@@ -85,8 +84,10 @@ def find_pictures(source: Path) -> Iterator[Source]:
                     names = sorted(archive.namelist())
             except (zipfile.BadZipFile, OSError) as error:
                 raise DataError(f"archive {path} cannot be read: {error}") from None
-            yield from (Source(path, name) for name in names if name.lower().endswith(SUFFIXES))
-        elif path.suffix.lower() in SUFFIXES:
+            yield from (
+                Source(path, name) for name in names if name.lower().endswith(PICTURE_SUFFIXES)
+            )
+        elif path.suffix.lower() in PICTURE_SUFFIXES:
             yield Source(path)
 
 

@@ -133,9 +133,9 @@ class Trainer:
         if state_path.exists():
             state = training_state.read_state(state_path)
             training_state.check_recipe(state, config)
-        out.mkdir(parents=True, exist_ok=True)
         device_name = str(self.accelerator.device)
         self.store = task.open_store(data, device=device_name, validation=validation)
+        out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed)
         model = task.build().to(memory_format=torch.channels_last)
         self.optimizer = build_optimizer(model, config.optimizer)

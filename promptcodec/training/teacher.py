@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from promptcodec.errors import ConfigError
+from promptcodec.errors import CheckpointError, ConfigError
 from promptcodec.heads.classifier import LatentClassifier
 from promptcodec.heads.config import CLASSIFY, PIXELS
 from promptcodec.heads.pixels import PixelClassifier
@@ -192,6 +192,11 @@ def read_teacher(config: TeacherConfig, *, classes: Sequence[str]) -> Teacher:
         ConfigError: a head that reads latents, has no stage at 1/16, or knows other classes.
     """
     folder = Path(config.head)
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"teacher {folder} does not exist: train a classifier on pixels by `train-head` into "
+            "it, or name another one as `teacher.head` in the recipe"
+        )
     found = read_head_config(folder)
     if found.task != CLASSIFY or found.reads != PIXELS:
         raise ConfigError(
