@@ -191,10 +191,12 @@ def between(points: list[dict[str, Any]], bpp: float, key: str) -> np.ndarray:
 def ledger(report: dict[str, Any]) -> str:
     """MACs, parameters and time of each path to a label."""
     lines = [
-        "| server path | MMAC | of the latents' | parameters of the network | ms | ratio |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| server path | MMAC | of the latents' | parameters of the network | ms | ratio "
+        f"| ms, {report['batch']} files at once | ratio |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     server, cost = report["seconds"]["server"], report["cost"]["server"]
+    batches = report["seconds"]["batch"]
     first = cost["latents"]["mmac"]
     for name, timed in server.items():
         own = cost.get(name)
@@ -205,10 +207,8 @@ def ledger(report: dict[str, Any]) -> str:
                 f"{own['mmac'] / first:.2f}",
                 f"{own['network_parameters']:,}",
             )
-        lines.append(
-            f"| {name} | {' | '.join(counted)} | {1000 * timed['seconds']['median']:.1f} "
-            f"| {timed['ratio']['median']:.2f} |"
-        )
+        timings = [each for found in (timed, batches.get(name)) for each in _timing(found)]
+        lines.append(f"| {name} | {' | '.join((*counted, *timings))} |")
     lines += [
         "",
         "| edge | MMAC | parameters | ms | ratio |",
@@ -218,10 +218,7 @@ def ledger(report: dict[str, Any]) -> str:
     for name in dict.fromkeys([*report["cost"]["edge"], *edge]):
         own, timed = report["cost"]["edge"].get(name), edge.get(name)
         counted = (f"{own['mmac']:.1f}", f"{own['parameters']:,}") if own else ("n/a", "n/a")
-        shown = ("", "")
-        if timed:
-            shown = f"{1000 * timed['seconds']['median']:.1f}", f"{timed['ratio']['median']:.2f}"
-        lines.append(f"| {name} | {' | '.join((*counted, *shown))} |")
+        lines.append(f"| {name} | {' | '.join((*counted, *_timing(timed)))} |")
     facts = report["provenance"]
     lines += [
         "",
@@ -230,6 +227,13 @@ def ledger(report: dict[str, Any]) -> str:
         f"thread; commit {facts['commit']}; `{facts['command']}`.",
     ]
     return "\n".join(lines)
+
+
+def _timing(timed: dict[str, Any] | None) -> tuple[str, str]:
+    """Milliseconds a picture and the ratio to the first path; empty where none was taken."""
+    if timed is None:
+        return "", ""
+    return f"{1000 * timed['seconds']['median']:.1f}", f"{timed['ratio']['median']:.2f}"
 
 
 def draw(report: dict[str, Any], path: Path) -> None:

@@ -1,13 +1,13 @@
 """What understanding costs, at the edge and on the server, by every path: MACs, parameters, time.
 
     python benchmarks/ledger.py PICTURE --latents DIR --decoded DIR [--small DIR] [--size 128]
-                                [--rate 1] [--repeats 40] [--threads 1]
+                                [--rate 1] [--repeats 40] [--threads 1] [--batch 16]
                                 [--out docs/results/ledger.json]
 
 A server begins with a file: ours, whose latents a head reads or g_s decodes for a network on
 pixels, or that of a classic codec. The edge writes that file; MobileNets, which would classify
 there instead, stand beside it with random weights. Paths are timed in turn, whole, from bytes to
-label.
+label: one file at a time, and on the server many at once.
 """
 
 import argparse
@@ -57,10 +57,11 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1.0)
     parser.add_argument("--repeats", type=int, default=40)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=16, help="files at once, beside one")
     parser.add_argument("--out", type=Path, default=Path("docs/results/ledger.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    size, codec = arguments.size, Codec.load()
+    size, codec = arguments.size, Codec.load(heads=arguments.latents)
     rgb = torch.from_numpy(images.load(arguments.picture).rgb.copy()).permute(2, 0, 1)
     picture = fit(rgb, size)
     heads = {LATENTS: read_head(Path(arguments.latents), base_sha256=codec.base_hash)}
@@ -71,6 +72,7 @@ def main() -> None:
     report = {
         "size": size,
         "rate_index": arguments.rate,
+        "batch": arguments.batch,
         "cost": {"server": server_macs(codec, heads, size=size)}
         | {"edge": edge_macs(codec, rivals, size=size)},
         "seconds": timings(codec, heads, rivals, picture, arguments),
@@ -154,9 +156,22 @@ def timings(
         server[name] = lambda content=content: predict(
             heads[DECODED], _shown(np.asarray(images.load(content).rgb))
         )
+    files = [data] * arguments.batch
+
+    def many_from_pixels(head: Head) -> Tensor:
+        return predict(
+            head, _shown(*(np.asarray(p.convert("RGB")) for p in codec.decode_batch(files)))
+        )
+
+    batches: dict[str, Callable[[], object]] = {LATENTS: lambda: codec.classify_batch(files)}
+    for name in (DECODED, SMALL):
+        if name in heads:
+            batches[name] = lambda name=name: many_from_pixels(heads[name])
     result: dict[str, Any] = {}
-    for side, actions, anchor in (("server", server, LATENTS), ("edge", edge, "encoding")):
+    sides = (("server", server, LATENTS, 1), ("batch", batches, LATENTS, len(files)))
+    for side, actions, anchor, count in (*sides, ("edge", edge, "encoding", 1)):
         seconds = in_turn(actions, repeats=arguments.repeats, warm_up=3)
+        seconds = {name: [v / count for v in values] for name, values in seconds.items()}
         result[side] = {
             name: {
                 "seconds": asdict(summarise(values)),
@@ -167,8 +182,8 @@ def timings(
     return result
 
 
-def _shown(rgb: np.ndarray) -> Files:
-    pixels = torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None]
+def _shown(*rgb: np.ndarray) -> Files:
+    pixels = torch.from_numpy(np.stack(rgb)).permute(0, 3, 1, 2)
     return Files([], pixels, 1.0, None)
 
 

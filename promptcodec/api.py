@@ -21,11 +21,10 @@ from promptcodec.adapters.bank import RatePoint
 from promptcodec.adapters.store import RateAdapter, read_adapter
 from promptcodec.adapters.task import with_task
 from promptcodec.aim import aim
-from promptcodec.batches import Reading, draft_batch, rebuild_batch
+from promptcodec.batches import Reading, draft_batch, latents_batch, rebuild_batch
 from promptcodec.bitstream import MAX_PIXELS, Header, Parts
 from promptcodec.codec.checkpoint import Base, read_base
 from promptcodec.codec.coder import EntropyTables
-from promptcodec.codec.gains import Gains
 from promptcodec.codec.model import CodecModel, Latents
 from promptcodec.codec.refine import MAX_EFFORT
 from promptcodec.codec.tiling import Box, Tiling
@@ -500,9 +499,33 @@ class Codec:
             StreamError: see `decode`.
             ModelMismatchError: see `decode`; or a head of another base.
         """
+        return self.classify_batch([data], top=top, max_pixels=max_pixels)[0]
+
+    def classify_batch(
+        self,
+        streams: Sequence[bytes | str | Path],
+        *,
+        top: int = 5,
+        max_pixels: int = MAX_PIXELS,
+    ) -> list[list[Label]]:
+        """What streams show; those of one padded size and rate share the networks' passes.
+
+        Args:
+            streams: whole streams, or paths of their files.
+            top: how many classes of each.
+            max_pixels: refuse larger pictures.
+        Returns:
+            As `classify`, in the order of the streams.
+        Raises:
+            CheckpointError: this codec has no classifier.
+            StreamError: see `decode`.
+            ModelMismatchError: see `decode`; or a head of another base.
+        """
         head = self.head(CLASSIFY)
-        y_hat, lmbda, _ = self._understood(data, max_pixels=max_pixels)
-        return understanding.classify(head, y_hat, lmbda=lmbda, top=top)
+        readings = [self._reading(stream, max_pixels=max_pixels) for stream in streams]
+        latents = latents_batch(self._engine, readings)
+        lmbdas = [reading.lmbda for reading in readings]
+        return understanding.classify(head, latents, lmbdas=lmbdas, top=top)
 
     def segment(self, data: bytes | str | Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         """The class of each pixel of a stream, from its latents: g_s does not run.
@@ -515,9 +538,11 @@ class Codec:
             ModelMismatchError: see `decode`; or a head of another base.
         """
         head = self.head(SEGMENT)
-        y_hat, lmbda, header = self._understood(data, max_pixels=max_pixels)
+        reading = self._reading(data, max_pixels=max_pixels)
+        (y_hat,) = latents_batch(self._engine, [reading])
+        header = reading.header
         return understanding.segment(
-            head, y_hat, lmbda=lmbda, height=header.height, width=header.width
+            head, y_hat, lmbda=reading.lmbda, height=header.height, width=header.width
         )
 
     def labels(self, task: str = CLASSIFY) -> tuple[str, ...]:
@@ -527,18 +552,6 @@ class Codec:
             CheckpointError: this codec has no such head.
         """
         return self.head(task).config.labels
-
-    def _understood(
-        self, data: bytes | str | Path, *, max_pixels: int
-    ) -> tuple[Tensor, float, Header]:
-        """y_hat of a stream, its rate-distortion weight and its header."""
-        with open_source(data) as (read, file_bytes):
-            parts = bitstream.open_parts(read, file_bytes, max_pixels=max_pixels)
-            header = parts.header
-            rebuilder = self._rebuilder(parts, allow_partial=False, clock=Clock())
-            y_hat = rebuilder.all_latents().y_hat
-        finer = float(Gains.constant(1, header.gain).multipliers(torch.device("cpu"))) ** 2
-        return y_hat, rebuilder.point.lmbda * finer, header
 
     def head(self, task: str) -> Head:
         """The head of a task, "classify" or "segment", read when it is first asked for.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from promptcodec import images
 from promptcodec.adapters.bank import RatePoint
@@ -80,6 +81,17 @@ class Reading:
         return self.parts.header
 
     @property
+    def is_tiled(self) -> bool:
+        """Whether the picture was cut."""
+        return len(self.header.tiles) > 1
+
+    @property
+    def lmbda(self) -> float:
+        """Rate-distortion weight that its gains stand for."""
+        finer = Gains.constant(1, self.header.gain).multipliers(torch.device("cpu"))
+        return self.point.lmbda * float(finer) ** 2
+
+    @property
     def gains(self) -> Gains:
         """Log-gains that it was coded with."""
         return self.point.gains.moved(self.header.gain)
@@ -98,29 +110,62 @@ def rebuild_batch(engine: Engine, readings: Sequence[Reading]) -> list[np.ndarra
         StreamError: a payload does not hold exactly the symbols of its picture.
     """
     rgb: dict[int, np.ndarray] = {}
+    for numbers in _alike(readings):
+        alike = [readings[n] for n in numbers]
+        if alike[0].is_tiled:
+            rgb[numbers[0]] = _rebuild_tiles(engine, alike[0])
+        else:
+            rgb |= zip(numbers, _rebuild_together(engine, alike), strict=True)
+    return [rgb[number] for number in range(len(readings))]
+
+
+@torch.inference_mode()
+def latents_batch(engine: Engine, readings: Sequence[Reading]) -> list[Tensor]:
+    """y_hat of streams, float32 (1, M, h, w) each.
+
+    Raises:
+        StreamError: a payload does not hold exactly the symbols of its picture.
+    """
+    found: dict[int, Tensor] = {}
+    for numbers in _alike(readings):
+        alike = [readings[n] for n in numbers]
+        if alike[0].is_tiled:
+            found[numbers[0]] = _rebuilder(engine, alike[0]).all_latents().y_hat
+        else:
+            found |= zip(numbers, _latents_together(engine, alike).y_hat.split(1), strict=True)
+    return [found[number] for number in range(len(readings))]
+
+
+def _alike(readings: Sequence[Reading]) -> Iterator[list[int]]:
+    """Numbers of the streams that go through the networks together; a tiled one is alone."""
     keys: dict[int, Hashable] = {}
     for number, reading in enumerate(readings):
         header = reading.header
-        if len(header.tiles) == 1:
-            keys[number] = (reading.padded, header.rate, header.gain, header.adapter_hashes)
+        if reading.is_tiled:
+            yield [number]
         else:
-            rgb[number] = _rebuild_tiles(engine, reading)
-    for numbers in _passes(
-        keys, pixels=lambda n: readings[n].header.width * readings[n].header.height
-    ):
-        alike = [readings[n] for n in numbers]
-        rgb |= zip(numbers, _rebuild_together(engine, alike), strict=True)
-    return [rgb[number] for number in range(len(readings))]
+            keys[number] = (reading.padded, header.rate, header.gain, header.adapter_hashes)
+    yield from _passes(keys, pixels=lambda n: readings[n].header.width * readings[n].header.height)
+
+
+def _latents_together(engine: Engine, readings: list[Reading]) -> Latents:
+    """What was transmitted of one-tile streams of one padded size at one rate."""
+    first = readings[0]
+    return decode_latents(
+        engine,
+        [reading.parts.tile(0) for reading in readings],
+        size=first.padded,
+        gains=first.gains,
+        adapter=first.point.prompts,
+    )
 
 
 @torch.inference_mode()
 def _rebuild_together(engine: Engine, readings: list[Reading]) -> Iterator[np.ndarray]:
     """Pixels of one-tile streams of one padded size at one rate."""
-    first, adapter = readings[0], readings[0].point.prompts
-    tiles = [reading.parts.tile(0) for reading in readings]
-    latents = decode_latents(engine, tiles, size=first.padded, gains=first.gains, adapter=adapter)
+    y_hat, adapter = _latents_together(engine, readings).y_hat, readings[0].point.prompts
     with engine.autocast():
-        x_hat = engine.model.synthesise(latents.y_hat, adapter=adapter)
+        x_hat = engine.model.synthesise(y_hat, adapter=adapter)
     for n, reading in enumerate(readings):
         own = images.crop(x_hat[n : n + 1], reading.header.height, reading.header.width)
         yield images.from_tensor(own)
@@ -129,15 +174,19 @@ def _rebuild_together(engine: Engine, readings: list[Reading]) -> Iterator[np.nd
 def _rebuild_tiles(engine: Engine, reading: Reading) -> np.ndarray:
     """Pixels of a stream of several tiles."""
     header = reading.header
-    rebuilder = Rebuilder(
+    strips = _rebuilder(engine, reading).strips(Box(0, 0, header.height, header.width))
+    return images.stack(strips, height=header.height, width=header.width)
+
+
+def _rebuilder(engine: Engine, reading: Reading) -> Rebuilder:
+    header = reading.header
+    return Rebuilder(
         engine=engine,
         point=reading.point,
         gains=reading.gains,
         tiling=Tiling(header.width, header.height, header.tile_size),
         tile=reading.parts.tile,
     )
-    strips = rebuilder.strips(Box(0, 0, header.height, header.width))
-    return images.stack(strips, height=header.height, width=header.width)
 
 
 def _passes(keys: dict[int, Hashable], *, pixels: Callable[[int], int]) -> Iterator[list[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Integral
 from typing import NamedTuple
 
@@ -29,33 +30,40 @@ class Label(NamedTuple):
 
 
 @torch.inference_mode()
-def classify(head: Head, y_hat: Tensor, *, lmbda: float, top: int) -> list[Label]:
-    """The most probable classes, most probable first.
+def classify(
+    head: Head, latents: Sequence[Tensor], *, lmbdas: Sequence[float], top: int
+) -> list[list[Label]]:
+    """The most probable classes of each picture, most probable first.
 
     Args:
         head: a classifier.
-        y_hat: (1, M, h, w).
-        lmbda: rate-distortion weight of the stream's rate.
+        latents: y_hat of each, (1, M, h, w); those of one size go through the head together.
+        lmbdas: rate-distortion weights of their rates.
         top: how many classes.
     Raises:
         UsageError: fewer than one was asked for.
     """
     if not isinstance(top, Integral) or top < 1:
         raise UsageError(f"top is {top!r}; need a whole number from 1 on")
-    probabilities = torch.softmax(
-        scores(head, y_hat, lmbda=lmbda)[0] / head.config.temperature, dim=0
-    )
-    values, places = probabilities.topk(min(top, len(probabilities)))
-    return [
-        Label(head.config.labels[place], float(value))
-        for value, place in zip(values, places.tolist(), strict=True)
-    ]
+    groups: dict[torch.Size, list[int]] = {}
+    for number, y_hat in enumerate(latents):
+        groups.setdefault(y_hat.shape, []).append(number)
+    found: dict[int, list[Label]] = {}
+    for numbers in groups.values():
+        stack = torch.cat([latents[n] for n in numbers])
+        logits = scores(head, stack, lmbda=[lmbdas[n] for n in numbers])
+        likely = torch.softmax(logits / head.config.temperature, dim=1)
+        values, places = likely.topk(min(top, likely.shape[1]))
+        for number, own, classes in zip(numbers, values.tolist(), places.tolist(), strict=True):
+            pairs = zip(classes, own, strict=True)
+            found[number] = [Label(head.config.labels[place], value) for place, value in pairs]
+    return [found[number] for number in range(len(latents))]
 
 
 @torch.inference_mode()
 def segment(head: Head, y_hat: Tensor, *, lmbda: float, height: int, width: int) -> np.ndarray:
     """The class of each pixel, uint8 (height, width)."""
-    return classes_of(scores(head, y_hat, lmbda=lmbda), height=height, width=width)
+    return classes_of(scores(head, y_hat, lmbda=[lmbda]), height=height, width=width)
 
 
 def classes_of(scores: Tensor, *, height: int, width: int) -> np.ndarray:
@@ -73,7 +81,13 @@ def classes_of(scores: Tensor, *, height: int, width: int) -> np.ndarray:
     return mask
 
 
-def scores(head: Head, y_hat: Tensor, *, lmbda: float) -> Tensor:
-    """What the head's network gives: logits (1, classes), or at 1/8 (1, classes, 2 h, 2 w)."""
-    weight = torch.full((1,), lmbda, device=y_hat.device)
-    return head.model(y_hat.float(), weight).float()
+def scores(head: Head, y_hat: Tensor, *, lmbda: Sequence[float]) -> Tensor:
+    """What the head's network gives: logits (B, classes), or at 1/8 (B, classes, 2 h, 2 w).
+
+    Args:
+        head: of any task.
+        y_hat: (B, M, h, w).
+        lmbda: rate-distortion weight of each picture's rate.
+    """
+    weights = torch.tensor(lmbda, dtype=torch.float32, device=y_hat.device)
+    return head.model(y_hat.float(), weights).float()

@@ -74,11 +74,11 @@ def test_a_file_says_what_the_forward_pass_says(
     for task in ("classify", "segment"):
         head = codec.head(task)
         with torch.inference_mode():
-            from_file = understanding.scores(head, y_hat, lmbda=lmbda)
-            in_memory = understanding.scores(head, expected, lmbda=lmbda)
+            from_file = understanding.scores(head, y_hat, lmbda=[lmbda])
+            in_memory = understanding.scores(head, expected, lmbda=[lmbda])
         assert float(from_file.std()) > 1e-3
         torch.testing.assert_close(from_file, in_memory, atol=1e-5, rtol=1e-5)
-    logits = understanding.scores(codec.head("classify"), expected, lmbda=lmbda)[0]
+    logits = understanding.scores(codec.head("classify"), expected, lmbda=[lmbda])[0]
     found = dict(codec.classify(data))
     for label, probability in zip(codec.labels(), torch.softmax(logits, dim=0), strict=True):
         assert found[label] == pytest.approx(float(probability), abs=1e-5)
@@ -118,7 +118,7 @@ def test_the_mask_has_the_size_of_the_picture(codec: Codec, picture: np.ndarray)
     # The head reads padded latents; what is cut off is padding alone.
     head, y_hat = codec.head("segment"), codec.latents(data)
     with torch.inference_mode():
-        scores = understanding.scores(head, y_hat, lmbda=codec.at().lmbda)
+        scores = understanding.scores(head, y_hat, lmbda=[codec.at().lmbda])
     expected = upsample(scores, height=83, width=117)[0].argmax(dim=0)
     assert np.array_equal(mask, expected.numpy())
 
@@ -137,9 +137,27 @@ def test_a_stream_is_read_at_its_own_rate(codec: Codec, picture: np.ndarray) -> 
     data = codec.encode(picture, rate_index=4, gain_steps=6)
     y_hat = codec.latents(data)
     expected = understanding.classify(
-        codec.head("classify"), y_hat, lmbda=codec.at(4).lmbda * finer, top=3
+        codec.head("classify"), [y_hat], lmbdas=[codec.at(4).lmbda * finer], top=3
     )
-    assert finer > 2 and codec.classify(data) == expected
+    assert finer > 2 and [codec.classify(data)] == expected
+
+
+def test_a_batch_says_what_single_streams_say(codec: Codec, picture: np.ndarray) -> None:
+    other = picture[::-1, 5:]  # of the same padded size
+    streams = [
+        codec.encode(picture, rate_index=4),
+        codec.encode(picture[:40], rate_index=4),
+        codec.encode(other, rate_index=4),
+        codec.encode(other, rate_index=5, gain_steps=3),
+        codec.encode(picture, tile_size=64),
+    ]
+    found = codec.classify_batch(streams, top=2)
+    for labels, stream in zip(found, streams, strict=True):
+        alone = codec.classify(stream, top=2)
+        assert [each.label for each in labels] == [each.label for each in alone]
+        for one, of_batch in zip(alone, labels, strict=True):
+            assert of_batch.probability == pytest.approx(one.probability, abs=1e-5)
+    assert codec.classify_batch([]) == []
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 70), (65, 2)])

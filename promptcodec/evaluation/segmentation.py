@@ -52,7 +52,7 @@ def read_masks(codec: Codec, data: bytes, *, pixels: Head) -> Masks:
     rgb = np.array(codec.decode(data).convert("RGB"))
     x = torch.from_numpy(rgb).permute(2, 0, 1)[None].to(codec.device).float() / 255.0
     with torch.inference_mode():
-        scores = understanding.scores(pixels, x, lmbda=1.0)
+        scores = understanding.scores(pixels, x, lmbda=[1.0])
     height, width = found.shape
     return Masks(found, understanding.classes_of(scores, height=height, width=width))
 
