@@ -191,40 +191,42 @@ def between(points: list[dict[str, Any]], bpp: float, key: str) -> np.ndarray:
 def ledger(report: dict[str, Any]) -> str:
     """MACs, parameters and time of each path to a label."""
     lines = [
-        "| server path | MMAC | of the latents' | parameters of the network | ms | ratio "
+        f"| px | server path | MMAC | ratio | parameters of the network | ms | ratio "
         f"| ms, {report['batch']} files at once | ratio |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    server, cost = report["seconds"]["server"], report["cost"]["server"]
-    batches = report["seconds"]["batch"]
-    first = cost["latents"]["mmac"]
-    for name, timed in server.items():
-        own = cost.get(name)
-        counted = ("n/a", "n/a", "n/a")
-        if own is not None:
-            counted = (
-                f"{own['mmac']:.0f}",
-                f"{own['mmac'] / first:.2f}",
-                f"{own['network_parameters']:,}",
-            )
-        timings = [each for found in (timed, batches.get(name)) for each in _timing(found)]
-        lines.append(f"| {name} | {' | '.join((*counted, *timings))} |")
+    for at in report["sizes"]:
+        server, cost = at["seconds"]["server"], at["cost"]["server"]
+        first = cost["latents"]["mmac"]
+        for name, timed in server.items():
+            own = cost.get(name)
+            counted = ("n/a", "n/a", "n/a")
+            if own is not None:
+                counted = (
+                    f"{own['mmac']:.0f}",
+                    f"{own['mmac'] / first:.2f}",
+                    f"{own['network_parameters']:,}",
+                )
+            batches = at["seconds"]["batch"].get(name)
+            timings = [each for found in (timed, batches) for each in _timing(found)]
+            lines.append(f"| {at['size']} | {name} | {' | '.join((*counted, *timings))} |")
+    at = report["sizes"][0]
     lines += [
         "",
-        "| edge | MMAC | parameters | ms | ratio |",
+        f"| edge, {at['size']} px | MMAC | parameters | ms | ratio |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
-    edge = report["seconds"]["edge"]
-    for name in dict.fromkeys([*report["cost"]["edge"], *edge]):
-        own, timed = report["cost"]["edge"].get(name), edge.get(name)
+    edge = at["seconds"]["edge"]
+    for name in dict.fromkeys([*at["cost"]["edge"], *edge]):
+        own, timed = at["cost"]["edge"].get(name), edge.get(name)
         counted = (f"{own['mmac']:.1f}", f"{own['parameters']:,}") if own else ("n/a", "n/a")
         lines.append(f"| {name} | {' | '.join((*counted, *_timing(timed)))} |")
     facts = report["provenance"]
     lines += [
         "",
-        f"One picture of {report['size']} px at rate {report['rate_index']:g}, from bytes to label "
-        f"and from pixels to bytes; {facts['machine']['cpu']}, {facts['machine']['threads']} "
-        f"thread; commit {facts['commit']}; `{facts['command']}`.",
+        f"One picture at rate {report['rate_index']:g}, from bytes to label and from pixels to "
+        f"bytes; {facts['machine']['cpu']}, {facts['machine']['threads']} thread; "
+        f"commit {facts['commit']}; `{facts['command']}`.",
     ]
     return "\n".join(lines)
 

@@ -1,6 +1,6 @@
 """What understanding costs, at the edge and on the server, by every path: MACs, parameters, time.
 
-    python benchmarks/ledger.py PICTURE --latents DIR --decoded DIR [--small DIR] [--size 128]
+    python benchmarks/ledger.py PICTURE --latents DIR --decoded DIR [--small DIR] [--sizes 128,256,512]
                                 [--rate 1] [--repeats 40] [--threads 1] [--batch 16]
                                 [--out docs/results/ledger.json]
 
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--latents", required=True, help="head on latents")
     parser.add_argument("--decoded", required=True, help="network on decoded pixels")
     parser.add_argument("--small", help="network on decoded pixels with the head's MACs")
-    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--sizes", default="128,256,512", help="edges of the picture, px")
     parser.add_argument("--rate", type=float, default=1.0)
     parser.add_argument("--repeats", type=int, default=40)
     parser.add_argument("--threads", type=int, default=1)
@@ -61,21 +61,25 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results/ledger.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    size, codec = arguments.size, Codec.load(heads=arguments.latents)
+    codec = Codec.load(heads=arguments.latents)
     rgb = torch.from_numpy(images.load(arguments.picture).rgb.copy()).permute(2, 0, 1)
-    picture = fit(rgb, size)
     heads = {LATENTS: read_head(Path(arguments.latents), base_sha256=codec.base_hash)}
     for name, folder in ((DECODED, arguments.decoded), (SMALL, arguments.small)):
         if folder:
             heads[name] = read_head(Path(folder), base_sha256=b"")
     rivals = {name: timm.create_model(name, num_classes=10).eval() for name in EDGE_RIVALS}
     report = {
-        "size": size,
         "rate_index": arguments.rate,
         "batch": arguments.batch,
-        "cost": {"server": server_macs(codec, heads, size=size)}
-        | {"edge": edge_macs(codec, rivals, size=size)},
-        "seconds": timings(codec, heads, rivals, picture, arguments),
+        "sizes": [
+            {
+                "size": size,
+                "cost": {"server": server_macs(codec, heads, size=size)}
+                | {"edge": edge_macs(codec, rivals, size=size)},
+                "seconds": timings(codec, heads, rivals, fit(rgb, size), arguments),
+            }
+            for size in map(int, arguments.sizes.split(","))
+        ],
         "base_sha256": codec.base_hash.hex(),
         "provenance": provenance(),
     }
