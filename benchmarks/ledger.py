@@ -1,7 +1,8 @@
 """What understanding costs, at the edge and on the server, by every path: MACs, parameters, time.
 
     python benchmarks/ledger.py PICTURE --latents DIR --decoded DIR [--small DIR]
-                                [--sizes 128,256,512] [--rate 1] [--repeats 40] [--threads 1] [--batch 16]
+                                [--sizes 128,256,512] [--rate 1] [--repeats 40]
+                                [--threads 1] [--batch 16]
                                 [--out docs/results/ledger.json]
 
 A server begins with a file: ours, whose latents a head reads or g_s decodes for a network on
