@@ -15,6 +15,7 @@ import copy
 import json
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ class JointTask:
         self.weights = {a.config.rate_index: config.beta * a.config.lmbda for a in found}
         moves = "prompts" not in config.parts and config.beta not in (0.0, 1.0)
         if moves:
-            found = [moved(adapter, config.beta) for adapter in found]
+            found = [moved(adapter, found, beta=config.beta) for adapter in found]
         self.own_codec = moves or bool(set(config.parts) & CODEC_PARTS)
         self.result = "joint" if self.own_codec else "task"
         self.adapters = {adapter.config.rate_index: adapter for adapter in found}
@@ -280,15 +281,26 @@ class JointTask:
         write_atomically(folder / TRAINING_FILE, text.encode(), force=True)
 
 
-def moved(adapter: RateAdapter, beta: float) -> RateAdapter:
-    """An adapter for beta times its lambda; gains as a ladder's start, by half the logarithm."""
-    if beta == 1.0:
-        return adapter
-    prompts = copy.deepcopy(adapter.prompts)
+def moved(adapter: RateAdapter, ladder: Sequence[RateAdapter], *, beta: float) -> RateAdapter:
+    """An adapter for beta times the lambda of one.
+
+    It starts from the networks of the ladder that are nearest to that lambda, since those of a
+    higher rate, quantised more coarsely, keep less than a low rate's own; its gains, as at a
+    ladder's start, go by half the logarithm.
+
+    Args:
+        adapter: of the rate.
+        ladder: all adapters.
+        beta: above 0.
+    """
+    lmbda = beta * adapter.config.lmbda
+    nearest = min(ladder, key=lambda each: abs(math.log(each.config.lmbda / lmbda)))
+    prompts = copy.deepcopy(nearest.prompts)
     with torch.no_grad():
-        prompts.log_gains.add_(0.5 * math.log(beta) / SCALE_STEP)
-    config = replace(adapter.config, lmbda=beta * adapter.config.lmbda)
-    return replace(adapter, config=config, prompts=prompts, gains=prompts.gains())
+        steps = 0.5 * math.log(lmbda / nearest.config.lmbda) / SCALE_STEP
+        prompts.log_gains.add_(steps)
+    config = replace(nearest.config, rate_index=adapter.config.rate_index, lmbda=lmbda)
+    return replace(nearest, config=config, prompts=prompts, gains=prompts.gains())
 
 
 def train_joint(

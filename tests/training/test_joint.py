@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +13,15 @@ import torch
 import torch.nn.functional as F
 
 import promptcodec
+from promptcodec.adapters.store import read_adapter
 from promptcodec.api import Codec
 from promptcodec.codec.checkpoint import read_base
+from promptcodec.codec.tables import SCALE_STEP
 from promptcodec.errors import CheckpointError, ConfigError, ModelMismatchError, UsageError
 from promptcodec.heads.config import HeadConfig
 from promptcodec.heads.store import build_head, write_head
 from promptcodec.training.config import OptimizerConfig
-from promptcodec.training.joint import JointTask, train_joint
+from promptcodec.training.joint import JointTask, moved, train_joint
 from promptcodec.training.joint_config import JointRun
 from promptcodec.training.joint_model import JointModel
 from promptcodec.training.joint_store import JointBatch
@@ -245,6 +248,23 @@ def test_beta_moves_the_ladder(
     small, large = (c.encode_detailed(picture, rate_index=2) for c in (codec, before))
     assert len(small.data) < len(large.data)
     assert codec.classify(small.data)
+
+
+def test_a_moved_rate_starts_from_the_nearest_networks(config: JointRun) -> None:
+    base = read_base(Path(str(config.base)))
+    ladder = [
+        read_adapter(folder, base=base) for folder in sorted(Path(str(config.prompts)).iterdir())
+    ]
+    low, high = ladder[0], ladder[-1]
+    beta = 1.1 * low.config.lmbda / high.config.lmbda
+    found = moved(high, ladder, beta=beta)
+    assert found.config.rate_index == high.config.rate_index
+    assert found.config.lmbda == pytest.approx(1.1 * low.config.lmbda)
+    for name, value in found.prompts.named_parameters():
+        own = low.prompts.get_parameter(name)
+        steps = (value - own).detach()
+        wanted = 0.5 * math.log(1.1) / SCALE_STEP if "log_gains" in name else 0.0
+        assert torch.allclose(steps, torch.full_like(steps, wanted), atol=1e-4)
 
 
 def test_task_prompts_go_with_those_of_a_rate(
