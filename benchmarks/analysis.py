@@ -21,6 +21,7 @@ from promptcodec.evaluation.tasks import paired_difference, shares
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 JOINT, JPEG = "joint", "JPEG, trained on it"
 LATENTS, DECODED = "head on latents", "decode, then classify"
+TAUGHT = "decode, then classify, with the same teacher"
 BESIDE = ("joint", "classic")  # results of the same pictures that lie in files of their own
 CONTROL = "frozen codec, head trained as long as joint"
 
@@ -126,11 +127,12 @@ def _setting(point: dict[str, Any]) -> str:
 
 def comparisons(report: dict[str, Any]) -> str:
     """Differences in points with 95 % intervals over the same pictures."""
-    latents, decoded, jpeg = (curve(report, name) for name in (LATENTS, DECODED, JPEG))
+    latents, jpeg = curve(report, LATENTS), curve(report, JPEG)
     lines = ["| comparison | at | points | 95 % interval |", "| --- | --- | ---: | ---: |"]
-    for ours, others in zip(latents, decoded, strict=True):
-        at = f"rate {_setting(ours)}, {ours['bpp']:.3f} bpp"
-        lines.append(_row(f"{LATENTS} against {DECODED}", at, ours, others))
+    for name in (DECODED, TAUGHT):
+        for ours, others in zip(latents, curve(report, name), strict=True):
+            at = f"rate {_setting(ours)}, {ours['bpp']:.3f} bpp"
+            lines.append(_row(f"{LATENTS} against {name}", at, ours, others))
     every = dict(readers(report))
     for name in (LATENTS, JOINT):
         lines += against_jpeg(every[name], jpeg, name)
@@ -243,23 +245,31 @@ def draw(report: dict[str, Any], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 5.5), layout="constrained")
+    every = dict(readers(report))
+    classic = [name for name in every if name.startswith(("JPEG", "WebP", "AVIF"))]
+    own = [name for name in every if name not in classic]
+    # Classic codecs have a panel of their own, beside what they compete with.
+    panels = [own, [LATENTS, *classic]] if len(own) > 1 else [list(every)]
+    figure = Figure(figsize=(6.5 * len(panels), 5.5), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for name, points in readers(report):
-        classic = "," in name and not name.startswith("decode")
-        axes.plot(
-            [point["bpp"] for point in points],
-            [100 * point["accuracy"] for point in points],
-            marker="o" if not classic else ".",
-            linestyle="-" if not classic else "--",
-            label=name,
-        )
-    axes.set_xscale("log")
-    axes.set_xlabel("bpp, from file bytes")
-    axes.set_ylabel("accuracy (%)")
-    axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize=8)
+    for axes, names in zip(
+        figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True
+    ):
+        for name in names:
+            axes.plot(
+                [point["bpp"] for point in every[name]],
+                [100 * point["accuracy"] for point in every[name]],
+                marker="o",
+                markersize=4,
+                linewidth=2 if name == LATENTS else 1.2,
+                linestyle="--" if name.endswith("clean pictures") else "-",
+                label=name,
+            )
+        axes.set_xscale("log")
+        axes.set_xlabel("bpp, from file bytes")
+        axes.set_ylabel("accuracy (%)")
+        axes.grid(alpha=0.3, which="both")
+        axes.legend(fontsize=8)
     figure.savefig(path, dpi=110)
 
 
