@@ -31,6 +31,10 @@ def between(document: Path, name: str) -> str:
         "reliability",
         "segmentation",
         "anchors",
+        "analysis",
+        "cifar",
+        "ledger",
+        "aggregation",
     ],
 )
 def test_tables_of_benchmarks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,6 +68,7 @@ def test_results_are_of_the_shipped_weights() -> None:
     results = ROOT / "docs" / "results"
     assert json.loads((results / "rates.json").read_text())["identity"]["base_sha256"] == own
     assert json.loads((results / "segmentation.json").read_text())["base_sha256"] == own
+    assert json.loads((results / "ledger.json").read_text())["base_sha256"] == own
     assert json.loads((results / "effort.json").read_text())["settings"]["base_sha256"] == own
 
 
