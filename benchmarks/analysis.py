@@ -227,8 +227,9 @@ def ledger(report: dict[str, Any]) -> str:
     lines += [
         "",
         f"One picture at rate {report['rate_index']:g}, from bytes to label and from pixels to "
-        f"bytes; {facts['machine']['cpu']}, {facts['machine']['threads']} thread; "
-        f"commit {facts['commit']}; `{facts['command']}`.",
+        f"bytes; {report['batch']} files are copies of one, and their time is that of each; at "
+        f"equal MACs: of the head and the network past g_s; {facts['machine']['cpu']}, "
+        f"{facts['machine']['threads']} thread; commit {facts['commit']}; `{facts['command']}`.",
     ]
     return "\n".join(lines)
 

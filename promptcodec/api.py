@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
 
@@ -463,6 +464,12 @@ class Codec:
         self._check_base(parts.header)
         return Reading(parts, self._ladder.of_stream(parts.header))
 
+    def _whole(self, stream: bytes | str | Path, *, max_pixels: int) -> Reading:
+        """A stream of which nothing is damaged, as `decode` would have it."""
+        reading = self._reading(stream, max_pixels=max_pixels)
+        read_chunks(reading.parts, allow_partial=False)
+        return reading
+
     def decode_latents(self, data: bytes | str | Path, *, max_pixels: int = MAX_PIXELS) -> Latents:
         """Everything that was transmitted, without rebuilding pixels.
 
@@ -498,6 +505,7 @@ class Codec:
             CheckpointError: this codec has no classifier.
             StreamError: see `decode`.
             ModelMismatchError: see `decode`; or a head of another base.
+            UsageError: `top` is below 1.
         """
         return self.classify_batch([data], top=top, max_pixels=max_pixels)[0]
 
@@ -520,9 +528,12 @@ class Codec:
             CheckpointError: this codec has no classifier.
             StreamError: see `decode`.
             ModelMismatchError: see `decode`; or a head of another base.
+            UsageError: `top` is below 1.
         """
         head = self.head(CLASSIFY)
-        readings = [self._reading(stream, max_pixels=max_pixels) for stream in streams]
+        if not isinstance(top, Integral) or top < 1:
+            raise UsageError(f"top is {top!r}; need a whole number from 1 on")
+        readings = [self._whole(stream, max_pixels=max_pixels) for stream in streams]
         latents = latents_batch(self._engine, readings)
         lmbdas = [reading.lmbda for reading in readings]
         return understanding.classify(head, latents, lmbdas=lmbdas, top=top)
@@ -538,7 +549,7 @@ class Codec:
             ModelMismatchError: see `decode`; or a head of another base.
         """
         head = self.head(SEGMENT)
-        reading = self._reading(data, max_pixels=max_pixels)
+        reading = self._whole(data, max_pixels=max_pixels)
         (y_hat,) = latents_batch(self._engine, [reading])
         header = reading.header
         return understanding.segment(

@@ -6,6 +6,7 @@ into tiles is coded by itself.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -31,12 +32,14 @@ def draft_batch(works: Sequence[Work | TiledWork], positions: Sequence[Position]
     """What would be written of each picture at its position; see `Work.draft`."""
     drafts: dict[int, AnyDraft] = {}
     keys: dict[int, Hashable] = {}
+    sizes: dict[int, int] = {}
     for number, (work, position) in enumerate(zip(works, positions, strict=True)):
         if isinstance(work, Work):
             keys[number] = (work.x.shape, position.rate, position.gain)
+            sizes[number] = work.x[0, 0].numel()
         else:
             drafts[number] = work.draft(position.point, rate=position.rate, gain=position.gain)
-    for numbers in _passes(keys, pixels=lambda n: works[n].picture.rgb[..., 0].size):
+    for numbers in _passes(keys, pixels=sizes.__getitem__):
         alike = [work for n in numbers if isinstance(work := works[n], Work)]
         drafts |= zip(numbers, _draft_together(alike, positions[numbers[0]]), strict=True)
     return [drafts[number] for number in range(len(works))]
@@ -145,7 +148,7 @@ def _alike(readings: Sequence[Reading]) -> Iterator[list[int]]:
             yield [number]
         else:
             keys[number] = (reading.padded, header.rate, header.gain, header.adapter_hashes)
-    yield from _passes(keys, pixels=lambda n: readings[n].header.width * readings[n].header.height)
+    yield from _passes(keys, pixels=lambda n: math.prod(readings[n].padded))
 
 
 def _latents_together(engine: Engine, readings: list[Reading]) -> Latents:

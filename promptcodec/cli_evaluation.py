@@ -51,6 +51,10 @@ def evaluate(
     from promptcodec.evaluation.results import as_json as facts_of
     from promptcodec.evaluation.run import check_complete, evaluate_folder, find_pictures
 
+    pictures = find_pictures(folder)
+    for target in (out, plot, report):
+        for picture in pictures if target is not None else ():
+            refuse_input(target, picture)
     if plot is not None:
         from promptcodec.evaluation.plot import check_plot, plot_curves
 
@@ -65,7 +69,7 @@ def evaluate(
             write_report,
         )
 
-        find_names(shown, [p.relative_to(folder).as_posix() for p in find_pictures(folder)])
+        find_names(shown, [picture.relative_to(folder).as_posix() for picture in pictures])
 
     setup = Setup(
         base=base,
@@ -167,6 +171,8 @@ def bench(
     verbose: options.Verbose = False,
 ) -> None:
     """Time the codec and its peers in alternation; memory of ours."""
+    if out is not None and picture is not None:
+        refuse_input(out, picture)
     if out is not None:
         check_output(out, force=force)
     counts = options.parse_counts(threads, option="--threads")

@@ -49,7 +49,7 @@ def classify(
     first = _read(found[0]) if len(found) == 1 else None  # before weights are loaded
     limit = max_pixels or MAX_PIXELS
     codec = load_codec(base, prompts, heads=heads, device=device, threads=threads)
-    codec.labels()  # without a head nothing is read
+    codec.labels()  # without a head nothing more is read
     codes: set[int] = set()
     rows: list[dict[str, Any]] = []
     for source in found:
@@ -143,10 +143,14 @@ def segment(
 
 
 def _expand(sources: list[str]) -> Iterator[str]:
-    """Files as they are named, and those of folders and patterns, sorted."""
+    """Files as they are named, and those of folders and patterns, sorted; each once."""
     names = Names(tuple(sources), (*STREAM_SUFFIXES, *PICTURE_SUFFIXES), recursive=True)
-    for source in sources:
-        yield from [source] if source == "-" else map(str, names.files(source))
+    if "-" in sources and len(sources) > 1:
+        raise UsageError("- is one picture or stream: name it alone, without other files")
+    found = (
+        str(file) for name in sources for file in (["-"] if name == "-" else names.files(name))
+    )
+    yield from dict.fromkeys(found)
 
 
 def _read(source: str) -> bytes:

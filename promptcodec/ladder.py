@@ -83,16 +83,15 @@ class Ladder:
             rate = bitstream.rate_to_fixed(float(index))
         except (TypeError, ValueError, OverflowError):
             rate = -1
-        try:
-            self.at(rate)
-        except RateError:
-            known = ", ".join(map(str, self.indexes))
-            hint = "choose one of these, or a number between two of them"
+        inside = rate >= 0 and (rate == self._own or self.bank.covers(rate))
+        if inside:
+            self.at(rate)  # two adapters may not go together
+        else:
+            known = ", ".join(f"{each.index:g}" for each in self.rates())
+            hint = "choose one of these, or a number between two adapters"
             if index in range(len(LAMBDAS)):
                 hint = f"train it with `promptcodec train-prompt --rate-index {int(index)}`"
-            raise RateError(
-                f"rate index {index} is not installed; installed: {known}; {hint}"
-            ) from None
+            raise RateError(f"rate index {index} is not installed; installed: {known}; {hint}")
         return rate
 
     def at(self, rate: int) -> RatePoint:

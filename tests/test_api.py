@@ -114,7 +114,7 @@ def test_rates(tiny_codec: Codec) -> None:
         RateError, match=r"rate index 6 is not installed; installed: 4; train it .*--rate-index 6"
     ):
         tiny_codec.encode(array, rate_index=6)
-    with pytest.raises(RateError, match="or a number between two of them"):
+    with pytest.raises(RateError, match="or a number between two adapters"):
         tiny_codec.encode(array, rate_index=4.5)
 
 

@@ -524,7 +524,9 @@ class TestTrainingAndEvaluation:
 
 
 def test_the_input_is_no_output(refused, photo, base, tmp_path):
-    for output in (photo, photo.parent / "." / photo.name):
+    link = tmp_path / "link.png"
+    link.symlink_to(photo)
+    for output in (photo, link):
         refused(8, "is the input", "encode", photo, "-o", output, "--force", *base,
                 folder=tmp_path)  # fmt: skip
 

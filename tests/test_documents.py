@@ -17,7 +17,7 @@ CHECKPOINT = ROOT / "checkpoints" / "nano"
 def between(document: Path, name: str) -> str:
     text = document.read_text(encoding="utf-8")
     found = re.search(f"<!-- {name}:begin -->\n(.*?)\n<!-- {name}:end -->", text, re.DOTALL)
-    assert found, f"{document} has no place for {name}"
+    assert found, f"{document} has no place for {name}, or none has been filled in"
     return found[1]
 
 

@@ -18,7 +18,8 @@ from promptcodec.evaluation.measure import Measurement
 from promptcodec.evaluation.page import Slide, embed, write_page
 from promptcodec.evaluation.peers import find_peers
 from promptcodec.evaluation.perceptual import Judge
-from promptcodec.evaluation.report_page import choose_pictures, make_slides, write_report
+from promptcodec.evaluation.report_page import choose_pictures,
+    find_names, make_slides, write_report
 from promptcodec.evaluation.results import as_json
 from promptcodec.evaluation.run import evaluate
 from promptcodec.images import load
@@ -203,8 +204,21 @@ def test_pages_that_stay_too_large_are_refused(
 def test_pictures_are_chosen_by_name_or_by_lead(facts: dict) -> None:
     assert choose_pictures(facts, ["3", "1.png"]) == ["3.png", "1.png"]
     assert len(set(choose_pictures(facts))) == 3
-    with pytest.raises(UsageError, match="'nine' was measured"):
+    with pytest.raises(UsageError, match="'nine' is measured"):
         choose_pictures(facts, ["nine"])
+    # One that failed is left out, and where nothing is left the lead chooses.
+    broken = facts | {"failures": [{"picture": "9.png", "reason": "broken"}]}
+    assert choose_pictures(broken, ["9", "1"]) == ["1.png"]
+    assert choose_pictures(broken, ["9"]) == choose_pictures(facts)
+
+
+def test_pictures_have_short_names() -> None:
+    names = ["a/x.png", "b/x.png", "b/y.png"]
+    for short in ("b/y.png", "b/y", "y.png", "y"):
+        assert find_names([short], names) == ["b/y.png"]
+    assert find_names(["a/x"], names) == ["a/x.png"]
+    with pytest.raises(UsageError, match=r"'x' is a/x.png or b/x.png"):
+        find_names(["x"], names)
 
 
 def test_views_are_real_files_of_equal_size(folder: Path, measurement: Measurement) -> None:

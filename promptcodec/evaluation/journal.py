@@ -17,7 +17,8 @@ class Journal:
 
     Args:
         path: of the file; None keeps nothing.
-        settings: JSON-ready; a record of other settings is not continued.
+        settings: JSON-ready; a record of other settings is not continued, and one that has no
+            picture yet is replaced.
         force: begin anew where the settings differ.
 
     Raises:
@@ -34,7 +35,7 @@ class Journal:
         lines = _lines(path)
         if lines and lines[0] == header:
             self.done = {each.picture: each for each in map(_measured, lines[1:]) if each}
-        elif not force and any(map(_measured, lines[1:])):
+        elif len(lines) > 1 and not force:
             raise UsageError(
                 f"{path} is of a run with other settings: finish that run, remove the file, or "
                 "pass --force to begin anew"

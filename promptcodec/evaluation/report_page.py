@@ -77,8 +77,10 @@ def choose_pictures(facts: dict, wanted: Sequence[str] = ()) -> list[str]:
         UsageError: a name that was not measured.
     """
     names = list(facts["picture_hashes"])
-    if wanted:
-        return find_names(wanted, names)
+    failed = [each["picture"] for each in facts["failures"]]
+    shown = [name for name in find_names(wanted, [*names, *failed]) if name in names]
+    if shown:
+        return shown
     point = facts["points"][_shown_point(len(facts["points"]))]
     own = {each["picture"]: each for each in point["pictures"]}
 
@@ -99,16 +101,26 @@ def choose_pictures(facts: dict, wanted: Sequence[str] = ()) -> list[str]:
 
 
 def find_names(wanted: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Pictures as a user names them, with or without folder and suffix.
+    """Pictures as a user names them, by path, file name, or either without its suffix.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is none of that name, or several.
     """
-    found = {Path(name).stem: name for name in names} | {name: name for name in names}
-    for name in wanted:
-        if name not in found:
-            raise UsageError(f"no picture {name!r} is measured: name one of the folder's")
-    return [found[name] for name in wanted]
+    chosen = []
+    for wish in wanted:
+        found = [name for name in names if wish in _short_names(name)]
+        if wish in names or len(found) == 1:
+            chosen.append(wish if wish in names else found[0])
+        elif found:
+            raise UsageError(f"{wish!r} is {' or '.join(found[:2])}: name one with its folder")
+        else:
+            raise UsageError(f"no picture {wish!r} is measured: name one of the folder's")
+    return chosen
+
+
+def _short_names(name: str) -> set[str]:
+    path = Path(name)
+    return {name, path.name, path.stem, path.with_suffix("").as_posix()}
 
 
 def make_slides(

@@ -55,7 +55,7 @@ logger = logging.getLogger(__name__)
 
 TABLE_PICTURES = 500  # counted for the entropy tables
 HINT_PICTURES = 200  # that a hint is fitted to before it learns
-# Nearly whole pictures, as those with labels are, down to parts of them.
+# Parts of 1 to 2.5 times the crop's edge, which are most of a small photograph.
 UNLABELLED = DataConfig(
     reduce_probability=1.0, reduce_min=0.4, reduce_max=1.0, validation_pictures=1
 )
@@ -106,6 +106,16 @@ class JointTask:
         self.config, self.unlabelled = config, unlabelled
         if unlabelled is not None and config.teacher is None and config.alpha:
             raise ConfigError("pictures without labels need a teacher: name one in the recipe")
+        others = round(config.unlabelled_share * config.batch)
+        if unlabelled is not None and not 0 < others < config.batch:
+            raise ConfigError(
+                f"unlabelled_share {config.unlabelled_share:g} of a batch of {config.batch} leaves "
+                "no picture with a label or none without: need one of each"
+            )
+        if unlabelled is not None and config.views.size % 64:
+            raise ConfigError(
+                f"views.size is {config.views.size}; with --unlabelled it needs a multiple of 64"
+            )
         self.base: Base = read_base(find_base(config.base))
         folders = find_prompts(config.prompts, base=config.base)
         found = [read_adapter(folder, base=self.base) for folder in folders]
@@ -142,8 +152,9 @@ class JointTask:
         config, unlabelled = self.config, None
         if self.unlabelled is not None:
             unlabelled = PictureStore(self.unlabelled, replace(UNLABELLED, crop=config.views.size))
+        names = [Path(data).name, *([] if unlabelled is None else [unlabelled.name])]
         return JointStore(
-            Path(data).name,
+            " and ".join(names),
             training,
             held,
             rates=config.rates,
