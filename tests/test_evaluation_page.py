@@ -18,8 +18,12 @@ from promptcodec.evaluation.measure import Measurement
 from promptcodec.evaluation.page import Slide, embed, write_page
 from promptcodec.evaluation.peers import find_peers
 from promptcodec.evaluation.perceptual import Judge
-from promptcodec.evaluation.report_page import choose_pictures,
-    find_names, make_slides, write_report
+from promptcodec.evaluation.report_page import (
+    choose_pictures,
+    find_names,
+    make_slides,
+    write_report,
+)
 from promptcodec.evaluation.results import as_json
 from promptcodec.evaluation.run import evaluate
 from promptcodec.images import load
