@@ -52,8 +52,8 @@ def evaluate(
     from promptcodec.evaluation.run import check_complete, evaluate_folder, find_pictures
 
     pictures = find_pictures(folder)
-    for target in (out, plot, report):
-        for picture in pictures if target is not None else ():
+    for target in filter(None, (out, plot, report)):
+        for picture in pictures:
             refuse_input(target, picture)
     if plot is not None:
         from promptcodec.evaluation.plot import check_plot, plot_curves
