@@ -5,12 +5,14 @@
 #   make lint      ruff and pyright
 #   make bench     speed and memory against peers
 #   make fuzz      mutate streams, adapters and bases; goes on where docs/results/fuzz.json ends
+#   make fuzz-guided  the same by coverage, with Atheris (Linux)
 #   make clean     remove what these commands made, except $(VENV)
 
 VENV ?= .venv
 PYTHON ?=
 PYTEST_ARGS ?= -n 2
 FUZZ_ARGS ?= --executions 1000000
+GUIDED_ARGS ?= --seconds 600
 THREADS ?= 1
 
 BIN := $(VENV)/bin
@@ -18,7 +20,7 @@ INSTALLED := $(VENV)/.promptcodec-test
 INSTALLED_DEV := $(VENV)/.promptcodec-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint bench fuzz clean
+.PHONY: help demo test test-all lint bench fuzz fuzz-guided clean
 
 help:
 	@sed -n 's/^#  *\(make .*\)/\1/p' Makefile
@@ -43,6 +45,10 @@ bench: $(INSTALLED)
 
 fuzz: $(INSTALLED)
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/python fuzzing/run.py $(FUZZ_ARGS)
+
+fuzz-guided: $(INSTALLED)
+	$(BIN)/python -m pip install -q -e '.[fuzz]'
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/python fuzzing/guided.py $(GUIDED_ARGS)
 
 clean:
 	rm -rf build dist demo .pytest_cache .ruff_cache .hypothesis

@@ -26,8 +26,7 @@ def render(report: dict[str, Any]) -> str:
     """Markdown from the parts of a report; one that is missing is said to be.
 
     Args:
-        report: reliability.json, with fuzz.json as part "fuzz" and determinism.json as
-            "determinism" where they are there.
+        report: reliability.json, with fuzz.json as part "fuzz", and so on, where they are there.
     """
     rows = {name: [] for name in TARGETS}
     for name, found in _part(report, "tests").items():
@@ -39,6 +38,7 @@ def render(report: dict[str, Any]) -> str:
         rows[name].append((passed, found["command"]))
     for name, figures in (
         ("R4", _fuzz(report)),
+        ("R4", _guided(report)),
         ("R7", _determinism(report)),
         ("R11", _seams(report)),
         ("R11", _large(report)),
@@ -47,7 +47,7 @@ def render(report: dict[str, Any]) -> str:
         ("cold start", _cold(report)),
     ):
         rows[name] += figures
-    rows["R3"] += _fuzz(report)
+    rows["R3"] += _fuzz(report) + _guided(report)
     lines = ["| target | what | figure | shown by |", "| --- | --- | --- | --- |"]
     for name, what in TARGETS.items():
         for figure, command in rows[name] or [(ABSENT, "")]:
@@ -76,6 +76,17 @@ def _fuzz(report: dict[str, Any]) -> list[tuple[str, str]]:
             fuzz["runs"][-1]["provenance"]["command"],
         )
     ]
+
+
+def _guided(report: dict[str, Any]) -> list[tuple[str, str]]:
+    if "fuzz-guided" not in report:
+        return []
+    fuzz = report["fuzz-guided"]
+    figure = (
+        f"guided by coverage: {fuzz['executions']:,} executions in {fuzz['seconds'] / 3600:.1f} "
+        f"hours reach {fuzz['edges'][1]:,} edges of the code: {len(fuzz['findings'])} findings"
+    )
+    return [(figure, fuzz["provenance"]["command"])]
 
 
 def _determinism(report: dict[str, Any]) -> list[tuple[str, str]]:

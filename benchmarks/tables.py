@@ -284,7 +284,7 @@ TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
     "aggregation": (ROOT / "docs" / "analysis.md", analysis.aggregation),
 }
 # Other result files that a table needs.
-BESIDE = {"reliability": ("fuzz", "determinism"), "analysis": analysis.BESIDE}
+BESIDE = {"reliability": ("fuzz", "fuzz-guided", "determinism"), "analysis": analysis.BESIDE}
 
 
 def fill() -> None:

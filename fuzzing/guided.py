@@ -1,23 +1,25 @@
 """The same targets guided by coverage, where Atheris is installed (`pip install -e '.[fuzz]'`).
 
-    python fuzzing/guided.py [runs/fuzz] [-runs=100000] [-max_total_time=600]
+    python fuzzing/guided.py [--seconds 600] [--corpus runs/fuzz]
+                             [--out docs/results/fuzz-guided.json]
+    python fuzzing/guided.py runs/fuzz/fault-1a2b...     # one input again, with its traceback
 
 The bytes that libFuzzer evolves are the choices of the mutator, so each of them is a stream or a
-file that is nearly right. Arguments are those of libFuzzer; the folder collects what found new
-paths.
+file that is nearly right. The corpus keeps what reached new code, and the next run begins with it.
+A run ends at the first finding; its input lies in the corpus as `fault-...`.
 """
 
+import argparse
+import json
 import random
+import re
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-import atheris  # type: ignore[import-not-found]
-
-with atheris.instrument_imports(  # type: ignore[attr-defined]
-    include=["promptcodec"]
-):
-    import targets
+LONGEST = 256  # bytes of choices, about sixty of them
+SECONDS_AT_MOST = 10  # for one execution
 
 
 class Choices(random.Random):
@@ -39,8 +41,17 @@ class Choices(random.Random):
         return self.getrandbits(24) / (1 << 24)
 
 
-def main() -> None:
-    """Hand over to libFuzzer."""
+def hand_over(arguments: list[str]) -> None:
+    """Let libFuzzer run the targets; it ends the process.
+
+    Args:
+        arguments: those of libFuzzer.
+    """
+    import atheris  # type: ignore[import-not-found]
+
+    with atheris.instrument_imports(include=["promptcodec"]):  # type: ignore[attr-defined]
+        import targets
+
     with tempfile.TemporaryDirectory() as scratch:
         seeds = targets.Seeds(Path(scratch))
 
@@ -48,8 +59,64 @@ def main() -> None:
             rng = Choices(data)
             targets.run(targets.choose(rng), rng, seeds)
 
-        atheris.Setup(sys.argv, once)
+        atheris.Setup([__file__, *arguments], once)
         atheris.Fuzz()
+
+
+def record(arguments: argparse.Namespace) -> int:
+    """Fuzz in a process of its own and write down what it did. Returns the number of findings."""
+    from promptcodec.files import write_atomically
+    from promptcodec.provenance import provenance
+
+    began = provenance()
+    arguments.corpus.mkdir(parents=True, exist_ok=True)
+    words = [sys.executable, __file__, "--libfuzzer", str(arguments.corpus)]
+    words += [f"-max_total_time={arguments.seconds}", f"-timeout={SECONDS_AT_MOST}"]
+    words += [f"-max_len={LONGEST}", "-len_control=0", "-print_final_stats=1"]
+    words += [f"-artifact_prefix={arguments.corpus}/fault-"]
+    report = {"executions": 0, "seconds": 0, "edges": [], "corpus": 0, "findings": []}
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, errors="replace") as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            print(line, end="", file=sys.stderr)
+            read_line(line, report)
+    if process.returncode and not report["findings"]:
+        report["findings"].append(f"the process ended by {process.returncode}")
+    report["edges"] = [min(report["edges"], default=0), max(report["edges"], default=0)]
+    report["provenance"] = began
+    write_atomically(arguments.out, (json.dumps(report, indent=1) + "\n").encode(), force=True)
+    return len(report["findings"])
+
+
+def read_line(line: str, report: dict) -> None:
+    """Take from a line of libFuzzer's output what the record holds.
+
+    Args:
+        line: of standard error.
+        report: its "edges" are those of each line that says so.
+    """
+    if found := re.search(r"\bcov: (\d+) .*\bcorp: (\d+)/", line):
+        report["edges"].append(int(found[1]))
+        report["corpus"] = int(found[2])
+    if found := re.match(r"Done (\d+) runs in (\d+) second", line):
+        report["executions"], report["seconds"] = int(found[1]), int(found[2])
+    if found := re.search(r"Test unit written to \S*?(fault-\S+)", line):
+        report["findings"].append(found[1])
+
+
+def main() -> None:
+    """Record a run, or run one input again; exit code 1 says that there are findings."""
+    if sys.argv[1:2] == ["--libfuzzer"]:
+        hand_over(sys.argv[2:])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("input", type=Path, nargs="?")
+    parser.add_argument("--seconds", type=int, default=600)
+    parser.add_argument("--corpus", type=Path, default=Path("runs/fuzz"))
+    parser.add_argument("--out", type=Path, default=Path("docs/results/fuzz-guided.json"))
+    arguments = parser.parse_args()
+    if arguments.input:
+        hand_over([str(arguments.input)])
+    sys.exit(bool(record(arguments)))
 
 
 if __name__ == "__main__":

@@ -129,6 +129,11 @@ class CodecConfig:
         for name in ("channels", "residual_blocks", "swin_blocks", "windows"):
             if len(getattr(self, name)) != 4:
                 raise ConfigError(f"{name} has {len(getattr(self, name))} entries; need 4 stages")
+        sizes = (*self.channels, self.latent_channels, self.hyper_channels, self.z_channels)
+        if min((*sizes, self.scale_channels, self.context_channels, self.head_channels)) < 1:
+            raise ConfigError("a channel count is below 1; need positive widths")
+        if max((*sizes, self.scale_channels, self.context_channels)) > MAX_CHANNELS:
+            raise ConfigError(f"a channel count is beyond {MAX_CHANNELS}; need smaller widths")
         for stage, (blocks, window) in enumerate(zip(self.swin_blocks, self.windows, strict=True)):
             grid = STRIDE >> (stage + 1)
             if blocks and (window < 1 or grid % window):
@@ -145,11 +150,6 @@ class CodecConfig:
         for name in ("mlp_ratio", "context_mlp_ratio"):
             if not 0 < getattr(self, name) <= MAX_RATIO:
                 raise ConfigError(f"{name} is {getattr(self, name)}; need more than 0, at most 64")
-        sizes = (*self.channels, self.latent_channels, self.hyper_channels, self.z_channels)
-        if min((*sizes, self.scale_channels, self.context_channels, self.head_channels)) < 1:
-            raise ConfigError("a channel count is below 1; need positive widths")
-        if max((*sizes, self.scale_channels, self.context_channels)) > MAX_CHANNELS:
-            raise ConfigError(f"a channel count is beyond {MAX_CHANNELS}; need smaller widths")
         if not 0 < self.detail_channels < self.latent_channels:
             raise ConfigError(
                 f"detail_channels is {self.detail_channels}; need 1 to latent_channels - 1"

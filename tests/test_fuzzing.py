@@ -14,7 +14,7 @@ from promptcodec.codec.checkpoint import read_base
 from promptcodec.errors import CheckpointError
 
 FUZZING = Path(__file__).resolve().parents[1] / "fuzzing"
-SLICE = 6000  # executions, about ten seconds
+SLICE = 30_000  # executions, about a minute
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -79,6 +79,36 @@ def test_a_run_goes_on_where_it_ended(tmp_path):
     assert report["findings"] == []
 
 
+def test_guided_choices_come_from_the_bytes():
+    import targets
+    from guided import Choices
+
+    assert Choices(b"\x05\x01").getrandbits(9) == 0x105
+    assert [Choices(b"").randrange(9), Choices(b"").random()] == [0, 0]
+    assert {targets.choose(Choices(bytes([0, 0, n]))) for n in range(256)} == set(targets.SHARES)
+
+
+def test_a_guided_run_is_read_from_its_output():
+    from guided import read_line
+
+    report = {"executions": 0, "seconds": 0, "edges": [], "corpus": 0, "findings": []}
+    for line in (
+        "#5\tNEW    cov: 11 ft: 12 corp: 2/9b lim: 14 exec/s: 86 rss: 784Mb L: 13/14",
+        "#9\tNEW    cov: 25 ft: 12 corp: 7/9b lim: 14 exec/s: 86 rss: 784Mb L: 13/14",
+        "artifact_prefix='runs/fuzz/fault-'; Test unit written to runs/fuzz/fault-crash-12ab",
+        "Done 5027 runs in 61 second(s)",
+        "INFO: nothing",
+    ):
+        read_line(line + "\n", report)
+    assert report == {
+        "executions": 5027,
+        "seconds": 61,
+        "edges": [11, 25],
+        "corpus": 7,
+        "findings": ["fault-crash-12ab"],
+    }
+
+
 def test_the_loose_writer_writes_what_the_package_does():
     from streams import loosen, write
 
@@ -112,6 +142,7 @@ class TestFound:
             ({"swin_blocks": [0, 0, 2, 10**9]}, "need 0 to 256"),
             ({"mlp_ratio": float("inf")}, "mlp_ratio is inf"),
             ({"mlp_ratio": float("nan")}, "mlp_ratio is nan"),
+            ({"head_channels": 0}, "below 1"),  # this one found by coverage
             ({"context": "econtext", "context_mlp_ratio": 1e30}, "context_mlp_ratio is 1e+30"),
             (
                 {

@@ -14,7 +14,7 @@ from promptcodec.errors import StreamError
 
 ReadAt = Callable[[int, int], bytes]  # offset, bytes at most
 
-_FIRST_READ = 1 << 16  # holds nearly every header; 1.2 MB hold all
+_READS = (1 << 12, 1 << 16)  # bytes; the first holds nearly every header, 1.2 MB hold all
 
 
 @dataclass(frozen=True)
@@ -86,13 +86,18 @@ def open_parts(
     Raises:
         StreamError: no stream, a damaged header, or a file of another size than the header says.
     """
-    start = read(0, _FIRST_READ)
-    try:
-        header = parse_header(start, max_pixels=max_pixels)
-    except StreamError:
-        if len(start) < _FIRST_READ:
-            raise
-        header = parse_header(read(0, MAX_HEADER_BYTES), max_pixels=max_pixels)
+    header = _read_header(read, max_pixels=max_pixels)
     if not (allow_partial and file_bytes < header.size + header.payload_bytes):
         check_file_bytes(header, file_bytes)
     return Parts(header, read, file_bytes)
+
+
+def _read_header(read: ReadAt, *, max_pixels: int) -> Header:
+    for size in _READS:
+        start = read(0, size)
+        try:
+            return parse_header(start, max_pixels=max_pixels)
+        except StreamError:
+            if len(start) < size:  # there is no more
+                raise
+    return parse_header(read(0, MAX_HEADER_BYTES), max_pixels=max_pixels)
