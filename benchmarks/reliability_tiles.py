@@ -108,7 +108,7 @@ def large(settings: Settings) -> dict[str, Any]:
     report: dict[str, Any] = {"side": side, "pixels": side * side}
     for name, words in {
         "encode": ("encode", path, "-o", stream, *limit),
-        "decode": ("decode", stream, "-o", settings.folder / "large.tif", *limit),
+        "decode": ("decode", stream, "-o", settings.folder / "large.png", *limit),
         "region": ("decode", stream, "-o", settings.folder / "part.png", *limit,
                    "--region", f"{side // 2},{side // 2},{side // 4},{side // 4}"),
     }.items():  # fmt: skip

@@ -32,8 +32,7 @@ def aim(
     Raises:
         RateError: the target is out of reach, or no file is small enough for a strict one.
     """
-    height, width = work.picture.rgb.shape[:2]
-    pixels = height * width
+    pixels = work.picture.height * work.picture.width
     if target.psnr is not None:
         goal, measured = Goal.psnr(target.psnr), _psnr
     else:

@@ -347,7 +347,11 @@ class Codec:
         clock = Clock()
         limit = settings.max_pixels
         picture = images.load(
-            source, max_pixels=limit, allow_8bit=settings.allow_8bit, strip=settings.strip
+            source,
+            max_pixels=limit,
+            allow_8bit=settings.allow_8bit,
+            strip=settings.strip,
+            in_place=True,
         )
         work = begin(
             self._engine, picture, tile_size=settings.tile_size, effort=effort, max_pixels=limit
@@ -423,13 +427,13 @@ class Codec:
             rebuilder = self._rebuilder(parts, allow_partial=allow_partial, clock=clock)
             chunks = read_chunks(parts, allow_partial=allow_partial)
             strips = rebuilder.strips(wanted)
-            rgb = images.stack(strips, height=wanted.height, width=wanted.width)
+            pixels = images.join(strips, height=wanted.height, width=wanted.width, grey=header.grey)
             if len(rebuilder.missing) == len(header.tiles):
                 raise StreamError(
                     "no tile of the stream is whole: nothing can be rebuilt; copy the file again"
                 )
             missing = missing_parts(parts, rebuilder.missing) if allow_partial else ()
-        picture = images.to_pil(picture_of(rgb, header, chunks, wanted))
+        picture = images.to_pil(picture_of(pixels, header, chunks, wanted))
         clock.lap("picture")
         return Decoded(picture=picture, seconds=clock.laps, missing=missing)
 
@@ -449,10 +453,10 @@ class Codec:
         """
         readings = [self._reading(stream, max_pixels=max_pixels) for stream in streams]
         pictures = []
-        for reading, rgb in zip(readings, rebuild_batch(self._engine, readings), strict=True):
+        for reading, pixels in zip(readings, rebuild_batch(self._engine, readings), strict=True):
             whole = Box(0, 0, reading.header.height, reading.header.width)
             chunks = read_chunks(reading.parts, allow_partial=False)
-            pictures.append(images.to_pil(picture_of(rgb, reading.header, chunks, whole)))
+            pictures.append(images.to_pil(picture_of(pixels, reading.header, chunks, whole)))
         return pictures
 
     def _reading(self, stream: bytes | str | Path, *, max_pixels: int) -> Reading:

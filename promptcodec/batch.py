@@ -112,12 +112,14 @@ def work(task: Task, item: Item, codec: "Codec", *, force: bool) -> Row:
             check_output(item.target, force=force)
         made = task.make(item, codec)
         _make_folder(item)
-        write_atomically(item.target, made.data, force=force)
+        facts = made.facts | {
+            "output_bytes": write_atomically(item.target, made.content, force=force)
+        }
     except Exception as error:
         if isinstance(error, OutputError) and not force and _is_finished(task, item, codec):
             return _row(item, "finished")  # another run was faster
         return Row.failed(str(item.source), str(item.target), error)
-    return Row(str(item.source), str(item.target), "done", made.facts, made.summary)
+    return Row(str(item.source), str(item.target), "done", facts, made.summary)
 
 
 def _row(item: Item, status: Status) -> Row:

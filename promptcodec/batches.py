@@ -22,6 +22,7 @@ from promptcodec.codec.model import Latents
 from promptcodec.codec.tiling import Box, Tiling
 from promptcodec.config import STRIDE
 from promptcodec.drafts import AnyDraft, Draft, Engine, Position, Work
+from promptcodec.pixels import Pixels
 from promptcodec.rebuild import Rebuilder, decode_latents
 from promptcodec.tiles import TiledWork
 
@@ -106,13 +107,13 @@ class Reading:
         return -(-height // STRIDE) * STRIDE, -(-width // STRIDE) * STRIDE
 
 
-def rebuild_batch(engine: Engine, readings: Sequence[Reading]) -> list[np.ndarray]:
+def rebuild_batch(engine: Engine, readings: Sequence[Reading]) -> list[np.ndarray | Pixels]:
     """Pixels of streams, uint8 (H, W, 3) each.
 
     Raises:
         StreamError: a payload does not hold exactly the symbols of its picture.
     """
-    rgb: dict[int, np.ndarray] = {}
+    rgb: dict[int, np.ndarray | Pixels] = {}
     for numbers in _alike(readings):
         alike = [readings[n] for n in numbers]
         if alike[0].is_tiled:
@@ -174,11 +175,11 @@ def _rebuild_together(engine: Engine, readings: list[Reading]) -> Iterator[np.nd
         yield images.from_tensor(own)
 
 
-def _rebuild_tiles(engine: Engine, reading: Reading) -> np.ndarray:
+def _rebuild_tiles(engine: Engine, reading: Reading) -> np.ndarray | Pixels:
     """Pixels of a stream of several tiles."""
     header = reading.header
     strips = _rebuilder(engine, reading).strips(Box(0, 0, header.height, header.width))
-    return images.stack(strips, height=header.height, width=header.width)
+    return images.join(strips, height=header.height, width=header.width, grey=header.grey)
 
 
 def _rebuilder(engine: Engine, reading: Reading) -> Rebuilder:

@@ -13,12 +13,12 @@ import typer
 from promptcodec import cli_file_options as file_options
 from promptcodec import cli_options as options
 from promptcodec import console
-from promptcodec.errors import PictureError, StreamError, UsageError
+from promptcodec.errors import StreamError, UsageError
 from promptcodec.loading import Setup
 from promptcodec.selection import PICTURE_SUFFIXES, STREAM_SUFFIXES, Names, Selection
 
 if TYPE_CHECKING:
-    from promptcodec.tasks import Task
+    from promptcodec.tasks import Made, Task
 
 
 def register(app: typer.Typer) -> None:
@@ -98,14 +98,12 @@ def encode(
         return
     (picture,) = names.names
     target = console.choose_output(picture, output, suffix=".pc", as_json=as_json, force=force)
-    content = console.read_input(picture, error=PictureError)
+    source = console.picture_source(picture)
     codec = work.setup.load()
     with progress_bar("refining") as progress:
         name = "standard input" if picture == "-" else picture
-        made = work.encode(content, name, codec, progress=progress)
-    console.deliver(made.data, target, force=force)
-    report = {"status": "done", "input": picture, "output": "-" if target is None else str(target)}
-    console.report("encode", report | made.facts, made.summary, as_json=as_json, verbose=verbose)
+        made = work.encode(source, name, codec, progress=progress)
+    _deliver("encode", picture, made, target, force=force, as_json=as_json, verbose=verbose)
 
 
 def decode(
@@ -176,9 +174,24 @@ def decode(
         data = console.read_input(stream, error=StreamError) if stream == "-" else Path(stream)
         check_header(data, allow_partial=allow_partial)
     made = task.decode(data, task.setup.load(), suffix=suffix)
-    console.deliver(made.data, target, force=force)
-    report = {"status": "done", "input": stream, "output": "-" if target is None else str(target)}
-    console.report("decode", report | made.facts, made.summary, as_json=as_json, verbose=verbose)
+    _deliver("decode", stream, made, target, force=force, as_json=as_json, verbose=verbose)
+
+
+def _deliver(
+    command: str,
+    source: str,
+    made: "Made",
+    target: Path | None,
+    *,
+    force: bool,
+    as_json: bool,
+    verbose: bool,
+) -> None:
+    """Write what became of a single file, and say so."""
+    size = console.deliver(made.content, target, force=force)
+    report = {"status": "done", "input": source, "output": "-" if target is None else str(target)}
+    report |= made.facts | {"output_bytes": size}
+    console.report(command, report, made.summary, as_json=as_json, verbose=verbose)
 
 
 def code_files(

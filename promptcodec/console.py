@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from promptcodec.errors import OutputError, PictureError, PromptCodecError, StreamError, UsageError
-from promptcodec.files import check_output, refuse_input, write_atomically
+from promptcodec.files import (
+    Content,
+    check_output,
+    content_bytes,
+    refuse_input,
+    write_atomically,
+)
 
 INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
 OUT_OF_MEMORY = 71  # EX_OSERR
@@ -66,6 +72,28 @@ def read_input(name: str, *, error: type[PictureError] | type[StreamError]) -> b
     return data
 
 
+def picture_source(name: str) -> bytes | Path:
+    """A picture that is named: its path where it is a file, else what a pipe or "-" gives.
+
+    A file is read by the decoder, so that it is not held beside its pixels.
+
+    Raises:
+        UsageError: standard input is a terminal.
+        PictureError: missing, unreadable or over 1 GiB.
+    """
+    path = Path(name)
+    try:
+        if name == "-" or not path.is_file():
+            return read_input(name, error=PictureError)
+        with path.open("rb"):
+            size = path.stat().st_size
+    except (OSError, ValueError):  # which of them `read_input` says
+        return read_input(name, error=PictureError)
+    if size > MAX_INPUT_BYTES:
+        raise PictureError(f"{name} is over {MAX_INPUT_BYTES} bytes: no file this large is read")
+    return path
+
+
 def choose_output(
     source: str, output: str | None, *, suffix: str, as_json: bool, force: bool
 ) -> Path | None:
@@ -103,17 +131,21 @@ def choose_output(
     return path
 
 
-def deliver(data: bytes, target: Path | None, *, force: bool) -> None:
+def deliver(content: Content, target: Path | None, *, force: bool) -> int:
     """Write the payload to a file, whole or not at all, or to standard output.
+
+    Returns:
+        How many bytes that were.
 
     Raises:
         OutputError: the system refuses the write.
         BrokenPipeError: the reader of standard output is gone.
     """
     if target is not None:
-        write_atomically(target, data, force=force)
-        return
+        return write_atomically(target, content, force=force)
+    data = content_bytes(content)
     write_stdout(data)
+    return len(data)
 
 
 def report(

@@ -6,10 +6,13 @@ output's name. A crash at any moment leaves the old content or the new one, neve
 
 import contextlib
 import errno
+import io
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from promptcodec.errors import OutputError
 
@@ -25,6 +28,8 @@ _REASONS = {
 
 # What file systems without hard links (FAT, some network shares) answer to `link`.
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK}
+
+Content = bytes | Callable[[BinaryIO], object]  # of a file: its bytes, or what writes them
 
 _temporaries: set[Path] = set()  # of this process, being written
 
@@ -71,16 +76,28 @@ def refuse_input(path: str | os.PathLike[str], source: str | os.PathLike[str]) -
         raise OutputError(f"{path} is the input: choose another name")
 
 
-def write_atomically(path: str | os.PathLike[str], data: bytes, *, force: bool = False) -> None:
-    """Write `data` to `path` so that the file is old or new at every moment.
+def content_bytes(content: Content) -> bytes:
+    """The bytes of a content."""
+    if isinstance(content, bytes):
+        return content
+    file = io.BytesIO()
+    content(file)
+    return file.getvalue()
+
+
+def write_atomically(path: str | os.PathLike[str], content: Content, *, force: bool = False) -> int:
+    """Write `content` to `path` so that the file is old or new at every moment.
 
     A symbolic link is followed, and a replaced file keeps its permissions.
 
     Args:
         path: file to write; its folder must exist.
-        data: whole content.
+        content: all of it, or what writes it into an open file.
         force: replace an existing regular file. Without it the check and the creation are one
             step, so that a file which appears meanwhile is not overwritten either.
+
+    Returns:
+        How many bytes were written.
 
     Raises:
         OutputError: `path` exists and `force` is off, the folder is missing, or the system refuses
@@ -93,7 +110,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, *, force: bool =
     _temporaries.add(temporary)
     try:
         try:
-            _write_synced(temporary, data)
+            size = _write_synced(temporary, content)
             if force:
                 _replace(temporary, target)
             else:
@@ -105,6 +122,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, *, force: bool =
     except OSError as error:
         raise _output_error(Path(path), error) from error
     _sync_folder(target.parent)
+    return size
 
 
 def remove_temporaries() -> None:
@@ -114,13 +132,17 @@ def remove_temporaries() -> None:
             temporary.unlink(missing_ok=True)
 
 
-def _write_synced(path: Path, data: bytes) -> None:
+def _write_synced(path: Path, content: Content) -> int:
     """Create `path` with the permissions of the umask and bring its content to the disk."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    with os.fdopen(descriptor, "w+b") as file:
+        if isinstance(content, bytes):
+            file.write(content)
+        else:
+            content(file)
         file.flush()
         os.fsync(file.fileno())
+        return os.fstat(file.fileno()).st_size
 
 
 def _replace(temporary: Path, target: Path) -> None:

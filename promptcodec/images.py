@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 from PIL import Image
@@ -23,6 +23,7 @@ from PIL import Image
 from promptcodec.bitstream import MAX_PIXELS
 from promptcodec.errors import OutputError, PictureError, ShapeError, StreamError
 from promptcodec.picture_files import (
+    Decoded,
     Reading,
     check_size,
     normalise,
@@ -30,6 +31,7 @@ from promptcodec.picture_files import (
     photograph_tags,
     read_picture,
 )
+from promptcodec.pixels import Pixels
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,16 +59,17 @@ class Picture:
     """An upright picture as the codec sees it.
 
     Attributes:
-        rgb: (H, W, 3) uint8; three equal channels if `grey`.
+        pixels: (H, W, 3) uint8; three equal channels if `grey`. Of a large picture they may stay
+            with Pillow, to be read by parts.
         grey: the source had one channel and the decoded picture gets one.
         alpha: (H, W) uint8, coded without loss; None if the source had no alpha. An alpha of 255
             everywhere is kept, so that RGBA stays RGBA.
-        icc: ICC profile of the colour space of `rgb` (of the grey axis if `grey`).
+        icc: ICC profile of the colour space of `pixels` (of the grey axis if `grey`).
         exif: EXIF as a TIFF block, without the `Exif` prefix; its orientation is 1.
         xmp: XMP packet; its orientation is 1.
     """
 
-    rgb: np.ndarray
+    pixels: np.ndarray | Pixels
     grey: bool = False
     alpha: np.ndarray | None = None
     icc: bytes | None = None
@@ -74,18 +77,28 @@ class Picture:
     xmp: bytes | None = None
 
     @property
+    def rgb(self) -> np.ndarray:
+        """All pixels as an array."""
+        return self.pixels[:, :]
+
+    @property
     def height(self) -> int:
         """Height in px."""
-        return self.rgb.shape[0]
+        return self.pixels.shape[0]
 
     @property
     def width(self) -> int:
         """Width in px."""
-        return self.rgb.shape[1]
+        return self.pixels.shape[1]
 
 
 def load(
-    source: Any, *, max_pixels: int = MAX_PIXELS, allow_8bit: bool = False, strip: bool = False
+    source: Any,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    allow_8bit: bool = False,
+    strip: bool = False,
+    in_place: bool = False,
 ) -> Picture:
     """Bring anything that holds a picture to one form.
 
@@ -100,30 +113,34 @@ def load(
         max_pixels: most pixels that are decoded, checked before any is.
         allow_8bit: of files with 9 to 16 bits a channel take the upper 8.
         strip: leave out EXIF, XMP and ICC profile; the orientation is applied all the same.
+        in_place: leave the pixels of files and PIL pictures with Pillow, which halves the memory.
 
     Returns:
-        The picture; its arrays are not shared with `source`.
+        The picture; its arrays are not shared with `source`, but for a PIL picture left in place.
 
     Raises:
         PictureError: missing, unreadable, no picture, damaged, too large, deeper than 8 bits, or
             values of the wrong type or range.
         ShapeError: an array or tensor of another shape.
     """
-    reading = Reading(max_pixels, allow_8bit=allow_8bit, strip=strip)
-    if isinstance(source, str) and not source:
-        raise PictureError("the path is empty; give the path of a picture")
-    if isinstance(source, (str, os.PathLike)):
-        return _load_path(Path(source), reading)
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return _load_file(io.BytesIO(source), "the given bytes", reading)
-    if isinstance(source, Image.Image):
-        decoded = normalise(source, "the given picture", reading)
-        return _from_pil(decoded.image, icc=decoded.icc, exif=decoded.exif, xmp=decoded.xmp)
     if isinstance(source, np.ndarray):
         return _load_array(source, max_pixels=max_pixels)
     torch = sys.modules.get("torch")  # whoever holds a tensor has imported it
     if torch is not None and isinstance(source, torch.Tensor):
         return _load_tensor(source, max_pixels=max_pixels)
+    decoded = _decode(source, Reading(max_pixels, allow_8bit=allow_8bit, strip=strip))
+    return _from_pil(decoded, in_place=in_place)
+
+
+def _decode(source: Any, reading: Reading) -> Decoded:
+    if isinstance(source, str) and not source:
+        raise PictureError("the path is empty; give the path of a picture")
+    if isinstance(source, (str, os.PathLike)):
+        return _load_path(Path(source), reading)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return read_picture(io.BytesIO(source), "the given bytes", reading)
+    if isinstance(source, Image.Image):
+        return normalise(source, "the given picture", reading)
     if hasattr(source, "read"):
         return _load_stream(source, reading)
     raise PictureError(
@@ -132,13 +149,13 @@ def load(
     )
 
 
-def _load_path(path: Path, reading: Reading) -> Picture:
+def _load_path(path: Path, reading: Reading) -> Decoded:
     name = str(path) if str(path).isprintable() else repr(str(path))
     try:
         if path.is_dir():
             raise PictureError(f"{name}: is a folder; give one picture")
         with path.open("rb") as file:
-            return _load_file(file, name, reading)
+            return read_picture(file, name, reading)
     except FileNotFoundError:
         raise PictureError(f"{name}: there is no such file; check the path") from None
     except PermissionError:
@@ -149,7 +166,7 @@ def _load_path(path: Path, reading: Reading) -> Picture:
         raise PictureError(f"{name}: cannot be opened ({error}); check the path") from error
 
 
-def _load_stream(stream: BinaryIO, reading: Reading) -> Picture:
+def _load_stream(stream: BinaryIO, reading: Reading) -> Decoded:
     name = getattr(stream, "name", None)
     name = name if isinstance(name, str) and name.isprintable() else "the given file"
     try:
@@ -158,12 +175,7 @@ def _load_stream(stream: BinaryIO, reading: Reading) -> Picture:
         raise PictureError(f"{name}: cannot be read ({error}); give an open binary file") from error
     if not isinstance(data, bytes):
         raise PictureError(f"{name}: gives {type(data).__name__}; open it in binary mode ('rb')")
-    return _load_file(io.BytesIO(data), name, reading)
-
-
-def _load_file(file: BinaryIO, name: str, reading: Reading) -> Picture:
-    decoded = read_picture(file, name, reading)
-    return _from_pil(decoded.image, icc=decoded.icc, exif=decoded.exif, xmp=decoded.xmp)
+    return read_picture(io.BytesIO(data), name, reading)
 
 
 def _load_array(array: np.ndarray, *, max_pixels: int) -> Picture:
@@ -200,15 +212,16 @@ def _load_tensor(tensor: Tensor, *, max_pixels: int) -> Picture:
     return Picture(from_tensor(tensor))
 
 
-def _from_pil(
-    image: Image.Image, *, icc: bytes | None, exif: bytes | None, xmp: bytes | None
-) -> Picture:
-    planes = np.array(image)  # (H, W) or (H, W, 2, 3 or 4)
-    grey = image.mode in ("L", "LA")
-    planes = planes[:, :, None] if planes.ndim == 2 else planes
-    alpha = planes[:, :, -1].copy() if image.mode in ("LA", "RGBA") else None
-    rgb = np.repeat(planes[:, :, :1], 3, axis=2) if grey else planes[:, :, :3]
-    return Picture(np.ascontiguousarray(rgb), grey, alpha, icc, exif, xmp)
+def _from_pil(decoded: Decoded, *, in_place: bool) -> Picture:
+    pixels, grey = Pixels(decoded.image), decoded.image.mode in ("L", "LA")
+    return Picture(
+        pixels if in_place else pixels[:, :],
+        grey,
+        pixels.alpha(),
+        decoded.icc,
+        decoded.exif,
+        decoded.xmp,
+    )
 
 
 def to_pil(picture: Picture) -> Image.Image:
@@ -216,11 +229,10 @@ def to_pil(picture: Picture) -> Image.Image:
 
     The grey of a decoded picture is the rounded mean of three channels that are nearly equal.
     """
-    if picture.grey:
-        total = picture.rgb.sum(axis=2, dtype=np.uint16)
-        image = Image.fromarray(((total + 1) // 3).astype(np.uint8))
+    if isinstance(picture.pixels, Pixels):
+        image = picture.pixels.image
     else:
-        image = Image.fromarray(np.ascontiguousarray(picture.rgb))
+        image = _shown(picture.pixels, grey=picture.grey)
     if picture.alpha is not None:
         image.putalpha(Image.fromarray(np.ascontiguousarray(picture.alpha)))
     exif = b"Exif\0\0" + picture.exif if picture.exif else None  # the form that Pillow writes
@@ -230,31 +242,49 @@ def to_pil(picture: Picture) -> Image.Image:
     return image
 
 
-def stack(strips: Iterable[np.ndarray], *, height: int, width: int) -> np.ndarray:
-    """Strips of rows (h, width, 3) uint8 as one array (height, width, 3)."""
-    top, rgb = 0, None
+def _shown(rgb: np.ndarray, *, grey: bool) -> Image.Image:
+    if not grey:
+        return Image.fromarray(np.ascontiguousarray(rgb))
+    total = rgb.sum(axis=2, dtype=np.uint16)
+    return Image.fromarray(((total + 1) // 3).astype(np.uint8))
+
+
+def join(
+    strips: Iterable[np.ndarray], *, height: int, width: int, grey: bool
+) -> np.ndarray | Pixels:
+    """Strips of rows (h, width, 3) uint8 as the pixels of a picture; several go to Pillow."""
+    top, image = 0, None
     for strip in strips:
         if len(strip) == height:
             return strip
-        if rgb is None:
-            rgb = np.empty((height, width, 3), np.uint8)
-        rgb[top : top + len(strip)] = strip
+        if image is None:
+            image = Image.new("L" if grey else "RGB", (width, height))
+        image.paste(_shown(strip, grey=grey), (0, top))
         top += len(strip)
-    if rgb is None or top != height:
+    if image is None or top != height:
         raise ShapeError(f"the strips have {top} rows; need {height} of width {width}")
-    return rgb
+    return Pixels(image)
 
 
 def encode_file(image: Image.Image, suffix: str) -> bytes:
-    """The bytes of a picture file with the ICC profile, EXIF and XMP from `image.info`.
+    """The bytes of what `write_file` writes."""
+    output = io.BytesIO()
+    write_file(image, suffix, output)
+    return output.getvalue()
+
+
+def write_file(image: Image.Image, suffix: str, file: BinaryIO) -> None:
+    """Write a picture file with the ICC profile, EXIF and XMP from `image.info`.
 
     Args:
         image: mode L, LA, RGB or RGBA, as from `to_pil`.
         suffix: one of `OUTPUT_SUFFIXES`, in any case. PNG, WebP and TIFF are lossless; JPEG has
             quality 95 without chroma subsampling.
+        file: empty; TIFF needs it readable.
 
     Raises:
         OutputError: an unknown suffix, alpha or too much metadata for JPEG, too large for WebP.
+        OSError: of the file, such as a full disk.
     """
     if suffix.lower() not in _WRITERS:
         raise OutputError(
@@ -264,12 +294,22 @@ def encode_file(image: Image.Image, suffix: str) -> bytes:
     kind, options = _WRITERS[suffix.lower()]
     if kind == "JPEG" and image.mode in ("LA", "RGBA"):
         raise OutputError(f"{suffix} holds no alpha; use .png, .webp or .tif")
-    output = io.BytesIO()
+    # libtiff writes to the file by itself: only so is the result not held in memory.
+    sink = file if kind == "TIFF" else cast(BinaryIO, _Sink(file))
     try:
-        image.save(output, kind, **options, **_metadata_options(image, kind))
+        image.save(sink, kind, **options, **_metadata_options(image, kind))
     except Exception as error:  # too large for the format, mostly; Pillow raises many types
-        raise OutputError(f"cannot write as {suffix} ({error}); use .png") from error
-    return output.getvalue()
+        if isinstance(error, OSError) and error.errno:
+            raise
+        hint = "is the disk full? else use .png" if kind == "TIFF" else "use .png"
+        raise OutputError(f"cannot write as {suffix} ({error}); {hint}") from error
+
+
+class _Sink:
+    """A file without a descriptor: what Pillow writes to one by itself fails without a reason."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.write, self.seek, self.tell, self.flush = file.write, file.seek, file.tell, file.flush
 
 
 def _metadata_options(image: Image.Image, kind: str) -> dict[str, Any]:
@@ -350,7 +390,7 @@ def encode_alpha(alpha: np.ndarray) -> bytes:
     if alpha.dtype != np.uint8 or alpha.ndim != 2 or alpha.size == 0:
         raise ShapeError(f"alpha is {alpha.dtype} {alpha.shape}; need a non-empty uint8 (H, W)")
     image = Image.fromarray(np.ascontiguousarray(alpha))
-    if np.isin(alpha, (0, 255)).all():
+    if all(np.isin(row, (0, 255)).all() for row in alpha):
         image = image.convert("1", dither=Image.Dither.NONE)
     output = io.BytesIO()
     image.save(output, "PNG", optimize=True)

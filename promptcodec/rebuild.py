@@ -56,7 +56,7 @@ class Rebuilder:
     _known: dict[int, tuple[Box, Tensor]] = field(default_factory=dict)
 
     def strips(self, region: Box) -> Iterator[np.ndarray]:
-        """Pixels of a region, one row of tiles after the other.
+        """Pixels of a region, from top to bottom: bands of one row of tiles after the other.
 
         Args:
             region: inside the picture, px.
@@ -69,24 +69,26 @@ class Rebuilder:
         for number in self.tiling.touching(region):
             rows.setdefault(self.tiling.tile(number).top, []).append(number)
         for numbers in rows.values():
-            yield self._strip(numbers, region)
+            for bands in zip(*map(self.tiling.bands, numbers), strict=True):
+                if bands[0].within(region).height:
+                    yield self._strip(dict(zip(numbers, bands, strict=True)), region)
             self._forget(self.tiling.tile(numbers[0]).bottom - HALO)
 
-    def _strip(self, numbers: list[int], region: Box) -> np.ndarray:
-        band = self.tiling.tile(numbers[0])
-        band = Box(band.top, region.left, band.bottom, region.right).within(region)
-        strip = np.full((band.height, band.width, 3), MISSING, np.uint8)
-        for number in numbers:
-            part = self.tiling.tile(number).within(band)
+    def _strip(self, bands: dict[int, Box], region: Box) -> np.ndarray:
+        first = next(iter(bands.values()))
+        wanted = Box(first.top, region.left, first.bottom, region.right).within(region)
+        strip = np.full((wanted.height, wanted.width, 3), MISSING, np.uint8)
+        for number, band in bands.items():
+            part = band.within(wanted)
             self._learn(number)
             if number not in self.missing:
-                strip[part.slices(band)] = self._pixels(number, part)
+                strip[part.slices(wanted)] = self._pixels(band, part)
         return strip
 
     @torch.inference_mode()
-    def _pixels(self, number: int, part: Box) -> np.ndarray:
-        """Run g_s on the window of a tile and cut out a part of it."""
-        window = self.tiling.window(number)
+    def _pixels(self, band: Box, part: Box) -> np.ndarray:
+        """Run g_s on the window of a band and cut out a part of it."""
+        window = self.tiling.window(band)
         y_hat = self._y_hat(window)
         with self.engine.autocast():
             x_hat = self.engine.model.synthesise(y_hat, adapter=self.point.prompts)
@@ -101,7 +103,7 @@ class Rebuilder:
         numbers = list(self.tiling.touching(window))
         for number in numbers:
             self._learn(number)
-        if len(numbers) == 1:
+        if len(numbers) == 1 and self._known[numbers[0]][0] == window:
             return self._known[numbers[0]][1]
         channels = self.engine.model.config.latent_channels
         shape = (1, channels, window.height // LATENT, window.width // LATENT)

@@ -16,6 +16,7 @@ from promptcodec.bitstream import Header, Parts, ReadAt, open_parts
 from promptcodec.codec.tiling import Box, Tiling
 from promptcodec.config import STRIDE
 from promptcodec.errors import PromptCodecError, StreamError, UsageError
+from promptcodec.pixels import Pixels
 
 Region = tuple[int, int, int, int]  # x, y, width, height, px
 
@@ -97,7 +98,7 @@ def region_of(region: Region | None, header: Header, *, max_pixels: int) -> Box:
 
 
 def picture_of(
-    rgb: np.ndarray, header: Header, chunks: Mapping[bytes, bytes], region: Box
+    pixels: np.ndarray | Pixels, header: Header, chunks: Mapping[bytes, bytes], region: Box
 ) -> images.Picture:
     """Decoded pixels of a region with what the chunks of the stream add to them."""
     alpha = None
@@ -105,7 +106,7 @@ def picture_of(
         alpha = images.decode_alpha(chunks[b"ALPH"], width=header.width, height=header.height)
         alpha = alpha[region.slices(Box(0, 0, header.height, header.width))]
     return images.Picture(
-        rgb=rgb,
+        pixels=pixels,
         grey=header.grey,
         alpha=alpha,
         icc=chunks.get(b"ICCP"),

@@ -2,12 +2,14 @@
 
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from promptcodec import console
 from promptcodec.bitstream import parse, parse_header
-from promptcodec.errors import PictureError, StreamError
+from promptcodec.errors import StreamError
+from promptcodec.files import Content
 from promptcodec.loading import Setup
 from promptcodec.selection import Item
 from promptcodec.settings import DecodeSettings, EncodeSettings
@@ -22,12 +24,12 @@ class Made:
     """A payload and what to say about it.
 
     Args:
-        data: the payload.
+        content: the payload, or what writes it.
         facts: for JSON.
         summary: for people, behind the names.
     """
 
-    data: bytes
+    content: Content
     facts: dict[str, Any]
     summary: str
 
@@ -84,22 +86,23 @@ class EncodeTask:
 
     def make(self, item: Item, codec: "Codec") -> Made:
         """The stream of a file."""
-        content = console.read_input(str(item.source), error=PictureError)
-        return self.encode(content, str(item.source), codec)
+        name = str(item.source)
+        return self.encode(console.picture_source(name), name, codec)
 
     def encode(
-        self, content: bytes, name: str, codec: "Codec", *, progress: "Progress | None" = None
+        self, source: bytes | Path, name: str, codec: "Codec", *, progress: "Progress | None" = None
     ) -> Made:
-        """The stream of the content of a picture file; errors as `Codec.encode`.
+        """The stream of a picture file; errors as `Codec.encode`.
 
         Args:
-            content: of the file.
+            source: the file, or its content.
             name: for messages.
             codec: what encodes.
             progress: as `Codec.encode` takes it.
         """
         settings = vars(self.settings)
-        encoded = codec.encode_detailed(console.named(content, name), **settings, progress=progress)
+        given = source if isinstance(source, Path) else console.named(source, name)
+        encoded = codec.encode_detailed(given, **settings, progress=progress)
         header = parse_header(encoded.data, max_pixels=sys.maxsize)
         size, bpp = len(encoded.data), 8 * len(encoded.data) / (header.width * header.height)
         facts = {
@@ -115,8 +118,7 @@ class EncodeTask:
             "bpp": bpp,
             "bpp_estimate": encoded.bpp_estimate,
             "header_bytes": encoded.header_bytes,
-            "input_bytes": len(content),
-            "output_bytes": size,
+            "input_bytes": _size(source),
             "seconds": dict(encoded.seconds),
         }
         summary = f"{size:,} bytes, {bpp:.3f} bpp"
@@ -162,7 +164,7 @@ class DecodeTask:
             codec: what decodes.
             suffix: one of `images.OUTPUT_SUFFIXES`.
         """
-        from promptcodec.images import encode_file
+        from promptcodec.images import write_file
 
         settings = self.settings
         decoded = codec.decode_detailed(
@@ -174,19 +176,21 @@ class DecodeTask:
         picture = decoded.picture
         if settings.strip:
             picture.info.clear()
-        size = len(data) if isinstance(data, bytes) else data.stat().st_size
-        content = encode_file(picture, suffix)
+        size = _size(data)
         facts = {
             "width": picture.width,
             "height": picture.height,
             "mode": picture.mode,
             "bytes": size,
             "input_bytes": size,
-            "output_bytes": len(content),
             "missing": decoded.missing,
             "seconds": dict(decoded.seconds),
         }
         summary = f"{picture.width}x{picture.height} {picture.mode}"
         if decoded.missing:
             summary += f"; missing: {', '.join(decoded.missing)}"
-        return Made(content, facts, summary)
+        return Made(partial(write_file, picture, suffix), facts, summary)
+
+
+def _size(source: bytes | Path) -> int:
+    return len(source) if isinstance(source, bytes) else source.stat().st_size

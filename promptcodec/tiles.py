@@ -8,7 +8,7 @@ window of the picture -> g_a -> the tile's part of y -> hyperprior, context -> T
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 
 import torch
@@ -62,18 +62,24 @@ class TiledWork:
     @torch.inference_mode()
     def _latents(self, number: int, position: Position) -> Latents:
         """What is written of one tile; only g_a sees its neighbours."""
-        model, window = self.engine.model, self.tiling.window(number)
-        rows, columns = self.tiling.tile(number).slices(window, stride=LATENT)
+        model, prompts = self.engine.model, position.point.prompts
+        bands = [self._analysed(band, position) for band in self.tiling.bands(number)]
+        y = torch.cat(bands, dim=2).contiguous(memory_format=torch.channels_last)
+        z = model.hyperprior.h_a(y)
         with self.engine.autocast():
-            y = model.to_latents(self._pixels(window), position.point.prompts)
-            y = y[:, :, rows, columns].contiguous(memory_format=torch.channels_last)
-            with torch.autocast(y.device.type, enabled=False):
-                z = model.hyperprior.h_a(y)
-            return model.quantise(y, z, gains=position.gains, adapter=position.point.prompts)
+            return model.quantise(y, z, gains=position.gains, adapter=prompts)
+
+    def _analysed(self, band: Box, position: Position) -> Tensor:
+        """y of a band of a tile."""
+        window = self.tiling.window(band)
+        rows, columns = band.slices(window, stride=LATENT)
+        with self.engine.autocast():
+            y = self.engine.model.to_latents(self._pixels(window), position.point.prompts)
+        return y[:, :, rows, columns]
 
     def _pixels(self, window: Box) -> Tensor:
         """A window of the padded picture as g_a takes it, (1, 3, H, W)."""
-        part = self.picture.rgb[window.top : window.bottom, window.left : window.right]
+        part = self.picture.pixels[window.top : window.bottom, window.left : window.right]
         x = images.pad(images.to_tensor(part).to(self.engine.device), STRIDE)
         return x.contiguous(memory_format=torch.channels_last)
 
@@ -127,7 +133,7 @@ class TiledDraft:
         )
         picture = work.picture
         for strip in rebuilt.strips(Box(0, 0, picture.height, picture.width)):
-            source = picture.rgb[top : top + len(strip)]
+            source = picture.pixels[top : top + len(strip), :]
             error += squared_error(source, strip, grey=picture.grey)
             top += len(strip)
         return psnr_of(error, picture)
@@ -164,6 +170,7 @@ def begin(
         size = TILE_SIZE if width * height > ONE_TILE_PIXELS and not effort else 0
     tiling = Tiling(width, height, _checked_tile_size(size, width=width, height=height))
     if len(tiling) == 1:
+        picture = replace(picture, pixels=picture.rgb)
         x = images.pad(images.to_tensor(picture.rgb).to(engine.device), STRIDE)
         x = x.contiguous(memory_format=torch.channels_last)
         return Work(engine, picture, x=x)

@@ -350,7 +350,7 @@ class TestFinished:
         def make_late(self, item, codec):
             made = make(self, item, codec)
             if not item.target.exists():
-                files.write_atomically(item.target, made.data)
+                files.write_atomically(item.target, made.content)
             return made
 
         monkeypatch.setattr(EncodeTask, "make", make_late)

@@ -1,9 +1,11 @@
 """Sources of pictures, tensors, padding, alpha, and picture files that are written."""
 
+import errno
 import io
 import os
 import subprocess
 import sys
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from hypothesis.extra import numpy as npst
 from PIL import Image, ImageCms
 
 from promptcodec.errors import OutputError, PictureError, ShapeError, StreamError
+from promptcodec.files import write_atomically
 from promptcodec.images import (
     OUTPUT_SUFFIXES,
     Picture,
@@ -24,11 +27,14 @@ from promptcodec.images import (
     encode_alpha,
     encode_file,
     from_tensor,
+    join,
     load,
     pad,
     to_pil,
     to_tensor,
+    write_file,
 )
+from promptcodec.pixels import Pixels
 
 RNG = np.random.default_rng(3)
 RGB = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -454,3 +460,51 @@ def test_demo_pictures_are_photographs_with_their_terms():
         loaded = load(os.fspath(folder / name))
         assert min(loaded.height, loaded.width) >= 300 and not loaded.grey
     assert sum(len((folder / name).read_bytes()) for name in pictures) < 700_000
+
+
+@pytest.mark.parametrize("suffix", OUTPUT_SUFFIXES)
+def test_a_full_disk_is_called_so(suffix):
+    """Pillow alone says "encoder error -2" where it writes to a descriptor."""
+    noise = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
+    with open("/dev/full", "w+b", buffering=0) as file:
+        if suffix.startswith(".tif"):
+            with pytest.raises(OutputError, match="disk full"):
+                write_file(Image.fromarray(noise), suffix, file)
+        else:
+            with pytest.raises(OSError) as caught:
+                write_file(Image.fromarray(noise), suffix, file)
+            assert caught.value.errno == errno.ENOSPC
+
+
+@pytest.mark.parametrize("suffix", OUTPUT_SUFFIXES)
+def test_a_file_gets_what_the_bytes_are(suffix, tmp_path):
+    image = to_pil(load(RGB))
+    write_atomically(tmp_path / "a", partial(write_file, image, suffix))
+    assert (tmp_path / "a").read_bytes() == encode_file(image, suffix)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_pixels_left_in_place_read_like_an_array(mode):
+    image = Image.fromarray(RGBA).convert(mode)
+    copied, left = load(image), load(image, in_place=True)
+    assert isinstance(left.pixels, Pixels) and isinstance(copied.pixels, np.ndarray)
+    assert (left.height, left.width, left.grey) == (copied.height, copied.width, copied.grey)
+    assert np.array_equal(left.rgb, copied.rgb)
+    for rows, columns in ((slice(1, 3), slice(2, 99)), (slice(0, 2), slice(None))):
+        part = left.pixels[rows, columns]
+        assert np.array_equal(part, copied.pixels[rows, columns])
+        assert part.flags.c_contiguous and part.flags.writeable
+    assert (left.alpha is None) == (copied.alpha is None) == ("A" not in mode)
+    if "A" in mode:
+        assert np.array_equal(left.alpha, np.asarray(image)[:, :, -1])
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_strips_are_joined(grey):
+    rgb = np.repeat(RGB[:, :, :1], 3, axis=2) if grey else RGB
+    assert join([rgb], height=len(rgb), width=rgb.shape[1], grey=grey) is rgb
+    pixels = join([rgb[:1], rgb[1:]], height=len(rgb), width=rgb.shape[1], grey=grey)
+    assert isinstance(pixels, Pixels) and np.array_equal(pixels[:, :], rgb)
+    assert to_pil(Picture(pixels, grey)).mode == ("L" if grey else "RGB")
+    with pytest.raises(ShapeError, match="strips have 1 rows"):
+        join([rgb[:1]], height=len(rgb), width=rgb.shape[1], grey=grey)

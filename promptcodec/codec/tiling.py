@@ -2,9 +2,9 @@
 
     +-----------+-----------+
     |           |           |      a tile's latents, z and y, are coded without its neighbours;
-    |     +.....|.....+     |      g_a and g_s run on the tile and a halo of HALO px around it,
-    |     :  window   :     |      so that no seam shows; the halo's results are thrown away
-    +-----+-----------+-----+
+    |     +.....|.....+     |      g_a and g_s run on a band of the tile and a halo of HALO px
+    |     :  window   :     |      around it, so that no seam shows; the halo's results are thrown
+    +-----+-----------+-----+      away
 
 Tiles lie on multiples of 64 px, where the windows of every Swin stage begin, so a token sees the
 same window whether its picture is cut or not; only what reaches it through windows beyond the halo
@@ -20,7 +20,8 @@ from promptcodec.bitstream import tile_grid_of
 from promptcodec.config import STRIDE
 
 LATENT = 16  # px of an element of y
-HALO = 64  # px; with 128 px no seam is smaller, see docs/tiles.md
+HALO = 64  # px; more leaves as much of a seam, docs/reliability.md
+BAND = 512  # rows of a tile, px, that the networks see at a time: they bound the memory
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,16 @@ class Tiling:
         top, left = row * self.size, column * self.size
         return Box(top, left, top + self.size, left + self.size).within(self.whole)
 
-    def window(self, number: int) -> Box:
-        """What g_a and g_s see for a tile: the tile and its halo, inside the padded picture."""
-        return self.tile(number).grown(HALO).within(self.whole)
+    def bands(self, number: int) -> Iterator[Box]:
+        """What g_a and g_s make at a time of a tile, from top to bottom; of a single one all."""
+        tile = self.tile(number)
+        rows = tile.height if len(self) == 1 else BAND
+        for top in range(tile.top, tile.bottom, rows):
+            yield Box(top, tile.left, min(top + rows, tile.bottom), tile.right)
+
+    def window(self, band: Box) -> Box:
+        """What g_a and g_s see for a band: it and its halo, inside the padded picture."""
+        return band.grown(HALO).within(self.whole)
 
     def touching(self, box: Box) -> Iterator[int]:
         """Numbers of the tiles that share pixels with a box, in raster order."""
