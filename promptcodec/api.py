@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from promptcodec import bitstream, images, understanding
+from promptcodec import bitstream, images, memory, understanding
 from promptcodec.adapters.bank import RatePoint
 from promptcodec.adapters.store import RateAdapter, read_adapter
 from promptcodec.adapters.task import with_task
@@ -206,7 +206,7 @@ class Codec:
                 rate-distortion cost, which takes seconds to minutes and about 1 GB for each
                 megapixel; any decoder reads the result.
             tile_size: side of the tiles that the picture is cut into, px, a multiple of 64; 0 is
-                one tile; None is one tile up to 4 megapixels and with an effort, else 1024 px.
+                one tile; None is one tile up to 4 megapixels and with an effort, else 512 px.
             task: name of a task, "classify" for instance, whose prompts move the encoder toward
                 what the task needs; any decoder of the rate reads the result.
             max_pixels: refuse larger pictures.
@@ -424,13 +424,15 @@ class Codec:
             )
             header = parts.header
             wanted = region_of(region, header, max_pixels=max_pixels)
+            self._check_memory(header, wanted, max_pixels=max_pixels)
             rebuilder = self._rebuilder(parts, allow_partial=allow_partial, clock=clock)
             chunks = read_chunks(parts, allow_partial=allow_partial)
             strips = rebuilder.strips(wanted)
             pixels = images.join(strips, height=wanted.height, width=wanted.width, grey=header.grey)
-            if len(rebuilder.missing) == len(header.tiles):
+            if rebuilder.missing.issuperset(rebuilder.tiling.touching(wanted)):
+                what = "the stream" if region is None else "the region"
                 raise StreamError(
-                    "no tile of the stream is whole: nothing can be rebuilt; copy the file again"
+                    f"no tile of {what} is whole: nothing can be rebuilt; copy the file again"
                 )
             missing = missing_parts(parts, rebuilder.missing) if allow_partial else ()
         picture = images.to_pil(picture_of(pixels, header, chunks, wanted))
@@ -465,7 +467,10 @@ class Codec:
         parts = bitstream.open_parts(
             lambda at, size: content[at : at + size], len(content), max_pixels=max_pixels
         )
-        self._check_base(parts.header)
+        header = parts.header
+        self._check_base(header)
+        whole = Box(0, 0, header.height, header.width)
+        self._check_memory(header, whole, max_pixels=max_pixels)
         return Reading(parts, self._ladder.of_stream(parts.header))
 
     def _whole(self, stream: bytes | str | Path, *, max_pixels: int) -> Reading:
@@ -483,6 +488,8 @@ class Codec:
         """
         with open_source(data) as (read, file_bytes):
             parts = bitstream.open_parts(read, file_bytes, max_pixels=max_pixels)
+            whole = Box(0, 0, parts.header.height, parts.header.width)
+            self._check_memory(parts.header, whole, max_pixels=max_pixels)
             latents = self._rebuilder(parts, allow_partial=False, clock=Clock()).all_latents()
             read_chunks(parts, allow_partial=False)  # a damaged stream gives nothing
         # Copies outside inference mode: a head may be trained on them.
@@ -590,6 +597,11 @@ class Codec:
             allow_partial=allow_partial,
             lap=clock.lap,
         )
+
+    def _check_memory(self, header: Header, region: Box, *, max_pixels: int) -> None:
+        tiling = Tiling(header.width, header.height, header.tile_size)
+        if more := memory.excess(self.config.codec, tiling, region, max_pixels=max_pixels):
+            raise StreamError(f"{more}: if you trust the stream, raise --max-pixels")
 
     def _check_base(self, header: Header) -> None:
         own = self.base_hash[: bitstream.HASH_BYTES]

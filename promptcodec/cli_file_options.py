@@ -84,7 +84,7 @@ TileSize = Annotated[
     int | None,
     typer.Option(
         help="Cut the picture into tiles of so many px, a multiple of 64; 0 is one tile.",
-        show_default="1024 beyond 4 megapixels",
+        show_default="512 beyond 4 megapixels",
     ),
 ]
 Allow8Bit = Annotated[

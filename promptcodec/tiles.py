@@ -14,7 +14,7 @@ from numbers import Integral
 import torch
 from torch import Tensor
 
-from promptcodec import bitstream, images
+from promptcodec import bitstream, images, memory
 from promptcodec.adapters.bank import RatePoint
 from promptcodec.bitstream import MAX_TILES, Tile
 from promptcodec.codec import coder
@@ -26,7 +26,7 @@ from promptcodec.errors import PictureError, UsageError
 from promptcodec.rebuild import Rebuilder
 
 ONE_TILE_PIXELS = 1 << 22  # larger pictures are cut by default; one of this size takes 1 GB
-TILE_SIZE = 1024  # px, of a picture that is cut by default
+TILE_SIZE = 512  # px, of a picture that is cut by default: 0.3 % more bytes, memory of a quarter
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,6 +169,14 @@ def begin(
     if size is None:
         size = TILE_SIZE if width * height > ONE_TILE_PIXELS and not effort else 0
     tiling = Tiling(width, height, _checked_tile_size(size, width=width, height=height))
+    more = memory.excess(
+        engine.model.config, tiling, Box(0, 0, height, width), max_pixels=max_pixels
+    )
+    if more:
+        raise PictureError(
+            f"{more}: take smaller tiles (--tile-size), or raise --max-pixels (in Python "
+            "max_pixels)"
+        )
     if len(tiling) == 1:
         picture = replace(picture, pixels=picture.rgb)
         x = images.pad(images.to_tensor(picture.rgb).to(engine.device), STRIDE)

@@ -9,11 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from promptcodec import bitstream, images, tiles
+from promptcodec import bitstream, images, memory, tiles
 from promptcodec.api import Codec
 from promptcodec.codec import tiling
 from promptcodec.codec.tiling import BAND, HALO, Box, Tiling
-from promptcodec.errors import RateError, StreamError, UsageError
+from promptcodec.config import CodecConfig
+from promptcodec.errors import PictureError, RateError, StreamError, UsageError
 
 SIZE = (300, 210)  # 3 x 2 tiles of 128 px, those at the right and below smaller
 
@@ -273,6 +274,13 @@ class TestPartial:
         damaged = stream[:-1] + bytes([stream[-1] ^ 1])
         assert codec.decode_detailed(damaged, allow_partial=True).missing == ("tile 5",)
 
+    def test_a_region_of_missing_tiles_is_refused(self, codec, stream):
+        cut = self.cut(stream, 3.5)
+        whole = codec.decode_detailed(cut, region=(0, 0, 9, 9), allow_partial=True)
+        assert whole.picture.size == (9, 9)
+        with pytest.raises(StreamError, match="no tile of the region is whole"):
+            codec.decode(cut, region=(200, 150, 50, 50), allow_partial=True)
+
     def test_nothing_whole_is_refused(self, codec, stream):
         with pytest.raises(StreamError, match="no tile of the stream is whole"):
             codec.decode(self.cut(stream, 0.5), allow_partial=True)
@@ -280,3 +288,40 @@ class TestPartial:
             codec.decode(stream[:30], allow_partial=True)
         with pytest.raises(StreamError, match="data follow the end"):
             codec.decode(stream + b"\0", allow_partial=True)
+
+
+class TestMemory:
+    def test_tiles_keep_it_small(self):
+        config = CodecConfig()
+
+        def gigabytes(side: int, size: int) -> float:
+            tiling = Tiling(side, side, size)
+            return memory.estimate(config, tiling, tiling.whole) / 1e9
+
+        assert gigabytes(9408, 512) < 1.2 < 15 < gigabytes(9408, 0)
+        assert 0.6 < gigabytes(2048, 0) < 1.0  # 0.67 GB were measured
+        region, tiling = Box(0, 0, 64, 64), Tiling(9408, 9408, 512)
+        assert memory.estimate(config, tiling, region) < 1e8
+
+    def test_the_limit_follows_that_of_pixels(self):
+        def excess(size: int, pixels: int) -> str:
+            tiling = Tiling(9408, 9408, size)
+            return memory.excess(CodecConfig(), tiling, tiling.whole, max_pixels=pixels)
+
+        assert "tiles of 9408x9408 px take about 1" in excess(0, bitstream.MAX_PIXELS)
+        assert not excess(512, bitstream.MAX_PIXELS) and not excess(512, 1)
+        assert not excess(0, 1 << 30)
+
+    def test_it_is_asked_before_anything_is_allocated(self, codec, stream, monkeypatch):
+        monkeypatch.setattr(memory, "ALLOWED", 0)
+        for action in (
+            lambda: codec.decode(stream),
+            lambda: codec.decode(stream, region=(0, 0, 9, 9)),
+            lambda: codec.decode_batch([stream]),
+            lambda: codec.decode_latents(stream),
+        ):
+            with pytest.raises(StreamError, match="take about"):
+                action()
+        for tile_size in (0, 128):
+            with pytest.raises(PictureError, match="smaller tiles"):
+                codec.encode(photo(*SIZE), tile_size=tile_size)
