@@ -71,11 +71,18 @@ def _fuzz(report: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         (
             f"{fuzz['total']:,} executions, {fuzz['cpu_seconds'] / 3600:.1f} hours of a processor: "
-            f"{len(fuzz['findings'])} findings; slowest {fuzz['slowest_seconds']:.2f} s, "
+            f"{_found(fuzz['findings'])}; slowest {fuzz['slowest_seconds']:.2f} s, "
             f"at most {fuzz['peak_extra_mb']:.0f} MB more",
             fuzz["runs"][-1]["provenance"]["command"],
         )
     ]
+
+
+def _found(findings: list[Any]) -> str:
+    left = [each for each in findings if not (isinstance(each, dict) and "mended" in each)]
+    if not findings:
+        return "0 findings"
+    return f"{len(findings)} found, {f'{len(left)} open' if left else 'mended since'}"
 
 
 def _guided(report: dict[str, Any]) -> list[tuple[str, str]]:
@@ -84,7 +91,7 @@ def _guided(report: dict[str, Any]) -> list[tuple[str, str]]:
     fuzz = report["fuzz-guided"]
     figure = (
         f"guided by coverage: {fuzz['executions']:,} executions in {fuzz['seconds'] / 3600:.1f} "
-        f"hours reach {fuzz['edges'][1]:,} edges of the code: {len(fuzz['findings'])} findings"
+        f"hours reach {fuzz['edges'][1]:,} edges of the code: {_found(fuzz['findings'])}"
     )
     return [(figure, fuzz["provenance"]["command"])]
 

@@ -6,7 +6,8 @@
 
 Execution number n depends on n and the seed alone. Executions run in processes of their own, a
 batch at a time: one that dies is a finding too. A run goes on where the result file ends, which is
-whole after each batch, and a finding stays in it with the number that shows it.
+whole after each batch. A finding stays in it with the number that shows it; the next run tries it
+again and notes the commit that mended it.
 """
 
 import argparse
@@ -161,26 +162,41 @@ def empty(seed: int) -> dict[str, Any]:
 
 
 def fuzz(arguments: argparse.Namespace) -> int:
-    """Batches until enough; the result file is whole after each. Returns the findings' number."""
+    """Batches until enough; the result file is whole after each. Returns how many are open."""
     from promptcodec.files import write_atomically
     from promptcodec.provenance import provenance
 
     report = empty(arguments.seed)
     if arguments.out.exists():
         report = json.loads(arguments.out.read_text("utf-8"))
+
+    def save() -> None:
+        content = (json.dumps(report, indent=1) + "\n").encode()
+        write_atomically(arguments.out, content, force=True)
+
     end = time.monotonic() + arguments.seconds
     report["runs"].append({"from": report["next"], "to": 0, "provenance": provenance()})
+    for finding in open_findings(report):
+        counts, _ = batch(seed=report["seed"], start=finding["number"], count=1)
+        if not counts["findings"]:
+            finding["mended"] = report["runs"][-1]["provenance"]["commit"]
+            save()
     while time.monotonic() < end and report["next"] < arguments.executions:
         count = min(arguments.batch, arguments.executions - report["next"])
         counts, report["next"] = batch(seed=report["seed"], start=report["next"], count=count)
         merge(report, counts)
         report["runs"][-1]["to"] = report["next"]
-        write_atomically(arguments.out, (json.dumps(report, indent=1) + "\n").encode(), force=True)
+        save()
         line = f"{report['total']:,} executions, {report['cpu_seconds']:,.0f} s, "
         print(line + f"{len(report['findings'])} findings", flush=True)
-    for finding in report["findings"]:
+    for finding in open_findings(report):
         print(finding)
-    return len(report["findings"])
+    return len(open_findings(report))
+
+
+def open_findings(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Findings that nothing has mended yet."""
+    return [finding for finding in report["findings"] if "mended" not in finding]
 
 
 def again(arguments: argparse.Namespace) -> None:
@@ -195,7 +211,7 @@ def again(arguments: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Parse the arguments and run; exit code 1 says that there are findings."""
+    """Parse the arguments and run; exit code 1 says that there are open findings."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--executions", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=7200.0)

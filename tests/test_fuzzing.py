@@ -109,6 +109,19 @@ def test_a_guided_run_is_read_from_its_output():
     }
 
 
+def test_a_mended_finding_is_noted(tmp_path):
+    out = tmp_path / "fuzz.json"
+    words = [sys.executable, FUZZING / "run.py", "--executions", "20", "--out", out]
+    subprocess.run(words, check=True, capture_output=True)
+    report = json.loads(out.read_text())
+    report["findings"] = [{"number": 7, "target": "container", "error": "a bug of old"}]
+    out.write_text(json.dumps(report))
+    subprocess.run(words, check=True, capture_output=True)  # it is open no more: exit code 0
+    (finding,) = json.loads(out.read_text())["findings"]
+    assert finding["error"] == "a bug of old"
+    assert finding["mended"] == "unknown" or len(finding["mended"]) >= 12
+
+
 def test_the_loose_writer_writes_what_the_package_does():
     from streams import loosen, write
 
