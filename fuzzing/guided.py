@@ -73,6 +73,7 @@ def record(arguments: argparse.Namespace) -> int:
     words = [sys.executable, __file__, "--libfuzzer", str(arguments.corpus)]
     words += [f"-max_total_time={arguments.seconds}", f"-timeout={SECONDS_AT_MOST}"]
     words += [f"-max_len={LONGEST}", "-len_control=0", "-print_final_stats=1"]
+    words += ["-rss_limit_mb=8192"]  # libFuzzer's own records grow; `run.py` looks at ours
     words += [f"-artifact_prefix={arguments.corpus}/fault-"]
     report = {"executions": 0, "seconds": 0, "edges": [], "corpus": 0, "findings": []}
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, errors="replace") as process:

@@ -67,12 +67,13 @@ def _out_of_reach(target: Target, error: Unreachable, *, pixels: int) -> str:
     if target.psnr is not None:
         return (
             f"target_psnr {target.psnr:g} dB cannot be reached: with the installed rates this "
-            f"picture gets {error.lowest:.2f} to {error.highest:.2f} dB"
+            f"picture gets {error.lowest:.2f} to {error.highest:.2f} dB: ask for one between"
         )
     low, high = (math.exp(measure) for measure in (error.lowest, error.highest))
     bpp = target.bpp is not None
     wanted = f"target_bpp {target.bpp:g}" if bpp else f"target_bytes {target.size:g}"
     return (
         f"{wanted} cannot be reached: with the installed rates this picture takes {low:,.0f} to "
-        f"{high:,.0f} bytes, {8 * low / pixels:.4f} to {8 * high / pixels:.4f} bpp"
+        f"{high:,.0f} bytes, {8 * low / pixels:.4f} to {8 * high / pixels:.4f} bpp: ask for "
+        "something between"
     )

@@ -615,10 +615,15 @@ class Codec:
 def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"there is no device {name!r}: choose cpu, cuda or cuda:1") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"device {name!r} is not supported: choose cpu or cuda")
+    try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         line = str(error).splitlines()[0]
-        raise UsageError(f"device {name!r} cannot be used: {line}") from None
+        raise UsageError(f"device {name!r} cannot be used: {line}: choose cpu") from None
     return device
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from promptcodec import console
 from promptcodec.errors import OutputError
-from promptcodec.files import check_output, remove_temporaries, write_atomically
+from promptcodec.files import check_output, refuse_input, remove_temporaries, write_atomically
 from promptcodec.selection import Item
 from promptcodec.tasks import Task
 
@@ -109,6 +109,7 @@ def work(task: Task, item: Item, codec: "Codec", *, force: bool) -> Row:
     """Do one item; whatever goes wrong becomes its row."""
     try:
         if item.target.parent.is_dir():
+            refuse_input(item.target, item.source)
             check_output(item.target, force=force)
         made = task.make(item, codec)
         _make_folder(item)

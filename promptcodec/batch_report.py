@@ -5,7 +5,6 @@ last; failures go to standard error in the same form.
 """
 
 import json
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -15,7 +14,10 @@ from typing import Any
 
 from promptcodec import console
 from promptcodec.batch import Row
+from promptcodec.errors import OutputError
 from promptcodec.files import check_output, write_atomically
+
+_FAILURE = b'{"schema": "promptcodec.failure/1"'  # what a file of failures begins with
 
 
 @dataclass
@@ -39,11 +41,13 @@ class Report:
     dry_run: bool = False
     counts: Counter[str] = field(default_factory=Counter)
     failed: list[Row] = field(default_factory=list)
+    partial: list[Row] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         if self.failures is not None:
             check_output(self.failures, force=True)
+            _check_failures(self.failures)
 
     def collect(
         self, rows: Iterable[Row], *, total: int, progress: Callable[[int, int], None]
@@ -71,16 +75,20 @@ class Report:
         if self.failures is not None:
             write_atomically(self.failures, "".join(lines).encode(), force=True)
         elif self.as_json:
-            sys.stderr.write("".join(lines))
+            for line in lines:
+                console.say(line.rstrip())
         else:
             for row in self.failed:
                 name = "" if row.source in row.summary else f"{row.source}: "
                 line = f"promptcodec: failed: {name}{row.summary}"
-                print(console.one_line(line), file=sys.stderr)
+                console.say(console.one_line(line))
+        for row in [] if self.as_json else self.partial:
+            line = f"promptcodec: partial: {row.source}: missing: {', '.join(row.facts['missing'])}"
+            console.say(console.one_line(line))
         if self.as_json:
             console.write_stdout(json.dumps(self._facts()))
         else:
-            print(self._sentence(), file=sys.stderr)
+            console.say(self._sentence())
         codes = {row.exit_code for row in self.failed}
         return codes.pop() if len(codes) == 1 else int(bool(codes))
 
@@ -88,6 +96,8 @@ class Report:
         self.counts[row.status] += 1
         self.counts["input_bytes"] += row.facts.get("input_bytes", 0)
         self.counts["output_bytes"] += row.facts.get("output_bytes", 0)
+        if row.facts.get("missing"):
+            self.partial.append(row)
         if row.status == "failed":
             self.failed.append(row)
         elif self.as_json:
@@ -99,7 +109,7 @@ class Report:
             if self.dry_run:
                 console.write_stdout(line)
             else:
-                print(line, file=sys.stderr)
+                console.say(line)
 
     def _facts(self) -> dict[str, Any]:
         names = ("done", "finished", "planned", "failed", "input_bytes", "output_bytes")
@@ -107,6 +117,7 @@ class Report:
             "schema": "promptcodec.summary/1",
             "command": self.command,
             **{name: self.counts[name] for name in names},
+            "partial": len(self.partial),
             "ignored": self.ignored,
             "seconds": round(time.monotonic() - self.started, 3),
         }
@@ -118,6 +129,8 @@ class Report:
             parts = [f"{counts['planned']:,} to {self.command}"]
         if counts["finished"]:
             parts.append(f"{counts['finished']:,} finished before")
+        if self.partial:
+            parts.append(f"{len(self.partial):,} of them in part")
         parts.append(f"{counts['failed']:,} failed")
         if self.ignored:
             parts.append(f"{self.ignored:,} other files ignored")
@@ -126,6 +139,17 @@ class Report:
             sizes = f"; {counts['input_bytes']:,} -> {counts['output_bytes']:,} bytes"
         where = f"; see {self.failures}" if self.failures and self.failed else ""
         return ", ".join(parts) + sizes + where
+
+
+def _check_failures(path: Path) -> None:
+    """Refuse to replace a file that no earlier run has written, a picture for instance."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_FAILURE))
+    except OSError:
+        return
+    if start not in (b"", _FAILURE):
+        raise OutputError(f"{path} exists and lists no failures: choose another name")
 
 
 def _failure(row: Row) -> dict[str, Any]:

@@ -30,7 +30,7 @@ app = typer.Typer(
 def _root(context: typer.Context, version: options.Version = False) -> None:
     """Learned picture codec: one frozen model, many rates."""
     if context.invoked_subcommand is None:
-        print(context.get_help(), file=sys.stderr)
+        console.say(context.get_help())
         raise typer.Exit(2)
 
 
@@ -230,6 +230,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         Exit code, see docs/errors.md.
     """
+    console.stand_in()
     session = options.Session(verbose=os.environ.get("PROMPTCODEC_DEBUG", "") not in ("", "0"))
     try:
         with warnings.catch_warnings():
@@ -251,7 +252,7 @@ def main(arguments: list[str] | None = None) -> int:
         if session.verbose:
             traceback.print_exception(error)
         message, code = _describe(error)
-        print(f"promptcodec: error: {console.one_line(message)}", file=sys.stderr)
+        console.say(f"promptcodec: error: {console.one_line(message)}")
         return code
 
 

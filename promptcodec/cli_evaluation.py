@@ -5,7 +5,6 @@
 
 import dataclasses
 import json
-import sys
 
 from promptcodec import cli_options as options
 from promptcodec import console
@@ -90,7 +89,7 @@ def evaluate(
             folder, setup, out=out, jobs=jobs, force=force, progress=progress
         )
     for note in measured.notes:
-        print(console.one_line(f"note: {note}"), file=sys.stderr)
+        console.say(console.one_line(f"note: {note}"))
     facts = facts_of(measured)
     if plot is not None:
         plot_curves(facts, plot)
@@ -154,7 +153,7 @@ def compare(
     facts = comparing.facts_of(rows)
     table = comparing.render_rows(rows)
     console.answer("compare", {"rows": facts}, table, as_json=as_json)
-    print(console.one_line(f"{picture} -> {sheet}, {slider}"), file=sys.stderr)
+    console.say(console.one_line(f"{picture} -> {sheet}, {slider}"))
 
 
 def bench(
@@ -191,12 +190,12 @@ def bench(
         threads=counts,
         precisions=(precision,),
         repeats=repeats,
-        report=lambda line: print(line, file=sys.stderr),
+        report=console.say,
     )
     facts["memory"] = benching.measure_memory(source, base=base, sizes=(size,))
     facts["picture"] = source.name
     for warning in facts["warnings"]:
-        print(f"warning: {warning}", file=sys.stderr)
+        console.say(f"warning: {warning}")
     text = json.dumps(facts, indent=1)
     if out is not None:
         write_atomically(out, (text + "\n").encode(), force=force)

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from promptcodec.cli_options import MAX_THREADS
 from promptcodec.errors import UsageError
 
 
@@ -43,11 +44,16 @@ FileJobs = Annotated[
 ]
 FileThreads = Annotated[
     int | None,
-    typer.Option("--threads", min=1, help="CPU threads; default: one a core; of several files: 1."),
+    typer.Option(
+        "--threads",
+        min=1,
+        max=MAX_THREADS,
+        help="CPU threads; default: one a core; of several files: 1.",
+    ),
 ]
 Failures = Annotated[
     Path | None,
-    typer.Option(help="JSONL file for what failed, a line a file; replaced if it exists."),
+    typer.Option(help="JSONL file for what failed, a line a file; that of an earlier run is replaced."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")]
 PictureFormat = Annotated[

@@ -14,6 +14,7 @@ from promptcodec import cli_file_options as file_options
 from promptcodec import cli_options as options
 from promptcodec import console
 from promptcodec.errors import StreamError, UsageError
+from promptcodec.files import refuse_input
 from promptcodec.loading import Setup
 from promptcodec.selection import PICTURE_SUFFIXES, STREAM_SUFFIXES, Names, Selection
 
@@ -210,6 +211,8 @@ def code_files(
     from promptcodec.batch import Batch, Row
     from promptcodec.batch_report import Report
 
+    for item in selection.items if failures else ():
+        refuse_input(failures or "", item.source)
     report = Report(
         task.command,
         ignored=selection.ignored,
@@ -221,9 +224,13 @@ def code_files(
     refused = [Row.failed(each.source, None, each.error) for each in selection.refused]
     batch = Batch(task, jobs=jobs, force=force, dry_run=dry_run)
     total = len(refused) + len(selection.items)
-    with progress_bar(f"{task.command[:-1]}ing") as progress:
-        rows = chain(refused, batch.run(selection.items))
-        report.collect(rows, total=total, progress=progress)
+    try:
+        with progress_bar(f"{task.command[:-1]}ing") as progress, console.ended_politely():
+            rows = chain(refused, batch.run(selection.items))
+            report.collect(rows, total=total, progress=progress)
+    except KeyboardInterrupt:
+        report.conclude()
+        raise
     code = report.conclude()
     if code:
         raise typer.Exit(code)

@@ -1,6 +1,5 @@
 """Commands about what pictures show: `classify`, `segment`."""
 
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,7 @@ def register(app: typer.Typer) -> None:
 
 
 def classify(
-    sources: options.Sources,
+    sources: options.Sources = None,
     top: options.Top = 5,
     rate_index: options.RateIndex = None,
     base: options.Base = None,
@@ -41,11 +40,14 @@ def classify(
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Say what streams or pictures show; a stream is not decoded for it."""
+    """Say what streams or pictures show; a stream is not decoded for it.
+
+    Without SOURCE: of standard input.
+    """
     from promptcodec.bitstream import MAX_PIXELS
     from promptcodec.loading import load_codec
 
-    found = list(_expand(sources))
+    found = list(_expand(sources or ["-"]))
     first = _read(found[0]) if len(found) == 1 else None  # before weights are loaded
     limit = max_pixels or MAX_PIXELS
     codec = load_codec(base, prompts, heads=heads, device=device, threads=threads)
@@ -66,7 +68,7 @@ def classify(
                 {"input": source, "error": kind, "exit_code": error.exit_code, "message": message}
             )
             name = "" if source in message else f"{source}: "
-            print(console.one_line(f"promptcodec: failed: {name}{message}"), file=sys.stderr)
+            console.say(console.one_line(f"promptcodec: failed: {name}{message}"))
             continue
         rows.append({"input": source, "labels": [label._asdict() for label in labels]})
         if not as_json:

@@ -90,7 +90,10 @@ Prompts = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: one a core.")]
+MAX_THREADS = 1024  # OpenMP ends the process where it cannot have as many as are asked for
+Threads = Annotated[
+    int | None, typer.Option(min=1, max=MAX_THREADS, help="CPU threads; default: one a core.")
+]
 PrecisionName = Literal["float32", "bfloat16"]
 Precision = Annotated[PrecisionName, typer.Option(help="Arithmetic of the transforms.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace an existing output.")]
@@ -160,7 +163,8 @@ Overlay = Annotated[
 ]
 Top = Annotated[int, typer.Option(min=1, help="How many classes to name.")]
 Sources = Annotated[
-    list[str], typer.Argument(metavar="SOURCES", help="Streams, pictures, folders, or -.")
+    list[str] | None,
+    typer.Argument(metavar="[SOURCE]...", help="Streams, pictures, folders; - is standard input."),
 ]
 TrainingData = Annotated[Path, typer.Option(help="Folder or zip shards of training pictures.")]
 Validation = Annotated[
@@ -255,7 +259,9 @@ LpipsWeights = Annotated[
 Jobs = Annotated[
     int, typer.Option(min=1, help="Processes; the measured bytes are the same for any number.")
 ]
-ProcessThreads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads a process.")]
+ProcessThreads = Annotated[
+    int, typer.Option("--threads", min=1, max=MAX_THREADS, help="CPU threads a process.")
+]
 Peers = Annotated[
     list[str] | None,
     typer.Option(

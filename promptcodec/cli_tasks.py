@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
 
 import typer
@@ -140,7 +139,7 @@ def eval_task(
         config,
         labelled,
         pictures=pictures,
-        report=lambda line: print(console.one_line(line), file=sys.stderr),
+        report=lambda line: console.say(console.one_line(line)),
     )
     report = {
         "data": data.name,

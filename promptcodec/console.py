@@ -8,10 +8,11 @@ import errno
 import io
 import json
 import os
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from promptcodec.errors import OutputError, PictureError, PromptCodecError, StreamError, UsageError
 from promptcodec.files import (
@@ -37,6 +38,49 @@ OTHER_EXITS = (
 
 MAX_INPUT_BYTES = 2**30  # endless input (a device, a runaway pipe) ends here
 
+_closed: set[str] = set()  # standard streams that this process was started without
+
+
+def stand_in() -> None:
+    """Give standard streams that are closed a place to lead to.
+
+    Otherwise messages would go to whatever file is opened next, or into the payload.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is not None:
+            continue
+        _closed.add(name)
+        nowhere = os.open(os.devnull, os.O_RDWR)  # mostly that number, the lowest that is free
+        if nowhere != number:
+            os.dup2(nowhere, number)
+            os.close(nowhere)
+        setattr(sys, name, open(number, "w" if number else "r", closefd=False))
+
+
+@contextlib.contextmanager
+def ended_politely() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does: what is being written is removed, what was done is told."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = None
+    with contextlib.suppress(ValueError):  # not in the main thread
+        before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def say(line: str) -> None:
+    """Print a message on standard error; where nobody reads it, work goes on."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        _abandon(sys.stderr)
+
 
 def read_input(name: str, *, error: type[PictureError] | type[StreamError]) -> bytes:
     """Read a whole file, or standard input when `name` is "-".
@@ -49,7 +93,7 @@ def read_input(name: str, *, error: type[PictureError] | type[StreamError]) -> b
         UsageError: standard input is a terminal.
         PictureError: or StreamError, as asked: missing, unreadable or over 1 GiB.
     """
-    if name == "-" and sys.stdin.isatty():
+    if name == "-" and ("stdin" in _closed or sys.stdin.isatty()):
         raise UsageError("no input: name a file, or send one with < or a pipe")
     try:
         if name == "-":
@@ -122,8 +166,10 @@ def choose_output(
         if sys.stdout.isatty():
             raise UsageError("a terminal cannot show binary data: name a file by -o, or redirect")
         return None
-    if not Path(source if output is None else output).name:
-        raise UsageError(f"{source if output is None else output!r} names no file: give a file")
+    given = source if output is None else output
+    if not Path(given).name:
+        folder = given and "is a folder; encode and decode take folders by --recursive"
+        raise UsageError(f"{given!r} {folder or 'names no file'}: name a file")
     path = Path(source).with_name(Path(source).stem + suffix) if output is None else Path(output)
     if source != "-":
         refuse_input(path, source)
@@ -158,10 +204,10 @@ def report(
     names = {"-": ("standard input", "standard output")}
     source = names.get(values["input"], (values["input"],))[0]
     target = names.get(values["output"], (values["output"],))[-1]
-    print(one_line(f"{source} -> {target}: {summary}"), file=sys.stderr)
+    say(one_line(f"{source} -> {target}: {summary}"))
     if verbose:
         seconds = ", ".join(f"{name} {value:.3f} s" for name, value in values["seconds"].items())
-        print(seconds, file=sys.stderr)
+        say(seconds)
 
 
 def answer(kind: str, values: dict[str, Any], text: str, *, as_json: bool) -> None:
@@ -187,7 +233,7 @@ def trained(command: str, folder: Path, line: str, *, as_json: bool) -> None:
     if as_json:
         write_json(command, {"output": str(folder)})
     else:
-        print(one_line(line), file=sys.stderr)
+        say(one_line(line))
 
 
 def named(content: bytes, name: str) -> io.BytesIO:
@@ -204,6 +250,8 @@ def write_stdout(content: bytes | str) -> None:
         OutputError: standard output leads to a full disk, for instance.
         BrokenPipeError: its reader is gone.
     """
+    if "stdout" in _closed:
+        raise OutputError("standard output is closed: write to a file with -o")
     try:
         if isinstance(content, bytes):
             sys.stdout.buffer.write(content)
@@ -219,9 +267,13 @@ def write_stdout(content: bytes | str) -> None:
 
 def abandon_stdout() -> None:
     """Point standard output to nowhere, so that the interpreter's own last flush cannot fail."""
+    _abandon(sys.stdout)
+
+
+def _abandon(stream: TextIO) -> None:
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
 
 

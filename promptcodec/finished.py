@@ -5,6 +5,7 @@ stream also needs the right rate, gain, tiles, base and adapters. What a stream 
 (effort, task, a target of PSNR) is not compared. Anything else in the output's place is in the way.
 """
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,9 +54,12 @@ def is_encoded(item: Item, codec: "Codec", wanted: EncodeSettings) -> bool:
     return True
 
 
-def is_decoded(item: Item) -> bool:
+def is_decoded(item: Item, *, allow_partial: bool) -> bool:
     """Whether the target is the picture of a stream; False: one of them is missing or broken.
 
+    Args:
+        item: stream and picture.
+        allow_partial: the stream may be cut off.
     Raises:
         OutputError: something else is there.
     """
@@ -63,13 +67,33 @@ def is_decoded(item: Item) -> bool:
         return False
     try:
         with open_source(item.source) as (read, file_bytes):
-            header = open_parts(read, file_bytes, max_pixels=ANY_SIZE, allow_partial=True).header
+            header = open_parts(
+                read, file_bytes, max_pixels=ANY_SIZE, allow_partial=allow_partial
+            ).header
     except StreamError:
         return False  # decoding says it better
     _check_age(item)
     if _picture_size(item.target) != (header.width, header.height):
         raise _in_the_way(item.target, "another picture")
+    if not _is_whole(item.target):
+        raise _in_the_way(item.target, "no whole picture")
     return True
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a picture of ours has all its pixels, told by how its format ends."""
+    with path.open("rb") as file:
+        start = file.read(12)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - 12, 0))
+        end = file.read()
+    if start.startswith(b"\x89PNG"):
+        return end[4:8] == b"IEND"
+    if start.startswith(b"\xff\xd8"):
+        return end.endswith(b"\xff\xd9")
+    if start.startswith(b"RIFF"):
+        return int.from_bytes(start[4:8], "little") + 8 == size
+    return True  # TIFF: its table of contents comes last and was read
 
 
 def _fits(container: Container, codec: "Codec", wanted: EncodeSettings, *, file_bytes: int) -> bool:

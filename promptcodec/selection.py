@@ -94,7 +94,7 @@ class Names:
         """
         if "-" in self.names:
             raise UsageError("- is one picture or stream: name it alone, without other files")
-        if output is not None:
+        if output is not None and (self.are_several(output) or output in ("", "-")):
             check_folder(output, suffix=suffix)
         found: dict[str, Item] = {}
         refused: list[Refusal] = []
@@ -107,14 +107,22 @@ class Names:
                 continue
             ignored += others
             for source, relative in pairs:
-                target = source if output is None else Path(output) / relative
-                item = Item(source, target.with_suffix(suffix))
-                if item.target == source:
+                item = Item(source, self._target(source, relative, output, suffix=suffix))
+                if source.exists() and not source.is_file():
+                    error = UsageError(f"{source} is no regular file: name it alone, or send it")
+                    refused.append(Refusal(str(source), error))
+                elif item.target == source:
                     refused.append(Refusal(str(source), UsageError(f"it is a {suffix} already")))
                 else:
                     found.setdefault(os.path.abspath(source), item)
         items, clashes = _distinct(list(found.values()))
         return Selection(items, (*refused, *clashes), ignored)
+
+    def _target(self, source: Path, relative: Path, output: str | None, *, suffix: str) -> Path:
+        if output is None:
+            return source.with_suffix(suffix)
+        several = self.are_several(output)
+        return (Path(output) / relative).with_suffix(suffix) if several else Path(output)
 
     def files(self, name: str) -> list[Path]:
         """Files of one of the names: itself, or what the folder or pattern holds.
@@ -149,7 +157,9 @@ class Names:
 
 def names_folder(output: str | None) -> bool:
     """Whether an output is a folder by its name or in fact."""
-    return output is not None and output != "-" and (output.endswith("/") or Path(output).is_dir())
+    if output in (None, "", "-"):
+        return False
+    return output.endswith("/") or Path(output).is_dir()
 
 
 def check_folder(output: str, *, suffix: str) -> None:
@@ -160,6 +170,8 @@ def check_folder(output: str, *, suffix: str) -> None:
         OutputError: a file.
     """
     path = Path(output)
+    if not output:
+        raise UsageError("-o is empty: name a folder")
     if output == "-" or (path.suffix.lower() == suffix and not path.exists()):
         raise UsageError(f"several results do not fit in {output}: name a folder by -o")
     if path.exists() and not path.is_dir():
@@ -184,7 +196,9 @@ def _walk(folder: Path) -> Iterator[Path]:
     """Files below a folder in the order of their names; hidden ones and links to folders not."""
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(root) / name for name in sorted(names) if not name.startswith("."))
+        paths = (Path(root) / name for name in sorted(names) if not name.startswith("."))
+        # A pipe would be waited for; a link that leads nowhere is told as a missing file.
+        yield from (path for path in paths if path.is_file() or not path.exists())
 
 
 def _distinct(items: list[Item]) -> tuple[tuple[Item, ...], list[Refusal]]:

@@ -147,7 +147,7 @@ class DecodeTask:
         """See `finished.is_decoded`."""
         from promptcodec.finished import is_decoded
 
-        return is_decoded(item)
+        return is_decoded(item, allow_partial=self.settings.allow_partial)
 
     def make(self, item: Item, codec: "Codec") -> Made:
         """The picture file of a stream."""

@@ -123,8 +123,9 @@ def test_loading_faults(tmp_path: Path, tiny_checkpoint: Path, monkeypatch) -> N
         Codec.load(tmp_path / "nothing")
     with pytest.raises(CheckpointError, match="no rate adapter"):
         Codec.load(tiny_checkpoint, tmp_path)
-    with pytest.raises(UsageError, match="device 'toaster'"):
-        Codec.load(tiny_checkpoint, device="toaster")
+    for device in ("toaster", "meta", "cpu:x"):
+        with pytest.raises(UsageError, match=f"device '{device}'.* choose cpu"):
+            Codec.load(tiny_checkpoint, device=device)
     with pytest.raises(UsageError, match="precision is 'int8'"):
         Codec.load(tiny_checkpoint, precision="int8")  # type: ignore[arg-type]
     import huggingface_hub

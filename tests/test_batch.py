@@ -173,7 +173,7 @@ class TestRun:
 
     def test_failures_of_several_kinds(self, run, photos, tmp_path):
         failures = tmp_path / "failures.jsonl"
-        failures.write_text("from another run\n")
+        failures.write_text('{"schema": "promptcodec.failure/1", "of": "another run"}\n')
         words = ("encode", "-r", photos, photos / "no.bmp", photos / "*.x", "-o", tmp_path / "out")
         code, _, stderr = run(*words, "--failures", failures)
         assert code == 1 and stderr.endswith(f"see {failures}\n") and stderr.count("\n") == 1
@@ -186,6 +186,43 @@ class TestRun:
         ]
         assert rows[1]["output"] == str(tmp_path / "out/deep/broken.pc")
         assert "no such file" in rows[2]["message"]
+
+    @pytest.mark.parametrize("name", ["photos/a.png", "photos/note.txt"])
+    def test_failures_replace_nothing_but_failures(self, run, photos, tmp_path, name):
+        before = contents(tmp_path)
+        words = ("encode", "-r", photos, "-o", tmp_path / "out")
+        code, _, stderr = run(*words, "--failures", tmp_path / name)
+        assert code == 8 and stderr.count("\n") == 1
+        assert "is the input" in stderr or "lists no failures" in stderr
+        assert contents(tmp_path) == before
+
+    def test_pipes_are_not_waited_for(self, run, photos, tmp_path):
+        os.mkfifo(photos / "pipe.png")
+        os.mkfifo(tmp_path / "named.png")
+        words = ("encode", "-r", photos, tmp_path / "named.png", "-o", tmp_path / "out")
+        code, _, stderr = run(*words)
+        assert code == 1 and "named.png is no regular file" in stderr
+        assert tree(tmp_path / "out") == GOOD
+
+    def test_an_empty_output_is_no_folder(self, run, photos):
+        for words in (("-r", photos), (photos / "a.png",), (photos / "a.png", "--dry-run")):
+            code, _, stderr = run("encode", *words, "-o", "")
+            assert code == 2 and stderr.count("\n") == 1
+        assert not list(photos.rglob("*.pc"))
+
+    def test_what_is_decoded_in_part_is_said(self, run, photos, tmp_path):
+        run("encode", "-r", photos, "-o", tmp_path / "out", "--tile-size", "64")
+        picture(5, size=(200, 60)).save(photos / "wide.png")
+        run("encode", photos / "wide.png", "-o", tmp_path / "out/wide.pc", "--tile-size", "64")
+        stream = tmp_path / "out" / "wide.pc"
+        stream.write_bytes(stream.read_bytes()[:-1])
+        words = ("decode", "-r", tmp_path / "out", "-o", tmp_path / "back", "--allow-partial")
+        code, _, stderr = run(*words)
+        lines = stderr.splitlines()
+        assert code == 0 and lines[0].endswith("wide.pc: missing: tile 3")
+        assert "4 decoded, 1 of them in part, 0 failed" in lines[1]
+        code, stdout, _ = run(*words, "--json", "--force")
+        assert json.loads(stdout.splitlines()[-1])["partial"] == 1
 
     def test_json(self, run, photos, tmp_path):
         code, stdout, stderr = run("encode", "-r", photos, "-o", tmp_path / "out", "--json")
@@ -233,6 +270,12 @@ class TestDryRun:
     def test_one_file(self, run, photos):
         assert run("encode", photos / "a.png", "--dry-run")[1].endswith("a.pc: planned\n")
         assert not (photos / "a.pc").exists()
+
+    def test_one_result_may_be_named(self, run, photos, tmp_path):
+        words = ("encode", photos / "a.png", "-o", tmp_path / "b.pc")
+        assert run(*words, "--dry-run")[1] == f"{photos}/a.png -> {tmp_path}/b.pc: planned\n"
+        assert run(*words, "--failures", tmp_path / "failed.jsonl")[0] == 0
+        assert (tmp_path / "b.pc").exists() and (tmp_path / "failed.jsonl").read_bytes() == b""
 
     def test_finished_work_is_told_apart(self, run, photos, tmp_path):
         words = ("encode", "-r", photos, "-o", tmp_path / "out")
@@ -341,6 +384,29 @@ class TestFinished:
         picture(1, size=(9, 9)).save(tmp_path / "back/a.png")
         assert "is another picture" in self.statuses(run, *back)["a.pc"]
 
+    @pytest.mark.parametrize("kind", ["png", "jpg", "webp", "tif"])
+    def test_half_a_picture_is_in_the_way(self, run, words, tmp_path, kind):
+        run(*words)
+        back = ("decode", "-r", tmp_path / "out", "-o", tmp_path / "back", "--format", kind)
+        run(*back)
+        assert "3 finished before, 0 failed" in run(*back)[2]
+        half = tmp_path / "back" / f"a.{kind}"
+        half.write_bytes(half.read_bytes()[: half.stat().st_size * 3 // 4])
+        code, _, stderr = run(*back)
+        assert code == 8 and "2 finished before, 1 failed" in stderr
+        assert "no whole picture" in stderr or "another picture" in stderr
+
+    def test_half_a_stream_is_not_finished(self, run, words, tmp_path):
+        run(*words)
+        back = ("decode", "-r", tmp_path / "out", "-o", tmp_path / "back")
+        run(*back)
+        stream = tmp_path / "out" / "a.pc"
+        times = stream.stat()
+        stream.write_bytes(stream.read_bytes()[:-1])
+        os.utime(stream, ns=(times.st_atime_ns, times.st_mtime_ns))
+        code, _, stderr = run(*back)
+        assert code != 0 and "2 finished before, 1 failed" in stderr
+
     def test_another_run_that_is_faster(self, run, photos, tmp_path, tiny_checkpoint, monkeypatch):
         """The same file twice at once: both runs end well, and the file is written once."""
         item = Item(photos / "a.png", tmp_path / "a.pc")
@@ -415,6 +481,23 @@ class TestProcesses:
         assert process.returncode == 130 and stderr == b""
         assert time.monotonic() - started < 20
         assert _group_ends(process.pid)
+
+    @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
+    def test_what_was_done_is_told_when_it_ends_early(self, start, tmp_path, signal_number):
+        failures = tmp_path / "failures.jsonl"
+        words = (str(tmp_path / "missing.png"), "--failures", str(failures))
+        process = start("--jobs", "2", "--effort", "3", *words)
+        done = 0
+        while done < 2:
+            done += json.loads(process.stdout.readline())["status"] == "done"
+        process.send_signal(signal_number)
+        stdout, stderr = process.communicate(timeout=60)
+        assert process.returncode == 130 and stderr == b""
+        summary = json.loads(stdout.splitlines()[-1])
+        assert summary["schema"] == "promptcodec.summary/1" and summary["done"] >= done - 2
+        assert not list((tmp_path / "out").glob("*.part")) and _group_ends(process.pid)
+        rows = [json.loads(line) for line in failures.read_text().splitlines()]
+        assert all(row["input"].endswith("missing.png") for row in rows)
 
     @pytest.mark.slow
     def test_a_process_that_dies_costs_one_file(self, many, tmp_path, tiny_checkpoint, monkeypatch):

@@ -533,8 +533,9 @@ def test_the_input_is_no_output(refused, photo, base, tmp_path):
 
 @pytest.mark.parametrize("name", ["", ".", "/"])
 def test_a_name_without_a_file_is_refused(refused, base, tmp_path, name):
-    refused(2, "names no file", "encode", name, *base, folder=tmp_path)
-    refused(2, "names no file", "decode", name, *base, folder=tmp_path)
+    says = "take folders by --recursive" if name else "names no file"
+    refused(2, says, "encode", name, *base, folder=tmp_path)
+    refused(2, says, "decode", name, *base, folder=tmp_path)
 
 
 class TestUnexpected:
@@ -614,3 +615,44 @@ class TestProgram:
         result = program("info", stream, stdout=write)
         os.close(write)
         assert (result.returncode, result.stderr) == (141, b"")
+
+
+class TestClosedStreams:
+    """A process may be started without standard streams, by a service manager for instance."""
+
+    def shell(self, line: str, *, folder: Path, base: Path) -> subprocess.CompletedProcess:
+        words = line.replace("CODEC", f'"{sys.executable}" -m promptcodec')
+        words = words.replace("BASE", f'--base "{base}"')
+        return subprocess.run(["sh", "-c", words], cwd=folder, capture_output=True, timeout=100)
+
+    @pytest.fixture
+    def there(self, tmp_path, tiny_checkpoint):
+        Image.new("RGB", (40, 30), (200, 30, 90)).save(tmp_path / "a.png")
+        return {"folder": tmp_path, "base": tiny_checkpoint}
+
+    def test_messages_never_reach_the_payload(self, there, tmp_path):
+        outcome = self.shell("CODEC encode a.png BASE -o - 2>&- > a.pc", **there)
+        assert outcome.returncode == 0
+        bitstream.parse((tmp_path / "a.pc").read_bytes())
+        outcome = self.shell("CODEC decode missing.pc BASE 2>&-", **there)
+        assert (outcome.returncode, outcome.stdout) == (4, b"")
+
+    @pytest.mark.parametrize(
+        ("line", "code", "says"),
+        [
+            ("CODEC encode - BASE -o z.pc <&-", 2, b"no input"),
+            ("CODEC info <&-", 2, b"no input"),
+            ("CODEC encode a.png BASE -o - >&-", 8, b"standard output is closed"),
+            ("CODEC encode a.png BASE -o b.pc --json >&-", 8, b"standard output is closed"),
+        ],
+    )
+    def test_what_is_missing_is_said(self, there, line, code, says):
+        outcome = self.shell(line, **there)
+        assert outcome.returncode == code and says in outcome.stderr
+        assert outcome.stderr.count(b"\n") == 1 and outcome.stdout == b""
+
+    def test_messages_that_nobody_reads_cost_nothing(self, there, tmp_path):
+        outcome = self.shell("CODEC encode a.png BASE -o c.pc 2>/dev/full", **there)
+        assert outcome.returncode == 0
+        bitstream.parse((tmp_path / "c.pc").read_bytes())
+        assert self.shell("CODEC decode no.pc BASE 2>/dev/full", **there).returncode == 4

@@ -74,7 +74,16 @@ def render_training(folder: str | Path) -> str:
         pairs = zip(names if len(parts) > 1 else [""], parts, strict=True)
         return "\n".join([*lines, *(f"- {name}{_run_of(part)}" for name, part in pairs)])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{folder} does not say how it was trained: {error!r}") from error
+        raise DataError(
+            f"{folder} does not say how it was trained ({_reason(error)}): name a folder that "
+            "training wrote"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"{Path(error.filename or '').name}: {error.strerror}"
+    return f"{type(error).__name__}: {error}"
 
 
 def _run_of(training: dict) -> str:
@@ -132,7 +141,10 @@ def render_ladder(folder: str | Path) -> str:
                 f"| {chain:,} | {crops * training['processes']:,} | {training['hours']:.2f} |"
             )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{folder} does not say how it was trained: {error!r}") from error
+        raise DataError(
+            f"{folder} does not say how it was trained ({_reason(error)}): name a folder that "
+            "training wrote"
+        ) from error
     return "\n".join(lines)
 
 

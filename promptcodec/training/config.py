@@ -211,7 +211,10 @@ def read_yaml(path: Path) -> Any:
     try:
         values: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"recipe {path} cannot be read: {error.strerror}") from None
+        raise ConfigError(
+            f"recipe {path} cannot be read: {error.strerror}: name a YAML file, such as those of "
+            "recipes/"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         line = " ".join(str(error).split())
         raise ConfigError(f"recipe {path} is not valid YAML: {line}") from None
