@@ -110,10 +110,11 @@ def _determinism(report: dict[str, Any]) -> list[tuple[str, str]]:
 def _seams(report: dict[str, Any]) -> list[tuple[str, str]]:
     if not (found := _part(report, "seams")):
         return []
+    without, wide = (found[f"band_loss_with_halo_{halo}"] for halo in (0, 128))
     figure = (
         f"tiles of {found['tile']} px: {found['psnr_loss']:+.4f} dB, along the seams "
-        f"{found['band_loss']:+.4f} dB, {found['extra_percent']:+.2f} % bytes, "
-        f"{found['pictures']} pictures"
+        f"{found['band_loss']:+.4f} dB (without a halo {without:+.2f}, with one of 128 px "
+        f"{wide:+.4f}), {found['extra_percent']:+.2f} % bytes, {found['pictures']} pictures"
     )
     return _row(report, "seams", figure)
 

@@ -8,16 +8,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from mixed_pictures import photographs
 
+from promptcodec import rebuild
 from promptcodec.api import Codec
+from promptcodec.codec import tiling
 from promptcodec.evaluation.metrics import psnr
 from promptcodec.evaluation.photographs import bundled, photograph
 
 TILE = 256  # px, of the small pictures that seams and regions are measured on
 BAND = 8  # px on both sides of a seam
+HALOS = (0, 128)  # px, beside the one that is used
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,16 @@ def environment() -> dict[str, str]:
 
 
 def seams(settings: Settings) -> dict[str, Any]:
-    """What tiles cost: PSNR of whole pictures and of the bands along the seams, and bytes."""
+    """What tiles cost, and what they would with another halo."""
+    found = _seams(settings)
+    for halo in HALOS:
+        with patch.object(tiling, "HALO", halo), patch.object(rebuild, "HALO", halo):
+            found[f"band_loss_with_halo_{halo}"] = _seams(settings)["band_loss"]
+    return found
+
+
+def _seams(settings: Settings) -> dict[str, Any]:
+    """PSNR of whole pictures and of the bands along the seams, and bytes."""
     codec, rows = Codec.load(settings.base), []
     for number, content in zip(range(8), photographs(settings.pictures), strict=False):
         path = settings.folder / f"photo-{number}"

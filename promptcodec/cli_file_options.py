@@ -53,7 +53,7 @@ FileThreads = Annotated[
 ]
 Failures = Annotated[
     Path | None,
-    typer.Option(help="JSONL file for what failed, a line a file; that of an earlier run is replaced."),
+    typer.Option(help="JSONL file for what failed, a line a file; an earlier one is replaced."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")]
 PictureFormat = Annotated[
