@@ -155,6 +155,7 @@ class TestFound:
             ({"swin_blocks": [0, 0, 2, 10**9]}, "need 0 to 256"),
             ({"mlp_ratio": float("inf")}, "mlp_ratio is inf"),
             ({"mlp_ratio": float("nan")}, "mlp_ratio is nan"),
+            ({"swin_blocks": [0, 255, 0, 1]}, "asks for"),
             ({"head_channels": 0}, "below 1"),  # this one found by coverage
             ({"context": "econtext", "context_mlp_ratio": 1e30}, "context_mlp_ratio is 1e+30"),
             (

@@ -37,6 +37,7 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 SCALE_PATH = "hyperprior.scale_path."
 SPARE_WEIGHTS = 1 << 20  # 4 MB: what a config may ask for beyond its file before it is refused
+SPARE_TENSORS = 500  # likewise; a layer takes memory however small it is
 FLOAT32 = ("hyperprior.prior.",)  # only training reads it; small and sensitive
 
 
@@ -151,7 +152,7 @@ def build(tensors: dict[str, Tensor], *, config: BaseConfig, where: str) -> Base
 
 
 class WeightBudget(TorchFunctionMode):
-    """While it is active a module is built with no more weights than a file holds.
+    """While it is active a module is built with no more weights and tensors than a file holds.
 
     A few that are missing are named by who takes them out of the file.
 
@@ -159,13 +160,14 @@ class WeightBudget(TorchFunctionMode):
         tensors: of the file.
         where: names the file.
     Raises:
-        CheckpointError: where the module asks for over a million weights more.
+        CheckpointError: where the module asks for over a million weights or 500 tensors more.
     """
 
     def __init__(self, tensors: dict[str, Tensor], *, where: str) -> None:
         super().__init__()
         self.there = sum(value.numel() for value in tensors.values())
         self.left, self.where = self.there + SPARE_WEIGHTS, where
+        self.tensors_left = len(tensors) + SPARE_TENSORS
 
     def __torch_function__(
         self,
@@ -181,7 +183,8 @@ class WeightBudget(TorchFunctionMode):
         ):  # what every layer asks for, before it is filled
             shape = args[0] if isinstance(args[0], tuple | list) else args
             self.left -= math.prod(shape)
-            if self.left < 0:
+            self.tensors_left -= 1
+            if min(self.left, self.tensors_left) < 0:
                 raise CheckpointError(
                     f"{self.where}: holds {self.there} weights and its config asks for far more; "
                     "get both files again"
