@@ -179,7 +179,7 @@ def fuzz(arguments: argparse.Namespace) -> int:
     for finding in open_findings(report):
         counts, _ = batch(seed=report["seed"], start=finding["number"], count=1)
         if not counts["findings"]:
-            finding["mended"] = report["runs"][-1]["provenance"]["commit"]
+            finding["mended"] = report["runs"][-1]["provenance"]["commit"] or "unknown"
             save()
     while time.monotonic() < end and report["next"] < arguments.executions:
         count = min(arguments.batch, arguments.executions - report["next"])

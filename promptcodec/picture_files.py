@@ -12,10 +12,10 @@ import re
 import struct
 import threading
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from promptcodec.errors import PictureError
 
@@ -31,6 +31,7 @@ MAX_ICC = 4 << 20
 
 _HEAD = 1 << 16  # bytes of a file that are searched for the depth
 _ORIENTATION = 0x0112
+_PHOTOMETRIC = 0x0106
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -120,7 +121,7 @@ def read_picture(file: BinaryIO, name: str, reading: Reading) -> Decoded:
         return normalise(image, name, reading, head=head)
 
 
-def open_header(file: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
+def open_header(file: IO[bytes], formats: tuple[str, ...]) -> ImageFile.ImageFile:
     """Open without decoding and without Pillow's own size limit, which cannot be passed to it.
 
     The caller checks the size. The lock keeps two of our threads from restoring the limit wrongly.
@@ -160,10 +161,11 @@ def normalise(
         raise PictureError(f"{name}: has {bits} bits per channel and only 8 are coded; {way}")
     if image.mode not in (_TARGET_MODES if bits <= 8 else (*_TARGET_MODES, *_DEEP_MODES)):
         raise PictureError(f"{name}: has mode {image.mode}; convert it to L, LA, RGB or RGBA")
+    below = _attempt(lambda: _hidden_below(image, bits), fault)
     _attempt(image.load, fault)
     # Metadata comes after the pixels: PNG may have it behind them, and TIFF is turned by Pillow.
     orientation, exif, xmp = _orientation(image), _exif(image), _xmp(image)
-    upright = _attempt(lambda: _to_target(_upper_bits(image, bits)), fault)
+    upright = _attempt(lambda: _to_target(_eight_bits(image, bits, head=head, below=below)), fault)
     if orientation != 1:
         upright = upright.transpose(_UPRIGHT[orientation])
         exif, xmp = _reset_exif_orientation(exif), _reset_xmp_orientation(xmp)
@@ -248,18 +250,62 @@ def _bits_per_sample(image: Image.Image, head: bytes) -> int:
     return 32 if image.mode in ("I", "F") else 8
 
 
+def _eight_bits(
+    image: Image.Image, bits: int, *, head: bytes, below: np.ndarray | None
+) -> Image.Image:
+    """A decoded picture at 8 bits; alpha too where Pillow cannot find the transparent level.
+
+    PNG gives that level in the bits of the file, Pillow compares it with pixels of 8 bits.
+    """
+    transparent = image.info.get("transparency")
+    if image.mode in _DEEP_MODES:
+        return _upper_bits(image, bits)
+    if image.format == "PNG" and bits == 16 and head[25:26] == b"\4":
+        return image.convert("LA")  # grey with alpha, which Pillow opens as RGBA
+    if image.mode == "L" and bits in (2, 4) and isinstance(transparent, int):
+        return _without(image, np.asarray(image) == transparent * (255 // (2**bits - 1)))
+    if image.mode == "RGB" and isinstance(transparent, tuple):
+        if bits > 8 or (not head and max(transparent) > 255):
+            hidden = _is_colour(image, [level >> 8 for level in transparent])
+            # Of a picture that came decoded the lower bits are gone: colours near that one go too.
+            return _without(image, hidden if below is None else hidden & below)
+    return image
+
+
 def _upper_bits(image: Image.Image, bits: int) -> Image.Image:
     """Grey of 9 to 16 bits as L or LA; colours Pillow has brought to 8 bits already."""
-    if image.mode not in _DEEP_MODES:
-        return image
     # Only TIFF keeps 10 or 12 bits as they are; the others are stretched to 16.
     shift = bits - 8 if image.format == "TIFF" else 8
     levels = np.asarray(image)
-    grey = Image.fromarray((levels >> shift).clip(0, 255).astype(np.uint8))
+    upper = (levels >> shift).clip(0, 255).astype(np.uint8)
+    if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0:  # white is zero
+        upper = 255 - upper
+    grey = Image.fromarray(upper)
     transparent = image.info.get("transparency")
-    if isinstance(transparent, int):  # the one level that is not shown
-        grey.putalpha(Image.fromarray(np.where(levels == transparent, 0, 255).astype(np.uint8)))
-    return grey
+    return _without(grey, levels == transparent) if isinstance(transparent, int) else grey
+
+
+def _hidden_below(image: Image.Image, bits: int) -> np.ndarray | None:
+    """Where the lower 8 of 16 bits are those of the transparent colour of an undecoded PNG."""
+    transparent = image.info.get("transparency")
+    if image.format != "PNG" or bits != 16 or not isinstance(transparent, tuple):
+        return None
+    if not isinstance(image, ImageFile.ImageFile) or image.fp is None:
+        return None
+    with open_header(image.fp, ("PNG",)) as lower:
+        # Pillow has no 16 bits of colour: told the wrong byte order, it keeps the lower byte.
+        lower.tile = [tile._replace(args="RGB;16L") for tile in lower.tile]
+        return _is_colour(lower, [level & 255 for level in transparent])
+
+
+def _is_colour(image: Image.Image, colour: list[int]) -> np.ndarray:
+    return (np.asarray(image) == colour).all(axis=2)  # (H, W)
+
+
+def _without(image: Image.Image, hidden: np.ndarray) -> Image.Image:
+    """L or RGB with alpha: 0 where (H, W) `hidden`, else 255."""
+    alpha = Image.fromarray(np.where(hidden, 0, 255).astype(np.uint8))
+    return Image.merge(f"{image.mode}A", (*image.split(), alpha))
 
 
 def _jpeg2000_bits(head: bytes) -> int:

@@ -74,12 +74,11 @@ class StreamImageFile(ImageFile.ImageFile):
             allow_partial=ImageFile.LOAD_TRUNCATED_IMAGES,
         )
         header = parts.header
-        alpha = any(row.kind == b"ALPH" for row in header.chunks)
-        self._mode = ("L" if header.grey else "RGB") + "A" * alpha
         self._size = header.width, header.height
         self.info["rate_index"] = fixed_to_rate(header.rate)
         self.info["gain_steps"] = header.gain / GAIN_STEPS
         chunks = read_chunks(parts, allow_partial=ImageFile.LOAD_TRUNCATED_IMAGES)
+        self._mode = ("L" if header.grey else "RGB") + "A" * (b"ALPH" in chunks)
         for name, kind in _METADATA.items():
             if kind in chunks:
                 prefix = b"Exif\0\0" if name == "exif" else b""
@@ -93,7 +92,7 @@ class StreamImageFile(ImageFile.ImageFile):
             data = self._read_at(0, -1)
             picture = _current().decode(data, allow_partial=partial, max_pixels=_ANY_SIZE)
             self._decoded = True
-            self.im = picture.im
+            self.im, self._mode = picture.im, picture.mode
             if self._exclusive_fp:  # as other plugins: the file that Pillow opened is done with
                 self._file().close()
                 self.fp = None

@@ -322,18 +322,21 @@ def test_profile_over_its_bound_is_refused():
 # --- depth -------------------------------------------------------------------------------------
 
 
-def png16(colour_type: int, width: int = 3, height: int = 2) -> bytes:
-    """A 16-bit PNG, which Pillow cannot write but for grey."""
-    channels = {0: 1, 2: 3, 4: 2, 6: 4}[colour_type]
-
+def hand_made_png(header: bytes, rows: bytes, *, transparent: bytes = b"") -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
         body = kind + data
         return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
 
-    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
-    rows = (b"\0" + bytes(2 * channels * width)) * height
-    data = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    data = chunk(b"IHDR", header) + (chunk(b"tRNS", transparent) if transparent else b"")
+    data += chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + data
+
+
+def png16(colour_type: int, width: int = 3, height: int = 2) -> bytes:
+    """A 16-bit PNG, which Pillow cannot write but for grey."""
+    channels = {0: 1, 2: 3, 4: 2, 6: 4}[colour_type]
+    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
+    return hand_made_png(header, (b"\0" + bytes(2 * channels * width)) * height)
 
 
 def tiff16(order: str = "<") -> bytes:
@@ -446,6 +449,89 @@ def test_one_transparent_level_of_sixteen_bits_becomes_alpha():
     loaded = load(png16_of(DEEP, transparency=0x1234), allow_8bit=True)
     assert loaded.alpha is not None
     assert loaded.alpha.tolist() == [[255, 255, 255, 0], [255, 255, 255, 255]]
+
+
+def keyed16(colours: list[tuple[int, int, int]], *, interlaced: bool = False) -> bytes:
+    """A 16-bit RGB PNG of one row whose first colour is transparent."""
+    pixels = [struct.pack(">3H", *colour) for colour in colours]
+    rows = b"\0" + b"\0".join(pixels) if interlaced else b"\0" + b"".join(pixels)
+    header = struct.pack(">IIBBBBB", len(colours), 1, 16, 2, 0, 0, int(interlaced))
+    return hand_made_png(header, rows, transparent=pixels[0])
+
+
+KEYED = [(0x1234, 0, 0x80), (0x1235, 0, 0x80), (0x3400, 0, 0x8000), (0x1234, 0, 0x80)]
+
+
+def test_one_transparent_colour_of_sixteen_bits_becomes_alpha_and_its_neighbours_do_not():
+    data = keyed16(KEYED)
+    for source in (data, Image.open(io.BytesIO(data))):
+        loaded = load(source, allow_8bit=True)
+        assert loaded.alpha is not None and loaded.alpha.tolist() == [[0, 255, 255, 0]]
+        assert loaded.rgb.tolist() == [[[0x12, 0, 0], [0x12, 0, 0], [0x34, 0, 0x80], [0x12, 0, 0]]]
+    loaded = load(keyed16(KEYED[:2], interlaced=True), allow_8bit=True)
+    assert loaded.alpha is not None and loaded.alpha.tolist() == [[0, 255]]
+
+
+def test_of_a_decoded_picture_the_upper_bits_of_the_transparent_colour_are_known():
+    image = Image.open(io.BytesIO(keyed16(KEYED)))
+    image.load()
+    loaded = load(image)
+    assert loaded.alpha is not None and loaded.alpha.tolist() == [[0, 0, 255, 0]]
+    assert image.info["transparency"] == KEYED[0]
+
+
+def test_a_damaged_picture_with_a_transparent_colour_is_refused():
+    with pytest.raises(PictureError, match="damaged or truncated PNG"):
+        load(keyed16(KEYED)[:-30], allow_8bit=True)
+
+
+@pytest.mark.parametrize(("bits", "row"), [(2, 0b00011011), (4, 0x1A)])
+def test_one_transparent_level_of_few_bits_becomes_alpha(bits, row):
+    header = struct.pack(">IIBBBBB", 8 // bits, 1, bits, 0, 0, 0, 0)
+    level = row & (2**bits - 1)  # the last of the row
+    data = hand_made_png(header, bytes((0, row)), transparent=struct.pack(">H", level))
+    loaded = load(data)
+    assert loaded.grey and loaded.alpha is not None
+    assert loaded.alpha.tolist() == [[255] * (8 // bits - 1) + [0]]
+
+
+def test_grey_with_alpha_of_sixteen_bits_stays_grey():
+    header = struct.pack(">IIBBBBB", 3, 1, 16, 4, 0, 0, 0)
+    data = hand_made_png(
+        header, b"\0" + struct.pack(">6H", 0, 0xFFFF, 0x12FF, 0x8000, 0xFFFF, 0x00FF)
+    )
+    for source in (data, Image.open(io.BytesIO(data))):
+        loaded = load(source, allow_8bit=True)
+        assert loaded.grey and to_pil(loaded).mode == "LA"
+        assert loaded.rgb[0, :, 0].tolist() == [0, 0x12, 0xFF]
+        assert loaded.alpha is not None and loaded.alpha.tolist() == [[0xFF, 0x80, 0]]
+
+
+def grey_tiff(bits: int, row: bytes, width: int, *, white: int) -> bytes:
+    """A TIFF of one row; `white` is its photometric interpretation, 0 where white is zero."""
+    fields = [(256, width), (257, 1), (258, bits), (259, 1), (262, white)]
+    fields += [(273, 122), (277, 1), (278, 1), (279, len(row))]
+    entries = b"".join(struct.pack("<HHIHxx", tag, 3, 1, value) for tag, value in fields)
+    return b"II*\0" + struct.pack("<IH", 8, len(fields)) + entries + bytes(4) + row
+
+
+@pytest.mark.parametrize(
+    ("bits", "row", "levels"),
+    [
+        (16, struct.pack("<4H", 0, 0x00FF, 0x1234, 0xFFFF), [0, 0, 0x12, 0xFF]),
+        (8, bytes((0, 1, 0x12, 0xFF)), [0, 1, 0x12, 0xFF]),
+        (4, b"\x01\x2f", [0, 17, 34, 255]),
+        (2, b"\x1b", [0, 85, 170, 255]),
+        (1, b"\x50", [0, 255, 0, 255]),
+    ],
+)
+def test_tiff_whose_white_is_zero(bits, row, levels):
+    black_is_zero = grey_tiff(bits, row, 4, white=1)
+    assert load(black_is_zero, allow_8bit=True).rgb[0, :, 0].tolist() == levels
+    white_is_zero = grey_tiff(bits, row, 4, white=0)
+    for source in (white_is_zero, Image.open(io.BytesIO(white_is_zero))):
+        loaded = load(source, allow_8bit=True)
+        assert loaded.grey and loaded.rgb[0, :, 0].tolist() == [255 - level for level in levels]
 
 
 @pytest.mark.parametrize("source", [b"Pf 1 1 -1.0\n" + bytes(4), Image.new("F", (2, 2))])

@@ -134,6 +134,33 @@ def test_what_is_whole_of_a_stream(codec, monkeypatch):
     assert picture.getpixel((69, 0)) == (128, 128, 128)
 
 
+@pytest.mark.parametrize(("mode", "kept"), [("RGBA", "RGB"), ("LA", "L")])
+def test_mode_without_an_alpha_that_was_cut_off(codec, monkeypatch, mode, kept):
+    data = codec.encode(photo(mode), strip=True)
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    assert Image.open(io.BytesIO(data)).mode == mode
+    picture = Image.open(io.BytesIO(data[:-1]))
+    assert picture.mode == kept
+    picture.load()
+    assert picture.mode == picture.im.mode == kept
+    assert len(picture.split()) == len(kept)
+    assert picture.convert(mode).getchannel("A").getextrema() == (255, 255)
+    assert picture.resize((7, 4)).mode == kept
+
+
+def test_mode_is_that_of_what_was_decoded(codec):
+    """Whatever the header led to expect."""
+
+    class Greying:
+        def decode(self, *arguments, **options):
+            return codec.decode(*arguments, **options).convert("L")
+
+    promptcodec.pillow.use(Greying())  # type: ignore[arg-type]
+    picture = Image.open(io.BytesIO(codec.encode(photo("RGBA"))))
+    picture.load()
+    assert picture.mode == picture.im.mode == "L"
+
+
 def test_pillow_refuses_a_bomb(stream, tmp_path):
     from dataclasses import replace
 

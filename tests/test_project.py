@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -52,6 +53,49 @@ def test_wheel_holds_nothing_else(wheel_names):
     folders = {name.split("/")[0] for name in wheel_names}
     assert folders == {"promptcodec", f"promptcodec-{promptcodec.__version__}.dist-info"}
     assert not [name for name in wheel_names if "training-state" in name or "small" in name]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """The unpacked source distribution."""
+    folder = tmp_path_factory.mktemp("sdist")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (packed,) = folder.glob("*.tar.gz")
+    with tarfile.open(packed) as archive:
+        archive.extractall(folder, filter="data")
+    packed.unlink()
+    return folder / packed.name.removesuffix(".tar.gz")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(".ci/run", ".pre-commit-config.yaml", "Makefile", "pyproject.toml"),
+        *("CHANGELOG.md", "CONTRIBUTING.md", "FORMAT.md", "LICENSE", "README.md"),
+        *("benchmarks/tables.py", "fuzzing/run.py", "promptcodec/cli.py", "tests/conftest.py"),
+        *("docs/command-line.md", "docs/results/rates.json", "recipes/base-tiny.yaml"),
+        *("checkpoints/nano/base/model.safetensors", "tests/golden/base/model.safetensors"),
+    ],
+)
+def test_source_distribution_holds_what_its_tests_and_contributors_read(source, name):
+    assert (source / name).is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_source_distribution_passes_tests_that_read_other_folders(source):
+    names = ("documents", "evaluation_benchmarks", "reliability", "tables")
+    tests = [f"tests/test_{name}.py" for name in names]
+    tests.append("tests/test_fuzzing.py::test_the_loose_writer_writes_what_the_package_does")
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
+        cwd=source,
+        env={**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout
 
 
 def test_licence_is_whole():
