@@ -1,6 +1,6 @@
 """What docs/reliability.md says: many files and kills, cold starts, seams, regions, memory, tests.
 
-    python benchmarks/reliability.py PICTURES [--parts many,startup,seams,region,large,tests]
+    python benchmarks/reliability.py PICTURES [--parts many,startup,seams,region,large,...]
                                      [--count 1000] [--side 16384] [--base DIR]
                                      [--out docs/results/reliability.json]
 
@@ -22,7 +22,7 @@ from typing import Any
 import startup
 from mixed_pictures import write_tree
 from PIL import Image
-from reliability_tiles import Settings, environment, large, region, seams
+from reliability_tiles import Settings, environment, large, partial, region, seams
 
 from promptcodec.evaluation.photographs import bundled
 from promptcodec.evaluation.timing import in_turn, summarise
@@ -123,6 +123,7 @@ PARTS: dict[str, Callable[[Settings], dict[str, Any]]] = {
     "seams": seams,
     "region": region,
     "large": large,
+    "partial": partial,
     "tests": tests,
 }
 

@@ -17,6 +17,7 @@ TARGETS = {
     "R10": "adapters are swapped while 16 threads decode",
     "R11": "large pictures in bounded memory, without seams",
     "R12": "orientation, profile, EXIF, XMP, alpha, grey, palettes, 16 bits",
+    "partial": "pixels of whole tiles where one is lost",
     "many files": "a tree of mixed pictures there and back, killed in the middle",
     "cold start": "`decode` beside `import torch`; `info`",
 }
@@ -43,6 +44,7 @@ def render(report: dict[str, Any]) -> str:
         ("R11", _seams(report)),
         ("R11", _large(report)),
         ("R11", _region(report)),
+        ("partial", _partial(report)),
         ("many files", _many(report)),
         ("cold start", _cold(report)),
     ):
@@ -138,6 +140,16 @@ def _region(report: dict[str, Any]) -> list[tuple[str, str]]:
         f"{found['read_percent']:.1f} % of the stream, at most {found['max_difference']} level off"
     )
     return _row(report, "region", figure)
+
+
+def _partial(report: dict[str, Any]) -> list[tuple[str, str]]:
+    if not (found := _part(report, "partial")):
+        return []
+    figure = (
+        f"at most {found['near']} of 255 levels off in the first 4 px, {found['halo']} up to "
+        f"64 px, {found['far']} beyond; {found['pictures']} pictures, tiles of {found['tile']} px"
+    )
+    return _row(report, "partial", figure)
 
 
 def _many(report: dict[str, Any]) -> list[tuple[str, str]]:

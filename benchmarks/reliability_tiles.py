@@ -13,7 +13,7 @@ from unittest.mock import patch
 import numpy as np
 from mixed_pictures import photographs
 
-from promptcodec import rebuild
+from promptcodec import bitstream, rebuild
 from promptcodec.api import Codec
 from promptcodec.codec import tiling
 from promptcodec.evaluation.metrics import psnr
@@ -21,6 +21,7 @@ from promptcodec.evaluation.photographs import bundled, photograph
 
 TILE = 256  # px, of the small pictures that seams and regions are measured on
 BAND = 8  # px on both sides of a seam
+LOST = 1  # number of the tile that is lost, in the middle of the upper row
 HALOS = (0, 128)  # px, beside the one that is used
 
 
@@ -84,6 +85,40 @@ def _seams(settings: Settings) -> dict[str, Any]:
         )
     means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
     return {"tile": TILE, "pictures": len(rows), **means, "rows": rows}
+
+
+def partial(settings: Settings) -> dict[str, Any]:
+    """What the loss of a tile does to the whole ones around it, by distance."""
+    codec, rows = Codec.load(settings.base), []
+    for number, content in zip(range(8), photographs(settings.pictures), strict=False):
+        path = settings.folder / f"photo-{number}"
+        path.write_bytes(content)
+        data = codec.encode(photograph(path, width=768, height=512), tile_size=TILE)
+        lost = tiling.Tiling(768, 512, TILE).tile(LOST)
+        found = codec.decode_detailed(_without_tile(data, LOST), allow_partial=True)
+        assert found.missing == (f"tile {LOST}",)
+        pictures = (np.asarray(each).astype(int) for each in (found.picture, codec.decode(data)))
+        levels = np.abs(np.subtract(*pictures)).max(axis=2)
+        away = _distance(lost, levels.shape)
+        bins = ((1, 4), (5, 64), (65, 10**9))  # px from the lost tile
+        rows.append([int(levels[(away >= a) & (away <= b)].max()) for a, b in bins])
+    near, halo, far = np.max(rows, axis=0).tolist()
+    return {"tile": TILE, "pictures": len(rows), "near": near, "halo": halo, "far": far}
+
+
+def _without_tile(data: bytes, number: int) -> bytes:
+    """A stream with a damaged tile."""
+    header = bitstream.parse_header(data)
+    at = header.size + sum(tile.z_bytes + tile.y_bytes for tile in header.tiles[:number])
+    return data[:at] + bytes([data[at] ^ 255]) + data[at + 1 :]
+
+
+def _distance(box: tiling.Box, shape: tuple[int, int]) -> np.ndarray:
+    """Px from each pixel to a box, 0 inside it."""
+    rows, columns = np.indices(shape)
+    down = np.maximum(np.maximum(box.top - rows, rows - box.bottom + 1), 0)
+    right = np.maximum(np.maximum(box.left - columns, columns - box.right + 1), 0)
+    return np.maximum(down, right)
 
 
 def region(settings: Settings) -> dict[str, Any]:

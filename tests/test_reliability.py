@@ -68,7 +68,7 @@ def test_a_small_run(tmp_path, monkeypatch):
     reliability = benchmark_module("reliability", monkeypatch)
     page = benchmark_module("reliability_page", monkeypatch)
     report = {}
-    for name in ("many", "seams", "region", "large"):
+    for name in ("many", "seams", "region", "large", "partial"):
         folder = tmp_path / name
         folder.mkdir()
         base = str(ROOT / "tests" / "golden" / "base")
