@@ -31,7 +31,7 @@ from promptcodec.picture_files import (
     photograph_tags,
     read_picture,
 )
-from promptcodec.pixels import Pixels
+from promptcodec.pixels import STRIP, Pixels
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -259,7 +259,8 @@ def join(
             return strip
         if image is None:
             image = Image.new("L" if grey else "RGB", (width, height))
-        image.paste(_shown(strip, grey=grey), (0, top))
+        for row in range(0, len(strip), STRIP):
+            image.paste(_shown(strip[row : row + STRIP], grey=grey), (0, top + row))
         top += len(strip)
     if image is None or top != height:
         raise ShapeError(f"the strips have {top} rows; need {height} of width {width}")

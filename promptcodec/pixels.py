@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-STRIP = 256  # rows that are copied at a time
+STRIP = 64  # rows that are copied at a time
 
 
 class Pixels:
