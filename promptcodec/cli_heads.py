@@ -1,6 +1,5 @@
 """Commands about what pictures show: `classify`, `segment`."""
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -47,19 +46,26 @@ def classify(
     from promptcodec.bitstream import MAX_PIXELS
     from promptcodec.loading import load_codec
 
-    found = list(_expand(sources or ["-"]))
-    first = _read(found[0]) if len(found) == 1 else None  # before weights are loaded
+    found = _expand(sources or ["-"])
+    first = None
+    if len(found) == 1:  # before weights are loaded
+        ((source, refusal),) = found.items()
+        if refusal is not None:
+            raise refusal
+        first = _read(source)
     limit = max_pixels or MAX_PIXELS
     codec = load_codec(base, prompts, heads=heads, device=device, threads=threads)
     codec.labels()  # without a head nothing more is read
     codes: set[int] = set()
     rows: list[dict[str, Any]] = []
-    for source in found:
+    for source, refusal in found.items():
         try:
+            if refusal is not None:
+                raise refusal
             content = _read(source) if first is None else first
             stream = _stream(codec, content, source, rate_index=rate_index, max_pixels=limit)
             labels = codec.classify(stream, top=top, max_pixels=limit)
-        except (StreamError, PictureError, ModelMismatchError) as error:
+        except (StreamError, PictureError, ModelMismatchError, UsageError) as error:
             if len(found) == 1:
                 raise
             codes.add(error.exit_code)
@@ -144,15 +150,18 @@ def segment(
     )
 
 
-def _expand(sources: list[str]) -> Iterator[str]:
-    """Files as they are named, and those of folders and patterns, sorted; each once."""
+def _expand(sources: list[str]) -> dict[str, UsageError | None]:
+    """Files as they are named, and those of folders and patterns, sorted; or why there are none."""
     names = Names(tuple(sources), (*STREAM_SUFFIXES, *PICTURE_SUFFIXES), recursive=True)
     if "-" in sources and len(sources) > 1:
         raise UsageError("- is one picture or stream: name it alone, without other files")
-    found = (
-        str(file) for name in sources for file in (["-"] if name == "-" else names.files(name))
-    )
-    yield from dict.fromkeys(found)
+    found: dict[str, UsageError | None] = {}
+    for name in sources:
+        try:
+            found |= dict.fromkeys(["-"] if name == "-" else map(str, names.files(name)))
+        except UsageError as error:
+            found[name] = error
+    return found
 
 
 def _read(source: str) -> bytes:

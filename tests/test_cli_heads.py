@@ -111,6 +111,12 @@ class TestClassify:
         (tmp_path / "b-other.pc").unlink()
         assert run("classify", tmp_path, *options).code == 4  # for one reason
 
+    def test_a_name_of_nothing_does_not_stop_the_others(self, run, stream, options, tmp_path):
+        outcome = run("classify", tmp_path / "*.gif", stream, *options)
+        assert outcome.code == 2 and len(outcome.out.splitlines()) == 1
+        (line,) = outcome.err.splitlines()
+        assert line.startswith("promptcodec: failed: ") and "check the pattern" in line
+
     def test_what_a_folder_or_a_pattern_holds(self, run, photo, stream, options, tmp_path):
         folder = tmp_path / "gifs"
         (folder / "deep.png").mkdir(parents=True)
