@@ -174,12 +174,13 @@ def main() -> None:
     report: dict[str, Any] = {}
     if arguments.out.exists():
         report = json.loads(arguments.out.read_text("utf-8"))
+    began = provenance()  # before its own result file changes the tree
     for part in arguments.parts.split(","):
         with tempfile.TemporaryDirectory() as folder:
             settings = Settings(
                 arguments.pictures, arguments.base, arguments.count, arguments.side, Path(folder)
             )
-            report[part] = {"result": PARTS[part](settings), "provenance": provenance()}
+            report[part] = {"result": PARTS[part](settings), "provenance": began}
         write_atomically(arguments.out, (json.dumps(report, indent=1) + "\n").encode(), force=True)
 
 
