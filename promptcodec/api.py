@@ -461,7 +461,9 @@ class Codec:
             pictures.append(images.to_pil(picture_of(pixels, reading.header, chunks, whole)))
         return pictures
 
-    def _reading(self, stream: bytes | str | Path, *, max_pixels: int) -> Reading:
+    def _reading(
+        self, stream: bytes | str | Path, *, max_pixels: int, latents_alone: bool = False
+    ) -> Reading:
         with open_source(stream) as (read, file_bytes):
             content = read(0, file_bytes)
         parts = bitstream.open_parts(
@@ -470,12 +472,12 @@ class Codec:
         header = parts.header
         self._check_base(header)
         whole = Box(0, 0, header.height, header.width)
-        self._check_memory(header, whole, max_pixels=max_pixels)
+        self._check_memory(header, whole, max_pixels=max_pixels, latents_alone=latents_alone)
         return Reading(parts, self._ladder.of_stream(parts.header))
 
     def _whole(self, stream: bytes | str | Path, *, max_pixels: int) -> Reading:
         """A stream of which nothing is damaged, as `decode` would have it."""
-        reading = self._reading(stream, max_pixels=max_pixels)
+        reading = self._reading(stream, max_pixels=max_pixels, latents_alone=True)
         read_chunks(reading.parts, allow_partial=False)
         return reading
 
@@ -489,7 +491,7 @@ class Codec:
         with open_source(data) as (read, file_bytes):
             parts = bitstream.open_parts(read, file_bytes, max_pixels=max_pixels)
             whole = Box(0, 0, parts.header.height, parts.header.width)
-            self._check_memory(parts.header, whole, max_pixels=max_pixels)
+            self._check_memory(parts.header, whole, max_pixels=max_pixels, latents_alone=True)
             latents = self._rebuilder(parts, allow_partial=False, clock=Clock()).all_latents()
             read_chunks(parts, allow_partial=False)  # a damaged stream gives nothing
         # Copies outside inference mode: a head may be trained on them.
@@ -598,10 +600,21 @@ class Codec:
             lap=clock.lap,
         )
 
-    def _check_memory(self, header: Header, region: Box, *, max_pixels: int) -> None:
+    def _check_memory(
+        self, header: Header, region: Box, *, max_pixels: int, latents_alone: bool = False
+    ) -> None:
         tiling = Tiling(header.width, header.height, header.tile_size)
-        if more := memory.excess(self.config.codec, tiling, region, max_pixels=max_pixels):
-            raise StreamError(f"{more}: if you trust the stream, raise --max-pixels")
+        more = memory.excess(
+            self.config.codec,
+            tiling,
+            region,
+            max_pixels=max_pixels,
+            latents_alone=latents_alone,
+        )
+        if more:
+            raise StreamError(
+                f"{more}: if you trust the stream, raise --max-pixels (in Python max_pixels)"
+            )
 
     def _check_base(self, header: Header) -> None:
         own = self.base_hash[: bitstream.HASH_BYTES]

@@ -3,6 +3,7 @@
 `cli` registers them; what is slow to import is imported inside them.
 """
 
+import os
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -13,7 +14,7 @@ import typer
 from promptcodec import cli_file_options as file_options
 from promptcodec import cli_options as options
 from promptcodec import console
-from promptcodec.errors import StreamError, UsageError
+from promptcodec.errors import OutputError, StreamError, UsageError
 from promptcodec.files import refuse_input
 from promptcodec.loading import Setup
 from promptcodec.selection import PICTURE_SUFFIXES, STREAM_SUFFIXES, Names, Selection
@@ -213,6 +214,8 @@ def code_files(
 
     for item in selection.items if failures else ():
         refuse_input(failures or "", item.source)
+        if os.path.abspath(failures or "") == os.path.abspath(item.target):
+            raise OutputError(f"{failures} is a result too: choose another name for one of them")
     report = Report(
         task.command,
         ignored=selection.ignored,

@@ -32,7 +32,12 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
 OTHER_EXITS = (
     (INTERNAL_ERROR, "", "a bug", "please report it with the output under `-v`"),
     (OUT_OF_MEMORY, "`MemoryError`", "not enough memory", "a smaller picture, a larger machine"),
-    (INTERRUPTED, "`KeyboardInterrupt`", "interrupted (Ctrl-C)", "the same command goes on"),
+    (
+        INTERRUPTED,
+        "`KeyboardInterrupt`",
+        "interrupted (Ctrl-C; SIGTERM while files are written)",
+        "the same command goes on",
+    ),
     (BROKEN_PIPE, "`BrokenPipeError`", "the reader of standard output went away", "none needed"),
 )
 
@@ -54,6 +59,7 @@ def stand_in() -> None:
         if nowhere != number:
             os.dup2(nowhere, number)
             os.close(nowhere)
+        os.set_inheritable(number, True)  # as the others are
         setattr(sys, name, open(number, "w" if number else "r", closefd=False))
 
 
@@ -160,6 +166,8 @@ def choose_output(
         UsageError: a payload would go to a terminal, or together with JSON to one pipe.
         OutputError: the file exists or is the input, or its folder is missing.
     """
+    if as_json:
+        _check_stdout()
     if output == "-" or (output is None and source == "-"):
         if as_json:
             raise UsageError("--json and the payload both need standard output: name a file by -o")
@@ -188,7 +196,8 @@ def deliver(content: Content, target: Path | None, *, force: bool) -> int:
         BrokenPipeError: the reader of standard output is gone.
     """
     if target is not None:
-        return write_atomically(target, content, force=force)
+        with ended_politely():
+            return write_atomically(target, content, force=force)
     data = content_bytes(content)
     write_stdout(data)
     return len(data)
@@ -250,8 +259,7 @@ def write_stdout(content: bytes | str) -> None:
         OutputError: standard output leads to a full disk, for instance.
         BrokenPipeError: its reader is gone.
     """
-    if "stdout" in _closed:
-        raise OutputError("standard output is closed: write to a file with -o")
+    _check_stdout()
     try:
         if isinstance(content, bytes):
             sys.stdout.buffer.write(content)
@@ -263,6 +271,11 @@ def write_stdout(content: bytes | str) -> None:
     except OSError as error:
         abandon_stdout()
         raise OutputError(f"standard output cannot be written: {_reason(error)}") from error
+
+
+def _check_stdout() -> None:
+    if "stdout" in _closed:
+        raise OutputError("standard output is closed: redirect it to a file or a pipe")
 
 
 def abandon_stdout() -> None:

@@ -119,6 +119,8 @@ def write_atomically(path: str | os.PathLike[str], content: Content, *, force: b
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             _temporaries.discard(temporary)
+    except OutputError:  # of what writes the content
+        raise
     except OSError as error:
         raise _output_error(Path(path), error) from error
     _sync_folder(target.parent)

@@ -37,7 +37,7 @@ def is_encoded(item: Item, codec: "Codec", wanted: EncodeSettings) -> bool:
     Raises:
         OutputError: something else is there.
     """
-    if not (item.target.exists() and item.source.exists()):
+    if not (os.path.exists(item.target) and os.path.exists(item.source)):  # False where it fails
         return False
     try:
         data = item.target.read_bytes()
@@ -63,7 +63,7 @@ def is_decoded(item: Item, *, allow_partial: bool) -> bool:
     Raises:
         OutputError: something else is there.
     """
-    if not (item.target.exists() and item.source.exists()):
+    if not (os.path.exists(item.target) and os.path.exists(item.source)):  # False where it fails
         return False
     try:
         with open_source(item.source) as (read, file_bytes):

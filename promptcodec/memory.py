@@ -15,7 +15,9 @@ _TENSORS = 3  # of each stage that are held at a time: input, output, work space
 _CODING = 4  # numbers for each latent while it is coded
 
 
-def estimate(config: CodecConfig, tiling: Tiling, region: Box) -> int:
+def estimate(
+    config: CodecConfig, tiling: Tiling, region: Box, *, latents_alone: bool = False
+) -> int:
     """Bytes beside the weights that it takes to rebuild a region, and no less to encode it.
 
     Measured with the bundled base: 160 bytes for each pixel of a window with g_s, 24 without.
@@ -24,6 +26,7 @@ def estimate(config: CodecConfig, tiling: Tiling, region: Box) -> int:
         config: of the base.
         tiling: how the picture is cut.
         region: what is rebuilt, px.
+        latents_alone: g_s does not run.
     """
     first = next(tiling.touching(region))
     window = tiling.window(next(tiling.bands(first)))
@@ -32,10 +35,19 @@ def estimate(config: CodecConfig, tiling: Tiling, region: Box) -> int:
     networks = 4 * _TENSORS * stages * _area(window)
     latent = 4 * config.latent_channels / 256  # bytes/px of y_hat
     latents = latent * (_CODING * _area(tile) + _area(region.within(tiling.whole)))
+    if latents_alone:
+        return int(latents)
     return int(_PICTURE * _area(region) + networks + latents)
 
 
-def excess(config: CodecConfig, tiling: Tiling, region: Box, *, max_pixels: int) -> str:
+def excess(
+    config: CodecConfig,
+    tiling: Tiling,
+    region: Box,
+    *,
+    max_pixels: int,
+    latents_alone: bool = False,
+) -> str:
     """What to say where a picture takes more than is allowed; empty where it does not.
 
     Args:
@@ -43,8 +55,10 @@ def excess(config: CodecConfig, tiling: Tiling, region: Box, *, max_pixels: int)
         tiling: how the picture is cut.
         region: what is rebuilt, px.
         max_pixels: the limit that was given; a lower one than the default allows no less.
+        latents_alone: g_s does not run.
     """
-    needed, allowed = estimate(config, tiling, region), ALLOWED * max(max_pixels, MAX_PIXELS)
+    needed = estimate(config, tiling, region, latents_alone=latents_alone)
+    allowed = ALLOWED * max(max_pixels, MAX_PIXELS)
     if needed <= allowed:
         return ""
     tile = tiling.tile(next(tiling.touching(region)))

@@ -20,7 +20,15 @@ from typing import IO, TYPE_CHECKING, Any
 
 from PIL import Image, ImageFile
 
-from promptcodec.bitstream import GAIN_STEPS, MAGIC, fixed_to_rate, open_parts, parse
+from promptcodec.bitstream import (
+    GAIN_STEPS,
+    MAGIC,
+    MAX_PIXELS,
+    decoded_pixels,
+    fixed_to_rate,
+    open_parts,
+    parse,
+)
 from promptcodec.errors import UsageError
 from promptcodec.sources import read_chunks
 
@@ -90,7 +98,8 @@ class StreamImageFile(ImageFile.ImageFile):
         if not self._decoded:
             partial = ImageFile.LOAD_TRUNCATED_IMAGES
             data = self._read_at(0, -1)
-            picture = _current().decode(data, allow_partial=partial, max_pixels=_ANY_SIZE)
+            limit = max(decoded_pixels(*self.size), MAX_PIXELS)
+            picture = _current().decode(data, allow_partial=partial, max_pixels=limit)
             self._decoded = True
             self.im, self._mode = picture.im, picture.mode
             if self._exclusive_fp:  # as other plugins: the file that Pillow opened is done with
@@ -124,7 +133,8 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
         image = image.copy()
     for name, value in metadata.items():
         image.info[name] = value.tobytes() if isinstance(value, Image.Exif) else value
-    file.write(_current().encode(image, max_pixels=_ANY_SIZE, **given))
+    limit = max(decoded_pixels(*image.size), MAX_PIXELS)
+    file.write(_current().encode(image, max_pixels=limit, **given))
 
 
 def _accept(prefix: bytes) -> bool:

@@ -3,6 +3,7 @@
 import glob
 import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -108,7 +109,7 @@ class Names:
             ignored += others
             for source, relative in pairs:
                 item = Item(source, self._target(source, relative, output, suffix=suffix))
-                if source.exists() and not source.is_file():
+                if _is_special(source):
                     error = UsageError(f"{source} is no regular file: name it alone, or send it")
                     refused.append(Refusal(str(source), error))
                 elif item.target == source:
@@ -192,13 +193,21 @@ def _fixed_part(pattern: Path) -> Path:
     return fixed
 
 
+def _is_special(path: Path) -> bool:
+    """Whether it is a pipe, a device or a folder; what cannot be looked at the reader will tell."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False
+
+
 def _walk(folder: Path) -> Iterator[Path]:
     """Files below a folder in the order of their names; hidden ones and links to folders not."""
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         paths = (Path(root) / name for name in sorted(names) if not name.startswith("."))
         # A pipe would be waited for; a link that leads nowhere is told as a missing file.
-        yield from (path for path in paths if path.is_file() or not path.exists())
+        yield from (path for path in paths if not _is_special(path))
 
 
 def _distinct(items: list[Item]) -> tuple[tuple[Item, ...], list[Refusal]]:

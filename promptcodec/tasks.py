@@ -1,5 +1,6 @@
 """What is done to one file, alone or among many: a picture encoded, a stream decoded."""
 
+import contextlib
 import sys
 from dataclasses import dataclass, field
 from functools import partial
@@ -101,6 +102,7 @@ class EncodeTask:
             progress: as `Codec.encode` takes it.
         """
         settings = vars(self.settings)
+        input_bytes = _size(source)
         given = source if isinstance(source, Path) else console.named(source, name)
         encoded = codec.encode_detailed(given, **settings, progress=progress)
         header = parse_header(encoded.data, max_pixels=sys.maxsize)
@@ -118,7 +120,7 @@ class EncodeTask:
             "bpp": bpp,
             "bpp_estimate": encoded.bpp_estimate,
             "header_bytes": encoded.header_bytes,
-            "input_bytes": _size(source),
+            "input_bytes": input_bytes,
             "seconds": dict(encoded.seconds),
         }
         summary = f"{size:,} bytes, {bpp:.3f} bpp"
@@ -166,7 +168,7 @@ class DecodeTask:
         """
         from promptcodec.images import write_file
 
-        settings = self.settings
+        settings, size = self.settings, _size(data)
         decoded = codec.decode_detailed(
             data,
             region=settings.region,
@@ -176,7 +178,6 @@ class DecodeTask:
         picture = decoded.picture
         if settings.strip:
             picture.info.clear()
-        size = _size(data)
         facts = {
             "width": picture.width,
             "height": picture.height,
@@ -193,4 +194,9 @@ class DecodeTask:
 
 
 def _size(source: bytes | Path) -> int:
-    return len(source) if isinstance(source, bytes) else source.stat().st_size
+    """Bytes of an input before it is coded; 0 of a file that is gone, which the reader will say."""
+    if isinstance(source, bytes):
+        return len(source)
+    with contextlib.suppress(OSError):
+        return source.stat().st_size
+    return 0

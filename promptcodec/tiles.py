@@ -174,8 +174,8 @@ def begin(
     )
     if more:
         raise PictureError(
-            f"{more}: take smaller tiles (--tile-size), or raise --max-pixels (in Python "
-            "max_pixels)"
+            f"{more}: {'leave --effort out' if effort else 'take smaller tiles (--tile-size)'}, "
+            "or raise --max-pixels (in Python max_pixels)"
         )
     if len(tiling) == 1:
         picture = replace(picture, pixels=picture.rgb)

@@ -196,6 +196,18 @@ class TestRun:
         assert "is the input" in stderr or "lists no failures" in stderr
         assert contents(tmp_path) == before
 
+    def test_a_result_is_no_list_of_failures(self, run, photos, tmp_path):
+        words = ("encode", "-r", photos, "-o", tmp_path / "out")
+        code, _, stderr = run(*words, "--failures", tmp_path / "out" / "a.pc")
+        assert code == 8 and "is a result too" in stderr
+        assert not (tmp_path / "out" / "a.pc").exists()
+
+    def test_names_that_cannot_be_looked_at_are_told(self, run, photos, tmp_path):
+        long = tmp_path / f"{'x' * 300}.png"
+        code, _, stderr = run("encode", long, photos / "a.png", "-o", tmp_path / "out")
+        assert code == 8 and "1 encoded, 1 failed" in stderr and "name is too long" in stderr
+        assert tree(tmp_path / "out") == ["a.pc"]
+
     def test_pipes_are_not_waited_for(self, run, photos, tmp_path):
         os.mkfifo(photos / "pipe.png")
         os.mkfifo(tmp_path / "named.png")

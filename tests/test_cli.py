@@ -643,6 +643,7 @@ class TestClosedStreams:
             ("CODEC encode - BASE -o z.pc <&-", 2, b"no input"),
             ("CODEC info <&-", 2, b"no input"),
             ("CODEC encode a.png BASE -o - >&-", 8, b"standard output is closed"),
+            ("CODEC info missing.pc >&-", 4, b"no such file"),
             ("CODEC encode a.png BASE -o b.pc --json >&-", 8, b"standard output is closed"),
         ],
     )
@@ -650,6 +651,7 @@ class TestClosedStreams:
         outcome = self.shell(line, **there)
         assert outcome.returncode == code and says in outcome.stderr
         assert outcome.stderr.count(b"\n") == 1 and outcome.stdout == b""
+        assert [path.name for path in there["folder"].iterdir()] == ["a.png"]
 
     def test_messages_that_nobody_reads_cost_nothing(self, there, tmp_path):
         outcome = self.shell("CODEC encode a.png BASE -o c.pc 2>/dev/full", **there)

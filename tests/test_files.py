@@ -191,3 +191,13 @@ def test_kill_before_the_replacement_leaves_the_old_content(tmp_path):
     result = subprocess.run([sys.executable, "-c", script, target])
     assert result.returncode == -signal.SIGKILL
     assert target.read_bytes() == b"old"
+
+
+def test_what_writes_the_content_says_itself_why_it_fails(tmp_path):
+    def fails(file):
+        file.write(b"half")
+        raise OutputError("no alpha there; use .png")
+
+    with pytest.raises(OutputError, match=r"^no alpha there; use \.png$"):
+        write_atomically(tmp_path / "a", fails)
+    assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageFile
 
 import promptcodec.pillow
-from promptcodec import bitstream
+from promptcodec import bitstream, memory
 from promptcodec.errors import PictureError, RateError, StreamError, UsageError
 
 
@@ -167,3 +167,12 @@ def test_pillow_refuses_a_bomb(stream, tmp_path):
     container = replace(bitstream.parse(stream.read_bytes()), width=1 << 20, height=1 << 20)
     with pytest.raises(Image.DecompressionBombError):
         Image.open(io.BytesIO(bitstream.pack(container)))
+
+
+def test_memory_is_bounded_here_too(stream, monkeypatch):
+    monkeypatch.setattr(memory, "ALLOWED", 0)
+    picture = Image.open(stream)
+    with pytest.raises(StreamError, match="take about"):
+        picture.load()
+    with pytest.raises(PictureError, match="take about"):
+        photo().save(io.BytesIO(), "PROMPTCODEC")

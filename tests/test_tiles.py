@@ -325,3 +325,11 @@ class TestMemory:
         for tile_size in (0, 128):
             with pytest.raises(PictureError, match="smaller tiles"):
                 codec.encode(photo(*SIZE), tile_size=tile_size)
+        with pytest.raises(PictureError, match="leave --effort out, or raise --max-pixels"):
+            codec.encode(photo(*SIZE), effort=1)
+
+    def test_latents_alone_take_less(self):
+        tiling = Tiling(9408, 9408, 0)
+        arguments = CodecConfig(), tiling, tiling.whole
+        assert memory.excess(*arguments, max_pixels=bitstream.MAX_PIXELS)
+        assert not memory.excess(*arguments, max_pixels=bitstream.MAX_PIXELS, latents_alone=True)
