@@ -170,8 +170,9 @@ def decode(
         raise UsageError(f"{target}: no picture is written as {suffix!r}: choose one of {known}")
     # A damaged stream is refused before torch is imported.
     if part is None and not allow_partial:
-        data = console.read_input(stream, error=StreamError)
+        data: bytes | Path = console.read_input(stream, error=StreamError)
         parse(data, max_pixels=task.settings.max_pixels)
+        data = Path(stream) if stream != "-" and Path(stream).is_file() else data
     else:
         data = console.read_input(stream, error=StreamError) if stream == "-" else Path(stream)
         check_header(data, allow_partial=allow_partial)

@@ -53,7 +53,8 @@ class Rebuilder:
     allow_partial: bool = False
     lap: Lap = lambda _: None
     missing: set[int] = field(default_factory=set)
-    _known: dict[int, tuple[Box, Tensor]] = field(default_factory=dict)
+    _rows: dict[int, tuple[Box, Tensor]] = field(default_factory=dict)  # y_hat, by their top
+    _learned: set[int] = field(default_factory=set)
 
     def strips(self, region: Box) -> Iterator[np.ndarray]:
         """Pixels of a region, from top to bottom: bands of one row of tiles after the other.
@@ -100,27 +101,21 @@ class Rebuilder:
 
     def _y_hat(self, window: Box) -> Tensor:
         """y_hat of a window; zero where a tile is missing."""
-        numbers = list(self.tiling.touching(window))
-        for number in numbers:
+        for number in self.tiling.touching(window):
             self._learn(number)
-        if len(numbers) == 1 and self._known[numbers[0]][0] == window:
-            return self._known[numbers[0]][1]
-        channels = self.engine.model.config.latent_channels
-        shape = (1, channels, window.height // LATENT, window.width // LATENT)
-        out = torch.zeros(shape, device=self.engine.device)
-        out = out.to(memory_format=torch.channels_last)
-        for number in numbers:
-            if number not in self.missing:
-                box, y_hat = self._known[number]
-                part = box.within(window)
-                rows, columns = part.slices(window, stride=LATENT)
-                here = part.slices(box, stride=LATENT)
-                out[:, :, rows, columns] = y_hat[:, :, here[0], here[1]]
+        if len(self.tiling) == 1:
+            return self._rows[window.top][1]
+        out = self._zeros(window)
+        for box, y_hat in self._rows.values():
+            part = box.within(window)
+            rows, columns = part.slices(window, stride=LATENT)
+            here = part.slices(box, stride=LATENT)
+            out[:, :, rows, columns] = y_hat[:, :, here[0], here[1]]
         return out
 
     def _learn(self, number: int) -> None:
         """Decode the latents of a tile that is not known yet."""
-        if number in self._known or number in self.missing:
+        if number in self._learned or number in self.missing:
             return
         try:
             tile = self.tile(number)
@@ -129,17 +124,33 @@ class Rebuilder:
                 raise
             self.missing.add(number)
             return
-        self._known[number] = (self.tiling.tile(number), self.latents(number, tile).y_hat)
+        y_hat, box = self.latents(number, tile).y_hat, self.tiling.tile(number)
+        self._learned.add(number)
+        if len(self.tiling) == 1:
+            self._rows[box.top] = box, y_hat
+            return
+        row = Box(box.top, 0, box.bottom, self.tiling.whole.right)
+        if row.top not in self._rows:
+            # One piece for all tiles of a row: many small ones would tear the memory to shreds.
+            self._rows[row.top] = row, self._zeros(row)
+        rows, columns = box.slices(row, stride=LATENT)
+        self._rows[row.top][1][:, :, rows, columns] = y_hat
+
+    def _zeros(self, box: Box) -> Tensor:
+        """Room for y_hat of a rectangle."""
+        channels = self.engine.model.config.latent_channels
+        shape = (1, box.height // LATENT, box.width // LATENT, channels)
+        return torch.zeros(shape, device=self.engine.device).permute(0, 3, 1, 2)
 
     def _forget(self, above: int) -> None:
         """Keep of y_hat only what lies below a row of pixels."""
-        for number, (box, y_hat) in list(self._known.items()):
+        for top, (box, y_hat) in list(self._rows.items()):
             if box.bottom <= above:
-                del self._known[number]
+                del self._rows[top]
             elif box.top < above:
                 kept = Box(above, box.left, box.bottom, box.right)
                 rows, _ = kept.slices(box, stride=LATENT)
-                self._known[number] = (kept, y_hat[:, :, rows].clone())
+                self._rows[top] = kept, y_hat[:, :, rows].clone()
 
     def latents(self, number: int, tile: Tile) -> Latents:
         """Everything that was transmitted of one tile.
