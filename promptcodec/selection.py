@@ -136,7 +136,7 @@ class Names:
     def _expand(self, name: str) -> tuple[list[tuple[Path, Path]], int]:
         """Files of one name, each with its path below what is mirrored; and how many others."""
         path = Path(name)
-        if path.is_dir():
+        if os.path.isdir(path):
             if not self.recursive:
                 raise UsageError(f"{name} is a folder: pass --recursive for what is in it")
             files = list(_walk(path))
@@ -149,7 +149,7 @@ class Names:
         if not _is_pattern(name):
             return [(path, Path(path.name))], 0
         files = sorted(Path(each) for each in glob.glob(name, recursive=True))
-        files = [file for file in files if file.is_file()]
+        files = [file for file in files if os.path.isfile(file)]
         if not files:
             raise UsageError(f"no file has a name like {name}: check the pattern")
         root = _fixed_part(path)
@@ -160,7 +160,7 @@ def names_folder(output: str | None) -> bool:
     """Whether an output is a folder by its name or in fact."""
     if output in (None, "", "-"):
         return False
-    return output.endswith("/") or Path(output).is_dir()
+    return output.endswith("/") or os.path.isdir(output)
 
 
 def check_folder(output: str, *, suffix: str) -> None:
@@ -173,9 +173,9 @@ def check_folder(output: str, *, suffix: str) -> None:
     path = Path(output)
     if not output:
         raise UsageError("-o is empty: name a folder")
-    if output == "-" or (path.suffix.lower() == suffix and not path.exists()):
+    if output == "-" or (path.suffix.lower() == suffix and not os.path.exists(path)):
         raise UsageError(f"several results do not fit in {output}: name a folder by -o")
-    if path.exists() and not path.is_dir():
+    if os.path.exists(path) and not os.path.isdir(path):
         raise OutputError(f"{output} is a file and several results need a folder: name one by -o")
 
 
