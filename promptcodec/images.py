@@ -79,7 +79,7 @@ class Picture:
     @property
     def rgb(self) -> np.ndarray:
         """All pixels as an array."""
-        return self.pixels[:, :]
+        return self.pixels if isinstance(self.pixels, np.ndarray) else self.pixels[:, :]
 
     @property
     def height(self) -> int:
