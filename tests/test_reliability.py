@@ -88,5 +88,5 @@ def test_a_small_run(tmp_path, monkeypatch):
     assert 0 < report["large"]["result"]["decode_peak_gb"] < 4
     text = page.render(report)
     assert "30 pictures, 1 broken and 1 listed" in text and text.count(page.ABSENT) == 12
-    with Image.open(tmp_path / "large" / "large.tif") as image:
+    with Image.open(tmp_path / "large" / "large.png") as image:
         assert image.size == (700, 700)
