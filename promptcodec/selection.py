@@ -95,7 +95,8 @@ class Names:
         """
         if "-" in self.names:
             raise UsageError("- is one picture or stream: name it alone, without other files")
-        if output is not None and (self.are_several(output) or output in ("", "-")):
+        several = self.are_several(output)
+        if output is not None and (several or output in ("", "-")):
             check_folder(output, suffix=suffix)
         found: dict[str, Item] = {}
         refused: list[Refusal] = []
@@ -108,7 +109,9 @@ class Names:
                 continue
             ignored += others
             for source, relative in pairs:
-                item = Item(source, self._target(source, relative, output, suffix=suffix))
+                target = source if output is None else Path(output) / relative
+                target = target.with_suffix(suffix) if several or output is None else Path(output)
+                item = Item(source, target)
                 if _is_special(source):
                     error = UsageError(f"{source} is no regular file: name it alone, or send it")
                     refused.append(Refusal(str(source), error))
@@ -118,12 +121,6 @@ class Names:
                     found.setdefault(os.path.abspath(source), item)
         items, clashes = _distinct(list(found.values()))
         return Selection(items, (*refused, *clashes), ignored)
-
-    def _target(self, source: Path, relative: Path, output: str | None, *, suffix: str) -> Path:
-        if output is None:
-            return source.with_suffix(suffix)
-        several = self.are_several(output)
-        return (Path(output) / relative).with_suffix(suffix) if several else Path(output)
 
     def files(self, name: str) -> list[Path]:
         """Files of one of the names: itself, or what the folder or pattern holds.

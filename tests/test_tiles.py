@@ -299,7 +299,7 @@ class TestMemory:
             return memory.estimate(config, tiling, tiling.whole) / 1e9
 
         assert gigabytes(9408, 512) < 1.2 < 15 < gigabytes(9408, 0)
-        assert 0.6 < gigabytes(2048, 0) < 1.0  # 0.67 GB were measured
+        assert 0.6 < gigabytes(2048, 0) < 1.0  # of the order of what it takes
         region, tiling = Box(0, 0, 64, 64), Tiling(9408, 9408, 512)
         assert memory.estimate(config, tiling, region) < 1e8
 
