@@ -101,6 +101,14 @@ class CodecConfig:
         reconstruction: where in its interval a quantised residual is rebuilt: "middle", or
             "centroid", nearer to zero the smaller the scale, so that g_s gets the expected latent
             at every rate.
+        encoder_channels: width of each stage of g_a; 0 leaves a stage out. Empty lists are the
+            shape that `channels`, `residual_blocks` and `swin_blocks` describe.
+        encoder_blocks: blocks of each stage of g_a, one letter each: "s" Swin, "c" convolutions,
+            "b" bottleneck, "d" depthwise, "p" pointwise.
+        decoder_channels: width of each stage of g_s, likewise.
+        decoder_blocks: blocks of each stage of g_s, likewise.
+        render_kernel: edge of the kernel of the last map of g_s, 1 or 3.
+        shortcut: a linear transform of 16x16 px beside the network of either side.
     """
 
     name: str = "nano"
@@ -124,6 +132,12 @@ class CodecConfig:
     context_mlp_ratio: float = field(default=2.0, metadata=ADDED)
     scale: str = field(default="hyperprior", metadata=ADDED)
     reconstruction: str = field(default="middle", metadata=ADDED)
+    encoder_channels: tuple[int, ...] = field(default=(), metadata=ADDED)
+    encoder_blocks: tuple[str, ...] = field(default=(), metadata=ADDED)
+    decoder_channels: tuple[int, ...] = field(default=(), metadata=ADDED)
+    decoder_blocks: tuple[str, ...] = field(default=(), metadata=ADDED)
+    render_kernel: int = field(default=3, metadata=ADDED)
+    shortcut: bool = field(default=False, metadata=ADDED)
 
     def __post_init__(self) -> None:
         for name in ("channels", "residual_blocks", "swin_blocks", "windows"):
@@ -150,9 +164,10 @@ class CodecConfig:
         for name in ("mlp_ratio", "context_mlp_ratio"):
             if not 0 < getattr(self, name) <= MAX_RATIO:
                 raise ConfigError(f"{name} is {getattr(self, name)}; need more than 0, at most 64")
-        if not 0 < self.detail_channels < self.latent_channels:
+        fewest = 0 if self.wide else 1
+        if not fewest <= self.detail_channels < self.latent_channels:
             raise ConfigError(
-                f"detail_channels is {self.detail_channels}; need 1 to latent_channels - 1"
+                f"detail_channels is {self.detail_channels}; need {fewest} to latent_channels - 1"
             )
         if self.hyper_kernel not in (1, 3):
             raise ConfigError(f"hyper_kernel is {self.hyper_kernel}; need 1 or 3")
@@ -160,7 +175,44 @@ class CodecConfig:
             raise ConfigError(
                 f"reconstruction is {self.reconstruction!r}; need 'middle' or 'centroid'"
             )
+        self._check_wide()
         self._check_context()
+
+    @property
+    def wide(self) -> bool:
+        """Whether the transforms are those of `codec.wide`."""
+        return bool(self.encoder_channels)
+
+    def _check_wide(self) -> None:
+        lists = ("encoder_channels", "encoder_blocks", "decoder_channels", "decoder_blocks")
+        if not any(getattr(self, name) for name in lists):
+            return
+        for name in lists:
+            if len(getattr(self, name)) != 4:
+                raise ConfigError(f"{name} has {len(getattr(self, name))} entries; need 4 stages")
+        deep = self.latent_channels - self.detail_channels
+        for side in ("encoder", "decoder"):
+            widths: tuple[int, ...] = getattr(self, f"{side}_channels")
+            blocks: tuple[str, ...] = getattr(self, f"{side}_blocks")
+            if min(widths) < 0 or max(widths) > MAX_CHANNELS:
+                raise ConfigError(f"{side}_channels are {list(widths)}; need 0 to {MAX_CHANNELS}")
+            if widths[3] < deep or not widths[2]:
+                raise ConfigError(
+                    f"{side}_channels are {list(widths)}; need a stage at 1/8 and at least as many "
+                    f"channels at 1/16 as there are deep latents, {deep}"
+                )
+            for width, kinds in zip(widths, blocks, strict=True):
+                if set(kinds) - set("bcdps") or len(kinds) > MAX_BLOCKS or (kinds and not width):
+                    raise ConfigError(
+                        f"{side}_blocks has {kinds!r} for {width} channels; need letters of bcdps"
+                    )
+                if "s" in kinds and width % self.head_channels:
+                    raise ConfigError(
+                        f"{side}_channels has {width} with Swin blocks; need a multiple of "
+                        f"head_channels {self.head_channels}"
+                    )
+        if self.render_kernel not in (1, 3):
+            raise ConfigError(f"render_kernel is {self.render_kernel}; need 1 or 3")
 
     def _check_context(self) -> None:
         if self.context not in ("none", "checkerboard", "econtext"):

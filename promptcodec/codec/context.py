@@ -96,16 +96,30 @@ class CheckerboardContext(ContextModel):
         self.neighbours = nn.Conv2d(m, c, 3, padding=1)
         self.fuse = nn.Conv2d(n + c, n + c, 1)
         self.means = nn.Conv2d(n + c, m, 1)
+        self.y_scale: Tensor | None
+        self.register_buffer("y_scale", torch.ones(m) if config.wide else None)
 
     def forward(self, features: Tensor, reconstruct: Reconstruct) -> Tensor:
         """See `ContextModel.forward`."""
         n = features.shape[1]
         of_features, of_context = self.fuse.weight[:, :n], self.fuse.weight[:, n:]
         first, second = split_halves(F.conv2d(features, of_features, self.fuse.bias))
-        anchors = reconstruct(0, self.means(F.relu(first)), None)
+        anchors = reconstruct(0, self._means(first), None)
         # Seen from the other half, anchors stand at odd distances only, and the rest is zero.
         known = join_halves(anchors, torch.zeros_like(anchors))
+        if self.y_scale is not None:
+            known = known / self.y_scale[:, None, None]
         _, seen = split_halves(self.neighbours(known))
         second = second + F.conv2d(seen, of_context)
-        rest = reconstruct(1, self.means(F.relu(second)), None)
+        rest = reconstruct(1, self._means(second), None)
         return join_halves(anchors, rest)
+
+    @torch.no_grad()
+    def prepare(self, y: Tensor) -> None:
+        """See `ContextModel.prepare`: the size of each channel."""
+        if self.y_scale is not None:
+            self.y_scale.copy_(y.transpose(0, 1).flatten(1).std(dim=1).clamp_min(0.5))
+
+    def _means(self, hidden: Tensor) -> Tensor:
+        means = self.means(F.relu(hidden))
+        return means if self.y_scale is None else means * self.y_scale[:, None, None]

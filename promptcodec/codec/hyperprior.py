@@ -38,6 +38,23 @@ def conv3x3(channels: int, out: int, *, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(channels, out, 3, stride=stride, padding=1, padding_mode="replicate")
 
 
+class ChannelUnits(nn.Module):
+    """Latents in units of their channel's deviation, which differ a hundredfold.
+
+    Args:
+        channels: M.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.scale: Tensor
+        self.register_buffer("scale", torch.ones(channels))
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Map y (B, M, h, w) to the same shape."""
+        return y / self.scale[:, None, None]
+
+
 class ScalePath(nn.Module):
     """From z_hat to table indexes, trained in float and run in integers.
 
@@ -186,6 +203,7 @@ class Hyperprior(nn.Module):
         super().__init__()
         m, n = config.latent_channels, config.hyper_channels
         self.h_a = nn.Sequential(
+            *([ChannelUnits(m)] if config.wide else []),
             conv3x3(m, n) if config.hyper_kernel == 3 else nn.Conv2d(m, n, 1),
             nn.ReLU(),
             conv3x3(n, n, stride=2),

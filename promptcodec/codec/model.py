@@ -23,6 +23,7 @@ from promptcodec.codec.hyperprior import Z_MAX, Z_MIN, Hyperprior, integer_index
 from promptcodec.codec.swin import Prompts
 from promptcodec.codec.tables import NUM_SCALES
 from promptcodec.codec.transforms import Analysis, Synthesis
+from promptcodec.codec.wide import WideAnalysis, WideSynthesis
 from promptcodec.config import STRIDE, CodecConfig
 from promptcodec.errors import ShapeError
 
@@ -35,7 +36,7 @@ class TrainingOutput:
         x_hat: reconstruction, not clamped, shape of x; None when only the rate was asked for.
         y_bits: bits of y, scalar.
         z_bits: bits of z, scalar.
-        room_bits: bits of y at a random gain; its gradient reaches the scale path alone.
+        room_bits: bits of y at a random gain, scalar; its gradient reaches the scale path alone.
         y_hat: latents as they would be transmitted, (B, M, H/16, W/16), with a straight-through
             gradient.
     """
@@ -116,12 +117,13 @@ class CodecModel(nn.Module):
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
         self.config = config
-        self.g_a = Analysis(config)
-        self.g_s = Synthesis(config)
+        self.g_a = WideAnalysis(config) if config.wide else Analysis(config)
+        self.g_s = WideSynthesis(config) if config.wide else Synthesis(config)
         self.hyperprior = Hyperprior(config)
         self.context = build_context(config)
         self.centroids = Centroids() if config.reconstruction == "centroid" else None
         self.adapter_slot = AdapterSlot()
+        self.room_detached = True
         self._integer_layers: list[tuple[Tensor, Tensor]] | None = None
 
     # -- training ------------------------------------------------------------------------------
@@ -133,11 +135,13 @@ class CodecModel(nn.Module):
         round_z: bool = False,
         z_price: float = 1.0,
         rate_only: bool = False,
+        hard: bool = False,
         adapter: Adapter | None = None,
     ) -> TrainingOutput:
         """One differentiable pass.
 
-        The rate sees noise, the synthesis sees rounding with a straight-through gradient.
+        The rate sees noise, the synthesis sees rounding with a straight-through gradient. A symbol
+        whose table index rounds to 0 is zero, as in coding.
 
         Args:
             x: RGB in [0, 1], (B, 3, H, W); H and W multiples of 64 px.
@@ -146,38 +150,50 @@ class CodecModel(nn.Module):
             z_price: factor on the gradient of z's rate that reaches z, not its prior; below 1
                 early on lets a hyperprior learn to be useful before it has to be cheap.
             rate_only: leave g_s out and let no gradient into g_a.
+            hard: latents as they are written, no noise; no gradient reaches g_a or h_a, and the
+                distortion moves the means rather than the symbols.
             adapter: what a rate adds; None is that of the slot, else the base.
         Source:
             Minnen and Singh 2020, arXiv:2007.08739, for mixing noise and rounding.
         """
         adapter = adapter or self.adapter_slot()
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not rate_only):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not (rate_only or hard)):
             y = self.to_latents(x, adapter)
-        z = self.hyperprior.h_a(y).float()
-        z_noisy = rate.add_noise(z)
-        z_hat = rate.round_ste(z) if round_z else z_noisy
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not hard):
+            z = self.hyperprior.h_a(y).float()
+        z_sent = torch.round(z).clamp(Z_MIN, Z_MAX) if hard else rate.add_noise(z)
+        z_hat = rate.round_ste(z) if round_z and not hard else z_sent
         features = self.features(z_hat, adapter)
         steps = adapter.gain_steps() if adapter else y.new_zeros(())
         gain = Gains.multiplier(steps)
-        mu, shift = self.context.parallel(features, rate.add_noise(y * gain) / gain)
+        known = self._known(features, y, gain) if hard else rate.add_noise(y * gain) / gain
+        mu, shift = self.context.parallel(features, known)
         with torch.autocast(x.device.type, enabled=False):
             mu = mu.float()
-            index = self.hyperprior.scale_path(z_hat) + steps
-            if shift is not None:
-                index = index + shift.float()
+            shift = 0.0 if shift is None else shift.float()
+            index = self.hyperprior.scale_path(z_hat) + steps + shift
             residual = (y - mu) * gain
-            y_hat = self.rebuild(rate.round_ste(residual), index) / gain + mu
-            y_bits = rate.gaussian_bits(rate.add_noise(residual), rate.index_to_scale(index)).sum()
-            priced = z_price * z_noisy + (1.0 - z_price) * z_noisy.detach()
+            rounded = rate.round_ste(residual)
+            symbols = torch.where(index.detach() < 0.5, 0.0, rounded)
+            y_hat = self.rebuild(symbols.detach() if hard else symbols, index) / gain + mu
+            coded = rounded if hard else rate.add_noise(residual)
+            y_bits = rate.gaussian_bits(coded, rate.index_to_scale(index)).sum()
+            priced = z_price * z_sent + (1.0 - z_price) * z_sent.detach()
             probability = rate.lower_bound(self.hyperprior.prior(priced), rate.LIKELIHOOD_MIN)
             z_bits = -torch.log2(probability).sum()
-            room_bits = self._room_bits(residual.detach(), index)
+            room_bits = self._room_bits(residual, z_hat, steps + shift)
         x_hat = None
         if not rate_only:
             x_hat = self.to_picture(y_hat, adapter)
         return TrainingOutput(
             x_hat=x_hat, y_bits=y_bits, z_bits=z_bits, room_bits=room_bits, y_hat=y_hat
         )
+
+    @torch.no_grad()
+    def _known(self, features: Tensor, y: Tensor, gain: Tensor) -> Tensor:
+        """y_hat that later groups look at, (B, M, h, w), from one parallel look at y itself."""
+        mu, _ = self.context.parallel(features, y)
+        return torch.round((y - mu.float()) * gain) / gain + mu.float()
 
     def to_latents(self, x: Tensor, adapter: Adapter | None) -> Tensor:
         """g_a with what the adapter adds: (B, 3, H, W) to (B, M, H/16, W/16), float32."""
@@ -203,14 +219,22 @@ class CodecModel(nn.Module):
         """Residuals in quantisation steps from symbols and their table indexes, any shape."""
         return symbols if self.centroids is None else self.centroids(symbols, index)
 
-    def _room_bits(self, residual: Tensor, index: Tensor) -> Tensor:
+    def _room_bits(self, residual: Tensor, z_hat: Tensor, shift: Tensor) -> Tensor:
         """Bits at a random gain for each picture of the batch.
 
         At the base's own rate nothing tells an index of -3 from one of -12; a finer rate needs
-        the difference. This term teaches it without moving anything but the scale path.
+        the difference. This term teaches it to the scale path; all else is held.
+
+        Args:
+            residual: in steps of quantisation, (B, M, h, w).
+            z_hat: (B, Cz, h/4, w/4).
+            shift: of the table indexes, beside what the scale path gives.
         """
+        if self.room_detached:
+            residual, z_hat, shift = residual.detach(), z_hat.detach(), shift.detach()
+        index = self.hyperprior.scale_path(z_hat) + shift
         steps = torch.empty(len(index), 1, 1, 1, device=index.device).uniform_(-6.0, 14.0)
-        scaled = rate.add_noise(residual * Gains.multiplier(steps))
+        scaled = rate.add_noise(residual.detach() * Gains.multiplier(steps))
         return rate.gaussian_bits(scaled, rate.index_to_scale(index + steps)).sum()
 
     # -- coding --------------------------------------------------------------------------------

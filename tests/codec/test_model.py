@@ -1,5 +1,7 @@
 """The assembled codec: shapes, gradients, gains, and the walk of the context model."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny import TINY
@@ -53,18 +55,89 @@ def test_index_zero_is_a_certain_zero(model: CodecModel) -> None:
     assert (latents.symbols[latents.indexes == 0] == 0).all()
 
 
-def test_every_part_learns_and_the_room_term_moves_the_scale_path_alone(model: CodecModel) -> None:
-    trained = CodecModel(TINY)
-    trained.load_state_dict(model.state_dict())
+def trained_copy(model: CodecModel) -> CodecModel:
+    copy = CodecModel(model.config)
+    copy.load_state_dict(model.state_dict())
+    return copy
+
+
+def test_every_part_learns(model: CodecModel) -> None:
+    trained = trained_copy(model)
     output = trained(torch.rand(2, 3, 64, 64))
-    output.room_bits.backward(retain_graph=True)
-    moved = {name.split(".")[0] for name, p in trained.named_parameters() if p.grad is not None}
-    scale = [n for n, p in trained.named_parameters() if p.grad is not None]
-    assert moved <= {"hyperprior", "g_a"} and any("scale_path" in n for n in scale)
-    trained.zero_grad()
     (output.y_bits + output.z_bits + output.x_hat.square().sum()).backward()
     still = [n for n, p in trained.named_parameters() if p.grad is None or not p.grad.any()]
     assert still == []
+
+
+def test_the_room_term_moves_the_scale_path_alone(model: CodecModel) -> None:
+    trained = trained_copy(model)
+    trained(torch.rand(2, 3, 64, 64)).room_bits.backward()
+    moved = [n for n, p in trained.named_parameters() if p.grad is not None and p.grad.any()]
+    own = [n for n, _ in trained.named_parameters() if n.startswith("hyperprior.scale_path.")]
+    assert sorted(moved) == sorted(own)
+
+
+def test_the_room_term_counts_the_bits_of_finer_and_coarser_rates(model: CodecModel) -> None:
+    trained = trained_copy(model)
+    with torch.no_grad():  # the same deviation everywhere, whatever z is
+        for layer in trained.hyperprior.scale_path.convolutions:
+            layer.weight.zero_()
+        trained.hyperprior.scale_path.convolutions[-1].bias.fill_(-10.0 / 16.0)  # index -10
+    residual = torch.zeros(4096, 12, 4, 4)
+    bits = trained._room_bits(residual, torch.zeros(4096, 4, 1, 1), torch.zeros(()))
+    # From -6 to 14 steps: an index of -16 to 4; only the last fifth is above the tables' end.
+    steps = torch.linspace(-6.0, 14.0, 20001, dtype=torch.float64)
+    scale = 0.11 * torch.exp(SCALE_STEP * (steps - 10.0).clamp_min(0.0))
+    noise = torch.linspace(-0.5, 0.5, 401, dtype=torch.float64)[:, None]
+    edges = [torch.erf((noise + side) / (scale * 2**0.5)) / 2 for side in (0.5, -0.5)]
+    expected = -torch.log2((edges[0] - edges[1]).clamp_min(1e-9)).mean()
+    torch.testing.assert_close(bits.double() / residual.numel(), expected, rtol=0.05, atol=0.0)
+
+
+@pytest.mark.parametrize(("index", "zero"), [(0.4, True), (0.6, False)])
+def test_training_forces_what_coding_forces(model: CodecModel, index: float, zero: bool) -> None:
+    trained = trained_copy(model)
+    with torch.no_grad():
+        for layer in trained.hyperprior.scale_path.convolutions:
+            layer.weight.zero_()
+            layer.bias.zero_()
+        trained.hyperprior.scale_path.convolutions[-1].bias.fill_(index / 16.0)
+        trained.context.means.weight.zero_()
+        trained.context.means.bias.zero_()  # the means are zero, so y_hat is the symbols
+    trained.freeze_scale_path()
+    x = torch.rand(1, 3, 64, 64)
+    latents = trained.analyse(x, gains=Gains.constant(12))
+    output = trained(x)
+    assert bool((latents.symbols == 0).all()) is zero
+    torch.testing.assert_close(output.y_hat, latents.y_hat)
+    assert float(output.y_bits) > 0.0
+
+
+def test_hard_latents_are_those_of_coding(model: CodecModel) -> None:
+    trained = CodecModel(replace(TINY, context="none"))
+    state = {k: v for k, v in model.state_dict().items() if not k.startswith("context.")}
+    trained.load_state_dict(state, strict=False)
+    with torch.no_grad():  # half of the indexes at 2, half certainly zero
+        trained.hyperprior.scale_path.convolutions[-1].weight.zero_()
+        bias = trained.hyperprior.scale_path.convolutions[-1].bias
+        bias.copy_(torch.tensor([2.0, -2.0]).repeat(6) / 16.0)
+    trained.freeze_scale_path()
+    x = torch.rand(1, 3, 128, 64)
+    latents = trained.analyse(x, gains=Gains.constant(12))
+    output = trained(x, hard=True)
+    assert (latents.symbols != 0).any() and (latents.indexes == 0).any()
+    torch.testing.assert_close(output.y_hat, latents.y_hat)
+
+
+def test_hard_latents_teach_decoder_and_entropy_model_alone(model: CodecModel) -> None:
+    trained = trained_copy(model)
+    output = trained(torch.rand(2, 3, 64, 64), hard=True)
+    (output.y_bits + output.z_bits + output.x_hat.square().sum()).backward()
+    still = {n for n, p in trained.named_parameters() if p.grad is None or not p.grad.any()}
+    frozen = {
+        n for n, _ in trained.named_parameters() if n.startswith(("g_a.", "hyperprior.h_a."))
+    }
+    assert still == frozen
 
 
 def test_gains_shift_indexes_and_quantisation() -> None:
