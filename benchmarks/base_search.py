@@ -28,8 +28,8 @@ from torch import Tensor
 
 from promptcodec.codec.coder import EntropyTables, estimate_bits
 from promptcodec.codec.gains import FRACTION_BITS, Gains
-from promptcodec.codec.tables import SCALE_STEP
 from promptcodec.codec.model import CodecModel
+from promptcodec.codec.tables import SCALE_STEP
 from promptcodec.config import LAMBDAS, CodecConfig, from_dict
 from promptcodec.provenance import provenance
 from promptcodec.training import initialise
@@ -112,10 +112,7 @@ class Pictures:
 
 def _sources(manifest: dict) -> dict[str, str]:
     entries = next(v for v in manifest.values() if isinstance(v, list) and len(v) > 50)
-    return {
-        Path(e["file"]).name: str(e.get("blob") or e.get("path") or e["file"])
-        for e in entries
-    }
+    return {Path(e["file"]).name: str(e.get("blob") or e.get("path") or e["file"]) for e in entries}
 
 
 def _decode(pack: Path, flat: Path, index: Path) -> None:
@@ -155,7 +152,8 @@ class Variant:
         warmup: steps.
         decay: share of the time, at the end.
         clip: of the gradient's norm.
-        beta1: momentum.
+        momentum: of Muon.
+        beta1: of first moments.
         beta2: of second moments.
         room_weight: of the room term.
         room_detached: whether the room term is kept from h_a and g_a.
@@ -176,6 +174,7 @@ class Variant:
     warmup: int = 30
     decay: float = 0.5
     clip: float = 1.0
+    momentum: float = 0.95
     beta1: float = 0.9
     beta2: float = 0.98
     room_weight: float = 0.1
@@ -209,12 +208,17 @@ def optimiser(model: CodecModel, variant: Variant, rate: float) -> torch.optim.O
         factor = variant.entropy_factor if entropy else 1.0
         small = p.ndim < 2 or any(t in name for t in tables)
         groups.setdefault((factor, small), []).append(p)
-    options = [
-        {"params": ps, "factor": f, "fallback": small} for (f, small), ps in groups.items()
-    ]
+    options = [{"params": ps, "factor": f, "fallback": small} for (f, small), ps in groups.items()]
     betas = (variant.beta1, variant.beta2)
     if variant.optimizer == "muon":
-        return Muon(options, lr=rate, betas=betas, band=variant.band, period=variant.period)
+        return Muon(
+            options,
+            lr=rate,
+            betas=betas,
+            momentum=variant.momentum,
+            band=variant.band,
+            period=variant.period,
+        )
     if variant.optimizer == "adamw":
         return torch.optim.AdamW(options, lr=rate, betas=betas, weight_decay=0.0, foreach=True)
     if variant.optimizer == "soap":
@@ -271,7 +275,9 @@ def held_out_loss(
     return {"loss": bpp + lmbda * 255**2 * mse, "bpp": bpp, "z_bpp": z, "psnr": psnr, "mse": mse}
 
 
-def run(name: str, rate: float, pictures: Pictures, *, minutes: float, out: Path, keep: bool) -> None:
+def run(
+    name: str, rate: float, pictures: Pictures, *, minutes: float, out: Path, keep: bool
+) -> None:
     """Train one variant at one learning rate; the record goes to `out`."""
     variant = read_variant(name)
     out.mkdir(parents=True, exist_ok=True)

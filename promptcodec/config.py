@@ -88,7 +88,7 @@ class CodecConfig:
         hyper_channels: N, width of h_a and of the mean path.
         hyper_kernel: edge of the kernel of h_a's first layer, 1 or 3.
         z_channels: channels of z.
-        scale_channels: width of the integer scale path.
+        scale_channels: width of the integer scale path; 0 is one linear layer.
         context: context model that predicts the means: "none", "checkerboard" or "econtext".
         context_channels: its width.
         context_segments: latent channels of each segment that econtext codes one after the other;
@@ -144,7 +144,7 @@ class CodecConfig:
             if len(getattr(self, name)) != 4:
                 raise ConfigError(f"{name} has {len(getattr(self, name))} entries; need 4 stages")
         sizes = (*self.channels, self.latent_channels, self.hyper_channels, self.z_channels)
-        if min((*sizes, self.scale_channels, self.context_channels, self.head_channels)) < 1:
+        if min((*sizes, self.context_channels, self.head_channels)) < 1 or self.scale_channels < 0:
             raise ConfigError("a channel count is below 1; need positive widths")
         if max((*sizes, self.scale_channels, self.context_channels)) > MAX_CHANNELS:
             raise ConfigError(f"a channel count is beyond {MAX_CHANNELS}; need smaller widths")

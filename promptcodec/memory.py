@@ -29,7 +29,10 @@ def estimate(
     first = next(tiling.touching(region))
     window = tiling.window(next(tiling.bands(first)))
     tile = tiling.tile(first)
-    stages = sum(width / 4 ** (n + 1) for n, width in enumerate(config.channels))
+    widths = config.channels
+    if config.wide:  # either side may be the wider one at a resolution
+        widths = tuple(map(max, config.encoder_channels, config.decoder_channels))
+    stages = sum(width / 4 ** (n + 1) for n, width in enumerate(widths))
     networks = 4 * _TENSORS * stages * _area(window)
     latent = 4 * config.latent_channels / 256  # bytes/px of y_hat
     latents = latent * (_CODING * _area(tile) + _area(region.within(tiling.whole)))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny import TINY
 
-from promptcodec.adapters.prompts import LayerAdaptivePrompts, blocks_of
+from promptcodec.adapters.prompts import LayerAdaptivePrompts, blocks_of_g_a
 from promptcodec.codec.gains import Gains
 from promptcodec.codec.model import CodecModel
 from promptcodec.codec.swin import Prompts, SwinBlock, partition
@@ -64,7 +64,7 @@ def test_open_gates_let_every_part_learn(base: CodecModel, prompts: LayerAdaptiv
 
 def test_blocks_are_those_of_the_transforms(base: CodecModel) -> None:
     found = [m for m in base.g_a.modules() if isinstance(m, SwinBlock)]
-    specs = blocks_of(CONFIG)
+    specs = blocks_of_g_a(CONFIG)
     assert [m.attention.heads for m in found] == [spec.heads for spec in specs]
     assert [spec.stride for spec in specs] == [8, 8, 16, 16]
 

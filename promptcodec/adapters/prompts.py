@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from promptcodec.adapters.lowrank import LowRankUpdates
 from promptcodec.codec.gains import FRACTION_BITS, Gains
 from promptcodec.codec.swin import Prompts
-from promptcodec.codec.transforms import analysis_maps, synthesis_maps
+from promptcodec.codec.wide import maps_of_g_a, maps_of_g_s
 from promptcodec.config import STRIDE, CodecConfig
 
 REDUCTION = 2  # tokens of a block for each prompt, along an edge
@@ -50,12 +50,31 @@ class BlockSpec:
     heads: int
 
 
-def blocks_of(config: CodecConfig) -> list[BlockSpec]:
-    """Swin blocks of g_a in their order; g_s has the same ones, deepest stage first."""
+def blocks_of_g_a(config: CodecConfig) -> list[BlockSpec]:
+    """Swin blocks of g_a in their order."""
+    if config.wide:
+        return _blocks(config, config.encoder_channels, _swin(config.encoder_blocks))
+    return _blocks(config, config.channels, config.swin_blocks)
+
+
+def blocks_of_g_s(config: CodecConfig) -> list[BlockSpec]:
+    """Swin blocks of g_s in their order, deepest stage first."""
+    if config.wide:
+        blocks = _blocks(config, config.decoder_channels, _swin(config.decoder_blocks))
+    else:
+        blocks = _blocks(config, config.channels, config.swin_blocks)
+    return sorted(blocks, key=lambda block: -block.stride)
+
+
+def _swin(blocks: Sequence[str]) -> list[int]:
+    return [kinds.count("s") for kinds in blocks]
+
+
+def _blocks(config: CodecConfig, widths: Sequence[int], counts: Sequence[int]) -> list[BlockSpec]:
     return [
         BlockSpec(2 << stage, channels, channels // config.head_channels)
-        for stage, channels in enumerate(config.channels)
-        for _ in range(config.swin_blocks[stage])
+        for stage, channels in enumerate(widths)
+        for _ in range(counts[stage])
     ]
 
 
@@ -126,14 +145,15 @@ class LayerAdaptivePrompts(nn.Module):
 
     def __init__(self, config: CodecConfig, *, width: int = 32, rank: int = 10) -> None:
         super().__init__()
-        blocks = blocks_of(config)
         self.config, self.width, self.rank = config, width, rank
-        self.encoder = PromptNetwork(3 * PIXELS**2, stride=PIXELS, blocks=blocks, width=width)
-        self.decoder = PromptNetwork(
-            config.latent_channels, stride=16, blocks=_deepest_first(config), width=width
+        self.encoder = PromptNetwork(
+            3 * PIXELS**2, stride=PIXELS, blocks=blocks_of_g_a(config), width=width
         )
-        self.encoder_maps = LowRankUpdates(analysis_maps(config), rank=rank)
-        self.decoder_maps = LowRankUpdates(synthesis_maps(config), rank=rank)
+        self.decoder = PromptNetwork(
+            config.latent_channels, stride=16, blocks=blocks_of_g_s(config), width=width
+        )
+        self.encoder_maps = LowRankUpdates(maps_of_g_a(config), rank=rank)
+        self.decoder_maps = LowRankUpdates(maps_of_g_s(config), rank=rank)
         self.log_gains = nn.Parameter(torch.zeros(config.latent_channels))
         self.mean_scale = nn.Parameter(torch.zeros(config.hyper_channels))
         self.mean_bias = nn.Parameter(torch.zeros(config.hyper_channels))
@@ -173,7 +193,3 @@ class LayerAdaptivePrompts(nn.Module):
         """Features of the means, (B, N, h, w), scaled and moved channel by channel."""
         scale, bias = (v[None, :, None, None] for v in (self.mean_scale, self.mean_bias))
         return features * (1.0 + scale) + bias
-
-
-def _deepest_first(config: CodecConfig) -> list[BlockSpec]:
-    return sorted(blocks_of(config), key=lambda block: -block.stride)

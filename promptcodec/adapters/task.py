@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from promptcodec.adapters.bank import RatePoint
 from promptcodec.adapters.lowrank import LowRankUpdates
-from promptcodec.adapters.prompts import PIXELS, PromptNetwork, blocks_of
+from promptcodec.adapters.prompts import PIXELS, PromptNetwork, blocks_of_g_a
 from promptcodec.codec.model import Adapter
 from promptcodec.codec.swin import Prompts
-from promptcodec.codec.transforms import analysis_maps
+from promptcodec.codec.wide import maps_of_g_a
 from promptcodec.config import CodecConfig
 from promptcodec.errors import RateError
 
@@ -40,9 +40,9 @@ class TaskPrompts(nn.Module):
     def __init__(self, config: CodecConfig, *, width: int = 32, rank: int = 10) -> None:
         super().__init__()
         self.encoder = PromptNetwork(
-            3 * PIXELS**2, stride=PIXELS, blocks=blocks_of(config), width=width
+            3 * PIXELS**2, stride=PIXELS, blocks=blocks_of_g_a(config), width=width
         )
-        self.maps = LowRankUpdates(analysis_maps(config), rank=rank)
+        self.maps = LowRankUpdates(maps_of_g_a(config), rank=rank)
 
 
 @dataclass(frozen=True, eq=False)

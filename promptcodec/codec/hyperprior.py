@@ -66,6 +66,7 @@ class ScalePath(nn.Module):
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
         width = config.scale_channels
+        self.shuffle = 1
         self.layers = nn.ModuleList(
             [
                 conv3x3(config.z_channels, 4 * width),
@@ -73,6 +74,11 @@ class ScalePath(nn.Module):
                 nn.Conv2d(width, config.latent_channels, 1),
             ]
         )
+        if not width:
+            self.shuffle = 4
+            self.layers = nn.ModuleList(
+                [nn.Conv2d(config.z_channels, 16 * config.latent_channels, 1)]
+            )
         last = self.convolutions[-1]
         last.bias = nn.Parameter(torch.full_like(cast("Tensor", last.bias), 1.5))  # sigma 1.4
 
@@ -88,7 +94,7 @@ class ScalePath(nn.Module):
         limit = ACTIVATION_MAX / (1 << ACTIVATION_BITS)
         for layer in self.layers[:-1]:
             x = F.pixel_shuffle(torch.clamp(layer(x), 0.0, limit), 2)
-        return self.layers[-1](x) * (1 << INDEX_BITS)
+        return F.pixel_shuffle(self.layers[-1](x), self.shuffle) * (1 << INDEX_BITS)
 
     @property
     def convolutions(self) -> list[nn.Conv2d]:
@@ -126,6 +132,8 @@ def integer_indexes(z_hat: Tensor, layers: list[tuple[Tensor, Tensor]]) -> Tenso
         weight, bias = layers[-1]
         bits = WEIGHT_BITS + ACTIVATION_BITS - INDEX_BITS
         x = torch.floor((_exact_conv(x, weight, bias) + float(1 << (bits - 1))) / (1 << bits))
+        if len(layers) == 1:
+            x = F.pixel_shuffle(x, 4)
         return x.clamp_(-INDEX_ROOM, 2 * NUM_SCALES).to(torch.int32)
 
 

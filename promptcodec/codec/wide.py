@@ -24,9 +24,11 @@ from promptcodec.codec.swin import Prompts, SwinBlock
 from promptcodec.codec.transforms import (
     LinearMap,
     ResidualBlock,
+    analysis_maps,
     apply_map,
     deal,
     keep_variance,
+    synthesis_maps,
 )
 from promptcodec.config import CodecConfig
 
@@ -189,6 +191,16 @@ def wide_synthesis_maps(config: CodecConfig) -> list[LinearMap]:
     up[-1] = LinearMap(up[-1].inputs, up[-1].outputs, config.render_kernel)
     deep = config.latent_channels - config.detail_channels
     return [LinearMap(deep, specs[0].channels, 1), *up]
+
+
+def maps_of_g_a(config: CodecConfig) -> list[LinearMap]:
+    """Linear maps of g_a, in the order that updates of them come in."""
+    return wide_analysis_maps(config) if config.wide else analysis_maps(config)
+
+
+def maps_of_g_s(config: CodecConfig) -> list[LinearMap]:
+    """Linear maps of g_s, in the order that updates of them come in."""
+    return wide_synthesis_maps(config) if config.wide else synthesis_maps(config)
 
 
 class WideAnalysis(nn.Module):

@@ -58,7 +58,9 @@ def initialise_transforms(model: CodecModel, crops: Iterable[Tensor], *, lmbda: 
             detail = basis[deep : deep + model.g_a.detail.out_channels]
             _set_down(down, basis[:width])
             _set_down(model.g_a.detail, detail / step)
-            _set_up(up, torch.cat([basis[:deep], torch.zeros_like(basis[deep:width]), detail * step]))
+            _set_up(
+                up, torch.cat([basis[:deep], torch.zeros_like(basis[deep:width]), detail * step])
+            )
         x = F.conv2d(x, basis, stride=2)
     _set_pointwise(model.g_a.head, 1.0 / step)
     _set_pointwise(model.g_s.stem, step)
@@ -90,7 +92,10 @@ def initialise_entropy(model: CodecModel, crops: Tensor, *, parts: Collection[st
         deviation = y.transpose(0, 1).flatten(1).std(dim=1).double().clamp_min(SCALE_MIN)
         index = torch.log(deviation / SCALE_MIN) / SCALE_STEP
         last = model.hyperprior.scale_path.convolutions[-1]
-        cast("Tensor", last.bias).copy_((index / (1 << INDEX_BITS)).float())
+        bias = (index / (1 << INDEX_BITS)).float()
+        cast("Tensor", last.bias).copy_(
+            bias.repeat_interleave(model.hyperprior.scale_path.shuffle**2)
+        )
 
 
 def warm_start(model: CodecModel, folder: Path, *, parts: Collection[str] = ()) -> list[str]:
@@ -146,7 +151,9 @@ def _set_down(layer: nn.Conv2d, basis: Tensor) -> None:
     nn.init.normal_(layer.weight, std=NOISE * layer.weight[0].numel() ** -0.5)
     first = layer.padding[0] if isinstance(layer.padding, tuple) else 0  # tap over the first pixel
     edge = basis.shape[-1]
-    layer.weight[: len(basis), : basis.shape[1], first : first + edge, first : first + edge] += basis
+    layer.weight[: len(basis), : basis.shape[1], first : first + edge, first : first + edge] += (
+        basis
+    )
     nn.init.zeros_(cast("Tensor", layer.bias))
 
 
@@ -202,7 +209,9 @@ def initialise_wide(
     head = torch.diag(units[:deep] / (step * y_scale[:deep]))
     _set_matrix(g_a.head, head)
     if g_a.detail is not None:
-        detail = basis[deep:total] * below[:, None, None] / (step * y_scale[deep:, None, None, None])
+        detail = (
+            basis[deep:total] * below[:, None, None] / (step * y_scale[deep:, None, None, None])
+        )
         _set_down(g_a.detail, detail)
     latents = kernel[:total]  # what each is in pixels, (M, 3, 16, 16)
 
@@ -214,7 +223,9 @@ def initialise_wide(
         if number == len(ratios) - 1:
             basis = F.conv2d(latents, kernel, stride=latents.shape[2] // ratio)
             rows = basis * (step * y_scale)[:, None, None, None]
-            places = torch.cat([torch.arange(deep), g_s.stem.out_channels + torch.arange(total - deep)])
+            places = torch.cat(
+                [torch.arange(deep), g_s.stem.out_channels + torch.arange(total - deep)]
+            )
         else:
             basis = _principal_components(coefficients, up.in_channels, ratio)
             coefficients = F.conv2d(coefficients, basis, stride=ratio)
@@ -236,7 +247,9 @@ def initialise_wide(
         nn.init.zeros_(cast("Tensor", shortcut.bias))
     if g_a.shortcut is not None and g_s.shortcut is not None:
         g_a.shortcut.weight.copy_(latents / (step * y_scale)[:, None, None, None])
-        g_s.shortcut.weight.copy_((latents * (step * y_scale)[:, None, None, None]).flatten(1).T[:, :, None, None])
+        g_s.shortcut.weight.copy_(
+            (latents * (step * y_scale)[:, None, None, None]).flatten(1).T[:, :, None, None]
+        )
         for layer in filter(None, (g_a.head, g_a.detail, g_s.up[-1])):
             nn.init.zeros_(cast("Tensor", layer.weight))
     for module in model.modules():

@@ -37,7 +37,8 @@ class Muon(torch.optim.Optimizer):
     Args:
         params: groups; one with `fallback: True` is moved by AdamW.
         lr: learning rate of both.
-        betas: moment decays; the first is Muon's momentum as well.
+        betas: moment decays of AdamW.
+        momentum: of Muon.
         weight_decay: decoupled.
         eps: of AdamW.
         band: rows that are orthogonalised together between whole turns; 0 takes whole matrices.
@@ -50,6 +51,7 @@ class Muon(torch.optim.Optimizer):
         *,
         lr: float,
         betas: tuple[float, float] = (0.9, 0.98),
+        momentum: float = 0.95,
         weight_decay: float = 0.0,
         eps: float = 1e-8,
         band: int = 0,
@@ -58,6 +60,7 @@ class Muon(torch.optim.Optimizer):
         defaults = {
             "lr": lr,
             "betas": betas,
+            "momentum": momentum,
             "weight_decay": weight_decay,
             "eps": eps,
             "fallback": False,
@@ -84,7 +87,7 @@ class Muon(torch.optim.Optimizer):
         return loss
 
     def _muon(self, params: list[Tensor], group: dict[str, Any]) -> None:
-        momentum, lr = group["betas"][0], group["lr"]
+        momentum, lr = group["momentum"], group["lr"]
         for number, p in enumerate(params):
             state = self.state[p]
             if not state:

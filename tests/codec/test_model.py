@@ -134,9 +134,7 @@ def test_hard_latents_teach_decoder_and_entropy_model_alone(model: CodecModel) -
     output = trained(torch.rand(2, 3, 64, 64), hard=True)
     (output.y_bits + output.z_bits + output.x_hat.square().sum()).backward()
     still = {n for n, p in trained.named_parameters() if p.grad is None or not p.grad.any()}
-    frozen = {
-        n for n, _ in trained.named_parameters() if n.startswith(("g_a.", "hyperprior.h_a."))
-    }
+    frozen = {n for n, _ in trained.named_parameters() if n.startswith(("g_a.", "hyperprior.h_a."))}
     assert still == frozen
 
 

@@ -47,6 +47,53 @@ def test_a_linear_start_rebuilds_pictures_at_once() -> None:
     assert psnr(model, unseen) > max(before, 0.0) + 15
 
 
+NARROW = dataclasses.replace(
+    CONFIG, channels=(12, 48, 64, 32), latent_channels=64, detail_channels=32
+)
+WIDE_STAGE = dataclasses.replace(NARROW, channels=(12, 48, 64, 96))
+WIDE = dataclasses.replace(
+    NARROW,
+    encoder_channels=(0, 0, 192, 96),
+    encoder_blocks=("", "", "d", "ss"),
+    decoder_channels=(0, 48, 64, 112),
+    decoder_blocks=("", "p", "b", "ss"),
+)
+
+
+def started(config: CodecConfig) -> CodecModel:
+    torch.manual_seed(0)
+    model = CodecModel(config)
+    start = initialise.initialise_wide if config.wide else initialise_transforms
+    start(model, [crops(1)], lmbda=0.025)
+    return model
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        WIDE_STAGE,
+        WIDE,
+        dataclasses.replace(WIDE, detail_channels=0),
+        dataclasses.replace(WIDE, shortcut=True),
+    ],
+)
+def test_a_stage_wider_than_its_latents_loses_no_component(config: CodecConfig) -> None:
+    if not config.detail_channels:
+        config = dataclasses.replace(config, latent_channels=64)
+    unseen = crops(2)
+    # 64 components of 768 in every case: what the stage between could hold more must not matter.
+    assert psnr(started(config), unseen) > psnr(started(NARROW), unseen) - 0.5
+
+
+def test_latents_start_with_unit_deviation_inside() -> None:
+    model = started(WIDE)
+    with torch.no_grad():
+        y = model.g_a(crops(1)) / model.g_a.scale[:, None, None]
+        deviation = y.square().mean(dim=(0, 2, 3)).sqrt()
+    assert float(deviation.max()) < 1.1 and float(deviation[:8].min()) > 0.9
+    assert torch.equal(model.g_a.scale, model.g_s.scale)
+
+
 def test_components_are_orthonormal_and_ordered() -> None:
     x = crops(3) - 0.5
     basis = initialise._principal_components(x, 12)

@@ -1,0 +1,126 @@
+"""Transforms of few, wide stages: sizes, blocks, prompts, and what is refused."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny import TINY
+
+from promptcodec.adapters.prompts import LayerAdaptivePrompts, blocks_of_g_a, blocks_of_g_s
+from promptcodec.codec.model import CodecModel
+from promptcodec.codec.wide import BLOCKS, maps_of_g_a, maps_of_g_s
+from promptcodec.config import CodecConfig
+from promptcodec.errors import ConfigError
+
+WIDE = replace(
+    TINY,
+    encoder_channels=(0, 0, 16, 24),
+    encoder_blocks=("", "", "ds", "sbs"),
+    decoder_channels=(0, 8, 16, 16),
+    decoder_blocks=("", "p", "cs", "ss"),
+)
+
+
+@pytest.fixture(scope="module")
+def model() -> CodecModel:
+    torch.manual_seed(3)
+    return CodecModel(WIDE).eval()
+
+
+@pytest.mark.parametrize("size", [(64, 64), (128, 64), (64, 192), (192, 128)])
+@pytest.mark.parametrize("shortcut", [False, True])
+def test_shapes_at_every_size(size: tuple[int, int], shortcut: bool) -> None:
+    made = CodecModel(replace(WIDE, shortcut=shortcut))
+    x = torch.rand(2, 3, *size)
+    with torch.no_grad():
+        y = made.g_a(x)
+        assert y.shape == (2, 12, size[0] // 16, size[1] // 16)
+        assert made.g_s(y).shape == x.shape
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_a_block_keeps_its_shape_and_sees_only_its_own_picture(kind: str) -> None:
+    torch.manual_seed(1)
+    block = BLOCKS[kind](8)
+    x = torch.rand(2, 8, 4, 6)
+    with torch.no_grad():
+        both, one = block(x), block(x[1:])
+    assert both.shape == x.shape
+    torch.testing.assert_close(both[1:], one)
+    assert not torch.allclose(both, x)
+
+
+def test_latents_are_in_units_of_their_scale(model: CodecModel) -> None:
+    other = CodecModel(WIDE).eval()
+    other.load_state_dict(model.state_dict())
+    for module in (other.g_a, other.g_s):
+        module.scale.fill_(4.0)
+    x = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(other.g_a(x), 4.0 * model.g_a(x))
+        torch.testing.assert_close(other.g_s(4.0 * model.g_a(x)), model.g_s(model.g_a(x)))
+
+
+def test_maps_are_those_that_run(model: CodecModel) -> None:
+    for maps, layers in (
+        (maps_of_g_a(WIDE), [*model.g_a.down, model.g_a.head, model.g_a.detail]),
+        (maps_of_g_s(WIDE), [model.g_s.stem, *model.g_s.up]),
+    ):
+        shapes = [(m.outputs, m.inputs, m.kernel, m.kernel) for m in maps]
+        assert shapes == [tuple(layer.weight.shape) for layer in layers]
+
+
+def test_every_update_and_every_prompt_moves_the_result(model: CodecModel) -> None:
+    assert [b.stride for b in blocks_of_g_a(WIDE)] == [8, 16, 16]
+    assert [b.stride for b in blocks_of_g_s(WIDE)] == [16, 16, 8]
+    torch.manual_seed(5)
+    adapter = LayerAdaptivePrompts(WIDE, width=4, rank=2)
+    x = torch.rand(1, 3, 128, 64)
+    with torch.no_grad():
+        y = model.g_a(x)
+        plain = model.g_s(y)
+        # A fresh adapter adds nothing, though it has prompts and updates.
+        assert torch.equal(model.to_latents(x, adapter), y)
+        assert torch.equal(model.to_picture(y, adapter), plain)
+        for parts, run in (
+            (
+                (adapter.encoder.gates, adapter.encoder_maps.up),
+                lambda: model.to_latents(x, adapter),
+            ),
+            (
+                (adapter.decoder.gates, adapter.decoder_maps.up),
+                lambda: model.to_picture(y, adapter),
+            ),
+        ):
+            before = run()
+            for parameter in (p for part in parts for p in part):
+                parameter.fill_(0.5)
+                after = run()
+                assert not torch.equal(after, before)
+                before = after
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"encoder_channels": (0, 0, 16)}, "encoder_channels has 3 entries"),
+        ({"decoder_blocks": ()}, "decoder_blocks has 0 entries"),
+        ({"encoder_channels": (0, 0, 16, 4)}, "as many channels at 1/16 as there are deep"),
+        ({"encoder_channels": (0, 16, 0, 24)}, "need a stage at 1/8"),
+        ({"encoder_blocks": ("", "", "dx", "s")}, "need letters of bcdps"),
+        ({"encoder_blocks": ("d", "", "d", "s")}, "'d' for 0 channels"),
+        ({"encoder_channels": (0, 0, 12, 24)}, "need a multiple of head_channels 8"),
+        ({"decoder_channels": (0, 8, 16, -16)}, "need 0 to"),
+        ({"render_kernel": 2}, "render_kernel is 2"),
+        ({"detail_channels": 12}, "need 0 to latent_channels - 1"),
+    ],
+)
+def test_contradictions_are_refused(change: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        replace(WIDE, **change)
+
+
+def test_keys_of_this_shape_stay_out_of_other_hashes() -> None:
+    new = {k for k in WIDE.identity() if k not in TINY.identity()}
+    assert new == {"encoder_channels", "encoder_blocks", "decoder_channels", "decoder_blocks"}
+    assert "shortcut" not in CodecConfig().identity()
