@@ -148,7 +148,6 @@ class Variant:
         batch: crops of a step.
         crop: px.
         better: share of crops from train_hq; below 0 by area.
-        whitening: of the linear start.
         warmup: steps.
         decay: share of the time, at the end.
         clip: of the gradient's norm.
@@ -170,7 +169,6 @@ class Variant:
     batch: int = 3
     crop: int = 192
     better: float = -1.0
-    whitening: float = 1.0
     warmup: int = 30
     decay: float = 0.5
     clip: float = 1.0
@@ -292,7 +290,7 @@ def run(
     model.room_detached = variant.room_detached
     crops = [draw(2**32 + i) for i in range(12)]
     if variant.codec.wide:
-        initialise.initialise_wide(model, crops, lmbda=lmbda, whitening=variant.whitening)
+        initialise.initialise_wide(model, crops, lmbda=lmbda)
     else:
         initialise.initialise_transforms(model, crops, lmbda=lmbda)
     optimizer = optimiser(model, variant, rate)

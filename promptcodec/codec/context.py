@@ -104,14 +104,14 @@ class CheckerboardContext(ContextModel):
         n = features.shape[1]
         of_features, of_context = self.fuse.weight[:, :n], self.fuse.weight[:, n:]
         first, second = split_halves(F.conv2d(features, of_features, self.fuse.bias))
-        anchors = reconstruct(0, self._means(first), None)
+        anchors = reconstruct(0, self.means(F.relu(first)), None)
         # Seen from the other half, anchors stand at odd distances only, and the rest is zero.
         known = join_halves(anchors, torch.zeros_like(anchors))
         if self.y_scale is not None:
             known = known / self.y_scale[:, None, None]
         _, seen = split_halves(self.neighbours(known))
         second = second + F.conv2d(seen, of_context)
-        rest = reconstruct(1, self._means(second), None)
+        rest = reconstruct(1, self.means(F.relu(second)), None)
         return join_halves(anchors, rest)
 
     @torch.no_grad()
@@ -119,7 +119,3 @@ class CheckerboardContext(ContextModel):
         """See `ContextModel.prepare`: the size of each channel."""
         if self.y_scale is not None:
             self.y_scale.copy_(y.transpose(0, 1).flatten(1).std(dim=1).clamp_min(0.5))
-
-    def _means(self, hidden: Tensor) -> Tensor:
-        means = self.means(F.relu(hidden))
-        return means if self.y_scale is None else means * self.y_scale[:, None, None]

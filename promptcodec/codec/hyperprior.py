@@ -47,12 +47,12 @@ class ChannelUnits(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.scale: Tensor
-        self.register_buffer("scale", torch.ones(channels))
+        self.units: Tensor
+        self.register_buffer("units", torch.ones(channels))
 
     def forward(self, y: Tensor) -> Tensor:
         """Map y (B, M, h, w) to the same shape."""
-        return y / self.scale[:, None, None]
+        return y / self.units[:, None, None]
 
 
 class ScalePath(nn.Module):

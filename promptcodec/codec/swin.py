@@ -286,13 +286,21 @@ class SwinBlock(nn.Module):
             nn.Linear(channels, hidden), nn.GELU(), nn.Linear(hidden, channels)
         )
 
-    def forward(self, x: Tensor, *, prompts: Prompts | None = None) -> Tensor:
-        """Map (B, H, W, C) to the same shape; `prompts=None` is exactly the base."""
+    def forward(
+        self, x: Tensor, *, prompts: Prompts | None = None, units: Tensor | None = None
+    ) -> Tensor:
+        """Map (B, H, W, C) to the same shape.
+
+        Args:
+            x: the grid.
+            prompts: tokens to attend to besides; None is exactly the base.
+            units: what each channel is divided by where a branch looks at it, (C,); None is ones.
+        """
         _, h, w, _ = x.shape
         # A grid of one window has no neighbour to look at: shifting would only cut it up.
         sy = self.shift if h > self.window else 0
         sx = self.shift if w > self.window else 0
-        y = self.norm1(x)
+        y = self.norm1(x if units is None else x / units)
         mask = None
         if sy or sx:
             y = torch.roll(y, shifts=(-sy, -sx), dims=(1, 2))
@@ -304,4 +312,4 @@ class SwinBlock(nn.Module):
         if sy or sx:
             y = torch.roll(y, shifts=(sy, sx), dims=(1, 2))
         x = x + y
-        return x + self.mlp(self.norm2(x))
+        return x + self.mlp(self.norm2(x if units is None else x / units))

@@ -7,8 +7,11 @@
 A dense product of wide layers at low resolution costs a processor its arithmetic and little else;
 narrow layers at high resolution cost memory traffic. A stage may stand at 1/2, 1/4, 1/8 or 1/16; a
 width of 0 leaves it out, and the map across it is a patch embedding or a larger pixel shuffle.
-Latents enter and leave in units of their channel's deviation (`scale`), so that no layer has to
-bridge the factor of a hundred between them.
+
+Features are in steps of quantisation, as latents are: from a level's mean to its finest detail they
+differ a hundredfold. What a layer looks at is therefore divided by the deviation of its channel
+(`units`); what it gives is not, so that a change of any weight by a little moves every latent, and
+every pixel, by about as much.
 """
 
 from __future__ import annotations
@@ -23,7 +26,6 @@ from torch import Tensor, nn
 from promptcodec.codec.swin import Prompts, SwinBlock
 from promptcodec.codec.transforms import (
     LinearMap,
-    ResidualBlock,
     analysis_maps,
     apply_map,
     deal,
@@ -33,8 +35,8 @@ from promptcodec.codec.transforms import (
 from promptcodec.config import CodecConfig
 
 
-class BottleneckBlock(nn.Module):
-    """x + conv1x1(relu(conv3x3(relu(conv1x1(x))))), half the width inside.
+class BottleneckBranch(nn.Module):
+    """conv1x1(relu(conv3x3(relu(conv1x1(x))))), half the width inside.
 
     Args:
         channels: width of input and output.
@@ -49,11 +51,11 @@ class BottleneckBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""
-        return x + self.last(torch.relu(self.conv2(torch.relu(self.conv1(x)))))
+        return self.last(torch.relu(self.conv2(torch.relu(self.conv1(x)))))
 
 
-class DepthwiseBlock(nn.Module):
-    """x + conv1x1(a * silu(b)), where a and b are halves of depthwise3x3(conv1x1(x)).
+class DepthwiseBranch(nn.Module):
+    """conv1x1(a * silu(b)), where a and b are halves of depthwise3x3(conv1x1(x)).
 
     Args:
         channels: width of input and output, and of a and b.
@@ -68,11 +70,11 @@ class DepthwiseBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""
         a, b = self.depthwise(self.conv1(x)).chunk(2, dim=1)
-        return x + self.last(a * F.silu(b))
+        return self.last(a * F.silu(b))
 
 
-class PointwiseBlock(nn.Module):
-    """x + conv1x1(a * silu(b)), where a and b are halves of conv1x1(x).
+class PointwiseBranch(nn.Module):
+    """conv1x1(a * silu(b)), where a and b are halves of conv1x1(x).
 
     Args:
         channels: width of input and output; a and b have twice as much.
@@ -86,23 +88,41 @@ class PointwiseBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""
         a, b = self.conv1(x).chunk(2, dim=1)
-        return x + self.last(a * F.silu(b))
+        return self.last(a * F.silu(b))
 
 
-BLOCKS = {
-    "b": BottleneckBlock,
-    "c": ResidualBlock,
-    "d": DepthwiseBlock,
-    "p": PointwiseBlock,
+class ConvolutionBranch(nn.Module):
+    """conv3x3(relu(conv3x3(x))), half the width inside.
+
+    Args:
+        channels: width of input and output.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        hidden = channels // 2
+        self.conv1 = nn.Conv2d(channels, hidden, 3, padding=1)
+        self.last = nn.Conv2d(hidden, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to the same shape."""
+        return self.last(torch.relu(self.conv1(x)))
+
+
+BRANCHES = {
+    "b": BottleneckBranch,
+    "c": ConvolutionBranch,
+    "d": DepthwiseBranch,
+    "p": PointwiseBranch,
 }
 
 
 class Blocks(nn.Module):
-    """Blocks of one stage in their order.
+    """Blocks of one stage in their order, each x + branch(x / units).
 
     Args:
         config: the architecture.
-        kinds: one letter a block: "s" Swin, otherwise of `BLOCKS`.
+        kinds: one letter a block: "s" Swin, otherwise of `BRANCHES`.
         channels: width of the stage.
         window: edge of a Swin block's window.
     """
@@ -122,19 +142,26 @@ class Blocks(nn.Module):
                 )
                 swin += 1
             else:
-                block = BLOCKS[kind](channels)
+                block = BRANCHES[kind](channels)
             self.blocks.append(block)
         self.swin_blocks = swin
+        self.units: Tensor
+        self.register_buffer("units", torch.ones(channels))
 
     def forward(self, x: Tensor, prompts: Sequence[Prompts | None] | None = None) -> Tensor:
         """Map (B, C, H, W) to the same shape; one entry of `prompts` for each Swin block."""
         own = iter(prompts or [None] * self.swin_blocks)
         for block in self.blocks:
             if isinstance(block, SwinBlock):
-                x = block(x.permute(0, 2, 3, 1), prompts=next(own)).permute(0, 3, 1, 2)
+                grid = block(x.permute(0, 2, 3, 1), prompts=next(own), units=self.units)
+                x = grid.permute(0, 3, 1, 2)
             else:
-                x = block(x)
+                x = x + block(self.seen(x))
         return x
+
+    def seen(self, x: Tensor) -> Tensor:
+        """Features in units of their channel, as layers look at them, (B, C, H, W)."""
+        return x / self.units[:, None, None]
 
 
 @dataclass(frozen=True)
@@ -230,8 +257,6 @@ class WideAnalysis(nn.Module):
         self.shortcut = None
         if config.shortcut:
             self.shortcut = nn.Conv2d(3, config.latent_channels, 16, stride=16)
-        self.scale: Tensor
-        self.register_buffer("scale", torch.ones(config.latent_channels))
         keep_variance([*self.down, self.head, *filter(None, [self.detail, self.shortcut])])
 
     def forward(
@@ -256,13 +281,13 @@ class WideAnalysis(nn.Module):
         for down, stage, own, delta in zip(
             self.down, self.stages, shares, deltas[:count], strict=True
         ):
-            below, x = x, stage(apply_map(down, x, delta), own)
+            below, x = x, stage.seen(stage(apply_map(down, x, delta), own))
         y = apply_map(self.head, x, deltas[count])
         if self.detail is not None:
             y = torch.cat([y, apply_map(self.detail, below, deltas[count + 1])], dim=1)
         if self.shortcut is not None:
             y = y + self.shortcut(picture)
-        return y * self.scale[:, None, None]
+        return y
 
 
 class WideSynthesis(nn.Module):
@@ -289,8 +314,10 @@ class WideSynthesis(nn.Module):
         self.shortcut = None
         if config.shortcut:
             self.shortcut = nn.Conv2d(config.latent_channels, 768, 1)
-        self.scale: Tensor
-        self.register_buffer("scale", torch.ones(config.latent_channels))
+        self.units: Tensor  # of latents
+        self.register_buffer("units", torch.ones(config.latent_channels))
+        self.step: Tensor  # of quantisation, in pixels
+        self.register_buffer("step", torch.ones(()))
         keep_variance([self.stem, *self.up, *filter(None, [self.shortcut])])
 
     def forward(
@@ -308,7 +335,7 @@ class WideSynthesis(nn.Module):
         Returns:
             RGB, not clamped, (B, 3, 16 h, 16 w).
         """
-        y = y_hat / self.scale[:, None, None]
+        y = y_hat / self.units[:, None, None]
         deep = y.shape[1] - self.detail_channels
         stem, *deltas = updates or [None] * (len(self.up) + 1)
         x, detail = apply_map(self.stem, y[:, :deep], stem), y[:, deep:]
@@ -316,10 +343,10 @@ class WideSynthesis(nn.Module):
         for number, (up, stage, own, delta) in enumerate(
             zip(self.up, self.stages, shares, deltas, strict=True)
         ):
-            x = stage(x, own)
+            x = stage.seen(stage(x, own))
             if number == 0 and self.detail_channels:
                 x = torch.cat([x, detail], dim=1)
             x = F.pixel_shuffle(apply_map(up, x, delta), self.ratios[number])
         if self.shortcut is not None:
             x = x + F.pixel_shuffle(self.shortcut(y), 16)
-        return x + 0.5
+        return x * self.step + 0.5

@@ -23,13 +23,7 @@ from promptcodec.codec.model import CodecModel
 from promptcodec.codec.swin import SwinBlock
 from promptcodec.codec.tables import SCALE_MIN, SCALE_STEP
 from promptcodec.codec.transforms import ResidualBlock
-from promptcodec.codec.wide import (
-    BottleneckBlock,
-    DepthwiseBlock,
-    PointwiseBlock,
-    WideAnalysis,
-    WideSynthesis,
-)
+from promptcodec.codec.wide import BRANCHES, WideAnalysis, WideSynthesis
 
 NOISE = 0.02  # of the orthonormal rows; unused channels need something to grow from
 
@@ -65,14 +59,10 @@ def initialise_transforms(model: CodecModel, crops: Iterable[Tensor], *, lmbda: 
     _set_pointwise(model.g_a.head, 1.0 / step)
     _set_pointwise(model.g_s.stem, step)
     for module in model.modules():
-        last: list[nn.Module] = []
         if isinstance(module, SwinBlock):
-            last = [module.attention.proj, module.mlp[2]]
+            _silence(module.attention.proj, module.mlp[2])
         elif isinstance(module, ResidualBlock):
-            last = [module.conv2]
-        for layer in last:  # a residual branch that adds nothing yet
-            nn.init.zeros_(cast("Tensor", layer.weight))
-            nn.init.zeros_(cast("Tensor", layer.bias))
+            _silence(module.conv2)
     initialise_entropy(model, pictures, parts=("hyperprior", "context"))
 
 
@@ -173,97 +163,88 @@ def _set_pointwise(layer: nn.Conv2d, gain: float) -> None:
 
 
 @torch.no_grad()
-def initialise_wide(
-    model: CodecModel, crops: Iterable[Tensor], *, lmbda: float, whitening: float = 1.0
-) -> None:
+def initialise_wide(model: CodecModel, crops: Iterable[Tensor], *, lmbda: float) -> None:
     """Set the transforms of `codec.wide` to a principal component codec.
 
     Args:
         model: freshly built.
         crops: RGB in [0, 1], (B, 3, H, W) each, H and W multiples of 16.
-        lmbda: rate-distortion weight; sets the step that latents are scaled for.
-        whitening: power of its deviation that a channel of a stage is divided by.
+        lmbda: rate-distortion weight; sets the step of quantisation that features are in.
     """
     config = model.config
     g_a, g_s = cast("WideAnalysis", model.g_a), cast("WideSynthesis", model.g_s)
     pictures = torch.cat(list(crops))
     step = quantisation_step(lmbda)
+    g_s.step.fill_(step)
     deep, total = config.latent_channels - config.detail_channels, config.latent_channels
 
-    # g_a: level by level; what a level keeps of the next finer one, and how large it is.
-    x, kernel, units = pictures - 0.5, _identity(3), torch.ones(3)
-    for number, down in enumerate(cast("Iterable[nn.Conv2d]", g_a.down)):
+    # g_a: level by level. `kernel` is what a feature is in pixels, `units` its deviation in steps.
+    x, kernel, units = (pictures - 0.5) / step, _identity(3), torch.full((3,), step)
+    for number, (down, stage) in enumerate(zip(g_a.down, g_a.stages, strict=True)):
         last = number == len(g_a.down) - 1
-        ratio = g_a.ratios[number]
-        basis = _principal_components(x, max(down.out_channels, total * last), ratio)
+        basis = _principal_components(
+            x, max(down.out_channels, total * last), ratio=g_a.ratios[number]
+        )
         below = units
-        x, kernel = F.conv2d(x, basis, stride=ratio), _compose(basis, kernel)
-        deviation = x.square().mean(dim=(0, 2, 3)).sqrt().clamp_min(1e-4)
-        units = deviation**whitening
+        x, kernel = F.conv2d(x, basis, stride=g_a.ratios[number]), _compose(basis, kernel)
+        units = _deviation(x)
         kept = basis[: down.out_channels]
-        _set_down(down, kept * below[:, None, None] / units[: len(kept), None, None, None])
-    y_scale = (deviation[:total] / step).clamp_min(0.3)  # of whole latents
-    modules = [g_a, g_s, *(m for m in model.hyperprior.h_a if isinstance(m, ChannelUnits))]
-    for module in modules:
-        cast("Tensor", module.scale).copy_(y_scale)
-    head = torch.diag(units[:deep] / (step * y_scale[:deep]))
-    _set_matrix(g_a.head, head)
+        _set_down(down, kept * (below if number else 1.0 / below)[:, None, None])
+        stage.units[: len(kept)] = units[: len(kept)]
+    latents, y_units = kernel[:total], units[:total]
+    _set_matrix(g_a.head, torch.diag(y_units[:deep]))
     if g_a.detail is not None:
-        detail = (
-            basis[deep:total] * below[:, None, None] / (step * y_scale[deep:, None, None, None])
-        )
-        _set_down(g_a.detail, detail)
-    latents = kernel[:total]  # what each is in pixels, (M, 3, 16, 16)
+        _set_down(g_a.detail, basis[deep:total] * below[:, None, None])
+    g_s.units.copy_(y_units)
+    for module in model.hyperprior.h_a:
+        if isinstance(module, ChannelUnits):
+            module.units.copy_(y_units)
 
-    # g_s: the stages above the deepest are components of their own; the deepest is projected.
-    coefficients, kernel, units = pictures - 0.5, _identity(3), torch.ones(3)
-    ratios = g_s.ratios[::-1]
-    for number, up in enumerate(reversed(cast("list[nn.Conv2d]", list(g_s.up)))):
-        ratio = ratios[number]
-        if number == len(ratios) - 1:
-            basis = F.conv2d(latents, kernel, stride=latents.shape[2] // ratio)
-            rows = basis * (step * y_scale)[:, None, None, None]
-            places = torch.cat(
-                [torch.arange(deep), g_s.stem.out_channels + torch.arange(total - deep)]
-            )
+    # g_s: finer stages have components of their own; what latents are is projected onto them.
+    x, kernel = (pictures - 0.5) / step, _identity(3)
+    finest_first = list(zip(g_s.ratios, g_s.up, g_s.stages, strict=True))[::-1]
+    for number, (ratio, up, stage) in enumerate(finest_first):
+        if number < len(finest_first) - 1:
+            basis = _principal_components(x, up.in_channels, ratio=ratio)
+            x, kernel = F.conv2d(x, basis, stride=ratio), _compose(basis, kernel)
+            units = _deviation(x)
+            stage.units[: len(units)] = units
+            places = torch.arange(len(basis))
         else:
-            basis = _principal_components(coefficients, up.in_channels, ratio)
-            coefficients = F.conv2d(coefficients, basis, stride=ratio)
-            kernel = _compose(basis, kernel)
-            deviation = coefficients.square().mean(dim=(0, 2, 3)).sqrt().clamp_min(1e-4)
-            coarse = deviation**whitening
-            rows = basis * coarse[:, None, None, None]
-            places = torch.arange(len(rows))
-        rows = rows / units[: rows.shape[1], None, None]
-        wide = torch.zeros(up.in_channels, up.out_channels // ratio**2, ratio, ratio)
-        wide[places, : rows.shape[1]] = rows
-        _set_up(up, wide)
-        if number < len(ratios) - 1:
-            units = coarse
-    _set_matrix(g_s.stem, torch.eye(g_s.stem.out_channels, deep))
+            basis, units = F.conv2d(latents, kernel, stride=kernel.shape[2]), y_units
+            stage.units[:deep] = units[:deep]
+            width = g_s.stem.out_channels
+            places = torch.cat([torch.arange(deep), width + torch.arange(total - deep)])
+        spread = torch.zeros(up.in_channels, *basis.shape[1:])
+        spread[places] = basis * units[:, None, None, None]
+        _set_up(up, spread)
+    _set_matrix(g_s.stem, torch.diag(y_units[:deep]))
 
-    for shortcut in filter(None, (g_a.shortcut, g_s.shortcut)):
-        # The straight line has all of it: the network beside it starts by adding nothing.
-        nn.init.zeros_(cast("Tensor", shortcut.bias))
     if g_a.shortcut is not None and g_s.shortcut is not None:
-        g_a.shortcut.weight.copy_(latents / (step * y_scale)[:, None, None, None])
-        g_s.shortcut.weight.copy_(
-            (latents * (step * y_scale)[:, None, None, None]).flatten(1).T[:, :, None, None]
-        )
+        # The straight line has all of it: the network beside it starts by adding nothing.
+        g_a.shortcut.weight.copy_(latents / step)
+        back = (latents * y_units[:, None, None, None]).flatten(1).T
+        g_s.shortcut.weight.copy_(back[:, :, None, None])
         for layer in filter(None, (g_a.head, g_a.detail, g_s.up[-1])):
-            nn.init.zeros_(cast("Tensor", layer.weight))
+            nn.init.zeros_(layer.weight)
     for module in model.modules():
-        last_layers: list[nn.Module] = []
         if isinstance(module, SwinBlock):
-            last_layers = [module.attention.proj, module.mlp[2]]
-        elif isinstance(module, ResidualBlock):
-            last_layers = [module.conv2]
-        elif isinstance(module, BottleneckBlock | DepthwiseBlock | PointwiseBlock):
-            last_layers = [module.last]
-        for layer in last_layers:
-            nn.init.zeros_(cast("Tensor", layer.weight))
-            nn.init.zeros_(cast("Tensor", layer.bias))
+            _silence(module.attention.proj, module.mlp[2])
+        elif isinstance(module, tuple(BRANCHES.values())):
+            _silence(module.last)
     initialise_entropy(model, pictures, parts=("hyperprior", "context"))
+
+
+def _deviation(x: Tensor) -> Tensor:
+    """Of each channel of (B, C, H, W), in steps; what is hardly ever coded counts as 0.3."""
+    return x.square().mean(dim=(0, 2, 3)).sqrt().clamp_min(0.3)
+
+
+def _silence(*layers: nn.Module) -> None:
+    """Last layers of residual branches, which start by adding nothing."""
+    for layer in layers:
+        nn.init.zeros_(cast("Tensor", layer.weight))
+        nn.init.zeros_(cast("Tensor", layer.bias))
 
 
 def _identity(channels: int) -> Tensor:
