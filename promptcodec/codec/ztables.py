@@ -81,7 +81,7 @@ def pack_sets(sets: Sequence[ZTables]) -> dict[str, Tensor]:
     tables = np.stack([each.frequencies for each in sets])
     inside = (tables > 1).any(axis=0)
     spans = np.stack([_first(inside), NUM_VALUES - 1 - _first(inside[:, ::-1])], axis=1)
-    kept = tables[:, _held(spans)]
+    kept = np.ascontiguousarray(tables[:, _held(spans)])
     return {
         TABLES: torch.from_numpy(kept.astype(np.uint16)),
         SPANS: torch.from_numpy((spans + Z_MIN).astype(np.int16)),
