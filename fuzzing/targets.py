@@ -24,6 +24,7 @@ from promptcodec.api import Codec
 from promptcodec.codec import coder
 from promptcodec.codec.checkpoint import Base, read_base
 from promptcodec.codec.tiling import Box, Tiling
+from promptcodec.codec.ztables import SPANS, TABLES
 from promptcodec.config import STRIDE
 from promptcodec.errors import (
     CheckpointError,
@@ -198,15 +199,16 @@ def adapter(rng: random.Random, seeds: Seeds) -> bool:
     if rng.random() < 0.4:
         config = _mutated_config(rng, config)
     else:
-        weights = mutate_safetensors(rng, weights)
+        weights = mutate_safetensors(rng, weights, often=(TABLES, SPANS))
     _write_files(folder, {"adapter_config.json": config, "adapter_model.safetensors": weights})
     allowed = (CheckpointError, ModelMismatchError)
     base = seeds.bases["base"]
     if not accepted(lambda: read_adapter(folder, base=base), allowed):
         return False
     codec = Codec.load(GOLDEN / "base", [folder])
-    loose = loosen(bitstream.parse((GOLDEN / "adapter.pc").read_bytes()))
     (installed,) = codec.ladder.adapters.values()
+    name = "sets" if installed.z_sets else "adapter"
+    loose = loosen(bitstream.parse((GOLDEN / f"{name}.pc").read_bytes()))
     flags, profile, _, gain = loose.fixed
     fixed = (flags, profile, 4096 * installed.config.rate_index, gain)
     hashes = (installed.sha256[: bitstream.HASH_BYTES],)

@@ -139,7 +139,7 @@ GOLDEN = {
     "econtext": Golden((130, 70), base="econtext"),
     "sets": Golden((70, 64), options={"rate_index": 4}, rates=(4,)),
     "sets-tiles": Golden(
-        (200, 130), options={"rate_index": 4, "tile_size": 64}, rates=(4,), edit=with_every_set
+        (130, 70), options={"rate_index": 4, "tile_size": 64}, rates=(4,), edit=with_every_set
     ),
     "sets-middle": Golden((64, 90), options={"rate_index": 4.5}, rates=(4, 5)),
     "sets-upper": Golden((64, 90), options={"rate_index": 3.25}, rates=(2, 4)),
