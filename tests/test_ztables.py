@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from promptcodec import bitstream
+from promptcodec import bitstream, drafts
 from promptcodec.adapters.store import adapter_digest, read_adapter, write_adapter
 from promptcodec.api import Codec
 from promptcodec.codec import coder
@@ -310,6 +310,19 @@ def test_every_way_in_and_out_names_the_same_sets(codec: Codec, tmp_path: Path) 
     assert codec.decode(aimed.data).size == (90, 70)
 
 
+def test_an_effort_judges_by_the_sets(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged = []
+
+    def refine(*arguments: object, tables: EntropyTables, **options: object) -> object:
+        judged.append(tables.z_sets)
+        return refined(*arguments, tables=tables, **options)
+
+    refined = drafts.refine
+    monkeypatch.setattr(drafts, "refine", refine)
+    codec.encode(PICTURE, rate_index=4, effort=1)
+    assert judged == [codec.at(4).z_sets] and len(judged[0]) == 3
+
+
 def test_streams_of_one_rate_and_two_profiles_share_no_batch(codec: Codec) -> None:
     """Both are valid for an adapter with sets, and each has its own tables."""
     own = codec.encode(PICTURE, rate_index=4)
@@ -328,7 +341,9 @@ def test_the_estimate_has_the_set_and_its_byte(codec: Codec) -> None:
     own = codec.tables.with_sets(codec.at(4).z_sets)
     z = latents.z_hat[0].numpy()
     least = min(each.bits(z) for each in own.z_sets)
-    assert coder.estimate_bits(latents, own)[1] == pytest.approx(8 + least)
+    y_bits, z_bits = coder.estimate_bits(latents, own)
+    assert z_bits == pytest.approx(8 + least)
+    assert found.bpp_estimate * 70 * 90 == pytest.approx(y_bits + z_bits)
     two = replace(latents, z_hat=torch.cat([latents.z_hat] * 2), indexes=latents.indexes[:0])
     assert coder.estimate_bits(two, own)[1] == pytest.approx(2 * (8 + least))
     assert coder.estimate_bits(latents, codec.tables)[1] == pytest.approx(
