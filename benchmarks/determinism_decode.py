@@ -69,8 +69,8 @@ def decode(codec: Codec, container: Container, variant: Variant) -> Decoded:
         variant: how; threads and oneDNN are set by the caller.
     """
     device = torch.device("cuda" if variant.cuda else "cpu")
-    model, tables = codec.model.to(device), codec.tables
-    point = codec.ladder.of_stream(container)
+    model, point = codec.model.to(device), codec.ladder.of_stream(container)
+    tables = codec.tables.with_sets(point.z_sets)
     gains = point.gains.moved(container.gain)
     adapter = point.prompts.to(device) if isinstance(point.prompts, Module) else None
     (tile,) = container.tiles

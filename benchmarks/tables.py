@@ -227,6 +227,37 @@ def segmentation(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def z_tables(report: dict[str, Any]) -> str:
+    """A rate's own tables of z: held-out bits by number of sets."""
+    asked = [each["asked"] for each in report["rates"][0]["sets"]]
+    cells = " | ".join(f"{n} {'set' if n == 1 else 'sets'}: z | all | kB" for n in asked)
+    lines = [
+        f"| rate | z of all bits | {cells} |",
+        "| ---: | ---: |" + " ---: | ---: | ---: |" * len(asked),
+    ]
+    for row in report["rates"]:
+        share = row["z_bits"] / (row["z_bits"] + row["y_bits"])
+        lines.append(
+            f"| {row['rate_index']} | {100 * share:.1f} % | "
+            + " | ".join(
+                f"{each['z_percent']:+.1f} % | {each['total_percent']:+.2f} % "
+                f"| {each['stored_bytes'] / 1000:.1f}"
+                for each in row["sets"]
+            )
+            + " |"
+        )
+    packs = " and ".join(f"`{pack}`" for pack in report["packs"])
+    facts, machine = report["provenance"], report["provenance"]["machine"]
+    lines += [
+        "",
+        f"Against the base's tables; fitted on {report['fitted_pictures']} pictures, measured on "
+        f"{report['held_out_pictures']}, of {packs}; ideal "
+        f"code lengths; {machine['cpu']}; base {report['base_sha256'][:16]}; commit "
+        f"{facts['commit']}; `{facts['command']}`.",
+    ]
+    return "\n".join(lines)
+
+
 def anchors(report: dict[str, Any]) -> str:
     """How far classic codecs, as run here, lie from their published points."""
     lines = [
@@ -282,6 +313,7 @@ TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
     "cifar": (ROOT / "docs" / "analysis.md", analysis.cifar),
     "ledger": (ROOT / "docs" / "analysis.md", analysis.ledger),
     "aggregation": (ROOT / "docs" / "analysis.md", analysis.aggregation),
+    "z-tables": (ROOT / "docs" / "training.md", z_tables),
 }
 # Other result files that a table needs.
 BESIDE = {"reliability": ("fuzz", "fuzz-guided", "determinism"), "analysis": analysis.BESIDE}

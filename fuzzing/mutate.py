@@ -115,15 +115,22 @@ def _leaf(rng: random.Random, now: Any) -> Any:
     return rng.choice((*edges, float("nan"), float("inf"), rng.choice(EDGES), -1, 10**30))
 
 
-def mutate_safetensors(rng: random.Random, data: bytes) -> bytes:
-    """Change values, entries of the header, its length, or any bytes."""
+def mutate_safetensors(rng: random.Random, data: bytes, *, often: tuple[str, ...] = ()) -> bytes:
+    """Change values, entries of the header, its length, or any bytes.
+
+    Args:
+        rng: gives the choices.
+        data: the file.
+        often: tensors whose values are changed half of the time, where they are there.
+    """
     turn = rng.random()
     if turn < 0.15:
         return mutate_bytes(rng, data)
     (length,) = struct.unpack_from("<Q", data)
     header, body = json.loads(data[8 : 8 + length]), bytearray(data[8 + length :])
     if turn < 0.55:
-        _change_values(rng, header, body)
+        there = [name for name in often if name in header]
+        _change_values(rng, header, body, names=there if rng.random() < 0.5 else [])
     else:
         header = mutate_json(rng, header)
     text = json.dumps(header).encode()
@@ -133,9 +140,11 @@ def mutate_safetensors(rng: random.Random, data: bytes) -> bytes:
     return struct.pack("<Q", len(text)) + text + bytes(body)
 
 
-def _change_values(rng: random.Random, header: dict[str, Any], body: bytearray) -> None:
+def _change_values(
+    rng: random.Random, header: dict[str, Any], body: bytearray, *, names: list[str]
+) -> None:
     """Not a number, infinite, huge, zero or any bits in one to three elements of one tensor."""
-    names = sorted(name for name in header if name != "__metadata__")
+    names = names or sorted(name for name in header if name != "__metadata__")
     start, end = header[rng.choice(names)]["data_offsets"]
     special = (b"\0\x7e", b"\0\x7c", b"\0\xfc", b"\xff\x7b", b"\0\0", b"\xff\xff", b"\0\x80")
     for _ in range(rng.choice((1, 2, 3))):

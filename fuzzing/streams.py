@@ -136,7 +136,9 @@ def mutate_payload(rng: random.Random, loose: Loose, other: Loose) -> Loose:
     z, y, index_crc = tiles[place]
     theirs = rng.choice(other.tiles) if other.tiles else (b"", b"", 0)
     turn = rng.random()
-    if turn < 0.35:
+    if turn < 0.05:
+        z = bytes([rng.choice((0, 1, 2, 3, 4, 255))]) + z[1:]  # names a set in profile 2
+    elif turn < 0.35:
         z = mutate_bytes(rng, z)
     elif turn < 0.75:
         y = mutate_bytes(rng, y)

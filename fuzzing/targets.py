@@ -18,12 +18,13 @@ from mutate import mutate_bytes, mutate_json, mutate_safetensors
 from streams import Loose, loosen, mutate_fields, mutate_payload, write
 
 from promptcodec import bitstream
+from promptcodec.adapters.bank import RatePoint
 from promptcodec.adapters.store import read_adapter
 from promptcodec.api import Codec
 from promptcodec.codec import coder
 from promptcodec.codec.checkpoint import Base, read_base
-from promptcodec.codec.gains import Gains
 from promptcodec.codec.tiling import Box, Tiling
+from promptcodec.codec.ztables import SPANS, TABLES
 from promptcodec.config import STRIDE
 from promptcodec.errors import (
     CheckpointError,
@@ -167,25 +168,27 @@ def with_index_crcs(codec: Codec, loose: Loose) -> Loose:
     """The stream with the checksum of the indexes that a decoder will compute, where it can."""
     try:
         parsed = bitstream.parse(write(loose), max_pixels=MAX_PIXELS)
-        gains = codec.ladder.of_stream(parsed).gains.moved(parsed.gain)
+        point = codec.ladder.of_stream(parsed)
     except PromptCodecError:
         return loose
     tiling, tiles = Tiling(parsed.width, parsed.height, parsed.tile_size), []
     for number, (z, y, index_crc) in enumerate(loose.tiles):
         box = tiling.tile(number)
         try:
-            index_crc = _index_crc(codec, z, box, gains=gains)
+            index_crc = _index_crc(codec, z, box, point=point, gain=parsed.gain)
         except StreamError:
             pass
         tiles.append((z, y, index_crc))
     return replace(loose, tiles=tuple(tiles))
 
 
-def _index_crc(codec: Codec, z: bytes, box: Box, *, gains: Gains) -> int:
+def _index_crc(codec: Codec, z: bytes, box: Box, *, point: RatePoint, gain: int) -> int:
     rows, columns = (-(-side // STRIDE) for side in (box.height, box.width))
     shape = (codec.config.codec.z_channels, rows, columns)
-    z_hat = coder.from_numpy(coder.decode_z(z, shape, codec.tables), codec.device)
-    return zlib.crc32(codec.model.indexes(z_hat, gains=gains)[0].numpy().tobytes())
+    tables = codec.tables.with_sets(point.z_sets)
+    z_hat = coder.from_numpy(coder.decode_z(z, shape, tables), codec.device)
+    indexes = codec.model.indexes(z_hat, gains=point.gains.moved(gain))
+    return zlib.crc32(indexes[0].numpy().tobytes())
 
 
 def adapter(rng: random.Random, seeds: Seeds) -> bool:
@@ -196,15 +199,16 @@ def adapter(rng: random.Random, seeds: Seeds) -> bool:
     if rng.random() < 0.4:
         config = _mutated_config(rng, config)
     else:
-        weights = mutate_safetensors(rng, weights)
+        weights = mutate_safetensors(rng, weights, often=(TABLES, SPANS))
     _write_files(folder, {"adapter_config.json": config, "adapter_model.safetensors": weights})
     allowed = (CheckpointError, ModelMismatchError)
     base = seeds.bases["base"]
     if not accepted(lambda: read_adapter(folder, base=base), allowed):
         return False
     codec = Codec.load(GOLDEN / "base", [folder])
-    loose = loosen(bitstream.parse((GOLDEN / "adapter.pc").read_bytes()))
     (installed,) = codec.ladder.adapters.values()
+    name = "sets" if installed.z_sets else "adapter"
+    loose = loosen(bitstream.parse((GOLDEN / f"{name}.pc").read_bytes()))
     flags, profile, _, gain = loose.fixed
     fixed = (flags, profile, 4096 * installed.config.rate_index, gain)
     hashes = (installed.sha256[: bitstream.HASH_BYTES],)

@@ -148,7 +148,8 @@ def _alike(readings: Sequence[Reading]) -> Iterator[list[int]]:
         if reading.is_tiled:
             yield [number]
         else:
-            keys[number] = (reading.padded, header.rate, header.gain, header.adapter_hashes)
+            rate = (header.rate, header.gain, header.adapter_hashes, header.profile)
+            keys[number] = (reading.padded, rate)
     yield from _passes(keys, pixels=lambda n: math.prod(readings[n].padded))
 
 
@@ -159,8 +160,8 @@ def _latents_together(engine: Engine, readings: list[Reading]) -> Latents:
         engine,
         [reading.parts.tile(0) for reading in readings],
         size=first.padded,
+        point=first.point,
         gains=first.gains,
-        adapter=first.point.prompts,
     )
 
 

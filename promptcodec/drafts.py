@@ -24,8 +24,6 @@ from promptcodec.codec.refine import SCHEDULES, refine
 Precision = Literal["float32", "bfloat16"]
 Progress = Callable[[int, int], None]  # steps done, steps
 
-PROFILE = 1  # numerics profile of FORMAT.md
-
 
 @dataclass(frozen=True, eq=False)
 class Engine:
@@ -33,7 +31,7 @@ class Engine:
 
     Args:
         model: on its device.
-        tables: for entropy coding.
+        tables: of the base.
         base_hash: 32 bytes.
         device: of the model.
         precision: of g_a and g_s.
@@ -44,6 +42,10 @@ class Engine:
     base_hash: bytes
     device: torch.device
     precision: Precision
+
+    def tables_at(self, point: RatePoint) -> EntropyTables:
+        """What a rate is coded with: its own tables of z, where it has any."""
+        return self.tables.with_sets(point.z_sets)
 
     def autocast(self) -> torch.autocast:
         """The precision as a context."""
@@ -95,7 +97,7 @@ class Position:
             adapter_hashes=hashes,
             rate=self.rate,
             gain=self.gain,
-            profile=PROFILE,
+            profile=bitstream.OWN_TABLES if self.point.z_sets else bitstream.BASE_TABLES,
             tile_size=tile_size,
             tiles=tiles,
             chunks=chunks_of(picture),
@@ -180,7 +182,7 @@ class Draft:
                 engine.model,
                 self.work.x,
                 size=(height, width),
-                tables=engine.tables,
+                tables=engine.tables_at(point),
                 gains=gains,
                 lmbda=point.lmbda * finer,
                 schedule=SCHEDULES[effort],
@@ -191,7 +193,7 @@ class Draft:
 
     def tiles(self) -> tuple[Tile, ...]:
         """Entropy-code the latents."""
-        return (code_tile(self.latents, self.work.engine.tables),)
+        return (code_tile(self.latents, self.work.engine.tables_at(self.point)),)
 
     def stream(self, tiles: tuple[Tile, ...]) -> bytes:
         """The whole file around the coded latents."""
@@ -204,7 +206,8 @@ class Draft:
 
     def estimate_bits(self) -> float:
         """Ideal code length of y and z, without headers."""
-        return sum(coder.estimate_bits(self.latents, self.work.engine.tables))
+        tables = self.work.engine.tables_at(self.point)
+        return sum(coder.estimate_bits(self.latents, tables))
 
     def rebuilt(self) -> np.ndarray:
         """Pixels that a decoder gets, uint8 (H, W, 3)."""

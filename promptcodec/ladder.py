@@ -17,7 +17,7 @@ from promptcodec.bitstream import Container, Header
 from promptcodec.codec.gains import Gains
 from promptcodec.codec.model import AdapterSlot, CodecModel
 from promptcodec.config import LAMBDAS, BaseConfig
-from promptcodec.errors import RateError, UsageError
+from promptcodec.errors import RateError, StreamError, UsageError
 from promptcodec.outcomes import Rate
 
 MAX_GAIN_STEPS = 24.0
@@ -111,10 +111,18 @@ class Ladder:
 
         Raises:
             ModelMismatchError: an adapter that was never installed.
+            StreamError: it was coded with tables that its adapter does not have.
         """
-        if header.adapter_hashes:
-            return self.bank.of_stream(header.adapter_hashes, header.rate)
-        return self.base()
+        hashes = header.adapter_hashes
+        point = self.bank.of_stream(hashes, header.rate) if hashes else self.base()
+        if header.profile == bitstream.BASE_TABLES:
+            return replace(point, z_sets=())
+        if not point.z_sets:
+            raise StreamError(
+                f"the stream has numerics profile {header.profile}, and its rate adapter has no "
+                "tables of its own: it was written by a faulty encoder; encode the picture again"
+            )
+        return point
 
     def base(self) -> RatePoint:
         """The base alone.

@@ -20,7 +20,7 @@ from promptcodec.adapters.bank import RatePoint
 from promptcodec.bitstream import Parts, Tile
 from promptcodec.codec import coder
 from promptcodec.codec.gains import Gains
-from promptcodec.codec.model import Adapter, Latents
+from promptcodec.codec.model import Latents
 from promptcodec.codec.tiling import HALO, LATENT, Box, Tiling
 from promptcodec.config import STRIDE
 from promptcodec.drafts import Engine
@@ -163,8 +163,8 @@ class Rebuilder:
             self.engine,
             [tile],
             size=(box.height, box.width),
+            point=self.point,
             gains=self.gains,
-            adapter=self.point.prompts,
             lap=self.lap,
         )
 
@@ -189,8 +189,8 @@ def decode_latents(
     tiles: Sequence[Tile],
     *,
     size: tuple[int, int],
+    point: RatePoint,
     gains: Gains,
-    adapter: Adapter | None,
     lap: Lap = lambda _: None,
 ) -> Latents:
     """Everything that was transmitted of tiles of one size at one rate.
@@ -199,15 +199,15 @@ def decode_latents(
         engine: what decodes.
         tiles: payloads.
         size: height and width of each, px.
+        point: of the rate, as the streams say.
         gains: log-gains that they were coded with.
-        adapter: of the rate.
         lap: books the time of a part.
     Returns:
         Latents of the batch.
     Raises:
         StreamError: a payload does not hold exactly the symbols of its tile.
     """
-    model, tables = engine.model, engine.tables
+    model, tables = engine.model, engine.tables_at(point)
     shape = (model.config.z_channels, -(-size[0] // STRIDE), -(-size[1] // STRIDE))
     z = [coder.from_numpy(coder.decode_z(t.z, shape, tables), engine.device) for t in tiles]
     z_hat = torch.cat(z)
@@ -227,7 +227,7 @@ def decode_latents(
     residual = torch.cat(symbols)
     lap("coding")
     y_hat = model.reconstruct_latents(
-        z_hat, residual, indexes=indexes, gains=gains, adapter=adapter
+        z_hat, residual, indexes=indexes, gains=gains, adapter=point.prompts
     )
     lap("context")
     return Latents(z_hat=z_hat, indexes=indexes, symbols=residual, y_hat=y_hat)

@@ -51,12 +51,12 @@ class TiledWork:
             rate: position in 1/4096 of an index.
             gain: added to every log-gain, in 1/256 of a table step.
         """
-        position = Position(point, rate, gain)
+        position, tables = Position(point, rate, gain), self.engine.tables_at(point)
         tiles, bits = [], 0.0
         for number in range(len(self.tiling)):
             latents = self._latents(number, position)
-            tiles.append(code_tile(latents, self.engine.tables))
-            bits += sum(coder.estimate_bits(latents, self.engine.tables))
+            tiles.append(code_tile(latents, tables))
+            bits += sum(coder.estimate_bits(latents, tables))
         return TiledDraft(self, position, tuple(tiles), bits)
 
     @torch.inference_mode()

@@ -22,8 +22,8 @@ from promptcodec.api import Codec
 from promptcodec.bitstream import Chunk
 from promptcodec.codec import coder
 from promptcodec.codec.checkpoint import read_base, write_base
-from promptcodec.codec.gains import Gains
 from promptcodec.codec.model import CodecModel
+from promptcodec.codec.ztables import ZTables
 from promptcodec.config import LAMBDAS, BaseConfig, CodecConfig
 
 FOLDER = Path(__file__).parent / "golden"
@@ -41,6 +41,7 @@ class Golden:
         options: of `Codec.encode`.
         edit: what is done to the written bytes.
         noisy: the picture is noise rather than smooth.
+        rates: of the adapters that are loaded, where its options name a rate.
     """
 
     size: tuple[int, int]
@@ -49,6 +50,7 @@ class Golden:
     options: dict[str, Any] = field(default_factory=dict)
     edit: Callable[[Codec, bytes], bytes] = lambda codec, data: data
     noisy: bool = False
+    rates: tuple[int, ...] = (2, 6)
 
 
 def with_chunks(codec: Codec, data: bytes) -> bytes:
@@ -68,25 +70,47 @@ def without_words(codec: Codec, data: bytes) -> bytes:
     """No coded words for z: every symbol is symbol 0, -128."""
     container = bitstream.parse(data)
     z_hat = torch.full_like(codec.decode_latents(data).z_hat, -128)
-    indexes = indexes_of(codec, z_hat, gain=container.gain)
+    indexes = indexes_of(codec, z_hat, container)
     rng = np.random.default_rng(5)
     symbols = (rng.integers(-9, 10, indexes.shape) * (indexes > 0)).astype(np.int32)
     y = coder.encode_y(symbols, indexes, codec.tables)
-    tile = bitstream.Tile(z=b"", y=y, index_crc=zlib.crc32(indexes.tobytes()))
+    z = b"" if container.profile == bitstream.BASE_TABLES else b"\0"
+    tile = bitstream.Tile(z=z, y=y, index_crc=zlib.crc32(indexes.tobytes()))
     return bitstream.pack(replace(container, tiles=(tile,)))
 
 
 def all_certain(codec: Codec, data: bytes) -> bytes:
     """The coarsest gain there is: every element of y is certainly zero and takes no bits."""
     container = replace(bitstream.parse(data), gain=-(1 << 15))
-    indexes = indexes_of(codec, codec.decode_latents(data).z_hat, gain=container.gain)
+    indexes = indexes_of(codec, codec.decode_latents(data).z_hat, container)
     index_crc = zlib.crc32(indexes.tobytes())
     tile = replace(container.tiles[0], y=b"\0", index_crc=index_crc)
     return bitstream.pack(replace(container, tiles=(tile,)))
 
 
-def indexes_of(codec: Codec, z_hat: torch.Tensor, *, gain: int) -> np.ndarray:
-    gains = Gains.constant(codec.config.codec.latent_channels).moved(gain)
+def with_every_set(codec: Codec, data: bytes) -> bytes:
+    """Tiles that name the sets in turn, whichever is the cheapest."""
+    container = bitstream.parse(data)
+    point, tiles = codec.ladder.of_stream(container), []
+    for number, tile in enumerate(container.tiles):
+        shape = (codec.config.codec.z_channels, 1, 1)
+        z_hat = coder.decode_z(tile.z, shape, codec.tables.with_sets(point.z_sets))
+        name = number % len(point.z_sets)
+        own = codec.tables.with_sets(point.z_sets[name : name + 1])
+        tiles.append(replace(tile, z=bytes([name]) + coder.encode_z(z_hat, own)[1:]))
+    return bitstream.pack(replace(container, tiles=tuple(tiles)))
+
+
+def as_profile_1(codec: Codec, data: bytes) -> bytes:
+    """The same symbols by the base's tables, though the adapter has its own."""
+    container = bitstream.parse(data)
+    z = coder.encode_z(codec.decode_latents(data).z_hat[0].numpy(), codec.tables)
+    tile = replace(container.tiles[0], z=z)
+    return bitstream.pack(replace(container, tiles=(tile,), profile=bitstream.BASE_TABLES))
+
+
+def indexes_of(codec: Codec, z_hat: torch.Tensor, container: bitstream.Container) -> np.ndarray:
+    gains = codec.ladder.of_stream(container).gains.moved(container.gain)
     return codec.model.indexes(z_hat, gains=gains)[0].numpy()
 
 
@@ -113,6 +137,16 @@ GOLDEN = {
     "tiles-econtext": Golden((70, 130), base="econtext", options={"tile_size": 64}),
     "centroid": Golden((64, 90), base="centroid", noisy=True),
     "econtext": Golden((130, 70), base="econtext"),
+    "sets": Golden((70, 64), options={"rate_index": 4}, rates=(4,)),
+    "sets-tiles": Golden(
+        (130, 70), options={"rate_index": 4, "tile_size": 64}, rates=(4,), edit=with_every_set
+    ),
+    "sets-middle": Golden((64, 90), options={"rate_index": 4.5}, rates=(4, 5)),
+    "sets-upper": Golden((64, 90), options={"rate_index": 3.25}, rates=(2, 4)),
+    "sets-none": Golden((64, 90), options={"rate_index": 3}, rates=(2, 4)),
+    "sets-single": Golden((64, 64), "LA", options={"rate_index": 5}, rates=(5,), noisy=True),
+    "sets-no-words": Golden((64, 64), options={"rate_index": 5}, rates=(5,), edit=without_words),
+    "sets-of-base": Golden((64, 64), options={"rate_index": 5}, rates=(5,), edit=as_profile_1),
 }
 
 SMALL = replace(TINY, channels=(8, 8, 8, 8), residual_blocks=(0, 0, 0, 0), swin_blocks=(0, 0, 0, 1))
@@ -122,7 +156,7 @@ BASES: dict[str, CodecConfig] = {
         SMALL, context="econtext", context_channels=8, context_segments=(2, 4, 6), context_window=4
     ),
 }
-ADAPTERS = (2, 6)  # of the base "base"
+ADAPTERS = {2: 0, 6: 0, 4: 3, 5: 1}  # of the base "base": by rate index, their sets of tables
 
 
 def source(name: str) -> Image.Image:
@@ -145,7 +179,7 @@ def prompt_folders(name: str) -> list[Path]:
     """Adapters of the base of a golden stream."""
     if GOLDEN[name].base != "base" or "rate_index" not in GOLDEN[name].options:
         return []
-    return [FOLDER / "prompts" / f"rate-{index}" for index in ADAPTERS]
+    return [FOLDER / "prompts" / f"rate-{index}" for index in GOLDEN[name].rates]
 
 
 def load(name: str) -> Codec:
@@ -169,9 +203,9 @@ def add_missing() -> None:
     for base, config in BASES.items():
         if not (FOLDER / base).exists():
             write_base(FOLDER / base, lively(config), config=BaseConfig(codec=config))
-    for index in ADAPTERS:
+    for index, sets in ADAPTERS.items():
         if not (FOLDER / "prompts" / f"rate-{index}").exists():
-            add_adapter(index)
+            add_adapter(index, sets=sets)
     hashes = json.loads(HASHES.read_text())
     for name, golden in GOLDEN.items():
         if (FOLDER / f"{name}.pc").exists():
@@ -198,7 +232,7 @@ def lively(config: CodecConfig) -> CodecModel:
     return model
 
 
-def add_adapter(index: int) -> None:
+def add_adapter(index: int, *, sets: int) -> None:
     base = read_base(FOLDER / "base")
     torch.manual_seed(index)
     prompts = LayerAdaptivePrompts(base.config.codec, width=4, rank=1)
@@ -209,4 +243,21 @@ def add_adapter(index: int) -> None:
     config = AdapterConfig(
         rate_index=index, lmbda=LAMBDAS[index], base_sha256=base.sha256.hex(), width=4, rank=1
     )
-    write_adapter(FOLDER / "prompts" / f"rate-{index}", prompts, config=config)
+    folder = FOLDER / "prompts" / f"rate-{index}"
+    z_sets = made_sets(base.config.codec.z_channels, sets)
+    write_adapter(folder, prompts, config=config, z_sets=z_sets)
+
+
+def made_sets(channels: int, count: int) -> list[ZTables]:
+    """Sets of triangles of several widths, in integers alone; values far outside have 1."""
+    sets = []
+    for number in range(count):
+        tables = np.ones((channels, 256), np.int64)
+        for channel in range(channels):
+            radius = 3 + channel + 9 * number
+            values = np.arange(-radius, radius + 1)
+            top = 128 + channel - 1
+            tables[channel, top + values] += 20 * (radius + 1 - np.abs(values))
+            tables[channel, top] += 2**16 - tables[channel].sum()
+        sets.append(ZTables(tables.astype(np.uint32)))
+    return sets

@@ -71,6 +71,7 @@ class Place:
 @dataclass
 class Stream:
     grey: bool
+    profile: int
     rate: int
     gain: int
     base_hash: bytes
@@ -93,7 +94,7 @@ def parse(data: bytes) -> Stream:
         raise Refused("header CRC")
     cursor = Cursor(data[: end - 4], cursor.position)
     flags, profile = cursor.u8(), cursor.u8()
-    if flags > 1 or profile != 1:
+    if flags > 1 or profile not in (1, 2):
         raise Refused("flags or profile")
     rate, gain = struct.unpack("<Hh", cursor.take(4))
     base_hash = cursor.take(8)
@@ -130,7 +131,8 @@ def parse(data: bytes) -> Stream:
         chunks[kind] = chunk
     if body.position != len(data):
         raise Refused("trailing bytes")
-    return Stream(flags == 1, rate, gain, base_hash, hashes, width, height, tiles, chunks)
+    grey = flags == 1
+    return Stream(grey, profile, rate, gain, base_hash, hashes, width, height, tiles, chunks)
 
 
 def tile_places(width: int, height: int, size: int) -> list[tuple[int, int, int, int]]:
@@ -149,8 +151,15 @@ def tile_places(width: int, height: int, size: int) -> list[tuple[int, int, int,
 
 # --- files of a base and of an adapter -----------------------------------------------------------
 
-KINDS = {"F16": "<f2", "F32": "<f4", "I16": "<i2", "I32": "<i4", "I64": "<i8"}
-TORCH_NAMES = {"F16": "float16", "F32": "float32", "I16": "int16", "I32": "int32", "I64": "int64"}
+KINDS = {"F16": "<f2", "F32": "<f4", "I16": "<i2", "I32": "<i4", "I64": "<i8", "U16": "<u2"}
+TORCH_NAMES = {
+    "F16": "float16",
+    "F32": "float32",
+    "I16": "int16",
+    "I32": "int32",
+    "I64": "int64",
+    "U16": "uint16",
+}
 # Keys of `codec` that were added later, with their defaults.
 ADDED = {
     "hyper_kernel": 3,
@@ -210,6 +219,7 @@ class Adapter:
     digest: bytes
     rate_index: int
     log_gains: np.ndarray
+    sets: list[np.ndarray]  # tables of z, (Cz, 256) each
 
 
 def read_adapter(folder: Path) -> Adapter:
@@ -223,7 +233,33 @@ def read_adapter(folder: Path) -> Adapter:
     text = json.dumps(bound, sort_keys=True).encode()
     gains = tensors.arrays["base_model.model.adapter_slot.lpm_prompts.log_gains"]
     digest = hashlib.sha256(text + tensors.hashed).digest()
-    return Adapter(digest, config["rate_index"], gains)
+    return Adapter(digest, config["rate_index"], gains, read_sets(tensors.arrays))
+
+
+def read_sets(tensors: dict[str, np.ndarray]) -> list[np.ndarray]:
+    given = {"tables.z", "tables.z.spans"} & set(tensors)
+    if not given:
+        return []
+    if len(given) == 1:
+        raise Refused("one of two tensors")
+    spans, rows = tensors["tables.z.spans"].astype(int), tensors["tables.z"]
+    if not 1 <= len(rows) <= 4:
+        raise Refused("number of sets")
+    sets = []
+    for row in rows.astype(int):
+        table, position = np.ones((len(spans), 256), int), 0
+        for channel, (lowest, highest) in enumerate(spans):
+            if not -128 <= lowest <= highest <= 127:
+                raise Refused("span")
+            end = position + highest - lowest + 1
+            if end > len(row):
+                raise Refused("too few frequencies")
+            table[channel, lowest + 128 : highest + 129] = row[position:end]
+            position = end
+        if position != len(row) or table.min() < 1 or (table.sum(axis=1) != 2**16).any():
+            raise Refused("frequencies")
+        sets.append(table)
+    return sets
 
 
 # --- payload -------------------------------------------------------------------------------------
@@ -284,15 +320,35 @@ def decode(stream: Stream, base: Base, adapters: list[Adapter]) -> list[Symbols]
         raise Refused("another base")
     log_gains = own_log_gains(stream, base, adapters).astype(np.int64) + stream.gain
     log_gains = log_gains.clip(-32768, 32767)
-    return [decode_tile(tile, base, log_gains) for tile in stream.tiles]
+    sets = sets_of(stream, adapters)
+    return [decode_tile(tile, base, log_gains, sets) for tile in stream.tiles]
 
 
-def own_log_gains(stream: Stream, base: Base, adapters: list[Adapter]) -> np.ndarray:
+def named(stream: Stream, adapters: list[Adapter]) -> list[Adapter]:
     found = []
     for digest in stream.adapter_hashes:
         found += [adapter for adapter in adapters if adapter.digest[:8] == digest]
     if len(found) != len(stream.adapter_hashes):
         raise Refused("another adapter")
+    return found
+
+
+def sets_of(stream: Stream, adapters: list[Adapter]) -> list[np.ndarray]:
+    """Sets of tables of z that count; none in profile 1."""
+    if stream.profile == 1:
+        return []
+    found = named(stream, adapters)
+    if not found:
+        raise Refused("profile 2 without an adapter")
+    a, b = 4096 * found[0].rate_index, 4096 * found[-1].rate_index
+    counts = found[0] if 2 * (stream.rate - a) <= b - a else found[-1]
+    if not counts.sets:
+        raise Refused("profile 2 without sets")
+    return counts.sets
+
+
+def own_log_gains(stream: Stream, base: Base, adapters: list[Adapter]) -> np.ndarray:
+    found = named(stream, adapters)
     if not found:
         return np.zeros(base.codec["latent_channels"], np.int64)
     low, high = found[0], found[-1]
@@ -308,9 +364,16 @@ def own_log_gains(stream: Stream, base: Base, adapters: list[Adapter]) -> np.nda
     return (total + (end - start) // 2) // (end - start)
 
 
-def decode_tile(tile: Place, base: Base, log_gains: np.ndarray) -> Symbols:
+def decode_tile(tile: Place, base: Base, log_gains: np.ndarray, sets: list[np.ndarray]) -> Symbols:
     rows, columns = -(-tile.height // 64), -(-tile.width // 64)
-    z = decode_z(tile.z, base, rows * columns).reshape(-1, rows, columns)
+    tables, words = base.tensors["tables.z"], tile.z
+    if sets:
+        cursor = Cursor(tile.z)
+        number = cursor.u8()
+        if number >= len(sets):
+            raise Refused("number of a set")
+        tables, words = sets[number], tile.z[1:]
+    z = decode_z(words, tables, rows * columns).reshape(-1, rows, columns)
     indexes = scale_path(z, base) + ((log_gains + 128) >> 8)[:, None, None]
     indexes = indexes.clip(0, 63).astype(np.uint8)
     if zlib.crc32(indexes.tobytes()) != tile.index_crc:
@@ -323,12 +386,9 @@ def decode_tile(tile: Place, base: Base, log_gains: np.ndarray) -> Symbols:
     return Symbols(z, indexes, symbols, rebuilt)
 
 
-def decode_z(data: bytes, base: Base, count: int) -> np.ndarray:
+def decode_z(data: bytes, tables: np.ndarray, count: int) -> np.ndarray:
     coder = Rans(data)
-    z = [
-        [coder.symbol(starts) - 128 for _ in range(count)]
-        for starts in map(starts_of, base.tensors["tables.z"])
-    ]
+    z = [[coder.symbol(starts) - 128 for _ in range(count)] for starts in map(starts_of, tables)]
     coder.finish()
     return np.array(z, np.int64)
 

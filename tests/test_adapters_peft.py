@@ -1,16 +1,18 @@
 """Adapters through stock PEFT: the same tensors, the same numbers, and the base untouched."""
 
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
+from golden_streams import made_sets
 from peft import PeftModel, get_peft_model
 from safetensors.torch import load_file
 from torch import Tensor
 
 from promptcodec.adapters.peft import LPMConfig, register
-from promptcodec.adapters.store import read_adapter
+from promptcodec.adapters.store import read_adapter, write_adapter
 from promptcodec.codec.checkpoint import Base, read_base
 from promptcodec.codec.model import CodecModel
 from promptcodec.errors import UsageError
@@ -40,6 +42,18 @@ def passes(model: CodecModel, x: Tensor, adapter: object = None) -> list[Tensor]
 
 def same(one: list[Tensor], two: list[Tensor]) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+def test_tables_of_z_stay_behind(base: Base, tiny_ladder: Path, tmp_path: Path, x: Tensor) -> None:
+    plain = read_adapter(tiny_ladder / "rate-2", base=base)
+    sets = made_sets(base.config.codec.z_channels, 2)
+    write_adapter(tmp_path / "a", plain.prompts, config=plain.config, z_sets=sets)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = PeftModel.from_pretrained(base.model, tmp_path / "a", adapter_name="rate-2")
+    assert same(passes(base.model, x), passes(base.model, x, plain.prompts))
+    model.save_pretrained(tmp_path / "b")
+    assert read_adapter(tmp_path / "b" / "rate-2", base=base).sha256 == plain.sha256
 
 
 def test_peft_reads_what_we_write(base: Base, tiny_ladder: Path, x: Tensor) -> None:

@@ -35,6 +35,7 @@ def between(document: Path, name: str) -> str:
         "cifar",
         "ledger",
         "aggregation",
+        "z-tables",
     ],
 )
 def test_tables_of_benchmarks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:

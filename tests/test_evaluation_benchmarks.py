@@ -1,8 +1,11 @@
 """The parts of the benchmarks that figures depend on; running them whole takes minutes."""
 
 import importlib.util
+import io
+import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from types import ModuleType
 
@@ -11,7 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
+from promptcodec.api import Codec
 from promptcodec.bitstream import parse
+from promptcodec.codec import coder
+from promptcodec.codec.ztables import ZTables
 from promptcodec.evaluation import memory, peer_model, photographs, timing
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -135,6 +141,55 @@ def test_effort_is_compared_at_equal_psnr(monkeypatch: pytest.MonkeyPatch) -> No
     better["psnr"] = 99.0
     with pytest.raises(SystemExit, match="off the curve"):
         effort.summarise({"a": record | {"6/0": better}})
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Path:
+    """A pack of 30 pictures from 15 sources, and one that is no photograph."""
+    rng, items = np.random.default_rng(6), []
+    with zipfile.ZipFile(tmp_path / "part.zip", "w") as archive:
+        for number in range(30):
+            name = f"{'ab'[number % 2]}{number // 2}.png"
+            noise = Image.fromarray(rng.integers(0, 256, (3, 3, 3), np.uint8))
+            data = io.BytesIO()
+            noise.resize((70, 64), Image.Resampling.BICUBIC).save(data, "png")
+            archive.writestr(name, data.getvalue())
+            items.append({"file": name, "src": "somewhere", "path": str(number // 2)})
+        archive.writestr("syn_1.png", data.getvalue())
+    (tmp_path / "manifest.json").write_text(json.dumps({"items": items}))
+    return tmp_path
+
+
+def test_tables_of_z_are_measured_on_other_sources(
+    monkeypatch: pytest.MonkeyPatch, pack: Path, tiny_checkpoint: Path, tiny_ladder: Path
+) -> None:
+    benchmark = benchmark_module("z_tables", monkeypatch)
+    sides: dict[str, set[bool]] = {}
+    for name, place, held in benchmark.chosen([pack], pictures=30):
+        assert name == pack.name
+        sides.setdefault(place.member[1:], set()).add(held)
+    assert len(sides) == 15 and all(len(side) == 1 for side in sides.values())
+    assert {True, False} == set.union(*sides.values())
+    assert len(list(benchmark.chosen([pack], pictures=10))) == 10
+    codec = Codec.load(tiny_checkpoint, tiny_ladder)
+    fitted, held = benchmark.look(codec, [pack], rates=[2], pictures=30)
+    assert len(fitted[2].tiles) + len(held[2].tiles) == 30
+    row = benchmark.measure(codec, rate=2, fitted=fitted[2], held=held[2])
+    base = ZTables(codec.tables.z)
+    assert row["z_bits"] == pytest.approx(sum(base.bits(z) for z in held[2].tiles))
+    one = row["sets"][0]
+    assert [each["asked"] for each in row["sets"]] == [1, 2, 4]
+    assert one["z_percent"] == pytest.approx(100 * (one["z_bits"] / row["z_bits"] - 1))
+    assert one["z_percent_by_pack"] == {pack.name: pytest.approx(one["z_percent"])}
+    before, after = row["y_bits"] + row["z_bits"], row["y_bits"] + one["z_bits"]
+    assert one["total_percent"] == pytest.approx(100 * (after / before - 1))
+    assert one["stored_bytes"] < one["full_bytes"] == 4 * 4 * 256
+    y_bits = 0.0
+    for _, place, out in benchmark.chosen([pack], pictures=30):
+        if out:
+            latents = codec.decode_latents(codec.encode(place.read(), rate_index=2))
+            y_bits += coder.estimate_bits(latents, codec.tables)[0]
+    assert row["y_bits"] == pytest.approx(y_bits, rel=0.01)
 
 
 def test_a_serial_scan_gives_the_means_of_the_groups(monkeypatch: pytest.MonkeyPatch) -> None:

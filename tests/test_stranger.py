@@ -59,9 +59,12 @@ def test_hashes_of_bases_and_adapters() -> None:
     for name in {golden.base for golden in GOLDEN.values()}:
         codec = load(next(n for n, golden in GOLDEN.items() if golden.base == name))
         assert stranger.read_base(FOLDER / name).digest == codec.base_hash
-    codec = load("between")
-    known = {adapter.sha256 for adapter in codec.ladder.adapters.values()}
-    assert {adapter.digest for adapter in ADAPTERS} == known
+    codecs = [load(name) for name in ("between", "sets-middle")]
+    known = {a.sha256: a for codec in codecs for a in codec.ladder.adapters.values()}
+    assert {adapter.digest for adapter in ADAPTERS} == set(known)
+    for adapter in ADAPTERS:
+        ours = [each.frequencies for each in known[adapter.digest].z_sets]
+        assert np.array_equal(ours, adapter.sets)
 
 
 def test_what_must_be_refused_is_refused_by_both() -> None:

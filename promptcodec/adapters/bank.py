@@ -18,6 +18,7 @@ from promptcodec.adapters.store import RateAdapter
 from promptcodec.bitstream import HASH_BYTES, RATE_STEPS
 from promptcodec.codec.gains import Gains
 from promptcodec.codec.model import Adapter
+from promptcodec.codec.ztables import ZTables
 from promptcodec.errors import ModelMismatchError, RateError
 
 
@@ -30,12 +31,14 @@ class RatePoint:
         gains: integer log-gains.
         lmbda: rate-distortion weight.
         hashes: of the adapters it is made of, lower one first; what a stream carries.
+        z_sets: tables of z of the nearer one, of the lower in the middle; none is the base's.
     """
 
     prompts: Adapter | None
     gains: Gains
     lmbda: float
     hashes: tuple[bytes, ...]
+    z_sets: tuple[ZTables, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,13 +125,19 @@ def _blend(low: RateAdapter, high: RateAdapter, rate: int) -> RatePoint:
 
 
 def _alone(adapter: RateAdapter) -> RatePoint:
-    return RatePoint(adapter.prompts, adapter.gains, adapter.config.lmbda, (adapter.sha256,))
+    return RatePoint(
+        adapter.prompts,
+        adapter.gains,
+        adapter.config.lmbda,
+        hashes=(adapter.sha256,),
+        z_sets=adapter.z_sets,
+    )
 
 
 @lru_cache(maxsize=32)
 @torch.inference_mode(False)  # what is kept from coding must also serve a refinement
 def _between(low: RateAdapter, high: RateAdapter, share: tuple[int, int]) -> RatePoint:
-    """Networks in a line, gains and lambda in a line of their logarithms.
+    """Networks in a line, gains and lambda in a line of their logarithms, the nearer one's tables.
 
     Args:
         low: adapter below.
@@ -153,8 +162,14 @@ def _between(low: RateAdapter, high: RateAdapter, share: tuple[int, int]) -> Rat
         prompts = low.prompts.empty_like()
     prompts.load_state_dict(state, assign=True)
     lmbda = low.config.lmbda ** (1.0 - part) * high.config.lmbda**part
-    hashes = (low.sha256, high.sha256)
-    return RatePoint(prompts.requires_grad_(False).eval(), gains, lmbda, hashes)
+    nearer = low if 2 * share[0] <= share[1] else high
+    return RatePoint(
+        prompts.requires_grad_(False).eval(),
+        gains,
+        lmbda,
+        hashes=(low.sha256, high.sha256),
+        z_sets=nearer.z_sets,
+    )
 
 
 def _mix_integers(low: Tensor, high: Tensor, share: tuple[int, int]) -> Tensor:

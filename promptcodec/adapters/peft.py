@@ -8,7 +8,8 @@
 
 The adapter sits in the slot of a `CodecModel`, which every pass asks when no argument names one.
 What PEFT saves is what `store` writes, tensor for tensor: networks in float16, log-gains as
-integers. Nothing that encodes or decodes imports this module; `import peft` takes seconds.
+integers. Tables of z stay behind: they fit the finished adapter alone. Nothing that encodes or
+decodes imports this module; `import peft` takes seconds.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from promptcodec.adapters.prompts import LayerAdaptivePrompts
 from promptcodec.adapters.store import LOG_GAINS, PEFT_TYPE, AdapterConfig
 from promptcodec.codec.gains import FRACTION_BITS
 from promptcodec.codec.model import Adapter, AdapterSlot
+from promptcodec.codec.ztables import SPANS, TABLES
 from promptcodec.config import CodecConfig
 from promptcodec.errors import UsageError
 
@@ -131,7 +133,8 @@ class LPMModel(BaseTuner):
         cls, model: nn.Module, config: Any, adapter_name: str, state_dict: dict[str, Tensor]
     ) -> dict[str, Tensor]:
         """In the types that are trained."""
-        state = {key: _trained(key, value) for key, value in state_dict.items()}
+        left = (TABLES, SPANS)
+        state = {k: _trained(k, value) for k, value in state_dict.items() if k not in left}
         return super()._remap_adapter_state_dict_for_load(model, config, adapter_name, state)
 
     @classmethod

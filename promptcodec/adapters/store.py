@@ -1,7 +1,8 @@
 """A rate adapter on disk: a PEFT folder, bound to its base by hash.
 
     adapter_config.json            peft_type, rate index, lambda, metric, hash of the base, ancestry
-    adapter_model.safetensors      prompt networks in float16, log-gains as the integers that run
+    adapter_model.safetensors      prompt networks in float16, log-gains as the integers that run;
+                                   tables of z, where the rate has its own
 
 Names of tensors are those that PEFT gives to an adapter in the slot of a `CodecModel` (`peft.py`).
 This reader needs neither peft nor a network.
@@ -13,6 +14,7 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from torch import Tensor
 from promptcodec.adapters.prompts import LayerAdaptivePrompts
 from promptcodec.codec.checkpoint import Base, WeightBudget, update_hash
 from promptcodec.codec.gains import FRACTION_BITS, Gains
+from promptcodec.codec.ztables import ZTables, pack_sets, take_sets
 from promptcodec.config import LAMBDAS, CodecConfig, from_dict
 from promptcodec.errors import CheckpointError, ConfigError, ModelMismatchError
 from promptcodec.files import write_atomically
@@ -79,21 +82,30 @@ class RateAdapter:
         prompts: its networks, in eval mode and frozen.
         gains: integer log-gains.
         sha256: hash that streams are bound to, 32 bytes.
+        z_sets: its own tables of z; none leaves the base's.
     """
 
     config: AdapterConfig
     prompts: LayerAdaptivePrompts
     gains: Gains
     sha256: bytes
+    z_sets: tuple[ZTables, ...] = ()
 
 
-def write_adapter(folder: Path, prompts: LayerAdaptivePrompts, *, config: AdapterConfig) -> bytes:
+def write_adapter(
+    folder: Path,
+    prompts: LayerAdaptivePrompts,
+    *,
+    config: AdapterConfig,
+    z_sets: Sequence[ZTables] = (),
+) -> bytes:
     """Write an adapter; returns its hash.
 
     Args:
         folder: made if it is not there.
         prompts: trained.
         config: what it is.
+        z_sets: its own tables of z.
     Raises:
         CheckpointError: weights that are not finite, gains out of range, or a config of another
             width or rank.
@@ -106,7 +118,7 @@ def write_adapter(folder: Path, prompts: LayerAdaptivePrompts, *, config: Adapte
         )
     if not bool(torch.isfinite(prompts.log_gains).all()):
         raise CheckpointError(f"{folder}: a log-gain is not finite; train again")
-    tensors = pack_tensors(prompts)
+    tensors = pack_tensors(prompts) | pack_sets(z_sets)
     _check(tensors, where=str(folder))
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / WEIGHTS_FILE, save(tensors), force=True)
@@ -128,7 +140,7 @@ def read_adapter(folder: Path, *, base: Base) -> RateAdapter:
 
     Raises:
         CheckpointError: missing files, tensors that are missing, unknown, of another shape or not
-            finite.
+            finite, tables that do not sum to 2^16.
         ModelMismatchError: the adapter of another base.
     """
     folder = Path(folder)
@@ -212,12 +224,13 @@ def build(
                 f"{tuple(value.shape)}"
             )
         state[name] = found.float() / (1 << FRACTION_BITS) if kind == torch.int16 else found.float()
+    z_sets = take_sets(left, channels=codec.z_channels, where=where)
     if left:
         raise CheckpointError(f"{where}: unknown tensor {min(left)}; not this kind of adapter")
     prompts.load_state_dict(state)
     prompts.requires_grad_(False)
     gains = Gains(tensors[PREFIX + LOG_GAINS].clone())
-    return RateAdapter(config=config, prompts=prompts.eval(), gains=gains, sha256=digest)
+    return RateAdapter(config, prompts.eval(), gains, sha256=digest, z_sets=z_sets)
 
 
 def adapter_hash(tensors: dict[str, Tensor], config: AdapterConfig) -> bytes:

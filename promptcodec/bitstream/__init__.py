@@ -10,6 +10,7 @@ It needs only the standard library.
 
 from promptcodec.bitstream.description import describe
 from promptcodec.bitstream.fields import (
+    BASE_TABLES,
     CHUNK_KINDS,
     GAIN_STEPS,
     HASH_BYTES,
@@ -20,6 +21,7 @@ from promptcodec.bitstream.fields import (
     MAX_PIXELS,
     MAX_TILES,
     MIN_HEADER_BYTES,
+    OWN_TABLES,
     PROFILES,
     RATE_STEPS,
     TILE_UNIT,
@@ -40,6 +42,7 @@ from promptcodec.bitstream.reader import check_file_bytes, parse, parse_header
 from promptcodec.bitstream.writer import pack
 
 __all__ = [
+    "BASE_TABLES",
     "CHUNK_KINDS",
     "GAIN_STEPS",
     "HASH_BYTES",
@@ -50,6 +53,7 @@ __all__ = [
     "MAX_PIXELS",
     "MAX_TILES",
     "MIN_HEADER_BYTES",
+    "OWN_TABLES",
     "PROFILES",
     "RATE_STEPS",
     "TILE_UNIT",

@@ -10,7 +10,10 @@ from promptcodec.errors import UsageError
 # Not ASCII, so no text file starts with it; the newline shows a transfer that rewrote line ends.
 MAGIC = b"\x8fPC\n"
 VERSION = 1
-PROFILES = (1,)  # numerics profiles: see "Payload" in FORMAT.md
+# Numerics profiles: see "Payload" in FORMAT.md.
+BASE_TABLES = 1  # z is coded with the base's tables
+OWN_TABLES = 2  # z is coded with a set of an adapter's tables, which the payload names
+PROFILES = (BASE_TABLES, OWN_TABLES)
 RATE_STEPS = 4096  # header steps between two neighbouring rate indexes
 GAIN_STEPS = 256  # header units in one step between neighbouring scale tables
 HASH_BYTES = 8

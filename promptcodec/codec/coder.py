@@ -7,7 +7,8 @@ the table's escape symbol, and its excess as Exp-Golomb bits in front of the cod
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -26,12 +27,11 @@ from promptcodec.codec.tables import (
     quantise_frequencies,
     table_range,
 )
+from promptcodec.codec.ztables import SET_BITS, Frequencies, ZTables, categorical, cheapest
 from promptcodec.errors import StreamError
 
 _stream: Any = constriction.stream  # type: ignore[attr-defined]  # a compiled module without stubs
 AnsCoder: Any = _stream.stack.AnsCoder
-Categorical: Any = _stream.model.Categorical
-Frequencies = NDArray[np.uint32]
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,12 @@ class EntropyTables:
     Args:
         y: for each scale index the symbols -R..R and the escape symbol, (2R + 2,).
         z: for each channel the values -128..127, (Cz, 256).
+        z_sets: a rate's own tables of z, which count instead; none leaves `z`.
     """
 
     y: tuple[Frequencies, ...]
     z: Frequencies
+    z_sets: tuple[ZTables, ...] = ()
 
     @classmethod
     def from_model(cls, model: CodecModel) -> EntropyTables:
@@ -58,38 +60,63 @@ class EntropyTables:
     @cached_property
     def y_models(self) -> list[Any]:
         """One coder model for each scale index."""
-        return [_categorical(f) for f in self.y]
+        return [categorical(f) for f in self.y]
 
     @cached_property
-    def z_models(self) -> list[Any]:
-        """One coder model for each channel of z."""
-        return [_categorical(f) for f in self.z]
+    def own_z(self) -> ZTables:
+        """The base's tables of z."""
+        return ZTables(self.z)
 
-
-def _categorical(frequencies: Frequencies) -> Any:
-    # perfect=True keeps integers over 2^16 as they are; False would quantise them again.
-    return Categorical(frequencies.astype(np.float64) / TOTAL, perfect=True)
+    def with_sets(self, z_sets: Sequence[ZTables]) -> EntropyTables:
+        """The same tables of y with a rate's own ones of z; these where it has none."""
+        if not z_sets:
+            return self
+        tables = replace(self, z_sets=tuple(z_sets))
+        tables.__dict__["y_models"] = self.y_models  # made once
+        return tables
 
 
 def encode_z(z_hat: NDArray[np.int16], tables: EntropyTables) -> bytes:
-    """Code z_hat (Cz, h, w), channel by channel in raster order."""
+    """Code z_hat (Cz, h, w), channel by channel in raster order.
+
+    Where a rate has sets of tables, the number of the one with the fewest bits comes first.
+    """
+    start, chosen = b"", tables.own_z
+    if tables.z_sets:
+        number = cheapest(tables.z_sets, z_hat)
+        start, chosen = bytes([number]), tables.z_sets[number]
     coder = AnsCoder()
-    for channel, model in reversed(list(zip(z_hat, tables.z_models, strict=True))):
+    for channel, model in reversed(list(zip(z_hat, chosen.models, strict=True))):
         coder.encode_reverse((channel.ravel() - Z_MIN).astype(np.int32), model)
-    return _words(coder)
+    return start + _words(coder)
 
 
 def decode_z(data: bytes, shape: tuple[int, int, int], tables: EntropyTables) -> NDArray[np.int16]:
     """Undo `encode_z`.
 
     Raises:
-        StreamError: the payload does not hold exactly that many symbols.
+        StreamError: the payload does not hold exactly that many symbols, or names no set.
     """
+    chosen = tables.own_z
+    if tables.z_sets:
+        chosen, data = _named_set(data, tables.z_sets), data[1:]
     coder = _coder(data)
     count = shape[1] * shape[2]
-    rows = [coder.decode(model, count) for model in tables.z_models]
+    rows = [coder.decode(model, count) for model in chosen.models]
     _check_empty(coder)
     return (np.stack(rows).reshape(shape) + Z_MIN).astype(np.int16)
+
+
+def _named_set(data: bytes, sets: Sequence[ZTables]) -> ZTables:
+    """The set that the first byte of a payload of z names."""
+    if not data:
+        raise StreamError("a payload of z is empty; its first byte names a set of tables")
+    if data[0] >= len(sets):
+        raise StreamError(
+            f"a payload of z names set {data[0]} of the tables, and the rate has {len(sets)}: the "
+            "stream is damaged"
+        )
+    return sets[data[0]]
 
 
 def encode_y(
@@ -150,7 +177,10 @@ def decode_y(data: bytes, indexes: NDArray[np.uint8], tables: EntropyTables) -> 
 
 
 def estimate_bits(latents: Latents, tables: EntropyTables) -> tuple[float, float]:
-    """Ideal code length of y and of z in bits under the integer tables, without headers."""
+    """Ideal code length of y and of z in bits under the integer tables, without headers.
+
+    Where a rate has sets of tables of z, each picture takes its cheapest one and says which.
+    """
     grouped, bounds = _group(latents.indexes.cpu().numpy())
     symbols = latents.symbols.cpu().numpy().ravel()[grouped]
     y_bits = 0.0
@@ -161,11 +191,13 @@ def estimate_bits(latents: Latents, tables: EntropyTables) -> tuple[float, float
         coded = np.where(outside, 2 * radius + 1, part + radius)
         y_bits -= float(np.log2(tables.y[index][coded] / TOTAL).sum())
         y_bits += golomb.bits(np.abs(part[outside]) - radius)
-    z = latents.z_hat.cpu().numpy()
-    z_bits = 0.0
-    for channel, table in enumerate(tables.z):
-        z_bits -= float(np.log2(table[z[:, channel].ravel() - Z_MIN] / TOTAL).sum())
-    return y_bits, z_bits
+    return y_bits, sum(_z_bits(z_hat, tables) for z_hat in latents.z_hat.cpu().numpy())
+
+
+def _z_bits(z_hat: NDArray[np.int16], tables: EntropyTables) -> float:
+    if not tables.z_sets:
+        return tables.own_z.bits(z_hat)
+    return SET_BITS + min(each.bits(z_hat) for each in tables.z_sets)
 
 
 def _group(indexes: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

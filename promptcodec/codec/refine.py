@@ -81,7 +81,7 @@ def refine(
         model: frozen.
         x: one padded picture, RGB in [0, 1], (1, 3, H, W).
         size: height and width that count; the rest is padding.
-        tables: of the codec; they decide what is better.
+        tables: of the rate; they decide what is better.
         gains: of the rate.
         lmbda: rate-distortion weight, cost = bpp + lmbda * 255^2 * mse.
         schedule: steps and method.

@@ -288,7 +288,8 @@ def open_result(folder: Path, base: Base) -> tuple[Base, RateAdapter]:
 def _measure(folder: Path, base: Base, pictures: list[Tensor]) -> dict[str, float]:
     """Held-out pictures through what was written, tables and all, so that methods compare."""
     own, adapter = open_result(folder, base)
-    found = validate(own.model, pictures, samples=None, adapter=adapter, tables=own.tables)
+    tables = own.tables.with_sets(adapter.z_sets)
+    found = validate(own.model, pictures, samples=None, adapter=adapter, tables=tables)
     return found.figures(lmbda=adapter.config.lmbda)
 
 

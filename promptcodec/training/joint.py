@@ -232,7 +232,8 @@ class JointTask:
             tables = EntropyTables.from_model(model.codec)
         figures, losses = {}, []
         for rate in self.config.rates:
-            bpp, psnr, mse, nats, accuracy = self._measure(model, store, rate=rate, tables=tables)
+            own = tables if self.own_codec else tables.with_sets(self.adapters[rate].z_sets)
+            bpp, psnr, mse, nats, accuracy = self._measure(model, store, rate=rate, tables=own)
             figures |= {f"bpp_{rate}": bpp, f"psnr_{rate}": psnr, f"accuracy_{rate}": accuracy}
             distortion = self.weights[rate] * 255.0**2 * mse
             losses.append(bpp + distortion + self.config.alpha * nats)

@@ -27,6 +27,7 @@ from promptcodec.adapters.store import build as build_adapter
 from promptcodec.codec.checkpoint import Base, read_base
 from promptcodec.codec.model import CodecModel, TrainingOutput
 from promptcodec.codec.tables import SCALE_STEP
+from promptcodec.codec.ztables import MAX_SETS
 from promptcodec.config import LAMBDAS, from_dict
 from promptcodec.errors import ConfigError, UsageError
 from promptcodec.files import write_atomically
@@ -36,10 +37,12 @@ from promptcodec.training.data import PictureStore
 from promptcodec.training.loop import Trainer
 from promptcodec.training.objectives import RateDistortion, rate_distortion
 from promptcodec.training.validation import validate
+from promptcodec.training.zsets import FittedSets, choose_sets, hyper_latents
 
 logger = logging.getLogger(__name__)
 
 TRAINING_FILE = "training.json"
+TABLE_PICTURES = 500  # counted for the tables of z
 FREE = ("validate_every", "save_every", "keep_every_seconds", "tracker")  # say nothing of weights
 PARTS = {
     "prompts": ("encoder.", "decoder."),
@@ -59,6 +62,8 @@ class PromptConfig(RateConfig):
         width: of the prompt networks' trunks.
         rank: of the updates of linear maps; 0 trains none.
         parts: what is trained of "prompts", "gains", "means" and "maps"; the rest adds nothing.
+        z_table_sets: sets of the rate's own tables of z at most, fitted at the end; 0 leaves the
+            base's tables.
     """
 
     base: str | None = None
@@ -66,6 +71,7 @@ class PromptConfig(RateConfig):
     width: int = 32
     rank: int = 10
     parts: tuple[str, ...] = tuple(PARTS)
+    z_table_sets: int = MAX_SETS
     data: DataConfig = field(default_factory=lambda: DataConfig(crop=256))
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(
@@ -86,6 +92,8 @@ class PromptConfig(RateConfig):
             raise ConfigError(
                 f"width is {self.width} and rank {self.rank}; need 1 or more and 0 or more"
             )
+        if not 0 <= self.z_table_sets <= MAX_SETS:
+            raise ConfigError(f"z_table_sets is {self.z_table_sets}; need 0 to {MAX_SETS}")
 
 
 class Adapted(nn.Module):
@@ -184,11 +192,24 @@ class PromptTask:
     def write(
         self, model: Adapted, folder: Path, *, store: PictureStore, record: dict[str, Any]
     ) -> None:
-        """Write the adapter with its training record."""
-        write_adapter(folder, model.prompts, config=self._adapter_config())
-        record = {**record, "base_sha256": self.base.sha256.hex()}
+        """Fit its tables of z and write the adapter with its training record."""
+        fitted = self._fit_sets(model, store)
+        write_adapter(folder, model.prompts, config=self._adapter_config(), z_sets=fitted.sets)
+        record = {
+            **record,
+            "base_sha256": self.base.sha256.hex(),
+            "z_tables": {"sets": len(fitted.sets), "held_out_bits": fitted.bits},
+        }
         text = json.dumps(record, indent=2) + "\n"
         write_atomically(folder / TRAINING_FILE, text.encode(), force=True)
+
+    def _fit_sets(self, model: Adapted, store: PictureStore) -> FittedSets:
+        """Tables of z for the weights that are written."""
+        if not self.config.z_table_sets:
+            return FittedSets()
+        prompts = self._adapter(model).prompts.to(next(self.base.model.parameters()).device)
+        tiles = hyper_latents(self.base.model, store.sample(TABLE_PICTURES), adapter=prompts)
+        return choose_sets(list(tiles), self.base.tables.z, most=self.config.z_table_sets)
 
     def _adapter_config(self) -> AdapterConfig:
         return AdapterConfig(
@@ -306,6 +327,7 @@ def same_run(folder: Path, run: PromptConfig) -> bool:
     except (OSError, ValueError, KeyError, TypeError):
         return False
     wanted = json.loads(json.dumps(asdict(run)))
+    found.setdefault("z_table_sets", 0)  # older than the field
     for facts in (found, wanted):
         for free in ("init_from", "base", *FREE):
             facts.pop(free, None)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from promptcodec.bitstream import (
     MAGIC,
+    PROFILES,
     Chunk,
     Container,
     Tile,
@@ -42,7 +43,7 @@ def containers(draw: st.DrawFn) -> Container:
         adapter_hashes=tuple(draw(st.lists(hashes, max_size=2))),
         rate=draw(st.integers(0, 2**16 - 1)),
         gain=draw(st.integers(-(2**15), 2**15 - 1)),
-        profile=1,
+        profile=draw(st.sampled_from(PROFILES)),
         tile_size=tile_size,
         tiles=tuple(draw(st.lists(tile, min_size=count, max_size=count))),
         chunks=tuple(Chunk(kind, draw(payloads)) for kind in chunk_kinds),

@@ -1,5 +1,6 @@
 """Training a rate's prompts: the base stays, the adapter learns, a neighbour is a start."""
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,12 @@ from safetensors.torch import load_file
 from promptcodec.adapters.store import LOG_GAINS, PREFIX, read_adapter
 from promptcodec.codec.checkpoint import read_base
 from promptcodec.codec.tables import SCALE_STEP
+from promptcodec.codec.ztables import ZTables
 from promptcodec.errors import ConfigError, ModelMismatchError
 from promptcodec.training.config import DataConfig, OptimizerConfig
+from promptcodec.training.data import PictureStore
 from promptcodec.training.prompts import PromptConfig, read_prompt_recipe, train_prompts
+from promptcodec.training.zsets import hyper_latents
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +61,30 @@ def test_the_adapter_learns_and_the_base_stays(
     assert (tiny_checkpoint / "model.safetensors").read_bytes() == before
     state = load_file(tmp_path / "run" / "state.safetensors")
     assert not any("g_a.down" in name for name in state)  # nothing of the base is kept twice
+
+
+def test_tables_of_z_come_with_the_adapter(
+    config: PromptConfig, pictures: Path, tmp_path: Path, tiny_checkpoint: Path
+) -> None:
+    base = read_base(tiny_checkpoint)
+    found = {}
+    for sets in (0, 4):
+        run = replace(config, z_table_sets=sets, steps=1)
+        folder = train_prompts(run, data=pictures, out=tmp_path / str(sets), device="cpu")
+        record = json.loads((folder / "training.json").read_text())["z_tables"]
+        found[sets] = read_adapter(folder, base=base), record
+        assert record["sets"] == len(found[sets][0].z_sets)
+    plain, own = found[0][0], found[4][0]
+    assert found[0][1] == {"sets": 0, "held_out_bits": []} and plain.z_sets == ()
+    bits = found[4][1]["held_out_bits"]
+    assert len(own.z_sets) == 1 and bits[1] < bits[0]  # two training pictures, one held out
+    assert plain.sha256 != own.sha256
+    for name, value in plain.prompts.state_dict().items():
+        assert torch.equal(value, own.prompts.state_dict()[name])
+    (z,) = hyper_latents(
+        base.model, PictureStore(pictures, config.data).sample(1), adapter=own.prompts
+    )
+    assert own.z_sets[0].bits(z) < ZTables(base.tables.z).bits(z)
 
 
 def test_a_stopped_run_resumes_bit_for_bit(
@@ -103,6 +131,7 @@ def test_a_neighbour_of_another_base_is_refused(
     [
         ("lmbda: 0", "lmbda is 0.0; need a positive number"),
         ("width: 0", "width is 0"),
+        ("z_table_sets: 5", "z_table_sets is 5; need 0 to 4"),
         ("rate_index: 8", "need 0 to 7"),
         ("codec: {}", "unknown key 'codec'"),
     ],

@@ -1,0 +1,150 @@
+"""A rate's own tables of z: up to four sets, of which each tile is coded with one.
+
+    set -> channel -> frequencies of the values lowest..highest; any other value has frequency 1
+
+A base has one table for each channel of z, which serves all rates and all pictures. What z looks
+like depends on both, so an adapter may bring sets of its own. They are stored by their spans alone,
+which is exact and a small part of 256 values a channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import constriction
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from promptcodec.codec.hyperprior import Z_MAX, Z_MIN
+from promptcodec.codec.tables import TOTAL
+from promptcodec.errors import CheckpointError
+
+Categorical: Any = constriction.stream.model.Categorical  # type: ignore[attr-defined]
+Frequencies = NDArray[np.uint32]
+
+MAX_SETS = 4
+SET_BITS = 8  # of a tile, for the number of its set
+NUM_VALUES = Z_MAX - Z_MIN + 1
+TABLES, SPANS = "tables.z", "tables.z.spans"  # of an adapter
+
+
+@dataclass(frozen=True, eq=False)
+class ZTables:
+    """One table for each channel of z.
+
+    Args:
+        frequencies: over 2^16, of the values -128..127, (Cz, 256).
+    """
+
+    frequencies: Frequencies
+
+    @cached_property
+    def models(self) -> list[Any]:
+        """One coder model for each channel."""
+        return [categorical(table) for table in self.frequencies]
+
+    @cached_property
+    def _costs(self) -> NDArray[np.float64]:
+        return -np.log2(self.frequencies / TOTAL)
+
+    def bits(self, z_hat: NDArray[np.int16]) -> float:
+        """Ideal code length of z_hat (Cz, h, w)."""
+        symbols = z_hat.reshape(len(z_hat), -1).astype(np.intp) - Z_MIN
+        return float(np.take_along_axis(self._costs, symbols, axis=1).sum())
+
+
+def categorical(frequencies: Frequencies) -> Any:
+    """The coder's model of one table."""
+    # perfect=True keeps integers over 2^16 as they are; False would quantise them again.
+    return Categorical(frequencies.astype(np.float64) / TOTAL, perfect=True)
+
+
+def cheapest(sets: Sequence[ZTables], z_hat: NDArray[np.int16]) -> int:
+    """Number of the set with the fewest bits for z_hat (Cz, h, w), the first of equals."""
+    bits = [tables.bits(z_hat) for tables in sets]
+    return bits.index(min(bits))
+
+
+def pack_sets(sets: Sequence[ZTables]) -> dict[str, Tensor]:
+    """Sets as an adapter stores them; no tensors for none.
+
+    Each channel has one span for all sets: from the lowest to the highest value that any of them
+    gives more than the least frequency.
+    """
+    if not sets:
+        return {}
+    tables = np.stack([each.frequencies for each in sets])
+    inside = (tables > 1).any(axis=0)
+    spans = np.stack([_first(inside), NUM_VALUES - 1 - _first(inside[:, ::-1])], axis=1)
+    kept = np.ascontiguousarray(tables[:, _held(spans)])
+    return {
+        TABLES: torch.from_numpy(kept.astype(np.uint16)),
+        SPANS: torch.from_numpy((spans + Z_MIN).astype(np.int16)),
+    }
+
+
+def take_sets(tensors: dict[str, Tensor], *, channels: int, where: str) -> tuple[ZTables, ...]:
+    """Take the sets out of an adapter's tensors; none where it has neither tensor.
+
+    Args:
+        tensors: by name; those of the sets are removed.
+        channels: Cz of the base.
+        where: names the file.
+    Raises:
+        CheckpointError: a tensor of another type or shape, a span that is none, or frequencies
+            below 1 or of another sum than 2^16.
+    """
+    if TABLES not in tensors and SPANS not in tensors:
+        return ()
+    spans = _take(tensors, SPANS, torch.int16, where).astype(np.int64)
+    if spans.shape != (channels, 2) or not _are_spans(spans):
+        raise CheckpointError(
+            f"{where}: tensor {SPANS} does not hold a lowest and a highest value from {Z_MIN} to "
+            f"{Z_MAX} for each of {channels} channels; get the file again"
+        )
+    held = _held(spans - Z_MIN)
+    kept = _take(tensors, TABLES, torch.uint16, where)
+    if kept.ndim != 2 or not 1 <= len(kept) <= MAX_SETS or kept.shape[1] != held.sum():
+        raise CheckpointError(
+            f"{where}: tensor {TABLES} is {kept.shape}; need 1 to {MAX_SETS} sets of {held.sum()}"
+        )
+    tables = np.ones((len(kept), channels, NUM_VALUES), np.uint32)
+    tables[:, held] = kept
+    faulty = (tables.min(axis=2) < 1) | (tables.sum(axis=2, dtype=np.int64) != TOTAL)
+    if faulty.any():
+        number, channel = np.argwhere(faulty)[0]
+        raise CheckpointError(
+            f"{where}: table {channel} of set {number} of z does not hold frequencies >= 1 that "
+            f"sum to {TOTAL}; get the file again"
+        )
+    return tuple(ZTables(table) for table in tables)
+
+
+def _take(tensors: dict[str, Tensor], name: str, kind: torch.dtype, where: str) -> np.ndarray:
+    if name not in tensors:
+        raise CheckpointError(f"{where}: tensor {name} is missing; get the file again")
+    value = tensors.pop(name)
+    if value.dtype != kind:
+        raise CheckpointError(f"{where}: tensor {name} is {value.dtype}; need {kind}")
+    return value.numpy()
+
+
+def _are_spans(spans: np.ndarray) -> bool:
+    lowest, highest = spans.T
+    return bool(((lowest >= Z_MIN) & (lowest <= highest) & (highest <= Z_MAX)).all())
+
+
+def _first(inside: np.ndarray) -> np.ndarray:
+    """Place of the first True of each row."""
+    return inside.argmax(axis=1)
+
+
+def _held(spans: np.ndarray) -> np.ndarray:
+    """Which symbols of each channel are stored, bool (Cz, 256), from first and last ones."""
+    symbols = np.arange(NUM_VALUES)
+    return (spans[:, :1] <= symbols) & (symbols <= spans[:, 1:])

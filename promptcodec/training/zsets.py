@@ -1,0 +1,163 @@
+"""A rate's own tables of z, fitted to what its finished adapter makes of training pictures.
+
+    picture -> g_a, h_a with the adapter -> z_hat of a tile
+    tiles -> each to its cheapest set -> sets counted anew -> ...     (several starts, the best one)
+
+The base's tables are a compromise between rates, and one table between pictures: a rate that looks
+at z with other eyes, and flat pictures beside busy ones, are worth tables of their own. How many
+sets a rate gets is decided on tiles that were held out of the fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from promptcodec import images
+from promptcodec.codec.hyperprior import Z_MAX, Z_MIN
+from promptcodec.codec.model import Adapter, CodecModel
+from promptcodec.codec.tables import TOTAL, quantise_frequencies
+from promptcodec.codec.ztables import MAX_SETS, NUM_VALUES, SET_BITS, Frequencies, ZTables
+from promptcodec.config import STRIDE
+from promptcodec.errors import UsageError
+from promptcodec.tiles import ONE_TILE_PIXELS, TILE_SIZE
+
+BASE_COUNT = 100.0  # weight of the base's tables, in symbols, where little was counted
+SHARED_COUNT = 200.0  # weight of all tiles together in each of several sets
+STARTS = 4  # of the search, each from other tiles
+ROUNDS = 30  # of a search at most
+ENOUGH = 1e-4  # a round that gains less than this share is the last
+HELD_OUT = 5  # every fifth tile decides how many sets there are
+
+ZHat = NDArray[np.int16]  # of a tile, (Cz, h, w)
+
+
+@dataclass(frozen=True)
+class FittedSets:
+    """Tables of z of a rate.
+
+    Args:
+        sets: none where the base's tables are as good.
+        bits: of the held-out tiles by number of sets, that of its name included; 0 is the base's
+            tables. Empty where there were too few tiles.
+    """
+
+    sets: tuple[ZTables, ...] = ()
+    bits: tuple[float, ...] = ()
+
+
+@torch.inference_mode()
+def hyper_latents(
+    model: CodecModel, pictures: Iterable[Tensor], *, adapter: Adapter | None
+) -> Iterator[ZHat]:
+    """z_hat of each picture as coding would have it; of one that is cut into tiles the middle one.
+
+    Args:
+        model: the base.
+        pictures: uint8 (3, H, W).
+        adapter: of the rate.
+    """
+    for picture in pictures:
+        x = images.pad(_tile(picture)[None].float() / 255.0, STRIDE)
+        _, z = model.transform(x.contiguous(memory_format=torch.channels_last), adapter=adapter)
+        yield torch.round(z[0]).clamp_(Z_MIN, Z_MAX).to(torch.int16).cpu().numpy()
+
+
+def _tile(picture: Tensor) -> Tensor:
+    height, width = picture.shape[1:]
+    if height * width <= ONE_TILE_PIXELS:
+        return picture
+    top, left = (max(0, side - TILE_SIZE) // 2 for side in (height, width))
+    return picture[:, top : top + TILE_SIZE, left : left + TILE_SIZE]
+
+
+def choose_sets(tiles: Sequence[ZHat], base: Frequencies, *, most: int) -> FittedSets:
+    """Fit sets of tables, as many as held-out tiles ask for.
+
+    Args:
+        tiles: z_hat of training pictures at one rate.
+        base: tables of z of the base, (Cz, 256).
+        most: sets at most.
+    """
+    fitted, held = [t for n, t in enumerate(tiles) if n % HELD_OUT], tiles[::HELD_OUT]
+    if not fitted:
+        return FittedSets()
+    bits = [sum(ZTables(base).bits(tile) for tile in held)]
+    for count in range(1, min(most, len(fitted)) + 1):
+        bits.append(set_bits(fit_sets(fitted, base, count=count), held))
+    count = bits.index(min(bits))
+    return FittedSets(fit_sets(tiles, base, count=count) if count else (), tuple(bits))
+
+
+def set_bits(sets: Sequence[ZTables], tiles: Sequence[ZHat]) -> float:
+    """Bits of tiles, each by its cheapest set, and of the numbers that name them."""
+    return sum(SET_BITS + min(tables.bits(tile) for tables in sets) for tile in tiles)
+
+
+def fit_sets(tiles: Sequence[ZHat], base: Frequencies, *, count: int) -> tuple[ZTables, ...]:
+    """Fit a number of sets; fewer where some serve no tile.
+
+    Args:
+        tiles: z_hat of training pictures at one rate.
+        base: tables of z of the base, (Cz, 256).
+        count: how many.
+    Raises:
+        UsageError: fewer tiles than sets, or more sets than an adapter holds.
+    """
+    if not 1 <= count <= min(MAX_SETS, len(tiles)):
+        raise UsageError(f"{count} sets of tables for {len(tiles)} tiles; need 1 to {MAX_SETS}")
+    found = [_Search(tiles, base).run(count, seed=seed) for seed in range(STARTS)]
+    _, sets = min(found, key=lambda each: each[0])
+    return tuple(ZTables(np.stack([quantise_frequencies(row) for row in each])) for each in sets)
+
+
+class _Search:
+    """Tiles side by side, and what sets of probabilities (Cz, 256) make of them."""
+
+    def __init__(self, tiles: Sequence[ZHat], base: Frequencies) -> None:
+        flat = [tile.reshape(len(tile), -1) for tile in tiles]
+        sizes = [tile.shape[1] for tile in flat]
+        self.starts = np.cumsum([0, *sizes[:-1]])
+        self.tile_of = np.repeat(np.arange(len(tiles)), sizes)
+        self.channels = np.arange(len(base))[:, None]
+        self.symbols = np.concatenate(flat, axis=1).astype(np.intp) - Z_MIN  # (Cz, positions)
+        self.shared = _shares(self._counts(self.tile_of >= 0) + BASE_COUNT * base / TOTAL)
+
+    def run(self, count: int, *, seed: int) -> tuple[float, list[np.ndarray]]:
+        """Bits of all tiles, and the sets that give them."""
+        tiles = len(self.starts)
+        chosen = np.random.default_rng(seed).choice(tiles, count, replace=False)
+        sets = [self._counted(self.tile_of == tile) for tile in chosen]
+        last = np.inf
+        for _ in range(ROUNDS):
+            bits = self._bits(sets)
+            total = float(bits.min(axis=0).sum())
+            if last - total < ENOUGH * total:
+                break
+            last, owner = total, bits.argmin(axis=0)[self.tile_of]
+            parts = [owner == number for number in range(len(sets))]
+            sets = [self._counted(part) for part in parts if part.any()]
+        return total, sets
+
+    def _bits(self, sets: list[np.ndarray]) -> np.ndarray:
+        """Of each tile with each set, (sets, tiles)."""
+        costs = [-np.log2(each)[self.channels, self.symbols].sum(axis=0) for each in sets]
+        return np.stack([np.add.reduceat(cost, self.starts) for cost in costs])
+
+    def _counted(self, where: np.ndarray) -> np.ndarray:
+        return _shares(self._counts(where) + SHARED_COUNT * self.shared)
+
+    def _counts(self, where: np.ndarray) -> np.ndarray:
+        """How often each value occurs at some positions, (Cz, 256)."""
+        places = (self.channels * NUM_VALUES + self.symbols)[:, where]
+        size = len(self.channels) * NUM_VALUES
+        return np.bincount(places.ravel(), minlength=size).reshape(-1, NUM_VALUES)
+
+
+def _shares(counts: np.ndarray) -> np.ndarray:
+    return counts / counts.sum(axis=1, keepdims=True)
