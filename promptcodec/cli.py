@@ -64,6 +64,7 @@ def train_base(
     max_steps: options.MaxSteps = None,
     device: options.TrainingDevice = None,
     validation: options.Validation = None,
+    cache: options.PictureCache = None,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -78,6 +79,7 @@ def train_base(
         max_steps=max_steps,
         device=device,
         validation=validation,
+        cache=cache,
     )
     console.trained("train-base", folder, f"checkpoint: {folder}", as_json=as_json)
 
@@ -95,6 +97,7 @@ def train_prompt(
     max_steps: options.MaxSteps = None,
     device: options.TrainingDevice = None,
     validation: options.Validation = None,
+    cache: options.PictureCache = None,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -112,6 +115,7 @@ def train_prompt(
         max_steps=max_steps,
         device=device,
         validation=validation,
+        cache=cache,
     )
     line = f"adapter: {folder}; use it with --prompts {folder} --rate-index {config.run.rate_index}"
     console.trained("train-prompt", folder, line, as_json=as_json)
@@ -126,6 +130,7 @@ def train_ladder(
     rate_index: options.Only = None,
     device: options.TrainingDevice = None,
     validation: options.Validation = None,
+    cache: options.PictureCache = None,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -140,6 +145,7 @@ def train_ladder(
         resume=resume,
         device=device,
         validation=validation,
+        cache=cache,
     )
     console.trained("train-ladder", folder, f"adapters: {folder}", as_json=as_json)
 

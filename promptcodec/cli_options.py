@@ -167,6 +167,10 @@ Sources = Annotated[
     typer.Argument(metavar="[SOURCE]...", help="Streams, pictures, folders; - is standard input."),
 ]
 TrainingData = Annotated[Path, typer.Option(help="Folder or zip shards of training pictures.")]
+PictureCache = Annotated[
+    Path | None,
+    typer.Option("--cache", help="File to keep decoded pictures in, for other runs on them."),
+]
 Validation = Annotated[
     Path | None, typer.Option(help="Folder to validate on; default: pictures held out of DATA.")
 ]

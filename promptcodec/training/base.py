@@ -41,6 +41,7 @@ def train_base(
     max_steps: int | None = None,
     device: str | None = None,
     validation: Path | None = None,
+    cache: Path | None = None,
 ) -> Path:
     """Train a base codec and write its checkpoint.
 
@@ -52,13 +53,14 @@ def train_base(
         max_steps: stop after this step of the schedule, state saved; None runs to the end.
         device: "cpu" or "cuda"; None takes the GPU when there is one.
         validation: folder to validate on; None holds pictures out of `data`.
+        cache: file to keep decoded pictures in; None keeps them in memory.
     Returns:
         Folder of the checkpoint.
     """
     config = read_recipe(recipe)
     trainer = Trainer(
         config,
-        BaseTask(config),
+        BaseTask(config, cache=cache),
         data=Path(data),
         out=Path(out),
         resume=resume,
@@ -73,12 +75,13 @@ class BaseTask:
 
     Args:
         config: the run.
+        cache: file to keep decoded pictures in; None keeps them in memory.
     """
 
     result = "base"
 
-    def __init__(self, config: RunConfig) -> None:
-        self.config = config
+    def __init__(self, config: RunConfig, *, cache: Path | None = None) -> None:
+        self.config, self.cache = config, cache
         # Read first: a missing base should not cost the reading of all pictures.
         base = config.init_from and checkpoint.read_base(Path(config.init_from))
         self._init_hash = base.sha256.hex() if base else None
@@ -93,7 +96,9 @@ class BaseTask:
 
     def open_store(self, data: Path, *, device: str, validation: Path | None) -> PictureStore:
         """Read the pictures."""
-        return PictureStore(data, self.config.data, device=device, validation=validation)
+        return PictureStore(
+            data, self.config.data, device=device, validation=validation, cache=self.cache
+        )
 
     def initialise(self, model: CodecModel, store: PictureStore) -> None:
         """Start from a checkpoint, or from principal components.

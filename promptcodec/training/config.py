@@ -16,30 +16,64 @@ PARTS = ("g_a", "g_s", "hyperprior", "context")  # of a CodecModel
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pack:
+    """A folder or zip file of the training pictures.
+
+    Args:
+        name: of it, inside the folder that `--data` names.
+        share: of the crops that come from it, relative to the other packs.
+    """
+
+    name: str
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.share < math.inf:
+            raise ConfigError(f"share of pack {self.name} is {self.share}; need a positive number")
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """How crops are drawn.
+    """How crops are drawn. A picture's chance is proportional to its pixels.
 
     Args:
         crop: edge of a crop in px, a multiple of 64.
+        last_crop: edge in the last part of the run, where a batch has fewer crops and as many
+            pixels; None keeps `crop`.
+        last_fraction: share of the steps that are this last part.
+        packs: what of `--data` is read, and how often each is drawn from; empty reads all of it.
+        exclude: patterns of file names that are left out, such as `syn_*`.
         reduce_probability: share of crops taken after an antialiased reduction, which hides what
             lossy source files added.
         reduce_min: smallest scale of that reduction.
         reduce_max: largest scale.
-        validation_pictures: pictures held out of training, spread over the set.
-        in_memory: decode every picture once and keep it; False reads one anew for each crop, for
-            sets that do not fit.
+        validation_pictures: pictures held out of training, spread over each pack.
+        validation_exclude: patterns of file names that are never held out.
     """
 
     crop: int = 128
+    last_crop: int | None = None
+    last_fraction: float = 0.1
+    packs: tuple[Pack, ...] = ()
+    exclude: tuple[str, ...] = ()
     reduce_probability: float = 0.75
     reduce_min: float = 0.5
     reduce_max: float = 0.85
     validation_pictures: int = 24
-    in_memory: bool = True
+    validation_exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.crop < 64 or self.crop % 64:
-            raise ConfigError(f"crop is {self.crop}; need a positive multiple of 64")
+        for name, crop in (("crop", self.crop), ("last_crop", self.last_crop or self.crop)):
+            if crop < 64 or crop % 64:
+                raise ConfigError(f"{name} is {crop}; need a positive multiple of 64")
+        if (self.last_crop or self.crop) < self.crop or not 0.0 < self.last_fraction <= 1.0:
+            raise ConfigError(
+                f"last_crop is {self.last_crop} and last_fraction {self.last_fraction}; need crop "
+                f"{self.crop} or more, and more than 0, at most 1"
+            )
+        names = [pack.name for pack in self.packs]
+        if len(set(names)) != len(names):
+            raise ConfigError(f"packs are {', '.join(names)}; need distinct names")
         if not 0.0 < self.reduce_min <= self.reduce_max <= 1.0:
             raise ConfigError(
                 f"reduce_min {self.reduce_min} and reduce_max {self.reduce_max}: need "
@@ -47,8 +81,15 @@ class DataConfig:
             )
         if not 0.0 <= self.reduce_probability <= 1.0:
             raise ConfigError(f"reduce_probability is {self.reduce_probability}; need 0 to 1")
-        if self.validation_pictures < 1:
-            raise ConfigError("validation_pictures is below 1; need at least one")
+        if self.validation_pictures < max(1, len(names)):
+            raise ConfigError(
+                f"validation_pictures is {self.validation_pictures}; need one, and one a pack"
+            )
+
+    def crop_at(self, share: float) -> int:
+        """Edge of the crops once `share` of the run is done."""
+        late = self.last_crop is not None and share >= 1.0 - self.last_fraction
+        return self.last_crop if late and self.last_crop else self.crop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +186,11 @@ class RateConfig(LoopConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.batch * self.data.crop**2 < (self.data.last_crop or 0) ** 2:
+            raise ConfigError(
+                f"batch {self.batch} of crop {self.data.crop} px is less than one last_crop of "
+                f"{self.data.last_crop} px: raise batch or lower data.last_crop"
+            )
         if not 0 <= self.rate_index < len(LAMBDAS):
             raise ConfigError(f"rate_index is {self.rate_index}; need 0 to {len(LAMBDAS) - 1}")
         if self.lmbda is not None and not 0.0 < self.lmbda < math.inf:

@@ -9,6 +9,7 @@ was stopped goes on where it stopped, and finished rates are not trained again.
 
 from __future__ import annotations
 
+import functools
 import logging
 import shutil
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from promptcodec.errors import ConfigError, UsageError
 from promptcodec.files import write_atomically
 from promptcodec.locate import find_base
 from promptcodec.training.config import read_yaml
+from promptcodec.training.data import PictureStore
 from promptcodec.training.loop import STATE_FILE
 from promptcodec.training.prompts import TRAINING_FILE, PromptConfig, same_run, train_prompts
 
@@ -81,6 +83,7 @@ def train_ladder(
     resume: bool = False,
     device: str | None = None,
     validation: Path | None = None,
+    cache: Path | None = None,
 ) -> Path:
     """Train the adapters of a ladder.
 
@@ -92,6 +95,7 @@ def train_ladder(
         resume: go on with a ladder that was stopped.
         device: "cpu", "cuda" or None for automatic.
         validation: folder to validate on; None holds pictures out of `data`.
+        cache: file to keep decoded pictures in; None keeps them in memory.
     Returns:
         Folder of the adapters.
     Raises:
@@ -107,6 +111,7 @@ def train_ladder(
     if not resume and not only and any(out.glob(f"rate-*/{STATE_FILE}")):
         raise UsageError(f"{out} holds an earlier ladder; add --resume or choose another folder")
     prompts = out / "prompts"
+    open_pictures = functools.cache(PictureStore)  # all rates train on the same ones
     for rate, neighbour in order_of(config.rates, anchor=anchor):
         if only and rate not in only:
             continue
@@ -125,6 +130,8 @@ def train_ladder(
                 resume=(out / f"rate-{rate}" / STATE_FILE).exists(),
                 device=device,
                 validation=validation,
+                cache=cache,
+                open_pictures=open_pictures,
             )
             if PartialState().is_main_process:
                 _keep(folder, prompts / f"rate-{rate}")

@@ -117,13 +117,21 @@ class PromptTask:
 
     Args:
         config: the run.
+        cache: file to keep decoded pictures in; None keeps them in memory.
+        open_pictures: makes the store; runs on the same pictures may share one.
     Raises:
         CheckpointError: no usable base or adapter to start from.
         ModelMismatchError: the adapter to start from belongs to another base.
     """
 
-    def __init__(self, config: PromptConfig) -> None:
-        self.config = config
+    def __init__(
+        self,
+        config: PromptConfig,
+        *,
+        cache: Path | None = None,
+        open_pictures: Callable[..., PictureStore] = PictureStore,
+    ) -> None:
+        self.config, self.cache, self.open_pictures = config, cache, open_pictures
         self.result = f"rate-{config.rate_index}"
         self.base: Base = read_base(find_base(config.base))
         self.start: RateAdapter | None = None
@@ -147,7 +155,9 @@ class PromptTask:
 
     def open_store(self, data: Path, *, device: str, validation: Path | None) -> PictureStore:
         """Read the pictures."""
-        return PictureStore(data, self.config.data, device=device, validation=validation)
+        return self.open_pictures(
+            data, self.config.data, device=device, validation=validation, cache=self.cache
+        )
 
     def initialise(self, model: Adapted, store: PictureStore) -> None:
         """Start from a neighbour's prompts, where the recipe names one, else from the base.
@@ -336,6 +346,8 @@ def train_prompts(
     max_steps: int | None = None,
     device: str | None = None,
     validation: Path | None = None,
+    cache: Path | None = None,
+    open_pictures: Callable[..., PictureStore] = PictureStore,
 ) -> Path:
     """Train the prompts of one rate and write their adapter.
 
@@ -347,12 +359,14 @@ def train_prompts(
         max_steps: stop after this step of the schedule, state saved; None runs to the end.
         device: "cpu" or "cuda"; None takes the GPU when there is one.
         validation: folder to validate on; None holds pictures out of `data`.
+        cache: file to keep decoded pictures in; None keeps them in memory.
+        open_pictures: makes the store of pictures.
     Returns:
         Folder of the adapter.
     """
     trainer = Trainer(
         config,
-        PromptTask(config),
+        PromptTask(config, cache=cache, open_pictures=open_pictures),
         data=Path(data),
         out=Path(out),
         resume=resume,
