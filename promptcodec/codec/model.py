@@ -133,6 +133,7 @@ class CodecModel(nn.Module):
         round_z: bool = False,
         z_price: float = 1.0,
         rate_only: bool = False,
+        hard: bool = False,
         adapter: Adapter | None = None,
     ) -> TrainingOutput:
         """One differentiable pass.
@@ -146,20 +147,23 @@ class CodecModel(nn.Module):
             z_price: factor on the gradient of z's rate that reaches z, not its prior; below 1
                 early on lets a hyperprior learn to be useful before it has to be cheap.
             rate_only: leave g_s out and let no gradient into g_a.
+            hard: round where noise stood in for rounding, and let no gradient into g_a and h_a.
             adapter: what a rate adds; None is that of the slot, else the base.
         Source:
             Minnen and Singh 2020, arXiv:2007.08739, for mixing noise and rounding.
         """
         adapter = adapter or self.adapter_slot()
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not rate_only):
+        noisy = rate.round_ste if hard else rate.add_noise
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not (rate_only or hard)):
             y = self.to_latents(x, adapter)
-        z = self.hyperprior.h_a(y).float()
-        z_noisy = rate.add_noise(z)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not hard):
+            z = self.hyperprior.h_a(y).float()
+        z_noisy = noisy(z)
         z_hat = rate.round_ste(z) if round_z else z_noisy
         features = self.features(z_hat, adapter)
         steps = adapter.gain_steps() if adapter else y.new_zeros(())
         gain = Gains.multiplier(steps)
-        mu, shift = self.context.parallel(features, rate.add_noise(y * gain) / gain)
+        mu, shift = self.context.parallel(features, noisy(y * gain) / gain)
         with torch.autocast(x.device.type, enabled=False):
             mu = mu.float()
             index = self.hyperprior.scale_path(z_hat) + steps
@@ -167,7 +171,7 @@ class CodecModel(nn.Module):
                 index = index + shift.float()
             residual = (y - mu) * gain
             y_hat = self.rebuild(rate.round_ste(residual), index) / gain + mu
-            y_bits = rate.gaussian_bits(rate.add_noise(residual), rate.index_to_scale(index)).sum()
+            y_bits = rate.gaussian_bits(noisy(residual), rate.index_to_scale(index)).sum()
             priced = z_price * z_noisy + (1.0 - z_price) * z_noisy.detach()
             probability = rate.lower_bound(self.hyperprior.prior(priced), rate.LIKELIHOOD_MIN)
             z_bits = -torch.log2(probability).sum()

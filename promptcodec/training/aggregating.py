@@ -153,7 +153,7 @@ class AggregationTask:
     def initialise(self, model: AggregatingDecoder, store: PictureStore) -> None:
         """As built."""
 
-    def loss(self, model: nn.Module, batch: Tensor, *, step: int) -> Rebuilding:
+    def loss(self, model: nn.Module, batch: Tensor, *, step: int, share: float = 0.0) -> Rebuilding:
         """Distortion at one of the rates, in turn."""
         rate = self.config.rates[step % len(self.config.rates)]
         bare: Any = getattr(model, "module", model)

@@ -178,11 +178,13 @@ class RateConfig(LoopConfig):
         data: crops.
         rate_index: ladder position.
         lmbda: rate-distortion weight; None takes the ladder's.
+        compile: compile the transforms; where that fails, go on without.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
     rate_index: int = 4
     lmbda: float | None = None
+    compile: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -208,12 +210,15 @@ class RunConfig(RateConfig):
 
     Args:
         codec: the architecture.
-        init_from: folder of a base checkpoint to start from; what has another name or shape starts
-            afresh. None starts from nothing.
+        init_from: folder of a base checkpoint, or file of weights (`raw.safetensors` of another
+            run), to start from; what has another name or shape starts afresh. None starts from
+            nothing.
         init_parts: parts to take from it, for instance [g_a, g_s]; empty takes all.
         linear_start: without init_from, begin as a principal component codec rather than from
             random transforms.
         z_noise_fraction: share of the steps with noisy z before rounding takes over.
+        hard_fraction: share of the steps, the last ones, on rounded latents as they will be
+            transmitted; the encoder rests, decoder and entropy model learn.
         z_free_steps: the rate of z is free for half of these steps, then rises to its own price.
         train: "all", or "entropy": hyperprior and context alone, by their rate.
         room_weight: weight of the term that teaches indexes below the tables.
@@ -224,12 +229,18 @@ class RunConfig(RateConfig):
     init_parts: tuple[str, ...] = ()
     linear_start: bool = True
     z_noise_fraction: float = 0.8
+    hard_fraction: float = 0.0
     z_free_steps: int = 0
     train: str = "all"
     room_weight: float = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not 0.0 <= self.hard_fraction <= 1.0 or not 0.0 <= self.z_noise_fraction <= 1.0:
+            raise ConfigError(
+                f"hard_fraction is {self.hard_fraction} and z_noise_fraction "
+                f"{self.z_noise_fraction}; need 0 to 1"
+            )
         if self.train not in ("all", "entropy"):
             raise ConfigError(f"train is {self.train!r}; need 'all' or 'entropy'")
         if self.train == "entropy" and self.init_from is None:

@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from promptcodec.codec.checkpoint import read_base
 from promptcodec.codec.hyperprior import INDEX_BITS
 from promptcodec.codec.model import CodecModel
 from promptcodec.codec.swin import SwinBlock
 from promptcodec.codec.tables import SCALE_MIN, SCALE_STEP
 from promptcodec.codec.transforms import ResidualBlock
+from promptcodec.training.raw_weights import read_start
 
 NOISE = 0.02  # of the orthonormal rows; unused channels need something to grow from
 
@@ -87,14 +87,14 @@ def warm_start(model: CodecModel, folder: Path, *, parts: Collection[str] = ()) 
 
     Args:
         model: freshly built; may be of another architecture.
-        folder: of a base checkpoint.
+        folder: of a base checkpoint, or file of weights.
         parts: parts of the model to copy; empty copies all.
     Returns:
         Names of the model's tensors that were not copied.
     Raises:
         CheckpointError: no usable checkpoint there.
     """
-    stored = read_base(folder).model.state_dict()
+    stored = read_start(folder).tensors
     own = model.state_dict()
     fitting = {k: v for k, v in stored.items() if k in own and own[k].shape == v.shape}
     if parts:

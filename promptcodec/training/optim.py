@@ -50,16 +50,19 @@ def _factor(name: str, config: OptimizerConfig) -> float:
     return config.gain_factor if name.endswith("log_gains") else 1.0
 
 
-def learning_rate(step: int, *, steps: int, config: OptimizerConfig) -> float:
+def learning_rate(step: int, *, share: float, config: OptimizerConfig) -> float:
     """Warm-up, constant, then a decay to zero over the last `decay_fraction` (1 - sqrt shape).
 
+    Args:
+        step: steps done, which the warm-up counts.
+        share: of the run that is done, which the decay follows.
+        config: peak and lengths.
     Source of the shape: Haegele et al. 2024, arXiv:2405.18392.
     """
     peak = config.learning_rate
     if step < config.warmup_steps:
         return peak * (step + 1) / config.warmup_steps
-    decay_steps = round(steps * config.decay_fraction)
-    into = step - (steps - decay_steps)
-    if into < 0:
+    into = share - (1.0 - config.decay_fraction)
+    if into <= 0.0:
         return peak
-    return peak * (1.0 - math.sqrt(into / max(decay_steps, 1)))
+    return peak * (1.0 - math.sqrt(min(1.0, into / config.decay_fraction)))

@@ -35,6 +35,7 @@ from promptcodec.training.config import DataConfig, OptimizerConfig, RateConfig,
 from promptcodec.training.data import PictureStore
 from promptcodec.training.loop import Trainer
 from promptcodec.training.objectives import RateDistortion, rate_distortion
+from promptcodec.training.pace import Budget
 from promptcodec.training.validation import validate
 
 logger = logging.getLogger(__name__)
@@ -153,6 +154,11 @@ class PromptTask:
             parameter.requires_grad_(name.startswith(trained))
         return Adapted(self.base.model, prompts)
 
+    @staticmethod
+    def transforms(model: Adapted) -> list[nn.Module]:
+        """What a recipe's `compile` compiles."""
+        return [model.base.g_a, model.base.g_s]
+
     def open_store(self, data: Path, *, device: str, validation: Path | None) -> PictureStore:
         """Read the pictures."""
         return self.open_pictures(
@@ -174,7 +180,9 @@ class PromptTask:
             if "gains" in self.config.parts:
                 model.prompts.log_gains.add_(steps)
 
-    def loss(self, model: nn.Module, batch: Tensor, *, step: int) -> RateDistortion:
+    def loss(
+        self, model: nn.Module, batch: Tensor, *, step: int, share: float = 0.0
+    ) -> RateDistortion:
         """What every step minimises on pictures (B, 3, H, W) in [0, 1]."""
         return rate_distortion(model(batch), batch, lmbda=self.config.rate_weight)
 
@@ -348,6 +356,7 @@ def train_prompts(
     validation: Path | None = None,
     cache: Path | None = None,
     open_pictures: Callable[..., PictureStore] = PictureStore,
+    budget: Budget | None = None,
 ) -> Path:
     """Train the prompts of one rate and write their adapter.
 
@@ -361,6 +370,7 @@ def train_prompts(
         validation: folder to validate on; None holds pictures out of `data`.
         cache: file to keep decoded pictures in; None keeps them in memory.
         open_pictures: makes the store of pictures.
+        budget: wall time of the run; None leaves its length to the recipe.
     Returns:
         Folder of the adapter.
     """
@@ -372,5 +382,7 @@ def train_prompts(
         resume=resume,
         device=device,
         validation=validation,
+        budget=budget,
+        compiled=PromptTask.transforms if config.compile else None,
     )
     return trainer.run(max_steps=max_steps)

@@ -307,7 +307,7 @@ def test_two_processes_train_together(pictures: Path, tmp_path: Path) -> None:
 
 def test_schedule() -> None:
     config = OptimizerConfig(learning_rate=1.0, warmup_steps=10, decay_fraction=0.2)
-    rates = [learning_rate(step, steps=100, config=config) for step in range(100)]
+    rates = [learning_rate(step, share=step / 100, config=config) for step in range(100)]
     assert rates[0] == pytest.approx(0.1) and rates[9] == 1.0
     assert all(rate == 1.0 for rate in rates[10:81])
     assert all(a > b for a, b in itertools.pairwise(rates[80:]))

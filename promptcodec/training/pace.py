@@ -1,0 +1,95 @@
+"""How far a run is: by steps, or by the clock.
+
+A schedule (warm-up apart) is a function of the share of the run that is done. By the clock it ends
+in time, decay to zero included, however fast the steps are and however that changes.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from promptcodec.errors import UsageError
+
+MARGIN = 1.15  # over what was measured
+FIXED_SECONDS = 2.0  # of files, and of Python's own start and end
+
+
+class Pace(Protocol):
+    """How far a run is."""
+
+    def share(self, step: int) -> float:
+        """Share of the run that is done before step `step`; 1 or more ends it."""
+        ...
+
+
+@dataclass(frozen=True)
+class StepPace:
+    """A run of so many steps.
+
+    Args:
+        steps: of the whole run.
+    """
+
+    steps: int
+
+    def share(self, step: int) -> float:
+        """By the step alone."""
+        return step / self.steps
+
+
+@dataclass
+class ClockPace:
+    """A run that ends at a time.
+
+    Args:
+        seconds: that are left for steps.
+        done: share that an earlier part of the run has done.
+    """
+
+    seconds: float
+    done: float = 0.0
+    _start: float = field(default_factory=time.monotonic)
+    _asked: float = 0.0
+
+    def share(self, step: int) -> float:
+        """By the clock; ends the run where a step as long as the last one would end too late."""
+        now = time.monotonic() - self._start
+        last, self._asked = now - self._asked, now
+        if step and now + last > self.seconds:
+            return 1.0
+        return min(1.0, self.done + (1.0 - self.done) * now / self.seconds)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Wall time of a run, from its first import to its last file.
+
+    Args:
+        seconds: in all.
+        writing: how many validations writing the result takes as long as.
+        began: when it started, by `time.monotonic`.
+    """
+
+    seconds: float
+    writing: float = 0.0
+    began: float = field(default_factory=time.monotonic)
+
+    def pace(self, *, validating: float, done: float) -> ClockPace:
+        """The pace of the steps that fit in.
+
+        Args:
+            validating: seconds that one validation took.
+            done: share of the run that an earlier part has done.
+        Raises:
+            UsageError: no time is left for steps.
+        """
+        writing = validating * (1.0 + self.writing) * MARGIN + FIXED_SECONDS
+        gone = time.monotonic() - self.began
+        if gone + writing >= self.seconds:
+            raise UsageError(
+                f"{self.seconds / 60:.2g} minutes are too few: starting took {gone:.0f} s and "
+                f"writing takes about {writing:.0f} s; give more minutes"
+            )
+        return ClockPace(self.seconds - gone - writing, done)
