@@ -100,11 +100,7 @@ class BaseTask:
 
     def build(self) -> CodecModel:
         """A fresh model, its frozen parts frozen."""
-        model = CodecModel(self.config.codec)
-        if self.config.train == "entropy":
-            model.g_a.requires_grad_(False)
-            model.g_s.requires_grad_(False)
-        return model
+        return build_model(self.config)
 
     @staticmethod
     def transforms(model: CodecModel) -> list[nn.Module]:
@@ -181,6 +177,15 @@ class BaseTask:
         record = {**record, "init_from_sha256": self._init_hash}
         text = json.dumps(record, indent=2) + "\n"
         write_atomically(folder / TRAINING_FILE, text.encode(), force=True)
+
+
+def build_model(config: RunConfig) -> CodecModel:
+    """A fresh model of a run, its frozen parts frozen."""
+    model = CodecModel(config.codec)
+    if config.train == "entropy":
+        model.g_a.requires_grad_(False)
+        model.g_s.requires_grad_(False)
+    return model
 
 
 def z_price(step: int, *, free_steps: int) -> float:

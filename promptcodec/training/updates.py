@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 
 @torch.no_grad()
@@ -33,11 +32,12 @@ def guarded_step(
         Scalar, 1.0 if nothing has moved, else 0.0.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = get_total_norm(gradients, foreach=True)
+    norms = torch._foreach_norm(gradients)  # pyright: ignore
+    norm = torch.linalg.vector_norm(torch.stack(norms))
     good = torch.isfinite(norm).float()
     if ask and not good:
         return 1.0 - good
-    clip_grads_with_norm_(parameters, clip_norm, norm, foreach=True)
+    torch._foreach_mul_(gradients, (clip_norm / (norm + 1e-6)).clamp_max(1.0))  # pyright: ignore
     if ask:
         optimizer.step()
         return 1.0 - good
