@@ -65,8 +65,12 @@ def train_base(
     """
     budget = None if minutes is None else Budget(60.0 * minutes)
     config = read_recipe(recipe)
-    if budget is not None:  # writing codes some pictures more, for the tables
-        budget = replace(budget, writing=TABLE_PICTURES / config.data.validation_pictures)
+    if budget is not None:
+        budget = replace(
+            budget,
+            table_pictures=TABLE_PICTURES,
+            validation_pictures=config.data.validation_pictures,
+        )
     trainer = Trainer(
         config,
         BaseTask(config, cache=cache),

@@ -262,9 +262,35 @@ def read_recipe(path: Path) -> RunConfig:
 def read_yaml(path: Path) -> Any:
     """What a YAML file says; an empty one says nothing.
 
+    A recipe that has `extends: OTHER`, relative to its own folder, says what that one says, but for
+    its own keys; mappings are merged key by key.
+
     Raises:
-        ConfigError: no such file, or not YAML.
+        ConfigError: no such file, not YAML, or recipes that extend each other in a circle.
     """
+    return _merged(Path(path), ())
+
+
+def _merged(path: Path, above: tuple[Path, ...]) -> Any:
+    if path.resolve() in above:
+        raise ConfigError(f"recipe {path} extends itself: remove one `extends`")
+    values = _parsed(path)
+    if not isinstance(values, dict) or "extends" not in values:
+        return values
+    other = values.pop("extends")
+    if not isinstance(other, str):
+        raise ConfigError(f"{path}.extends is {other!r}; need the name of a recipe")
+    return _overlaid(_merged(path.parent / other, (*above, path.resolve())), values)
+
+
+def _overlaid(under: Any, over: Any) -> Any:
+    if not (isinstance(under, dict) and isinstance(over, dict)):
+        return over
+    merged = {key: _overlaid(under[key], value) for key, value in over.items() if key in under}
+    return {**under, **over, **merged}
+
+
+def _parsed(path: Path) -> Any:
     try:
         values: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from promptcodec.errors import UsageError
+from promptcodec.errors import OutputError, UsageError
 from promptcodec.training.base import build_model
 from promptcodec.training.config import RunConfig, read_recipe
 from promptcodec.training.optim import build_optimizer
@@ -61,7 +61,10 @@ def convert_state(
         weights: file to write the weights to as well, alone, for `init_from`; None writes none.
     Raises:
         CheckpointError: `old` is no state, or does not fit the recipe after renaming.
+        OutputError: `new` exists.
     """
+    if new.exists():
+        raise OutputError(f"{new} exists: name a file that does not")
     state, config = read_state(old), read_recipe(recipe)
     tensors = {}
     for key, value in state.tensors.items():

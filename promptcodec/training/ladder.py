@@ -10,8 +10,11 @@ was stopped goes on where it stopped, and finished rates are not trained again.
 from __future__ import annotations
 
 import functools
+import json
 import logging
+import math
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,7 +29,8 @@ from promptcodec.files import write_atomically
 from promptcodec.locate import find_base
 from promptcodec.training.config import read_yaml
 from promptcodec.training.data import PictureStore
-from promptcodec.training.loop import STATE_FILE
+from promptcodec.training.loop import STATE_FILE, on_gpu
+from promptcodec.training.pace import Budget
 from promptcodec.training.prompts import TRAINING_FILE, PromptConfig, same_run, train_prompts
 
 logger = logging.getLogger(__name__)
@@ -41,12 +45,14 @@ class LadderConfig:
         rates: rate indexes, without gaps.
         anchor: where the ladder starts; None is the base's own rate.
         progressive: start each rate from its neighbour; False starts all from the base.
+        minutes: wall time of all rates, in equal parts; None trains each for its steps.
     """
 
     prompts: PromptConfig = field(default_factory=PromptConfig)
     rates: tuple[int, ...] = tuple(range(len(LAMBDAS)))
     anchor: int | None = None
     progressive: bool = True
+    minutes: float | None = None
 
     def __post_init__(self) -> None:
         rates = sorted(self.rates)
@@ -54,6 +60,8 @@ class LadderConfig:
             raise ConfigError(f"rates are {list(self.rates)}; need neighbours without a gap")
         if self.anchor is not None and self.anchor not in rates:
             raise ConfigError(f"anchor is {self.anchor}, which is none of the rates {rates}")
+        if self.minutes is not None and not 0.0 < self.minutes < math.inf:
+            raise ConfigError(f"minutes are {self.minutes}; need a positive number")
         if self.prompts.init_from is not None or self.prompts.lmbda is not None:
             raise ConfigError("prompts.init_from and prompts.lmbda are set for each rate")
 
@@ -112,16 +120,29 @@ def train_ladder(
         raise UsageError(f"{out} holds an earlier ladder; add --resume or choose another folder")
     prompts = out / "prompts"
     open_pictures = functools.cache(PictureStore)  # all rates train on the same ones
-    for rate, neighbour in order_of(config.rates, anchor=anchor):
-        if only and rate not in only:
-            continue
-        start = None
+    ends = time.monotonic() + 60.0 * (config.minutes or 0.0)
+    if config.minutes is not None:  # before the time is parted: the first rate would pay for it
+        open_pictures(
+            data,
+            config.prompts.data,
+            device="cuda" if on_gpu(device) else "cpu",
+            validation=validation,
+            cache=cache,
+        )
+    chosen = [pair for pair in order_of(config.rates, anchor=anchor) if not only or pair[0] in only]
+    batch = None
+    for number, (rate, neighbour) in enumerate(chosen):
+        start, budget = None, None
+        if config.minutes is not None:
+            left = (ends - time.monotonic()) / (len(chosen) - number)
+            held_out = config.prompts.data.validation_pictures
+            budget = Budget(left, validation_pictures=held_out, batch=batch)
         if config.progressive and neighbour is not None:
             start = prompts / f"rate-{neighbour}"
             if not (start / CONFIG_FILE).is_file():
                 raise UsageError(f"rate {rate} starts from rate {neighbour}: train that one first")
         run = replace(config.prompts, rate_index=rate, init_from=start and str(start))
-        if not _finished(prompts / f"rate-{rate}", run):
+        if not _finished(prompts / f"rate-{rate}", run, timed=budget is not None):
             logger.warning("rate %d of %s, from %s", rate, list(config.rates), start or "the base")
             folder = train_prompts(
                 run,
@@ -132,14 +153,16 @@ def train_ladder(
                 validation=validation,
                 cache=cache,
                 open_pictures=open_pictures,
+                budget=budget,
             )
             if PartialState().is_main_process:
                 _keep(folder, prompts / f"rate-{rate}")
             PartialState().wait_for_everyone()
+        batch = _batch(prompts / f"rate-{rate}")
     return prompts
 
 
-def _finished(folder: Path, run: PromptConfig) -> bool:
+def _finished(folder: Path, run: PromptConfig, *, timed: bool) -> bool:
     """Whether the adapter of exactly this run is there.
 
     Raises:
@@ -147,12 +170,18 @@ def _finished(folder: Path, run: PromptConfig) -> bool:
     """
     if not (folder / TRAINING_FILE).is_file():
         return False
-    if not same_run(folder, run):
+    if not same_run(folder, run, timed=timed):
         raise UsageError(
             f"{folder} was trained by another recipe or from another start; choose another output "
             "folder"
         )
     return True
+
+
+def _batch(folder: Path) -> int:
+    """Which batch an adapter was trained with."""
+    record = json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8"))
+    return record["recipe"]["batch"]
 
 
 def _keep(folder: Path, into: Path) -> None:

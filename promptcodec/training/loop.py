@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 STATE_FILE = "state.safetensors"
 PRE_DECAY_FILE = "state-before-decay.safetensors"
 MAX_MEMORY_FAULTS = 3
-VALIDATIONS = 6  # of a run by the clock
+VALIDATIONS, VALIDATION_SHARE = 5, 0.05  # of a run by the clock: at most so many, so much time
 
 
 class Store(Protocol):
@@ -145,7 +145,7 @@ class Trainer:
             raise UsageError("a run by the clock needs one process: start it without a launcher")
         state = self._read_state(resume=resume)
         self.store = task.open_store(
-            data, device=str(self.accelerator.device), validation=validation
+            data, device=self.accelerator.device.type, validation=validation
         )
         out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed)
@@ -205,13 +205,14 @@ class Trainer:
 
     def run(self, *, max_steps: int | None = None) -> Path:
         """Train to the end of the schedule, or to `max_steps`; returns the folder written."""
-        config, start = self.config, self.step
-        before_decay = 1.0 - config.optimizer.decay_fraction
+        start = self.step
+        before_decay = 1.0 - self.config.optimizer.decay_fraction
         decaying = self.step > 0 and self._done >= before_decay
         self._started = saved_at = time.monotonic()
         with self.progress:
             if self.budget is not None:
                 self._start_clock(self.budget)
+            config = self.config
             while self.step != max_steps and (share := self.pace.share(self.step)) < 1.0:
                 if share >= before_decay and not decaying:
                     decaying = True
@@ -302,8 +303,8 @@ class Trainer:
 
         trial = try_batches(
             step,
-            batch=self.config.batch,
-            grow=not self._on_cpu and self.step == 0,
+            batch=budget.batch or self.config.batch,
+            grow=budget.batch is None and not self._on_cpu and self.step == 0,
             device=self.accelerator.device,
             seconds=0.1 * budget.seconds,
         )
@@ -314,15 +315,19 @@ class Trainer:
             self.config,
             batch=trial.batch,
             steps=max(1, steps),
-            validate_every=max(1, steps // VALIDATIONS),
             save_every=max(1, steps),
         )
 
     def _start_clock(self, budget: Budget) -> None:
-        for _ in range(1 if self._on_cpu else 2):  # a GPU chooses its kernels at the first one
+        # A GPU chooses its kernels at the first one, which would be taken for slow.
+        for _ in range(2 if budget.table_pictures and not self._on_cpu else 1):
             began = time.monotonic()
             self._validate()
-        self.pace = budget.pace(validating=time.monotonic() - began, done=self._done)
+        seconds = time.monotonic() - began
+        self.pace = budget.pace(validating=seconds, pictures=len(self.store), done=self._done)
+        often = min(VALIDATIONS, int(VALIDATION_SHARE * budget.seconds / seconds))
+        every = self.config.steps // (often + 1) + 1
+        self.config = dataclasses.replace(self.config, validate_every=every)
 
     # -- rare things ---------------------------------------------------------------------------
 

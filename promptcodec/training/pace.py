@@ -68,24 +68,30 @@ class Budget:
 
     Args:
         seconds: in all.
-        writing: how many validations writing the result takes as long as.
+        validation_pictures: that one validation takes.
+        table_pictures: that writing codes besides, as far as there are so many to train on.
+        batch: that trials of another run have found; None tries.
         began: when it started, by `time.monotonic`.
     """
 
     seconds: float
-    writing: float = 0.0
+    validation_pictures: int = 1
+    table_pictures: int = 0
+    batch: int | None = None
     began: float = field(default_factory=time.monotonic)
 
-    def pace(self, *, validating: float, done: float) -> ClockPace:
+    def pace(self, *, validating: float, pictures: int, done: float) -> ClockPace:
         """The pace of the steps that fit in.
 
         Args:
             validating: seconds that one validation took.
+            pictures: to train on.
             done: share of the run that an earlier part has done.
         Raises:
             UsageError: no time is left for steps.
         """
-        writing = validating * (1.0 + self.writing) * MARGIN + FIXED_SECONDS
+        coded = self.validation_pictures + min(self.table_pictures, pictures)
+        writing = MARGIN * validating * coded / self.validation_pictures + FIXED_SECONDS
         gone = time.monotonic() - self.began
         if gone + writing >= self.seconds:
             raise UsageError(

@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 TRAINING_FILE = "training.json"
 FREE = ("validate_every", "save_every", "keep_every_seconds", "tracker")  # say nothing of weights
+TIMED = ("steps", "batch")  # found by a run by the clock
 PARTS = {
     "prompts": ("encoder.", "decoder."),
     "gains": ("log_gains",),
@@ -311,10 +312,10 @@ def choose_run(
     return ChosenRun(config, data)
 
 
-def same_run(folder: Path, run: PromptConfig) -> bool:
+def same_run(folder: Path, run: PromptConfig, *, timed: bool = False) -> bool:
     """Whether the adapter in `folder` is what `run` would train, from the same start and base.
 
-    Only how often a run reports may differ.
+    Only how often a run reports may differ; by the clock, also how much it did.
     """
     try:
         record = json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8"))
@@ -325,7 +326,7 @@ def same_run(folder: Path, run: PromptConfig) -> bool:
         return False
     wanted = json.loads(json.dumps(asdict(run)))
     for facts in (found, wanted):
-        for free in ("init_from", "base", *FREE):
+        for free in ("init_from", "base", *FREE, *(TIMED if timed else ())):
             facts.pop(free, None)
     base = read_base(find_base(run.base)).sha256.hex()
     return (found, own.init_from, own.base_sha256) == (wanted, began, base)
