@@ -120,7 +120,7 @@ def train_ladder(
         raise UsageError(f"{out} holds an earlier ladder; add --resume or choose another folder")
     prompts = out / "prompts"
     open_pictures = functools.cache(PictureStore)  # all rates train on the same ones
-    ends = time.monotonic() + 60.0 * (config.minutes or 0.0)
+    began = time.monotonic()
     if config.minutes is not None:  # before the time is parted: the first rate would pay for it
         open_pictures(
             data,
@@ -130,13 +130,18 @@ def train_ladder(
             cache=cache,
         )
     chosen = [pair for pair in order_of(config.rates, anchor=anchor) if not only or pair[0] in only]
-    batch = None
+    batch, steps = None, 0
     for number, (rate, neighbour) in enumerate(chosen):
         start, budget = None, None
         if config.minutes is not None:
-            left = (ends - time.monotonic()) / (len(chosen) - number)
-            held_out = config.prompts.data.validation_pictures
-            budget = Budget(left, validation_pictures=held_out, batch=batch)
+            budget = Budget(
+                60.0 * config.minutes,
+                parts=len(chosen) - number,
+                validation_pictures=config.prompts.data.validation_pictures,
+                batch=batch,
+                steps=steps,
+                began=began,
+            )
         if config.progressive and neighbour is not None:
             start = prompts / f"rate-{neighbour}"
             if not (start / CONFIG_FILE).is_file():
@@ -158,7 +163,7 @@ def train_ladder(
             if PartialState().is_main_process:
                 _keep(folder, prompts / f"rate-{rate}")
             PartialState().wait_for_everyone()
-        batch = _batch(prompts / f"rate-{rate}")
+        batch, steps = _batch_and_steps(prompts / f"rate-{rate}")
     return prompts
 
 
@@ -178,10 +183,10 @@ def _finished(folder: Path, run: PromptConfig, *, timed: bool) -> bool:
     return True
 
 
-def _batch(folder: Path) -> int:
-    """Which batch an adapter was trained with."""
+def _batch_and_steps(folder: Path) -> tuple[int, int]:
+    """How an adapter was trained."""
     record = json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8"))
-    return record["recipe"]["batch"]
+    return record["recipe"]["batch"], record["steps"]
 
 
 def _keep(folder: Path, into: Path) -> None:

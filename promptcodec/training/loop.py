@@ -294,6 +294,11 @@ class Trainer:
 
     def _plan(self, budget: Budget) -> None:
         """Find the batch, and about how many steps there will be; nothing of it stays."""
+        if budget.batch is not None:
+            self.config = dataclasses.replace(
+                self.config, batch=budget.batch, steps=budget.steps, save_every=budget.steps
+            )
+            return
         before = copy.deepcopy((self.bare.state_dict(), self.optimizer.state_dict()))
 
         def step(batch: int) -> None:
@@ -303,14 +308,15 @@ class Trainer:
 
         trial = try_batches(
             step,
-            batch=budget.batch or self.config.batch,
-            grow=budget.batch is None and not self._on_cpu and self.step == 0,
+            batch=self.config.batch,
+            grow=not self._on_cpu and self.step == 0,
             device=self.accelerator.device,
-            seconds=0.1 * budget.seconds,
+            seconds=0.1 * budget.seconds / budget.parts,
         )
         self.bare.load_state_dict(before[0])
         self.optimizer.load_state_dict(before[1])
-        steps = self.step + round(budget.seconds / (trial.seconds * self.config.accumulate))
+        seconds = trial.seconds * self.config.accumulate * budget.parts
+        steps = self.step + round(budget.seconds / seconds)
         self.config = dataclasses.replace(
             self.config,
             batch=trial.batch,
@@ -324,10 +330,11 @@ class Trainer:
             began = time.monotonic()
             self._validate()
         seconds = time.monotonic() - began
-        self.pace = budget.pace(validating=seconds, pictures=len(self.store), done=self._done)
-        often = min(VALIDATIONS, int(VALIDATION_SHARE * budget.seconds / seconds))
+        pace = budget.pace(validating=seconds, pictures=len(self.store), done=self._done)
+        often = min(VALIDATIONS, int(VALIDATION_SHARE * pace.seconds / max(seconds, 1e-3)))
         every = self.config.steps // (often + 1) + 1
         self.config = dataclasses.replace(self.config, validate_every=every)
+        self.pace = pace
 
     # -- rare things ---------------------------------------------------------------------------
 

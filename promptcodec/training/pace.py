@@ -50,7 +50,7 @@ class ClockPace:
 
     seconds: float
     done: float = 0.0
-    _start: float = field(default_factory=time.monotonic)
+    _start: float = field(default_factory=lambda: time.monotonic())
     _asked: float = 0.0
 
     def share(self, step: int) -> float:
@@ -68,17 +68,21 @@ class Budget:
 
     Args:
         seconds: in all.
+        parts: runs that share what is left of them, this one included, in equal parts.
         validation_pictures: that one validation takes.
         table_pictures: that writing codes besides, as far as there are so many to train on.
         batch: that trials of another run have found; None tries.
+        steps: that the other run had.
         began: when it started, by `time.monotonic`.
     """
 
     seconds: float
+    parts: int = 1
     validation_pictures: int = 1
     table_pictures: int = 0
     batch: int | None = None
-    began: float = field(default_factory=time.monotonic)
+    steps: int = 0
+    began: float = field(default_factory=lambda: time.monotonic())
 
     def pace(self, *, validating: float, pictures: int, done: float) -> ClockPace:
         """The pace of the steps that fit in.
@@ -93,9 +97,10 @@ class Budget:
         coded = self.validation_pictures + min(self.table_pictures, pictures)
         writing = MARGIN * validating * coded / self.validation_pictures + FIXED_SECONDS
         gone = time.monotonic() - self.began
-        if gone + writing >= self.seconds:
+        left = (self.seconds - gone) / self.parts
+        if left <= writing:
             raise UsageError(
-                f"{self.seconds / 60:.2g} minutes are too few: starting took {gone:.0f} s and "
-                f"writing takes about {writing:.0f} s; give more minutes"
+                f"{self.seconds / 60:.2g} minutes are too few: {gone:.0f} s are gone and writing "
+                f"takes about {self.parts * writing:.0f} s; give more minutes"
             )
-        return ClockPace(self.seconds - gone - writing, done)
+        return ClockPace(left - writing, done)

@@ -70,7 +70,7 @@ def test_a_base_and_its_ladder_in_a_given_time(tmp_path: Path) -> None:
     }
     (tmp_path / "base.yaml").write_text(yaml.safe_dump(recipe))
     main = "from promptcodec.__main__ import main\nsys.exit(main())\n"
-    words = ("--data", tmp_path / "data", "--device", "cpu", "--minutes", "0.3")
+    words = ("--data", tmp_path / "data", "--device", "cpu", "--minutes", "0.6")
     out = tmp_path / "first"
     run(main, "train-base", tmp_path / "base.yaml", "--out", out, *words)
     (tmp_path / "start").mkdir()
@@ -87,7 +87,7 @@ def test_a_base_and_its_ladder_in_a_given_time(tmp_path: Path) -> None:
     assert losses[0] < json.loads(first)["validation"]["loss"]  # it did start from there
     prompts = {"base": str(out / "base"), "width": 4, "rank": 2, "precision": "no", "batch": 1}
     prompts["data"] = {"crop": 64, "validation_pictures": 2, "packs": packs}
-    ladder = {"prompts": prompts, "rates": [4, 5], "minutes": 0.3}
+    ladder = {"prompts": prompts, "rates": [4, 5], "minutes": 0.6}
     (tmp_path / "ladder.yaml").write_text(yaml.safe_dump(ladder))
     run(main, "train-ladder", tmp_path / "ladder.yaml", "--out", tmp_path / "ladder", *words[:4])
     found = sorted(p.name for p in (tmp_path / "ladder/prompts").iterdir())
