@@ -32,9 +32,11 @@ from promptcodec.codec.model import CodecModel
 from promptcodec.codec.tables import SCALE_STEP
 from promptcodec.config import LAMBDAS, CodecConfig, from_dict
 from promptcodec.provenance import provenance
-from promptcodec.training import initialise
-from promptcodec.training.muon import Muon, product_dtype
+from promptcodec.training.config import OptimizerConfig
+from promptcodec.training.initialise import initialise_transforms
+from promptcodec.training.muon import product_dtype
 from promptcodec.training.objectives import rate_distortion
+from promptcodec.training.optim import build_optimizer
 
 HERE = Path(__file__).resolve().parent
 PACKS = ("train_photos", "train_hq")
@@ -199,41 +201,33 @@ def read_variant(name: str) -> Variant:
 
 def optimiser(model: CodecModel, variant: Variant, rate: float) -> torch.optim.Optimizer:
     """Matrices by the variant's method, tables and vectors by AdamW."""
-    tables = ("position_bias", "hyperprior.prior", "context.slot", "centroids", "depthwise")
-    groups: dict[tuple[float, bool], list[Tensor]] = {}
-    for name, p in model.named_parameters():
-        entropy = name.startswith(("hyperprior.", "context.", "centroids."))
-        factor = variant.entropy_factor if entropy else 1.0
-        small = p.ndim < 2 or any(t in name for t in tables)
-        groups.setdefault((factor, small), []).append(p)
-    options = [{"params": ps, "factor": f, "fallback": small} for (f, small), ps in groups.items()]
-    betas = (variant.beta1, variant.beta2)
-    if variant.optimizer == "muon":
-        return Muon(
-            options,
-            lr=rate,
-            betas=betas,
+    if variant.optimizer != "soap":
+        config = OptimizerConfig(
+            name=variant.optimizer,
+            learning_rate=rate,
+            entropy_factor=variant.entropy_factor,
             momentum=variant.momentum,
             band=variant.band,
             period=variant.period,
+            beta1=variant.beta1,
+            beta2=variant.beta2,
         )
-    if variant.optimizer == "adamw":
-        return torch.optim.AdamW(options, lr=rate, betas=betas, weight_decay=0.0, foreach=True)
-    if variant.optimizer == "soap":
-        from pytorch_optimizer import SOAP  # of the package pytorch-optimizer; the search's alone
+        return build_optimizer(model, config)
+    # Of the package pytorch-optimizer, which nothing else needs.
+    from pytorch_optimizer import SOAP  # type: ignore[import-not-found]
 
-        for group in options:
-            group.pop("fallback")
-        return SOAP(
-            options,
-            lr=rate,
-            betas=betas,
-            weight_decay=0.0,
-            precondition_frequency=10,
-            max_precondition_dim=400,
-            merge_dims=False,
-        )
-    raise SystemExit(f"optimizer {variant.optimizer} is not known")
+    groups: dict[float, list[Tensor]] = {}
+    for name, p in model.named_parameters():
+        entropy = name.startswith(("hyperprior.", "context.", "centroids."))
+        groups.setdefault(variant.entropy_factor if entropy else 1.0, []).append(p)
+    return SOAP(
+        [{"params": ps, "factor": factor} for factor, ps in groups.items()],
+        lr=rate,
+        betas=(variant.beta1, variant.beta2),
+        weight_decay=0.0,
+        precondition_frequency=10,
+        max_precondition_dim=400,
+    )
 
 
 # -- a run -------------------------------------------------------------------------------------
@@ -289,10 +283,7 @@ def run(
     model = CodecModel(variant.codec).to(memory_format=torch.channels_last)
     model.room_detached = variant.room_detached
     crops = [draw(2**32 + i) for i in range(12)]
-    if variant.codec.wide:
-        initialise.initialise_wide(model, crops, lmbda=lmbda)
-    else:
-        initialise.initialise_transforms(model, crops, lmbda=lmbda)
+    initialise_transforms(model, crops, lmbda=lmbda)
     optimizer = optimiser(model, variant, rate)
     reduced = product_dtype(torch.device("cpu")) == torch.bfloat16
     stem = f"{name}@{rate:g}@{minutes:g}"

@@ -10,11 +10,10 @@ import os
 import sys
 import traceback
 import warnings
-from pathlib import Path
 
 import typer
 
-from promptcodec import cli_evaluation, cli_files, cli_heads, cli_tasks, console
+from promptcodec import cli_evaluation, cli_files, cli_heads, cli_tasks, cli_training, console
 from promptcodec import cli_options as options
 from promptcodec.errors import StreamError
 from promptcodec.loading import load_codec
@@ -55,112 +54,7 @@ def info(
     console.answer("info", facts, console.as_text(facts), as_json=as_json)
 
 
-@app.command("train-base")
-def train_base(
-    recipe: options.Recipe,
-    data: options.TrainingData,
-    out: options.RunFolder = None,
-    resume: options.Resume = False,
-    max_steps: options.MaxSteps = None,
-    device: options.TrainingDevice = None,
-    validation: options.Validation = None,
-    as_json: options.Json = False,
-    verbose: options.Verbose = False,
-) -> None:
-    """Train a base codec on a folder of pictures."""
-    from promptcodec.training import base
-
-    folder = base.train_base(
-        recipe,
-        data=data,
-        out=out or Path("runs") / recipe.stem,
-        resume=resume,
-        max_steps=max_steps,
-        device=device,
-        validation=validation,
-    )
-    console.trained("train-base", folder, f"checkpoint: {folder}", as_json=as_json)
-
-
-@app.command("train-prompt")
-def train_prompt(
-    lmbda: options.Lambda = None,
-    rate_index: options.PromptRate = None,
-    recipe: options.PromptRecipe = None,
-    base: options.Base = None,
-    init_from: options.InitFrom = None,
-    data: options.PromptData = None,
-    out: options.RunFolder = None,
-    resume: options.Resume = False,
-    max_steps: options.MaxSteps = None,
-    device: options.TrainingDevice = None,
-    validation: options.Validation = None,
-    as_json: options.Json = False,
-    verbose: options.Verbose = False,
-) -> None:
-    """Adapt the frozen base to one rate by a small adapter."""
-    from promptcodec.training.prompts import choose_run, train_prompts
-
-    config = choose_run(
-        recipe, lmbda=lmbda, rate_index=rate_index, base=base, init_from=init_from, data=data
-    )
-    folder = train_prompts(
-        config.run,
-        data=config.data,
-        out=out or Path("runs") / f"prompt-{config.run.rate_weight:g}",
-        resume=resume,
-        max_steps=max_steps,
-        device=device,
-        validation=validation,
-    )
-    line = f"adapter: {folder}; use it with --prompts {folder} --rate-index {config.run.rate_index}"
-    console.trained("train-prompt", folder, line, as_json=as_json)
-
-
-@app.command("train-ladder")
-def train_ladder(
-    recipe: options.Recipe,
-    data: options.TrainingData,
-    out: options.RunFolder = None,
-    resume: options.Resume = False,
-    rate_index: options.Only = None,
-    device: options.TrainingDevice = None,
-    validation: options.Validation = None,
-    as_json: options.Json = False,
-    verbose: options.Verbose = False,
-) -> None:
-    """Train the adapters of all rates, each from its neighbour."""
-    from promptcodec.training import ladder
-
-    folder = ladder.train_ladder(
-        ladder.read_ladder(recipe),
-        data=data,
-        out=out or Path("runs") / recipe.stem,
-        only=tuple(rate_index or ()),
-        resume=resume,
-        device=device,
-        validation=validation,
-    )
-    console.trained("train-ladder", folder, f"adapters: {folder}", as_json=as_json)
-
-
-@app.command()
-def ablate(
-    recipe: options.Recipe,
-    data: options.TrainingData,
-    out: options.RunFolder = None,
-    method: options.Methods = None,
-    device: options.TrainingDevice = None,
-    as_json: options.Json = False,
-    verbose: options.Verbose = False,
-) -> None:
-    """Compare ways to adapt the base, each trained at the same rates; a stopped run goes on."""
-    from promptcodec.training.ablation import ablate, read_ablation, render_ablation
-
-    config = read_ablation(recipe)
-    folder = out or Path("runs") / recipe.stem
-    report = ablate(config, data=data, out=folder, only=method or (), device=device)
-    console.answer("ablate", report, render_ablation(report), as_json=as_json)
+cli_training.register(app)
 
 
 @app.command()

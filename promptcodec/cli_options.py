@@ -167,6 +167,26 @@ Sources = Annotated[
     typer.Argument(metavar="[SOURCE]...", help="Streams, pictures, folders; - is standard input."),
 ]
 TrainingData = Annotated[Path, typer.Option(help="Folder or zip shards of training pictures.")]
+Minutes = Annotated[
+    float | None,
+    typer.Option(
+        min=0.01, help="End in this time, decay and writing included; default: the recipe's steps."
+    ),
+]
+OldState = Annotated[Path, typer.Argument(metavar="OLD", help="State of an older version.")]
+NewState = Annotated[Path, typer.Argument(metavar="NEW", help="State to write.")]
+StateRecipe = Annotated[Path, typer.Option(help="YAML file of the run, for this version.")]
+Renames = Annotated[
+    list[str] | None,
+    typer.Option("--rename", help="old=new, of a module or parameter; may be repeated."),
+]
+RawWeights = Annotated[
+    Path | None, typer.Option(help="Also write the weights alone, to start another run from.")
+]
+PictureCache = Annotated[
+    Path | None,
+    typer.Option("--cache", help="File to keep decoded pictures in, for other runs on them."),
+]
 Validation = Annotated[
     Path | None, typer.Option(help="Folder to validate on; default: pictures held out of DATA.")
 ]

@@ -40,6 +40,7 @@ ORDER = (
         "cli_heads",
         "cli_options",
         "cli_tasks",
+        "cli_training",
         "demo",
         "__main__",
     },

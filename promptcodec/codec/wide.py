@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -278,9 +279,10 @@ class WideAnalysis(nn.Module):
         deltas = list(updates) if updates else [None] * (count + 2)
         picture = below = x = x - 0.5
         shares = deal(prompts, self.counts)
-        for down, stage, own, delta in zip(
+        for down, module, own, delta in zip(
             self.down, self.stages, shares, deltas[:count], strict=True
         ):
+            stage = cast("Blocks", module)
             below, x = x, stage.seen(stage(apply_map(down, x, delta), own))
         y = apply_map(self.head, x, deltas[count])
         if self.detail is not None:
@@ -340,9 +342,10 @@ class WideSynthesis(nn.Module):
         stem, *deltas = updates or [None] * (len(self.up) + 1)
         x, detail = apply_map(self.stem, y[:, :deep], stem), y[:, deep:]
         shares = deal(prompts, self.counts)
-        for number, (up, stage, own, delta) in enumerate(
+        for number, (up, module, own, delta) in enumerate(
             zip(self.up, self.stages, shares, deltas, strict=True)
         ):
+            stage = cast("Blocks", module)
             x = stage.seen(stage(x, own))
             if number == 0 and self.detail_channels:
                 x = torch.cat([x, detail], dim=1)

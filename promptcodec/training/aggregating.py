@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from promptcodec import images
 from promptcodec.api import Codec
 from promptcodec.codec.transforms import Synthesis
+from promptcodec.codec.wide import WideSynthesis
 from promptcodec.config import STRIDE, from_dict
 from promptcodec.errors import ConfigError
 from promptcodec.files import write_atomically
@@ -101,7 +102,7 @@ class AggregatingDecoder(nn.Module):
         object.__setattr__(self, "codec", codec)  # past the registry of modules
         object.__setattr__(self, "reader", reader)
         self.aggregation = Aggregation(facts.latent_channels, facts.widths[0], features=features)
-        self.g_s: Synthesis = copy.deepcopy(codec.model.g_s).requires_grad_(True)
+        self.g_s: Synthesis | WideSynthesis = copy.deepcopy(codec.model.g_s).requires_grad_(True)
 
     @torch.no_grad()
     def latents(self, x: Tensor, *, rate: float) -> tuple[Tensor, list[Tensor]]:
@@ -153,7 +154,7 @@ class AggregationTask:
     def initialise(self, model: AggregatingDecoder, store: PictureStore) -> None:
         """As built."""
 
-    def loss(self, model: nn.Module, batch: Tensor, *, step: int) -> Rebuilding:
+    def loss(self, model: nn.Module, batch: Tensor, *, step: int, share: float = 0.0) -> Rebuilding:
         """Distortion at one of the rates, in turn."""
         rate = self.config.rates[step % len(self.config.rates)]
         bare: Any = getattr(model, "module", model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from promptcodec.training.initialise import (
 )
 from promptcodec.training.loop import Trainer
 from promptcodec.training.objectives import RateDistortion, rate_distortion
+from promptcodec.training.pace import Budget
+from promptcodec.training.raw_weights import read_start
 from promptcodec.training.tables import fit_tables
 from promptcodec.training.validation import validate
 
@@ -41,6 +44,8 @@ def train_base(
     max_steps: int | None = None,
     device: str | None = None,
     validation: Path | None = None,
+    cache: Path | None = None,
+    minutes: float | None = None,
 ) -> Path:
     """Train a base codec and write its checkpoint.
 
@@ -52,18 +57,31 @@ def train_base(
         max_steps: stop after this step of the schedule, state saved; None runs to the end.
         device: "cpu" or "cuda"; None takes the GPU when there is one.
         validation: folder to validate on; None holds pictures out of `data`.
+        cache: file to keep decoded pictures in; None keeps them in memory.
+        minutes: wall time for all of it; the schedule ends with it, and a GPU's batch is found by
+            trials. None leaves both to the recipe.
     Returns:
         Folder of the checkpoint.
     """
+    budget = None if minutes is None else Budget(60.0 * minutes)
     config = read_recipe(recipe)
+    if budget is not None:
+        budget = replace(
+            budget,
+            table_pictures=TABLE_PICTURES,
+            validation_pictures=config.data.validation_pictures,
+        )
     trainer = Trainer(
         config,
-        BaseTask(config),
+        BaseTask(config, cache=cache),
         data=Path(data),
         out=Path(out),
         resume=resume,
         device=device,
         validation=validation,
+        budget=budget,
+        compiled=BaseTask.transforms if config.compile else None,
+        resting=config.hard_fraction > 0.0,
     )
     return trainer.run(max_steps=max_steps)
 
@@ -73,27 +91,31 @@ class BaseTask:
 
     Args:
         config: the run.
+        cache: file to keep decoded pictures in; None keeps them in memory.
     """
 
     result = "base"
 
-    def __init__(self, config: RunConfig) -> None:
-        self.config = config
+    def __init__(self, config: RunConfig, *, cache: Path | None = None) -> None:
+        self.config, self.cache = config, cache
         # Read first: a missing base should not cost the reading of all pictures.
-        base = config.init_from and checkpoint.read_base(Path(config.init_from))
-        self._init_hash = base.sha256.hex() if base else None
+        start = config.init_from and read_start(Path(config.init_from))
+        self._init_hash = start.sha256 if start else None
 
     def build(self) -> CodecModel:
         """A fresh model, its frozen parts frozen."""
-        model = CodecModel(self.config.codec)
-        if self.config.train == "entropy":
-            model.g_a.requires_grad_(False)
-            model.g_s.requires_grad_(False)
-        return model
+        return build_model(self.config)
+
+    @staticmethod
+    def transforms(model: CodecModel) -> list[nn.Module]:
+        """What a recipe's `compile` compiles."""
+        return [model.g_a, model.g_s]
 
     def open_store(self, data: Path, *, device: str, validation: Path | None) -> PictureStore:
         """Read the pictures."""
-        return PictureStore(data, self.config.data, device=device, validation=validation)
+        return PictureStore(
+            data, self.config.data, device=device, validation=validation, cache=self.cache
+        )
 
     def initialise(self, model: CodecModel, store: PictureStore) -> None:
         """Start from a checkpoint, or from principal components.
@@ -121,14 +143,18 @@ class BaseTask:
             crops = (store.batch(8, seed=config.seed, step=2**32 + i) for i in range(16))
             initialise_transforms(model, (c.cpu() for c in crops), lmbda=config.rate_weight)
 
-    def loss(self, model: nn.Module, batch: Tensor, *, step: int) -> RateDistortion:
+    def loss(
+        self, model: nn.Module, batch: Tensor, *, step: int, share: float = 0.0
+    ) -> RateDistortion:
         """What step `step` minimises on pictures (B, 3, H, W) in [0, 1]."""
         config = self.config
+        hard = config.hard_fraction > 0.0 and share >= 1.0 - config.hard_fraction
         output = model(
             batch,
-            round_z=step >= config.steps * config.z_noise_fraction,
+            round_z=share >= config.z_noise_fraction or hard,
             z_price=z_price(step, free_steps=config.z_free_steps),
             rate_only=config.train == "entropy",
+            hard=hard,
         )
         return rate_distortion(
             output, batch, lmbda=config.rate_weight, room_weight=config.room_weight
@@ -155,6 +181,15 @@ class BaseTask:
         record = {**record, "init_from_sha256": self._init_hash}
         text = json.dumps(record, indent=2) + "\n"
         write_atomically(folder / TRAINING_FILE, text.encode(), force=True)
+
+
+def build_model(config: RunConfig) -> CodecModel:
+    """A fresh model of a run, its frozen parts frozen."""
+    model = CodecModel(config.codec)
+    if config.train == "entropy":
+        model.g_a.requires_grad_(False)
+        model.g_s.requires_grad_(False)
+    return model
 
 
 def z_price(step: int, *, free_steps: int) -> float:

@@ -16,30 +16,64 @@ PARTS = ("g_a", "g_s", "hyperprior", "context")  # of a CodecModel
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pack:
+    """A folder or zip file of the training pictures.
+
+    Args:
+        name: of it, inside the folder that `--data` names.
+        share: of the crops that come from it, relative to the other packs.
+    """
+
+    name: str
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.share < math.inf:
+            raise ConfigError(f"share of pack {self.name} is {self.share}; need a positive number")
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """How crops are drawn.
+    """How crops are drawn. A picture's chance is proportional to its pixels.
 
     Args:
         crop: edge of a crop in px, a multiple of 64.
+        last_crop: edge in the last part of the run, where a batch has fewer crops and as many
+            pixels; None keeps `crop`.
+        last_fraction: share of the steps that are this last part.
+        packs: what of `--data` is read, and how often each is drawn from; empty reads all of it.
+        exclude: patterns of file names that are left out, such as `syn_*`.
         reduce_probability: share of crops taken after an antialiased reduction, which hides what
             lossy source files added.
         reduce_min: smallest scale of that reduction.
         reduce_max: largest scale.
-        validation_pictures: pictures held out of training, spread over the set.
-        in_memory: decode every picture once and keep it; False reads one anew for each crop, for
-            sets that do not fit.
+        validation_pictures: pictures held out of training, spread over each pack.
+        validation_exclude: patterns of file names that are never held out.
     """
 
     crop: int = 128
+    last_crop: int | None = None
+    last_fraction: float = 0.1
+    packs: tuple[Pack, ...] = ()
+    exclude: tuple[str, ...] = ()
     reduce_probability: float = 0.75
     reduce_min: float = 0.5
     reduce_max: float = 0.85
     validation_pictures: int = 24
-    in_memory: bool = True
+    validation_exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.crop < 64 or self.crop % 64:
-            raise ConfigError(f"crop is {self.crop}; need a positive multiple of 64")
+        for name, crop in (("crop", self.crop), ("last_crop", self.last_crop or self.crop)):
+            if crop < 64 or crop % 64:
+                raise ConfigError(f"{name} is {crop}; need a positive multiple of 64")
+        if (self.last_crop or self.crop) < self.crop or not 0.0 < self.last_fraction <= 1.0:
+            raise ConfigError(
+                f"last_crop is {self.last_crop} and last_fraction {self.last_fraction}; need crop "
+                f"{self.crop} or more, and more than 0, at most 1"
+            )
+        names = [pack.name for pack in self.packs]
+        if len(set(names)) != len(names):
+            raise ConfigError(f"packs are {', '.join(names)}; need distinct names")
         if not 0.0 < self.reduce_min <= self.reduce_max <= 1.0:
             raise ConfigError(
                 f"reduce_min {self.reduce_min} and reduce_max {self.reduce_max}: need "
@@ -47,8 +81,15 @@ class DataConfig:
             )
         if not 0.0 <= self.reduce_probability <= 1.0:
             raise ConfigError(f"reduce_probability is {self.reduce_probability}; need 0 to 1")
-        if self.validation_pictures < 1:
-            raise ConfigError("validation_pictures is below 1; need at least one")
+        if self.validation_pictures < max(1, len(names)):
+            raise ConfigError(
+                f"validation_pictures is {self.validation_pictures}; need one, and one a pack"
+            )
+
+    def crop_at(self, share: float) -> int:
+        """Edge of the crops once `share` of the run is done."""
+        late = self.last_crop is not None and share >= 1.0 - self.last_fraction
+        return self.last_crop if late and self.last_crop else self.crop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,13 +97,17 @@ class OptimizerConfig:
     """Optimiser and schedule: warm-up, constant, decay to zero.
 
     Args:
-        name: "adamw", or "muon" (matrices by Muon, the rest by AdamW; timm's).
+        name: "adamw", or "muon": matrices by Muon, the rest by AdamW.
         learning_rate: peak.
         entropy_factor: learning rate of hyperprior and context over that of the transforms.
         gain_factor: learning rate of an adapter's log-gains, which count in table steps, over that
             of its networks.
-        beta1: first-moment decay; Muon's momentum.
-        beta2: second-moment decay.
+        momentum: of Muon.
+        band: rows that Muon orthogonalises together between whole turns of a matrix; 0 takes whole
+            matrices at every step.
+        period: steps from one whole turn of a matrix to its next.
+        beta1: first-moment decay of AdamW.
+        beta2: its second-moment decay.
         weight_decay: decoupled.
         warmup_steps: linear from zero.
         decay_fraction: last share of the steps, decayed to zero; a run can be extended from the
@@ -75,6 +120,9 @@ class OptimizerConfig:
     learning_rate: float = 3e-3
     entropy_factor: float = 1.0
     gain_factor: float = 8.0
+    momentum: float = 0.95
+    band: int = 32
+    period: int = 10
     beta1: float = 0.9
     beta2: float = 0.98
     weight_decay: float = 0.0
@@ -89,6 +137,11 @@ class OptimizerConfig:
         positive = ("learning_rate", "entropy_factor", "gain_factor", "clip_norm")
         if min(getattr(self, name) for name in positive) <= 0:
             raise ConfigError(f"{', '.join(positive)} need to be positive")
+        if self.band < 0 or self.period < 1 or not 0.0 <= self.momentum < 1.0:
+            raise ConfigError(
+                f"band {self.band}, period {self.period}, momentum {self.momentum}: need 0 or "
+                "more, 1 or more, and 0 to below 1"
+            )
         if not 0.0 <= self.decay_fraction <= 1.0 or not 0.0 <= self.ema_decay < 1.0:
             raise ConfigError("decay_fraction needs 0 to 1 and ema_decay 0 to below 1")
 
@@ -102,7 +155,8 @@ class LoopConfig:
         steps: optimiser steps of the whole run.
         batch: pictures of one step and process.
         accumulate: micro-batches summed in one step.
-        precision: "bf16" or "no"; of the networks, never of likelihoods.
+        precision: of the networks, never of likelihoods: "bf16", "no" (float32), or "auto", which
+            is bf16 where the processor multiplies it.
         validate_every: steps between validations.
         save_every: steps between saved training states.
         keep_every_seconds: also save when this long has passed.
@@ -114,7 +168,7 @@ class LoopConfig:
     steps: int = 20000
     batch: int = 8
     accumulate: int = 1
-    precision: str = "bf16"
+    precision: str = "auto"
     validate_every: int = 1000
     save_every: int = 2000
     keep_every_seconds: float = 240.0
@@ -122,8 +176,8 @@ class LoopConfig:
     tracker: str | None = None
 
     def __post_init__(self) -> None:
-        if self.precision not in ("bf16", "no"):
-            raise ConfigError(f"precision is {self.precision!r}; need 'bf16' or 'no'")
+        if self.precision not in ("auto", "bf16", "no"):
+            raise ConfigError(f"precision is {self.precision!r}; need 'auto', 'bf16' or 'no'")
         counts = (self.steps, self.batch, self.accumulate, self.validate_every, self.save_every)
         if min(counts) < 1:
             raise ConfigError("steps, batch, accumulate, validate_every, save_every need 1 or more")
@@ -137,14 +191,21 @@ class RateConfig(LoopConfig):
         data: crops.
         rate_index: ladder position.
         lmbda: rate-distortion weight; None takes the ladder's.
+        compile: compile the transforms; where that fails, go on without.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
     rate_index: int = 4
     lmbda: float | None = None
+    compile: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.batch * self.data.crop**2 < (self.data.last_crop or 0) ** 2:
+            raise ConfigError(
+                f"batch {self.batch} of crop {self.data.crop} px is less than one last_crop of "
+                f"{self.data.last_crop} px: raise batch or lower data.last_crop"
+            )
         if not 0 <= self.rate_index < len(LAMBDAS):
             raise ConfigError(f"rate_index is {self.rate_index}; need 0 to {len(LAMBDAS) - 1}")
         if self.lmbda is not None and not 0.0 < self.lmbda < math.inf:
@@ -162,12 +223,15 @@ class RunConfig(RateConfig):
 
     Args:
         codec: the architecture.
-        init_from: folder of a base checkpoint to start from; what has another name or shape starts
-            afresh. None starts from nothing.
+        init_from: folder of a base checkpoint, or file of weights (`raw.safetensors` of another
+            run), to start from; what has another name or shape starts afresh. None starts from
+            nothing.
         init_parts: parts to take from it, for instance [g_a, g_s]; empty takes all.
         linear_start: without init_from, begin as a principal component codec rather than from
             random transforms.
         z_noise_fraction: share of the steps with noisy z before rounding takes over.
+        hard_fraction: share of the steps, the last ones, on rounded latents as they will be
+            transmitted; the encoder rests, decoder and entropy model learn.
         z_free_steps: the rate of z is free for half of these steps, then rises to its own price.
         train: "all", or "entropy": hyperprior and context alone, by their rate.
         room_weight: weight of the term that teaches indexes below the tables.
@@ -178,12 +242,18 @@ class RunConfig(RateConfig):
     init_parts: tuple[str, ...] = ()
     linear_start: bool = True
     z_noise_fraction: float = 0.8
+    hard_fraction: float = 0.0
     z_free_steps: int = 0
     train: str = "all"
     room_weight: float = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not 0.0 <= self.hard_fraction <= 1.0 or not 0.0 <= self.z_noise_fraction <= 1.0:
+            raise ConfigError(
+                f"hard_fraction is {self.hard_fraction} and z_noise_fraction "
+                f"{self.z_noise_fraction}; need 0 to 1"
+            )
         if self.train not in ("all", "entropy"):
             raise ConfigError(f"train is {self.train!r}; need 'all' or 'entropy'")
         if self.train == "entropy" and self.init_from is None:
@@ -205,9 +275,35 @@ def read_recipe(path: Path) -> RunConfig:
 def read_yaml(path: Path) -> Any:
     """What a YAML file says; an empty one says nothing.
 
+    A recipe that has `extends: OTHER`, relative to its own folder, says what that one says, but for
+    its own keys; mappings are merged key by key.
+
     Raises:
-        ConfigError: no such file, or not YAML.
+        ConfigError: no such file, not YAML, or recipes that extend each other in a circle.
     """
+    return _merged(Path(path), ())
+
+
+def _merged(path: Path, above: tuple[Path, ...]) -> Any:
+    if path.resolve() in above:
+        raise ConfigError(f"recipe {path} extends itself: remove one `extends`")
+    values = _parsed(path)
+    if not isinstance(values, dict) or "extends" not in values:
+        return values
+    other = values.pop("extends")
+    if not isinstance(other, str):
+        raise ConfigError(f"{path}.extends is {other!r}; need the name of a recipe")
+    return _overlaid(_merged(path.parent / other, (*above, path.resolve())), values)
+
+
+def _overlaid(under: Any, over: Any) -> Any:
+    if not (isinstance(under, dict) and isinstance(over, dict)):
+        return over
+    merged = {key: _overlaid(under[key], value) for key, value in over.items() if key in under}
+    return {**under, **over, **merged}
+
+
+def _parsed(path: Path) -> Any:
     try:
         values: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:

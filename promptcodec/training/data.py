@@ -1,4 +1,4 @@
-"""Pictures for training, kept decoded as uint8; crops are a function of the step.
+"""Pictures for training, decoded once; crops are a function of the step.
 
 Which crops step n of process r sees depends on (seed, n, r) alone, so a resumed run sees exactly
 what an uninterrupted one would have, without replaying anything.
@@ -6,89 +6,26 @@ what an uninterrupted one would have, without replaying anything.
 
 from __future__ import annotations
 
-import functools
 import logging
-import os
-import zipfile
-import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from promptcodec import images
-from promptcodec.errors import DataError, PictureError
-from promptcodec.selection import PICTURE_SUFFIXES
+from promptcodec.errors import DataError
 from promptcodec.training.config import DataConfig
+from promptcodec.training.crops import FlatPictures, cut, draw
+from promptcodec.training.picture_cache import decode
+from promptcodec.training.picture_sources import (
+    Source,
+    TrainingSource,
+    find_pictures,
+    find_training_pictures,
+    matches,
+)
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a picture's bytes lie.
-
-    Args:
-        path: file, or the archive that holds it.
-        member: name inside the archive; None is a file of its own.
-    """
-
-    path: Path
-    member: str | None = None
-
-    def __str__(self) -> str:
-        return str(self.path) if self.member is None else f"{self.path}:{self.member}"
-
-    def read(self) -> bytes:
-        """The bytes.
-
-        Raises:
-            PictureError: they cannot be read.
-        """
-        try:
-            if self.member is None:
-                return self.path.read_bytes()
-            changed = self.path.stat().st_mtime_ns
-            return _archive(self.path, changed, os.getpid()).read(self.member)
-        except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
-            raise PictureError(f"{self} cannot be read: {error}") from None
-
-
-@functools.lru_cache(maxsize=4)
-def _archive(path: Path, changed: int, process: int) -> zipfile.ZipFile:
-    """An archive, left open: its list of members is long. Processes do not share a file."""
-    return zipfile.ZipFile(path)
-
-
-Entry = tuple[Source, Tensor | None]  # where it lies, and the decoded picture if it is kept
-
-
-def find_pictures(source: Path) -> Iterator[Source]:
-    """Every picture of a folder, nested folders and zip files, in sorted order.
-
-    Raises:
-        DataError: the folder does not exist, or a zip file is none.
-    """
-    source = Path(source)
-    if not source.exists():
-        raise DataError(f"data {source} does not exist; give a folder of pictures or a zip file")
-    paths = [source] if source.is_file() else sorted(p for p in source.rglob("*") if p.is_file())
-    for path in paths:
-        if path.suffix.lower() == ".zip":
-            try:
-                with zipfile.ZipFile(path) as archive:
-                    names = sorted(archive.namelist())
-            except (zipfile.BadZipFile, OSError) as error:
-                raise DataError(f"archive {path} cannot be read: {error}") from None
-            yield from (
-                Source(path, name) for name in names if name.lower().endswith(PICTURE_SUFFIXES)
-            )
-        elif path.suffix.lower() in PICTURE_SUFFIXES:
-            yield Source(path)
 
 
 class PictureStore:
@@ -96,11 +33,13 @@ class PictureStore:
 
     Args:
         source: folder or zip file.
-        config: crops and the size of the validation part.
-        device: where decoded pictures are kept; a GPU with room saves every copy.
+        config: crops, packs and the size of the validation part.
+        device: where crops are cut and used.
         validation: folder of its own to validate on; None holds pictures out of `source`.
+        cache: file to keep decoded pixels in; None keeps them in memory.
     Raises:
-        DataError: fewer usable pictures than validation_pictures + 1.
+        DataError: too few usable pictures.
+        UsageError: the cache is a file of another kind.
     """
 
     def __init__(
@@ -110,60 +49,88 @@ class PictureStore:
         *,
         device: str = "cpu",
         validation: Path | None = None,
+        cache: Path | None = None,
     ) -> None:
         self.config, self.device = config, device
         self.name = Path(source).name
         self.skipped: list[str] = []
-        entries: list[Entry] = []
-        for place in find_pictures(source):
-            picture = self._read(place) if config.in_memory else None
-            if picture is not None or not config.in_memory:
-                entries.append((place, picture))
+        entries = find_training_pictures(source, config)
+        found = self._usable([entry.source for entry in entries], cache=cache)
+        self._pictures = {e: found[e.source] for e in entries if e.source in found}
         held_out = 0 if validation else config.validation_pictures
-        if len(entries) <= held_out:
+        if len(self._pictures) <= held_out:
             raise DataError(
-                f"{source} has {len(entries)} usable pictures of at least {config.crop} px; need "
-                f"more than the {held_out} held out for validation"
+                f"{source} has {len(self._pictures)} usable pictures of at least {config.crop} px; "
+                f"need more than the {held_out} held out for validation"
             )
-        held_entries = self._hold_out(entries, held_out)
-        self._training = [e for e in entries if e[0] not in held_entries]
-        held = list(held_entries.values())
+        held = self._hold_out(held_out)
+        groups = {entry.group for entry in held}
+        self._training = [e for e in self._pictures if e.group not in groups]
+        pictures = [self._pictures[entry] for entry in held]
         if validation:
-            found = list(find_pictures(validation))[: config.validation_pictures]
-            held = [self._read(place) for place in found]
-        self.validation = [p for p in held if p is not None]
+            places = list(find_pictures(validation))[: config.validation_pictures]
+            pictures = list(self._usable(places, cache=None).values())
+        self.validation = [picture.permute(2, 0, 1).to(device) for picture in pictures]
         if not self.validation:
             raise DataError(f"no picture in {validation or source} can be used for validation")
+        if not self._training:
+            raise DataError(f"{source} shows nothing but parts of what is held out of training")
+        self._shapes = np.array([self._pictures[entry].shape[:2] for entry in self._training])
+        crops = {config.crop, config.last_crop or config.crop}
+        self._weights = {crop: self._weigh(crop) for crop in crops}
+        self._flat = None
+        if device != "cpu":
+            pictures = [self._pictures[entry] for entry in self._training]
+            self._flat = FlatPictures(pictures, device=device)
 
-    def _hold_out(self, entries: list[Entry], count: int) -> dict[Source, Tensor | None]:
-        """Usable pictures spread over the set; where one is broken, the next one."""
-        held: dict[Source, Tensor | None] = {}
-        for start in np.linspace(0, len(entries) - 1, count).round().astype(int):
-            for place, kept in entries[start:]:
-                picture = self._read(place) if kept is None else kept
-                if picture is not None and place not in held:
-                    held[place] = picture
-                    break
-        return held
+    def _usable(self, places: list[Source], *, cache: Path | None) -> dict[Source, Tensor]:
+        """The pictures that can be decoded and are no smaller than a crop; others are named."""
+        found = decode(places, cache=cache)
+        faults = dict(found.faults)
+        for place, picture in found.pictures.items():
+            if min(picture.shape[:2]) < self.config.crop:
+                faults[place] = f"smaller than the crop of {self.config.crop} px"
+        for place, reason in faults.items():
+            logger.warning("skipped %s: %s", place, reason)
+        self.skipped += map(str, faults)
+        return {place: p for place, p in found.pictures.items() if place not in faults}
 
-    def _picture(self, entry: Entry) -> Tensor | None:
-        place, picture = entry
-        return self._read(place) if picture is None else picture
+    def _hold_out(self, count: int) -> list[TrainingSource]:
+        """Pictures spread over each pack, in as equal numbers as packs allow."""
+        packs = max(1, len(self.config.packs))
+        held: dict[str, TrainingSource] = {}
+        for pack in range(packs):
+            candidates: dict[str, TrainingSource] = {}  # one of each group
+            for entry in self._pictures:
+                if (
+                    entry.pack == pack
+                    and entry.group not in held
+                    and not matches(entry.source.name, self.config.validation_exclude)
+                ):
+                    candidates.setdefault(entry.group, entry)
+            own = count // packs + (pack < count % packs)
+            if len(candidates) < own:
+                raise DataError(
+                    f"pack {pack + 1} has {len(candidates)} pictures that may be held out; need "
+                    f"{own}: lower data.validation_pictures"
+                )
+            chosen = np.linspace(0, len(candidates) - 1, own).round().astype(int)
+            entries = list(candidates.values())
+            held |= {entries[i].group: entries[i] for i in chosen}
+        return list(held.values())
 
-    def _read(self, place: Source) -> Tensor | None:
-        """A picture as uint8 (3, H, W), or None after saying why it is skipped."""
-        try:
-            rgb = images.load(place.read()).rgb
-        except PictureError as error:
-            return self._skip(str(place), str(error))
-        if min(rgb.shape[:2]) < self.config.crop:
-            return self._skip(str(place), f"smaller than the crop of {self.config.crop} px")
-        return torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1).to(self.device)
-
-    def _skip(self, name: str, reason: str) -> None:
-        if name not in self.skipped:
-            logger.warning("skipped %s: %s", name, reason)
-            self.skipped.append(name)
+    def _weigh(self, crop: int) -> np.ndarray:
+        """Cumulated chances of the training pictures: by area, each pack's sum its share."""
+        large = self._shapes.min(axis=1) >= crop
+        area = np.where(large, self._shapes.prod(axis=1), 0).astype(np.float64)
+        packs = np.array([entry.pack for entry in self._training])
+        for number in range(packs.max() + 1):
+            share = self.config.packs[number].share if self.config.packs else 1.0
+            area[packs == number] *= share / max(area[packs == number].sum(), 1.0)
+        if not area.any():
+            raise DataError(f"no training picture has {crop} px: lower data.last_crop")
+        sums = np.cumsum(area)
+        return sums / sums[-1]
 
     def __len__(self) -> int:
         return len(self._training)
@@ -172,41 +139,29 @@ class PictureStore:
         """Up to `count` training pictures, spread over the set, uint8 (3, H, W)."""
         stride = max(1, len(self._training) // count)
         for entry in self._training[::stride][:count]:
-            picture = self._picture(entry)
-            if picture is not None:
-                yield picture
+            yield self._pictures[entry].permute(2, 0, 1).to(self.device)
 
-    def batch(self, count: int, *, seed: int, step: int, rank: int = 0) -> Tensor:
-        """Crops of one step: float32 in [0, 1], (count, 3, crop, crop)."""
-        rng = np.random.default_rng([seed, step, rank])
-        crops = [self._crop(rng) for _ in range(count)]
-        return torch.stack(crops).contiguous(memory_format=torch.channels_last)
+    def batch(
+        self, count: int, *, seed: int, step: int, rank: int = 0, share: float = 0.0
+    ) -> Tensor:
+        """Crops of one step: float32 in [0, 1], (B, 3, crop, crop), channels last.
 
-    def _crop(self, rng: np.random.Generator) -> Tensor:
-        picture = None
-        for _ in range(len(self._training)):
-            picture = self._picture(self._training[int(rng.integers(len(self._training)))])
-            if picture is not None:
-                break
-        if picture is None:
-            raise DataError("none of the drawn pictures can be read; see the warnings above")
-        _, height, width = picture.shape
-        size = self.config.crop
-        scale = 1.0
-        if rng.random() < self.config.reduce_probability:
-            scale = rng.uniform(self.config.reduce_min, self.config.reduce_max)
-        source = min(round(size / scale), height, width)
-        top = int(rng.integers(height - source + 1))
-        left = int(rng.integers(width - source + 1))
-        crop = picture[:, top : top + source, left : left + source]
-        if rng.random() < 0.5:
-            crop = crop.flip(2)
-        if source != size:
-            # CPUs reduce uint8 as it is, and faster; GPUs have no such kernel.
-            exact = crop if crop.device.type == "cpu" else crop.float()
-            crop = F.interpolate(
-                exact[None], size=(size, size), mode="bilinear", antialias=True, align_corners=False
-            )[0]
-            if crop.is_floating_point():
-                crop = crop.round().clamp(0.0, 255.0)
-        return crop.float() / 255.0
+        Args:
+            count: crops of the recipe's `crop`; larger ones are fewer.
+            seed: of the run.
+            step: position in the run.
+            rank: of the process.
+            share: of the run that is done.
+        """
+        crop = self.config.crop_at(share)
+        places = draw(
+            np.random.default_rng([seed, step, rank]),
+            max(1, count * self.config.crop**2 // crop**2),
+            shapes=self._shapes,
+            weights=self._weights[crop],
+            crop=crop,
+            config=self.config,
+        )
+        if self._flat is not None:
+            return self._flat.cut(places, crop=crop)
+        return cut([self._pictures[self._training[i]] for i in places.picture], places, crop=crop)

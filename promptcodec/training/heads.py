@@ -197,7 +197,9 @@ class HeadTask:
         if isinstance(model, LatentClassifier):
             model.stem.standardise(store.sample(1000))
 
-    def loss(self, model: nn.Module, batch: LabelledBatch, *, step: int) -> Classification:
+    def loss(
+        self, model: nn.Module, batch: LabelledBatch, *, step: int, share: float = 0.0
+    ) -> Classification:
         """Cross-entropy on a batch, and how far features are from a teacher's."""
         batch, config = batch.to(device_of(model)), self.config
         logits = model(batch.inputs, batch.lmbda)

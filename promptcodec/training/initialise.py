@@ -17,13 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from promptcodec.codec.checkpoint import read_base
 from promptcodec.codec.hyperprior import INDEX_BITS, ChannelUnits
 from promptcodec.codec.model import CodecModel
 from promptcodec.codec.swin import SwinBlock
 from promptcodec.codec.tables import SCALE_MIN, SCALE_STEP
-from promptcodec.codec.transforms import ResidualBlock
-from promptcodec.codec.wide import BRANCHES, WideAnalysis, WideSynthesis
+from promptcodec.codec.transforms import Analysis, ResidualBlock
+from promptcodec.codec.wide import BRANCHES, Blocks, WideAnalysis, WideSynthesis
+from promptcodec.training.raw_weights import read_start
 
 NOISE = 0.02  # of the orthonormal rows; unused channels need something to grow from
 
@@ -37,10 +37,14 @@ def initialise_transforms(model: CodecModel, crops: Iterable[Tensor], *, lmbda: 
         crops: RGB in [0, 1], (B, 3, H, W) each, H and W multiples of 16.
         lmbda: rate-distortion weight; sets the step that latents are scaled for.
     """
+    if model.config.wide:
+        initialise_wide(model, crops, lmbda=lmbda)
+        return
     pictures = torch.cat(list(crops))
     x = pictures - 0.5
     step = quantisation_step(lmbda)
-    for level, down in enumerate(cast("Iterable[nn.Conv2d]", model.g_a.down)):
+    g_a = cast("Analysis", model.g_a)
+    for level, down in enumerate(_convolutions(g_a.down)):
         up = cast("nn.Conv2d", model.g_s.up[3 - level])
         basis = _principal_components(x, up.in_channels)  # (C_out, C_in, 2, 2)
         if level < 3:
@@ -48,15 +52,15 @@ def initialise_transforms(model: CodecModel, crops: Iterable[Tensor], *, lmbda: 
             _set_up(up, basis)
         else:
             # Detail begins where deep latents end, however wide the stage between them is.
-            deep, width = model.g_a.head.out_channels, down.out_channels
-            detail = basis[deep : deep + model.g_a.detail.out_channels]
+            deep, width = g_a.head.out_channels, down.out_channels
+            detail = basis[deep : deep + g_a.detail.out_channels]
             _set_down(down, basis[:width])
-            _set_down(model.g_a.detail, detail / step)
+            _set_down(g_a.detail, detail / step)
             _set_up(
                 up, torch.cat([basis[:deep], torch.zeros_like(basis[deep:width]), detail * step])
             )
         x = F.conv2d(x, basis, stride=2)
-    _set_pointwise(model.g_a.head, 1.0 / step)
+    _set_pointwise(g_a.head, 1.0 / step)
     _set_pointwise(model.g_s.stem, step)
     for module in model.modules():
         if isinstance(module, SwinBlock):
@@ -93,14 +97,14 @@ def warm_start(model: CodecModel, folder: Path, *, parts: Collection[str] = ()) 
 
     Args:
         model: freshly built; may be of another architecture.
-        folder: of a base checkpoint.
+        folder: of a base checkpoint, or file of weights.
         parts: parts of the model to copy; empty copies all.
     Returns:
         Names of the model's tensors that were not copied.
     Raises:
         CheckpointError: no usable checkpoint there.
     """
-    stored = read_base(folder).model.state_dict()
+    stored = read_start(folder).tensors
     own = model.state_dict()
     fitting = {k: v for k, v in stored.items() if k in own and own[k].shape == v.shape}
     if parts:
@@ -180,7 +184,8 @@ def initialise_wide(model: CodecModel, crops: Iterable[Tensor], *, lmbda: float)
 
     # g_a: level by level. `kernel` is what a feature is in pixels, `units` its deviation in steps.
     x, kernel, units = (pictures - 0.5) / step, _identity(3), torch.full((3,), step)
-    for number, (down, stage) in enumerate(zip(g_a.down, g_a.stages, strict=True)):
+    levels = zip(_convolutions(g_a.down), _stages(g_a.stages), strict=True)
+    for number, (down, stage) in enumerate(levels):
         last = number == len(g_a.down) - 1
         basis = _principal_components(
             x, max(down.out_channels, total * last), ratio=g_a.ratios[number]
@@ -202,7 +207,8 @@ def initialise_wide(model: CodecModel, crops: Iterable[Tensor], *, lmbda: float)
 
     # g_s: finer stages have components of their own; what latents are is projected onto them.
     x, kernel = (pictures - 0.5) / step, _identity(3)
-    finest_first = list(zip(g_s.ratios, g_s.up, g_s.stages, strict=True))[::-1]
+    levels = zip(g_s.ratios, _convolutions(g_s.up), _stages(g_s.stages), strict=True)
+    finest_first = list(levels)[::-1]
     for number, (ratio, up, stage) in enumerate(finest_first):
         if number < len(finest_first) - 1:
             basis = _principal_components(x, up.in_channels, ratio=ratio)
@@ -225,19 +231,27 @@ def initialise_wide(model: CodecModel, crops: Iterable[Tensor], *, lmbda: float)
         g_a.shortcut.weight.copy_(latents / step)
         back = (latents * y_units[:, None, None, None]).flatten(1).T
         g_s.shortcut.weight.copy_(back[:, :, None, None])
-        for layer in filter(None, (g_a.head, g_a.detail, g_s.up[-1])):
+        for layer in filter(None, (g_a.head, g_a.detail, *_convolutions(g_s.up)[-1:])):
             nn.init.zeros_(layer.weight)
     for module in model.modules():
         if isinstance(module, SwinBlock):
             _silence(module.attention.proj, module.mlp[2])
         elif isinstance(module, tuple(BRANCHES.values())):
-            _silence(module.last)
+            _silence(cast("nn.Module", module.last))
     initialise_entropy(model, pictures, parts=("hyperprior", "context"))
 
 
 def _deviation(x: Tensor) -> Tensor:
     """Of each channel of (B, C, H, W), in steps; what is hardly ever coded counts as 0.3."""
     return x.square().mean(dim=(0, 2, 3)).sqrt().clamp_min(0.3)
+
+
+def _convolutions(modules: Iterable[nn.Module]) -> list[nn.Conv2d]:
+    return [cast("nn.Conv2d", module) for module in modules]
+
+
+def _stages(modules: Iterable[nn.Module]) -> list[Blocks]:
+    return [cast("Blocks", module) for module in modules]
 
 
 def _silence(*layers: nn.Module) -> None:

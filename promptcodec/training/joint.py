@@ -194,7 +194,9 @@ class JointTask:
         rows, columns = features.shape[2:]
         model.hint.fit(middle[:, :, :rows, :columns], features)
 
-    def loss(self, model: nn.Module, batch: JointBatch, *, step: int) -> JointObjective:
+    def loss(
+        self, model: nn.Module, batch: JointBatch, *, step: int, share: float = 0.0
+    ) -> JointObjective:
         """Rate, distortion and task of a batch."""
         config = self.config
         output = model(batch.x, rate=batch.rate, plain=step < config.plain_steps)
@@ -203,8 +205,8 @@ class JointTask:
         if self.teacher is not None:
             teaching = self.teacher.look(torch.round(255.0 * batch.x).to(torch.uint8).cpu())
             # A picture without a label has the teacher's opinion alone.
-            share = torch.where(batch.labelled, self.teacher.config.share, 1.0)[:, None]
-            targets = (1.0 - share) * targets + share * teaching.shares.to(targets.device)
+            weight = torch.where(batch.labelled, self.teacher.config.share, 1.0)[:, None]
+            targets = (1.0 - weight) * targets + weight * teaching.shares.to(targets.device)
             bare: Any = getattr(model, "module", model)
             apart = bare.hint(output.middle.float(), teaching.features.float().to(targets.device))
             apart = self.teacher.config.hints * apart

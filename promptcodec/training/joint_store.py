@@ -66,7 +66,9 @@ class JointStore:
     def __len__(self) -> int:
         return len(self.training.labels)
 
-    def batch(self, count: int, *, seed: int, step: int, rank: int = 0) -> JointBatch:
+    def batch(
+        self, count: int, *, seed: int, step: int, rank: int = 0, share: float = 0.0
+    ) -> JointBatch:
         """Crops of one step, at one rate."""
         rng = np.random.default_rng([seed, step, rank])
         others = 0 if self.unlabelled is None else round(self.share * count)

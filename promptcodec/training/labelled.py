@@ -16,7 +16,7 @@ from torch import Tensor
 
 from promptcodec import images
 from promptcodec.errors import DataError
-from promptcodec.training.data import Source, find_pictures
+from promptcodec.training.picture_sources import Source, find_pictures
 
 WORDNET = re.compile(r"^n\d{8}_")
 

@@ -9,8 +9,12 @@ was stopped goes on where it stopped, and finished rates are not trained again.
 
 from __future__ import annotations
 
+import functools
+import json
 import logging
+import math
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,7 +28,9 @@ from promptcodec.errors import ConfigError, UsageError
 from promptcodec.files import write_atomically
 from promptcodec.locate import find_base
 from promptcodec.training.config import read_yaml
-from promptcodec.training.loop import STATE_FILE
+from promptcodec.training.data import PictureStore
+from promptcodec.training.loop import STATE_FILE, on_gpu
+from promptcodec.training.pace import Budget
 from promptcodec.training.prompts import TRAINING_FILE, PromptConfig, same_run, train_prompts
 
 logger = logging.getLogger(__name__)
@@ -39,12 +45,14 @@ class LadderConfig:
         rates: rate indexes, without gaps.
         anchor: where the ladder starts; None is the base's own rate.
         progressive: start each rate from its neighbour; False starts all from the base.
+        minutes: wall time of all rates, in equal parts; None trains each for its steps.
     """
 
     prompts: PromptConfig = field(default_factory=PromptConfig)
     rates: tuple[int, ...] = tuple(range(len(LAMBDAS)))
     anchor: int | None = None
     progressive: bool = True
+    minutes: float | None = None
 
     def __post_init__(self) -> None:
         rates = sorted(self.rates)
@@ -52,6 +60,8 @@ class LadderConfig:
             raise ConfigError(f"rates are {list(self.rates)}; need neighbours without a gap")
         if self.anchor is not None and self.anchor not in rates:
             raise ConfigError(f"anchor is {self.anchor}, which is none of the rates {rates}")
+        if self.minutes is not None and not 0.0 < self.minutes < math.inf:
+            raise ConfigError(f"minutes are {self.minutes}; need a positive number")
         if self.prompts.init_from is not None or self.prompts.lmbda is not None:
             raise ConfigError("prompts.init_from and prompts.lmbda are set for each rate")
 
@@ -81,6 +91,7 @@ def train_ladder(
     resume: bool = False,
     device: str | None = None,
     validation: Path | None = None,
+    cache: Path | None = None,
 ) -> Path:
     """Train the adapters of a ladder.
 
@@ -92,6 +103,7 @@ def train_ladder(
         resume: go on with a ladder that was stopped.
         device: "cpu", "cuda" or None for automatic.
         validation: folder to validate on; None holds pictures out of `data`.
+        cache: file to keep decoded pictures in; None keeps them in memory.
     Returns:
         Folder of the adapters.
     Raises:
@@ -107,16 +119,35 @@ def train_ladder(
     if not resume and not only and any(out.glob(f"rate-*/{STATE_FILE}")):
         raise UsageError(f"{out} holds an earlier ladder; add --resume or choose another folder")
     prompts = out / "prompts"
-    for rate, neighbour in order_of(config.rates, anchor=anchor):
-        if only and rate not in only:
-            continue
-        start = None
+    open_pictures = functools.cache(PictureStore)  # all rates train on the same ones
+    began = time.monotonic()
+    if config.minutes is not None:  # before the time is parted: the first rate would pay for it
+        open_pictures(
+            data,
+            config.prompts.data,
+            device="cuda" if on_gpu(device) else "cpu",
+            validation=validation,
+            cache=cache,
+        )
+    chosen = [pair for pair in order_of(config.rates, anchor=anchor) if not only or pair[0] in only]
+    batch, steps = None, 0
+    for number, (rate, neighbour) in enumerate(chosen):
+        start, budget = None, None
+        if config.minutes is not None:
+            budget = Budget(
+                60.0 * config.minutes,
+                parts=len(chosen) - number,
+                validation_pictures=config.prompts.data.validation_pictures,
+                batch=batch,
+                steps=steps,
+                began=began,
+            )
         if config.progressive and neighbour is not None:
             start = prompts / f"rate-{neighbour}"
             if not (start / CONFIG_FILE).is_file():
                 raise UsageError(f"rate {rate} starts from rate {neighbour}: train that one first")
         run = replace(config.prompts, rate_index=rate, init_from=start and str(start))
-        if not _finished(prompts / f"rate-{rate}", run):
+        if not _finished(prompts / f"rate-{rate}", run, timed=budget is not None):
             logger.warning("rate %d of %s, from %s", rate, list(config.rates), start or "the base")
             folder = train_prompts(
                 run,
@@ -125,14 +156,18 @@ def train_ladder(
                 resume=(out / f"rate-{rate}" / STATE_FILE).exists(),
                 device=device,
                 validation=validation,
+                cache=cache,
+                open_pictures=open_pictures,
+                budget=budget,
             )
             if PartialState().is_main_process:
                 _keep(folder, prompts / f"rate-{rate}")
             PartialState().wait_for_everyone()
+        batch, steps = _batch_and_steps(prompts / f"rate-{rate}")
     return prompts
 
 
-def _finished(folder: Path, run: PromptConfig) -> bool:
+def _finished(folder: Path, run: PromptConfig, *, timed: bool) -> bool:
     """Whether the adapter of exactly this run is there.
 
     Raises:
@@ -140,12 +175,18 @@ def _finished(folder: Path, run: PromptConfig) -> bool:
     """
     if not (folder / TRAINING_FILE).is_file():
         return False
-    if not same_run(folder, run):
+    if not same_run(folder, run, timed=timed):
         raise UsageError(
             f"{folder} was trained by another recipe or from another start; choose another output "
             "folder"
         )
     return True
+
+
+def _batch_and_steps(folder: Path) -> tuple[int, int]:
+    """How an adapter was trained."""
+    record = json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8"))
+    return record["recipe"]["batch"], record["steps"]
 
 
 def _keep(folder: Path, into: Path) -> None:

@@ -3,36 +3,46 @@
     crops(step) -> model -> objective -> backward -> clip -> optimiser -> average of the weights
 
 Every random choice of step n is seeded with (seed, n, process), so a killed run that resumes from
-its last state continues bit for bit.
+its last state continues bit for bit; one that goes by the clock goes on with its schedule. Between
+two lines of the log nothing waits for a GPU.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import logging
 import time
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from torch import nn
 
 from promptcodec.errors import UsageError
 from promptcodec.provenance import provenance
 from promptcodec.training import state as training_state
+from promptcodec.training.compiled import compile_forward
 from promptcodec.training.config import LoopConfig
+from promptcodec.training.muon import product_dtype
 from promptcodec.training.objectives import Objective
 from promptcodec.training.optim import build_optimizer, learning_rate
-from promptcodec.training.progress import Progress
+from promptcodec.training.pace import Budget, Pace, StepPace
+from promptcodec.training.progress import LOG_EVERY, Progress
+from promptcodec.training.raw_weights import RAW_FILE, write_weights
+from promptcodec.training.trials import is_out_of_memory, try_batches
+from promptcodec.training.updates import Average, guarded_step
 
 logger = logging.getLogger(__name__)
 
 STATE_FILE = "state.safetensors"
 PRE_DECAY_FILE = "state-before-decay.safetensors"
 MAX_MEMORY_FAULTS = 3
+VALIDATIONS, VALIDATION_SHARE = 5, 0.05  # of a run by the clock: at most so many, so much time
 
 
 class Store(Protocol):
@@ -48,7 +58,7 @@ class Store(Protocol):
         """Pictures to train on."""
         ...
 
-    def batch(self, count: int, *, seed: int, step: int, rank: int = 0) -> Any:
+    def batch(self, count: int, *, seed: int, step: int, rank: int = 0, share: float = 0.0) -> Any:
         """What step `step` of one process sees: a function of the arguments alone."""
         ...
 
@@ -77,8 +87,8 @@ class Task(Protocol):
         """Set a fresh module's first weights, where drawn ones will not do."""
         ...
 
-    def loss(self, model: nn.Module, batch: Any, *, step: int) -> Objective:
-        """What step `step` minimises on a batch of the store."""
+    def loss(self, model: nn.Module, batch: Any, *, step: int, share: float = 0.0) -> Objective:
+        """What step `step` minimises on a batch of the store, with `share` of the run done."""
         ...
 
     def validate(self, model: Any, store: Any, *, samples: Path) -> dict[str, float]:
@@ -101,6 +111,10 @@ class Trainer:
         resume: continue from its state.
         device: "cpu", "cuda" or None for automatic.
         validation: folder of its own; None holds pictures out of `data`.
+        budget: wall time that decides when the run ends, and on a GPU its batch; None leaves both
+            to the recipe.
+        compiled: modules of the model to compile; None compiles nothing.
+        resting: some parameters get no gradient in some steps.
     """
 
     def __init__(
@@ -113,55 +127,82 @@ class Trainer:
         resume: bool,
         device: str | None,
         validation: Path | None = None,
+        budget: Budget | None = None,
+        compiled: Callable[[Any], Sequence[nn.Module]] | None = None,
+        resting: bool = False,
     ) -> None:
-        self.config, self.task, self.out = config, task, out
+        self.config, self.task, self.out, self.budget = config, task, out, budget
         # Accelerate remembers the precision of a process's first run; each run has its own.
         AcceleratorState._reset_state()
+        gpu = on_gpu(device)
+        self.precision = config.precision
+        if self.precision == "auto":
+            reduced = product_dtype(torch.device("cuda" if gpu else "cpu")) == torch.bfloat16
+            self.precision = "bf16" if reduced else "no"
         self.accelerator = Accelerator(
-            mixed_precision=config.precision,
-            cpu=not on_gpu(device),
+            mixed_precision=self.precision,
+            cpu=not gpu,
             log_with=config.tracker,
             project_dir=out,
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=resting)],
         )
         self.main = self.accelerator.is_main_process
-        state_path = out / STATE_FILE
-        if state_path.exists() and not resume:
-            raise UsageError(
-                f"{out} holds an earlier run; add --resume to continue it or choose another folder"
-            )
-        state = None
-        if state_path.exists():
-            state = training_state.read_state(state_path)
-            training_state.check_recipe(state, config)
-        device_name = str(self.accelerator.device)
-        self.store = task.open_store(data, device=device_name, validation=validation)
+        if budget is not None and self.accelerator.num_processes > 1:
+            raise UsageError("a run by the clock needs one process: start it without a launcher")
+        state = self._read_state(resume=resume)
+        self.store = task.open_store(
+            data, device=self.accelerator.device.type, validation=validation
+        )
         out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed)
         model = task.build().to(memory_format=torch.channels_last)
-        self.optimizer = build_optimizer(model, config.optimizer)
-        self.ema = {k: v.detach().clone() for k, v in model.state_dict().items()}
-        self.step = 0
-        self._memory_faults = 0
-        self._earlier_seconds = 0.0
-        if state is not None:
-            training_state.restore(state, model=model, ema=self.ema, optimizer=self.optimizer)
-            self.step = state.step
-            self._earlier_seconds = state.seconds
-        if self.step == 0:
+        if state is None or state.step == 0:
             task.initialise(model, self.store)
-            self.ema = {k: v.detach().clone() for k, v in model.state_dict().items()}
-        self.model, self.optimizer = self.accelerator.prepare(model, self.optimizer)
-        self.ema = {k: v.to(self.accelerator.device) for k, v in self.ema.items()}
+        optimizer = build_optimizer(model, config.optimizer)
+        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.average = Average(self.bare, decay=config.optimizer.ema_decay)
+        self.pace: Pace = StepPace(config.steps)
+        self.step, self._done, self._earlier_seconds = 0, 0.0, 0.0
+        if state is not None:
+            training_state.restore(
+                state, model=self.bare, ema=self.average.values, optimizer=self.optimizer
+            )
+            self.step, self._earlier_seconds = state.step, state.seconds
+            by_step = self.pace.share(state.step - 1)
+            self._done = by_step if budget is None else state.share
+        self._trained = [p for p in self.bare.parameters() if p.requires_grad]
+        self._on_cpu = self.accelerator.device.type == "cpu"
+        self._skipped = torch.zeros((), device=self.accelerator.device)
+        self._memory_faults = 0
+        if compiled is not None:
+            compile_forward(compiled(self.bare), attempt=self._attempt)
+        if budget is not None:
+            self._plan(budget)
         if config.tracker is not None:
             self.accelerator.init_trackers("promptcodec")
         self.progress = Progress(
             out,
-            config,
+            self.config,
             start=self.step,
             name=task.result,
             enabled=self.main,
             track=self.accelerator.log,
         )
+
+    def _read_state(self, *, resume: bool) -> training_state.TrainingState | None:
+        path = self.out / STATE_FILE
+        if not path.exists():
+            return None
+        if not resume:
+            raise UsageError(
+                f"{self.out} holds an earlier run; add --resume to continue it or choose another "
+                "folder"
+            )
+        state = training_state.read_state(path)
+        if self.budget is not None:  # its batch was found by trials
+            self.config = dataclasses.replace(self.config, batch=state.extra["recipe"]["batch"])
+        training_state.check_recipe(state, self.config)
+        return state
 
     @property
     def bare(self) -> nn.Module:
@@ -170,65 +211,148 @@ class Trainer:
 
     def run(self, *, max_steps: int | None = None) -> Path:
         """Train to the end of the schedule, or to `max_steps`; returns the folder written."""
-        config = self.config
-        end = config.steps if max_steps is None else min(max_steps, config.steps)
-        decay_start = config.steps - round(config.steps * config.optimizer.decay_fraction)
+        start = self.step
+        before_decay = 1.0 - self.config.optimizer.decay_fraction
+        decaying = self.step > 0 and self._done >= before_decay
         self._started = saved_at = time.monotonic()
         with self.progress:
-            while self.step < end:
-                if self.step == decay_start:
-                    self._save(PRE_DECAY_FILE)
-                result = self._train_step()
+            if self.budget is not None:
+                self._start_clock(self.budget)
+            config = self.config
+            while self.step != max_steps and (share := self.pace.share(self.step)) < 1.0:
+                if share >= before_decay and not decaying:
+                    decaying = True
+                    self._save_before_decay()
+                result = self._train_step(share)
                 self.step += 1
+                self._done = share
+                if self.step % LOG_EVERY == 0:
+                    self._tell_skipped()
                 if result is not None:
-                    self.progress.update(self.step, result, learning_rate=self._learning_rate())
-                last = self.step == end
-                if self.step % config.validate_every == 0 or last:
+                    rate = self._learning_rate(share)
+                    self.progress.update(self.step, result, learning_rate=rate, share=share)
+                if self.step % config.validate_every == 0:
                     self._validate()
                 due = time.monotonic() - saved_at > config.keep_every_seconds
-                if self.step % config.save_every == 0 or due or last:
+                if self.step % config.save_every == 0 or due:
                     self._save(STATE_FILE)
                     saved_at = time.monotonic()
+            self._tell_skipped()
+            if self.step > start:
+                if self.step % config.validate_every:
+                    self._validate()
+                self._save(STATE_FILE)
         self.accelerator.wait_for_everyone()
         folder = self.out / self.task.result
         if self.main:
             self._write(folder)
         return folder
 
-    def _train_step(self) -> Objective | None:
+    def _train_step(self, share: float) -> Objective | None:
         """One optimiser step; None when it had to be skipped."""
         config = self.config
         for group in self.optimizer.param_groups:
-            group["lr"] = group["factor"] * self._learning_rate()
+            group["lr"] = group["factor"] * self._learning_rate(share)
         try:
             for micro in range(config.accumulate):
-                result = self._micro_step(micro)
+                result = self._micro_step(micro, share)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             self._skip_for_memory()
             return None
         self._memory_faults = 0
-        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), config.optimizer.clip_norm)
-        if bool(torch.isfinite(torch.as_tensor(norm))):
-            self.optimizer.step()
-        else:
-            logger.warning("step %d: gradient is not finite; skipped", self.step)
-        self.optimizer.zero_grad()
-        self._average()
+        self._skipped += self._move()
+        self.average.update(self.step)
         return result
 
-    def _micro_step(self, micro: int) -> Objective:
+    def _move(self) -> torch.Tensor:
+        skipped = guarded_step(
+            self.optimizer,
+            self._trained,
+            clip_norm=self.config.optimizer.clip_norm,
+            ask=self._on_cpu,
+        )
+        self.optimizer.zero_grad()
+        return skipped
+
+    def _micro_step(self, micro: int, share: float) -> Objective:
         """Add the gradient of one batch; processes exchange theirs after the last."""
         config, rank = self.config, self.accelerator.process_index
         position = self.step * config.accumulate + micro
         torch.manual_seed(hash((config.seed, position, rank)) & 0x7FFFFFFF)
-        batch = self.store.batch(config.batch, seed=config.seed, step=position, rank=rank)
+        batch = self.store.batch(
+            config.batch, seed=config.seed, step=position, rank=rank, share=share
+        )
         last = micro == config.accumulate - 1
         with nullcontext() if last else self.accelerator.no_sync(self.model):
-            result = self.task.loss(self.model, batch, step=self.step)
+            result = self.task.loss(self.model, batch, step=self.step, share=share)
             self.accelerator.backward(result.loss / config.accumulate)
         return result
+
+    # -- before the first step -----------------------------------------------------------------
+
+    def _attempt(self) -> None:
+        """One pass of every kind that the run will make, without moving anything."""
+        for share in (0.0, 1.0):
+            self._micro_step(self.config.accumulate - 1, share)
+            self.optimizer.zero_grad()
+
+    def _plan(self, budget: Budget) -> None:
+        """Find the batch, and about how many steps there will be; nothing of it stays."""
+        if budget.batch is not None:
+            self.config = dataclasses.replace(
+                self.config, batch=budget.batch, steps=budget.steps, save_every=budget.steps
+            )
+            return
+        before = copy.deepcopy((self.bare.state_dict(), self.optimizer.state_dict()))
+
+        def step(batch: int) -> None:
+            self.config = dataclasses.replace(self.config, batch=batch)
+            self._micro_step(self.config.accumulate - 1, self._done)
+            self._move()
+
+        trial = try_batches(
+            step,
+            batch=self.config.batch,
+            grow=not self._on_cpu and self.step == 0,
+            device=self.accelerator.device,
+            seconds=0.1 * budget.seconds / budget.parts,
+        )
+        self.bare.load_state_dict(before[0])
+        self.optimizer.load_state_dict(before[1])
+        seconds = trial.seconds * self.config.accumulate * budget.parts
+        steps = self.step + round(budget.seconds / seconds)
+        self.config = dataclasses.replace(
+            self.config,
+            batch=trial.batch,
+            steps=max(1, steps),
+            save_every=max(1, steps),
+        )
+
+    def _start_clock(self, budget: Budget) -> None:
+        # A GPU chooses its kernels at the first one, which would be taken for slow.
+        for _ in range(2 if budget.table_pictures and not self._on_cpu else 1):
+            began = time.monotonic()
+            self._validate()
+        seconds = time.monotonic() - began
+        pace = budget.pace(validating=seconds, pictures=len(self.store), done=self._done)
+        often = min(VALIDATIONS, int(VALIDATION_SHARE * pace.seconds / max(seconds, 1e-3)))
+        every = self.config.steps // (often + 1) + 1
+        self.config = dataclasses.replace(self.config, validate_every=every)
+        self.pace = pace
+
+    # -- rare things ---------------------------------------------------------------------------
+
+    def _tell_skipped(self) -> None:
+        skipped = int(self._skipped)
+        if skipped:
+            logger.warning(
+                "up to step %d: %d steps whose gradient was not finite were skipped",
+                self.step,
+                skipped,
+            )
+            self._skipped.zero_()
 
     def _skip_for_memory(self) -> None:
         if self.accelerator.num_processes > 1:  # the others already wait for this one's gradient
@@ -245,22 +369,12 @@ class Trainer:
                 "or data.crop in the recipe, raise accumulate, and add --resume"
             ) from None
 
-    def _learning_rate(self) -> float:
-        return learning_rate(self.step, steps=self.config.steps, config=self.config.optimizer)
-
-    @torch.no_grad()
-    def _average(self) -> None:
-        # A young average forgets fast, or it would still remember the initial weights.
-        decay = min(self.config.optimizer.ema_decay, (1 + self.step) / (10 + self.step))
-        for name, value in self.bare.state_dict().items():
-            if value.is_floating_point():
-                self.ema[name].lerp_(value, 1.0 - decay)
-            else:  # a counter
-                self.ema[name].copy_(value)
+    def _learning_rate(self, share: float) -> float:
+        return learning_rate(self.step, share=share, config=self.config.optimizer)
 
     def _averaged_model(self) -> nn.Module:
         model = self.task.build().to(self.accelerator.device)
-        model.load_state_dict(self.ema)
+        model.load_state_dict(self.average.values)
         return model.eval()
 
     def _validate(self) -> None:
@@ -274,12 +388,18 @@ class Trainer:
             state = training_state.gather(
                 self.step,
                 model=self.bare,
-                ema=self.ema,
+                ema=self.average.values,
                 optimizer=self.optimizer,
+                share=self._done,
                 seconds=self._seconds(),
                 config=self.config,
             )
             training_state.write_state(self.out / name, state)
+
+    def _save_before_decay(self) -> None:
+        self._save(PRE_DECAY_FILE)
+        if self.main:
+            write_weights(self.out / RAW_FILE, self.bare.state_dict())
 
     def _seconds(self) -> float:
         return self._earlier_seconds + time.monotonic() - self._started
@@ -292,7 +412,7 @@ class Trainer:
             **provenance(),
             "data": self.store.name,
             "pictures": len(self.store),
-            "recipe": dataclasses.asdict(self.config),
+            "recipe": dataclasses.asdict(self.config) | {"precision": self.precision},
         }
         self.task.write(self._averaged_model(), folder, store=self.store, record=record)
 
@@ -308,10 +428,3 @@ def on_gpu(device: str | None) -> bool:
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError("device is cuda, and this machine has no usable GPU; use cpu")
     return device != "cpu" and torch.cuda.is_available()
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    text = str(error)  # the CPU allocator raises a plain RuntimeError
-    return "DefaultCPUAllocator" in text or "out of memory" in text

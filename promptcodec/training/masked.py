@@ -18,7 +18,7 @@ from torch import Tensor
 from promptcodec import images
 from promptcodec.errors import DataError
 from promptcodec.heads.config import IGNORE
-from promptcodec.training.data import Source, find_pictures
+from promptcodec.training.picture_sources import Source, find_pictures
 
 RUN = 12  # neighbouring frames look alike, so that whole runs of them are held out
 

@@ -35,7 +35,7 @@ class Muon(torch.optim.Optimizer):
     """The optimiser.
 
     Args:
-        params: groups; one with `fallback: True` is moved by AdamW.
+        params: groups; one with `matrices: False` is moved by AdamW.
         lr: learning rate of both.
         betas: moment decays of AdamW.
         momentum: of Muon.
@@ -63,7 +63,7 @@ class Muon(torch.optim.Optimizer):
             "momentum": momentum,
             "weight_decay": weight_decay,
             "eps": eps,
-            "fallback": False,
+            "matrices": True,
             "band": band,
             "period": period,
         }
@@ -77,25 +77,23 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
-            if not params:
-                continue
-            if group["fallback"]:
-                self._adamw(params, group)
-            else:
-                self._muon(params, group)
+            moved = [(p, p.grad) for p in group["params"] if p.grad is not None]
+            if moved and group["matrices"]:
+                self._muon(moved, group)
+            elif moved:
+                self._adamw(moved, group)
         return loss
 
-    def _muon(self, params: list[Tensor], group: dict[str, Any]) -> None:
+    def _muon(self, moved: list[tuple[Tensor, Tensor]], group: dict[str, Any]) -> None:
         momentum, lr = group["momentum"], group["lr"]
-        for number, p in enumerate(params):
+        for number, (p, grad) in enumerate(moved):
             state = self.state[p]
             if not state:
                 state["momentum_buffer"] = torch.zeros_like(p)
                 state["turn"] = number  # matrices take theirs one after the other
             state["turn"] += 1
             whole = not group["band"] or state["turn"] % group["period"] == 0
-            buffer, grad = state["momentum_buffer"], p.grad
+            buffer = state["momentum_buffer"]
             buffer.lerp_(grad, 1.0 - momentum)
             update = torch.lerp(grad, buffer, momentum).flatten(1)
             band = 0 if whole else group["band"]
@@ -108,7 +106,8 @@ class Muon(torch.optim.Optimizer):
             p.mul_(1.0 - lr * group["weight_decay"])
             p.add_(factor.reshape(p.shape).to(p.dtype), alpha=-lr * 0.2 * math.sqrt(size))
 
-    def _adamw(self, params: list[Tensor], group: dict[str, Any]) -> None:
+    def _adamw(self, moved: list[tuple[Tensor, Tensor]], group: dict[str, Any]) -> None:
+        params = [p for p, _ in moved]
         for p in params:
             if not self.state[p]:
                 self.state[p]["step"] = torch.zeros(())
@@ -116,7 +115,7 @@ class Muon(torch.optim.Optimizer):
                 self.state[p]["exp_avg_sq"] = torch.zeros_like(p)
         adamw(
             params,
-            [p.grad for p in params],
+            [grad for _, grad in moved],
             [self.state[p]["exp_avg"] for p in params],
             [self.state[p]["exp_avg_sq"] for p in params],
             [],

@@ -8,24 +8,23 @@ import torch
 from torch import Tensor, nn
 
 from promptcodec.training.config import OptimizerConfig
+from promptcodec.training.muon import Muon
+
+# Tables, not maps between features, though they have two axes.
+TABLES = ("position_bias", "hyperprior.prior", "context.slot", "centroids")
+FEWEST = 4  # rows and columns below which orthogonal says little
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
     """The optimiser that `config` names, over the parameters of `model` that are trained."""
-    # Matrices by Muon; tables, biases and the mixture of z by AdamW.
-    tables = ("position_bias", "hyperprior.prior", "context.slot", "centroids")
     groups: dict[tuple[float, bool], list[Tensor]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            small = parameter.ndim < 2 or any(n in name for n in tables)
-            groups.setdefault((_factor(name, config), small), []).append(parameter)
+            key = _factor(name, config), is_matrix(name, parameter)
+            groups.setdefault(key, []).append(parameter)
     options = [
-        {
-            "params": parameters,
-            "factor": factor,
-            **({"use_fallback": True} if small and config.name == "muon" else {}),
-        }
-        for (factor, small), parameters in sorted(groups.items(), key=lambda item: item[0])
+        {"params": parameters, "factor": factor, "matrices": matrices}
+        for (factor, matrices), parameters in sorted(groups.items(), key=lambda item: item[0])
     ]
     common = {
         "lr": config.learning_rate,
@@ -34,9 +33,14 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
     }
     if config.name == "adamw":
         return torch.optim.AdamW(options, **common)
-    from timm.optim.muon import Muon  # timm takes seconds to import; only this choice needs it
+    return Muon(options, momentum=config.momentum, band=config.band, period=config.period, **common)
 
-    return Muon(options, nesterov=True, **common)
+
+def is_matrix(name: str, parameter: Tensor) -> bool:
+    """Whether Muon moves a parameter: maps between features, but for those of one channel each."""
+    if parameter.ndim < 2 or parameter.shape[1] == 1 or any(t in name for t in TABLES):
+        return False
+    return min(parameter.shape[0], parameter[0].numel()) >= FEWEST
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -50,16 +54,19 @@ def _factor(name: str, config: OptimizerConfig) -> float:
     return config.gain_factor if name.endswith("log_gains") else 1.0
 
 
-def learning_rate(step: int, *, steps: int, config: OptimizerConfig) -> float:
+def learning_rate(step: int, *, share: float, config: OptimizerConfig) -> float:
     """Warm-up, constant, then a decay to zero over the last `decay_fraction` (1 - sqrt shape).
 
+    Args:
+        step: steps done, which the warm-up counts.
+        share: of the run that is done, which the decay follows.
+        config: peak and lengths.
     Source of the shape: Haegele et al. 2024, arXiv:2405.18392.
     """
     peak = config.learning_rate
     if step < config.warmup_steps:
         return peak * (step + 1) / config.warmup_steps
-    decay_steps = round(steps * config.decay_fraction)
-    into = step - (steps - decay_steps)
-    if into < 0:
+    into = share - (1.0 - config.decay_fraction)
+    if into <= 0.0:
         return peak
-    return peak * (1.0 - math.sqrt(into / max(decay_steps, 1)))
+    return peak * (1.0 - math.sqrt(min(1.0, into / config.decay_fraction)))

@@ -55,7 +55,7 @@ class Progress:
             disable=not (enabled and self.console.is_terminal),
         )
         self.task = self.bar.add_task("steps", total=config.steps, completed=start, figures="")
-        self.started, self.start = time.monotonic(), start
+        self.steps, self.logged = config.steps, (start, time.monotonic())
         if enabled:
             text = json.dumps(dataclasses.asdict(config), indent=2)
             (out / "run.json").write_text(text + "\n")
@@ -67,24 +67,34 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
-    def update(self, step: int, result: Objective, *, learning_rate: float) -> None:
-        """Move the bar; log every 50 steps."""
+    def update(self, step: int, result: Objective, *, learning_rate: float, share: float) -> None:
+        """Move the bar; log every 50 steps, which waits for a GPU.
+
+        Args:
+            step: steps done.
+            result: of the last one.
+            learning_rate: of the last one.
+            share: of the run that was done before it.
+        """
         if not self.enabled:
             return
+        done = 1 + round(share * self.steps)
         if step % LOG_EVERY:
-            self.bar.update(self.task, completed=step)
+            self.bar.update(self.task, completed=done)
             return
+        figures = result.figures()
+        now, before = time.monotonic(), self.logged
+        self.logged = (step, now)
         record = {
             "step": step,
-            **result.figures(),
+            **figures,
             "lr": learning_rate,
-            "steps_per_second": round(
-                (step - self.start) / max(time.monotonic() - self.started, 1e-9), 2
-            ),
+            "share": round(share, 5),
+            "steps_per_second": round((step - before[0]) / max(now - before[1], 1e-9), 2),
         }
         self._write(record)
         self.track({k: v for k, v in record.items() if k != "step"}, step)
-        self.bar.update(self.task, completed=step, figures=_shown(result.figures()))
+        self.bar.update(self.task, completed=done, figures=_shown(figures))
 
     def validated(self, step: int, figures: dict[str, float]) -> None:
         """Log a validation and show it above the bar."""

@@ -36,6 +36,7 @@ from promptcodec.training.config import DataConfig, OptimizerConfig, RateConfig,
 from promptcodec.training.data import PictureStore
 from promptcodec.training.loop import Trainer
 from promptcodec.training.objectives import RateDistortion, rate_distortion
+from promptcodec.training.pace import Budget
 from promptcodec.training.validation import validate
 from promptcodec.training.zsets import FittedSets, choose_sets, hyper_latents
 
@@ -44,6 +45,7 @@ logger = logging.getLogger(__name__)
 TRAINING_FILE = "training.json"
 TABLE_PICTURES = 500  # counted for the tables of z
 FREE = ("validate_every", "save_every", "keep_every_seconds", "tracker")  # say nothing of weights
+TIMED = ("steps", "batch")  # found by a run by the clock
 PARTS = {
     "prompts": ("encoder.", "decoder."),
     "gains": ("log_gains",),
@@ -125,13 +127,21 @@ class PromptTask:
 
     Args:
         config: the run.
+        cache: file to keep decoded pictures in; None keeps them in memory.
+        open_pictures: makes the store; runs on the same pictures may share one.
     Raises:
         CheckpointError: no usable base or adapter to start from.
         ModelMismatchError: the adapter to start from belongs to another base.
     """
 
-    def __init__(self, config: PromptConfig) -> None:
-        self.config = config
+    def __init__(
+        self,
+        config: PromptConfig,
+        *,
+        cache: Path | None = None,
+        open_pictures: Callable[..., PictureStore] = PictureStore,
+    ) -> None:
+        self.config, self.cache, self.open_pictures = config, cache, open_pictures
         self.result = f"rate-{config.rate_index}"
         self.base: Base = read_base(find_base(config.base))
         self.start: RateAdapter | None = None
@@ -153,9 +163,16 @@ class PromptTask:
             parameter.requires_grad_(name.startswith(trained))
         return Adapted(self.base.model, prompts)
 
+    @staticmethod
+    def transforms(model: Adapted) -> list[nn.Module]:
+        """What a recipe's `compile` compiles."""
+        return [model.base.g_a, model.base.g_s]
+
     def open_store(self, data: Path, *, device: str, validation: Path | None) -> PictureStore:
         """Read the pictures."""
-        return PictureStore(data, self.config.data, device=device, validation=validation)
+        return self.open_pictures(
+            data, self.config.data, device=device, validation=validation, cache=self.cache
+        )
 
     def initialise(self, model: Adapted, store: PictureStore) -> None:
         """Start from a neighbour's prompts, where the recipe names one, else from the base.
@@ -172,7 +189,9 @@ class PromptTask:
             if "gains" in self.config.parts:
                 model.prompts.log_gains.add_(steps)
 
-    def loss(self, model: nn.Module, batch: Tensor, *, step: int) -> RateDistortion:
+    def loss(
+        self, model: nn.Module, batch: Tensor, *, step: int, share: float = 0.0
+    ) -> RateDistortion:
         """What every step minimises on pictures (B, 3, H, W) in [0, 1]."""
         return rate_distortion(model(batch), batch, lmbda=self.config.rate_weight)
 
@@ -314,10 +333,10 @@ def choose_run(
     return ChosenRun(config, data)
 
 
-def same_run(folder: Path, run: PromptConfig) -> bool:
+def same_run(folder: Path, run: PromptConfig, *, timed: bool = False) -> bool:
     """Whether the adapter in `folder` is what `run` would train, from the same start and base.
 
-    Only how often a run reports may differ.
+    Only how often a run reports may differ; by the clock, also how much it did.
     """
     try:
         record = json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8"))
@@ -329,7 +348,7 @@ def same_run(folder: Path, run: PromptConfig) -> bool:
     wanted = json.loads(json.dumps(asdict(run)))
     found.setdefault("z_table_sets", 0)  # older than the field
     for facts in (found, wanted):
-        for free in ("init_from", "base", *FREE):
+        for free in ("init_from", "base", *FREE, *(TIMED if timed else ())):
             facts.pop(free, None)
     base = read_base(find_base(run.base)).sha256.hex()
     return (found, own.init_from, own.base_sha256) == (wanted, began, base)
@@ -358,6 +377,9 @@ def train_prompts(
     max_steps: int | None = None,
     device: str | None = None,
     validation: Path | None = None,
+    cache: Path | None = None,
+    open_pictures: Callable[..., PictureStore] = PictureStore,
+    budget: Budget | None = None,
 ) -> Path:
     """Train the prompts of one rate and write their adapter.
 
@@ -369,16 +391,21 @@ def train_prompts(
         max_steps: stop after this step of the schedule, state saved; None runs to the end.
         device: "cpu" or "cuda"; None takes the GPU when there is one.
         validation: folder to validate on; None holds pictures out of `data`.
+        cache: file to keep decoded pictures in; None keeps them in memory.
+        open_pictures: makes the store of pictures.
+        budget: wall time of the run; None leaves its length to the recipe.
     Returns:
         Folder of the adapter.
     """
     trainer = Trainer(
         config,
-        PromptTask(config),
+        PromptTask(config, cache=cache, open_pictures=open_pictures),
         data=Path(data),
         out=Path(out),
         resume=resume,
         device=device,
         validation=validation,
+        budget=budget,
+        compiled=PromptTask.transforms if config.compile else None,
     )
     return trainer.run(max_steps=max_steps)

@@ -145,7 +145,9 @@ class SceneStore:
         flat = self._inputs.flatten(0, 1)
         return as_input(flat[:: max(1, len(flat) // count)][:count])
 
-    def batch(self, count: int, *, seed: int, step: int, rank: int = 0) -> SceneBatch:
+    def batch(
+        self, count: int, *, seed: int, step: int, rank: int = 0, share: float = 0.0
+    ) -> SceneBatch:
         """Crops of one step."""
         rng = np.random.default_rng([seed, step, rank])
         config = self.config

@@ -204,7 +204,9 @@ class SegmentTask:
         if isinstance(model, LatentSegmenter):
             model.stem.standardise(store.sample(200))
 
-    def loss(self, model: nn.Module, batch: SceneBatch, *, step: int) -> Segmentation:
+    def loss(
+        self, model: nn.Module, batch: SceneBatch, *, step: int, share: float = 0.0
+    ) -> Segmentation:
         """Cross-entropy on a batch."""
         device = device_of(model)
         batch = batch.to(device)

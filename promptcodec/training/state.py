@@ -28,12 +28,14 @@ class TrainingState:
         tensors: model, averaged weights and optimiser, flat.
         extra: the rest of the optimiser's state, JSON values.
         seconds: time spent on these steps, over all parts of the run.
+        share: of the run that was done before the last of these steps.
     """
 
     step: int
     tensors: dict[str, Tensor]
     extra: dict[str, Any]
     seconds: float = 0.0
+    share: float = 0.0
 
 
 def gather(
@@ -42,22 +44,29 @@ def gather(
     model: nn.Module,
     ema: dict[str, Tensor],
     optimizer: torch.optim.Optimizer,
+    share: float,
     seconds: float,
     config: LoopConfig,
 ) -> TrainingState:
     """Collect the state of a run of `config` after `step` steps and `seconds`."""
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"ema.{k}": v for k, v in ema.items()}
-    state = optimizer.state_dict()
+    names = parameter_names(model, optimizer)
     scalars: dict[str, dict[str, Any]] = {}
-    for index, values in state["state"].items():
-        for name, value in values.items():
+    for index, values in optimizer.state_dict()["state"].items():
+        for key, value in values.items():
             if isinstance(value, Tensor):
-                tensors[f"optimizer.{index}.{name}"] = value
+                tensors[f"optimizer.{names[index]}.{key}"] = value
             else:
-                scalars.setdefault(str(index), {})[name] = value
+                scalars.setdefault(names[index], {})[key] = value
     extra = {"scalars": scalars, "recipe": json.loads(json.dumps(asdict(config)))}
-    return TrainingState(step=step, tensors=tensors, extra=extra, seconds=seconds)
+    return TrainingState(step=step, tensors=tensors, extra=extra, seconds=seconds, share=share)
+
+
+def parameter_names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
+    """Names of the parameters of a model in the order of its optimiser."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return [names[id(p)] for group in optimizer.param_groups for p in group["params"]]
 
 
 def check_recipe(state: TrainingState, config: LoopConfig) -> None:
@@ -78,7 +87,7 @@ def check_recipe(state: TrainingState, config: LoopConfig) -> None:
 def write_state(path: Path, state: TrainingState) -> None:
     """Write atomically: the file is the old state or the new one, never half of either."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in state.tensors.items()}
-    extra = state.extra | {"seconds": state.seconds}
+    extra = state.extra | {"seconds": state.seconds, "share": state.share}
     metadata = {"step": str(state.step), "extra": json.dumps(extra)}
     write_atomically(path, save(tensors, metadata=metadata), force=True)
 
@@ -94,10 +103,10 @@ def read_state(path: Path) -> TrainingState:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
         extra = json.loads(metadata["extra"])
-        seconds = float(extra.pop("seconds"))
-        return TrainingState(
-            step=int(metadata["step"]), tensors=tensors, extra=extra, seconds=seconds
-        )
+        step, seconds = int(metadata["step"]), float(extra.pop("seconds"))
+        # Older states have no share; theirs is that of their steps.
+        share = float(extra.pop("share", max(0, step - 1) / extra["recipe"]["steps"]))
+        return TrainingState(step=step, tensors=tensors, extra=extra, seconds=seconds, share=share)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(f"training state {path} cannot be read: {error}") from None
 
@@ -122,12 +131,36 @@ def restore(
         raise CheckpointError(f"training state does not fit the recipe: {line}") from None
     for name, value in ema.items():
         value.copy_(state.tensors[f"ema.{name}"])
-    whole = optimizer.state_dict()
-    whole["state"] = {}
-    for key, value in state.tensors.items():
-        if key.startswith("optimizer."):
-            _, index, name = key.split(".", 2)
-            whole["state"].setdefault(int(index), {})[name] = value
-    for index, values in state.extra["scalars"].items():
-        whole["state"].setdefault(int(index), {}).update(values)
-    optimizer.load_state_dict(whole)
+    optimizer.load_state_dict(
+        {**optimizer.state_dict(), "state": _moments(state, model, optimizer)}
+    )
+
+
+def _moments(
+    state: TrainingState, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> dict[int, dict[str, Any]]:
+    """The optimiser's part of a state, by the place of each parameter in `optimizer`.
+
+    Raises:
+        CheckpointError: it belongs to other parameters.
+    """
+    parameters = dict(model.named_parameters())
+    names = parameter_names(model, optimizer)
+    places = {name: place for place, name in enumerate(names)}
+    places |= {str(place): place for place in range(len(names))}  # older states count them
+    values = [
+        (*key.removeprefix("optimizer.").rsplit(".", 1), value)
+        for key, value in state.tensors.items()
+        if key.startswith("optimizer.")
+    ]
+    values += [(n, k, v) for n, own in state.extra["scalars"].items() for k, v in own.items()]
+    moments: dict[int, dict[str, Any]] = {}
+    for name, key, value in values:
+        shape = parameters[names[places[name]]].shape if name in places else None
+        if shape is None or (isinstance(value, Tensor) and value.ndim and value.shape != shape):
+            raise CheckpointError(
+                f"training state does not fit the recipe: it has {key} of parameter {name}, which "
+                "is another one here; name what moved, by `convert-state --rename old=new`"
+            )
+        moments.setdefault(places[name], {})[key] = value
+    return moments

@@ -192,7 +192,9 @@ class ViewStore:
         flat = self._inputs.flatten(0, 1)
         return as_input(flat[:: max(1, len(flat) // count)][:count])
 
-    def batch(self, count: int, *, seed: int, step: int, rank: int = 0) -> LabelledBatch:
+    def batch(
+        self, count: int, *, seed: int, step: int, rank: int = 0, share: float = 0.0
+    ) -> LabelledBatch:
         """Views of one step."""
         rng = np.random.default_rng([seed, step, rank])
         view = torch.from_numpy(rng.integers(self.config.views, size=count))

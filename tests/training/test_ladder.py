@@ -12,6 +12,7 @@ from promptcodec.cli import main
 from promptcodec.codec.checkpoint import read_base
 from promptcodec.errors import ConfigError, UsageError
 from promptcodec.training.config import DataConfig, OptimizerConfig
+from promptcodec.training.data import PictureStore
 from promptcodec.training.ladder import LadderConfig, order_of, read_ladder, train_ladder
 from promptcodec.training.prompts import PromptConfig, choose_run, nearest_rate
 
@@ -153,3 +154,19 @@ def test_rates_lists_what_is_installed(
     assert main(words) == 0
     assert "0.0067" in capsys.readouterr().out
     assert main(["rates", "--base", "/nowhere"]) == 7
+
+
+def test_all_rates_share_one_reading_of_the_pictures(
+    config: LadderConfig, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    whole = PictureStore.__init__
+
+    def counted(self: PictureStore, *arguments, **options) -> None:
+        opened.append(options["cache"])
+        whole(self, *arguments, **options)
+
+    monkeypatch.setattr(PictureStore, "__init__", counted)
+    cache = tmp_path / "pixels"
+    train_ladder(config, data=pictures, out=tmp_path / "run", device="cpu", cache=cache)
+    assert opened == [cache] and cache.is_file()

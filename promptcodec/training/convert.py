@@ -1,0 +1,101 @@
+"""Carry a training state from an older tree to this one: same values, other names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from promptcodec.errors import OutputError, UsageError
+from promptcodec.training.base import build_model
+from promptcodec.training.config import RunConfig, read_recipe
+from promptcodec.training.optim import build_optimizer
+from promptcodec.training.raw_weights import write_weights
+from promptcodec.training.state import TrainingState, gather, read_state, restore, write_state
+
+
+@dataclass(frozen=True)
+class Rename:
+    """A part of a model that has another name now.
+
+    Args:
+        old: name of a module or parameter.
+        new: its name in this tree.
+    """
+
+    old: str
+    new: str
+
+    @classmethod
+    def parse(cls, text: str) -> Rename:
+        """Read "old=new".
+
+        Raises:
+            UsageError: something else.
+        """
+        old, equals, new = text.partition("=")
+        if not (old and equals and new):
+            raise UsageError(f"--rename is {text!r}: give old=new, such as g_a.head=g_a.out")
+        return cls(old, new)
+
+    def fits(self, name: str) -> bool:
+        """Whether a parameter is, or lies in, what was renamed."""
+        return name == self.old or name.startswith(self.old + ".")
+
+
+def convert_state(
+    old: Path,
+    new: Path,
+    *,
+    recipe: Path,
+    renames: Sequence[Rename] = (),
+    weights: Path | None = None,
+) -> None:
+    """Carry the state of a base's run to this tree; step, weights, moments, averages stay exact.
+
+    Args:
+        old: state of an older tree.
+        new: file to write; put it into a run folder as `state.safetensors` and resume.
+        recipe: of the run, as this tree reads it.
+        renames: what has another name now; the first that fits a name counts.
+        weights: file to write the weights to as well, alone, for `init_from`; None writes none.
+    Raises:
+        CheckpointError: `old` is no state, or does not fit the recipe after renaming.
+        OutputError: `new` exists.
+    """
+    if new.exists():
+        raise OutputError(f"{new} exists: name a file that does not")
+    state, config = read_state(old), read_recipe(recipe)
+    tensors = {}
+    for key, value in state.tensors.items():
+        group, _, name = key.partition(".")  # model, ema, optimizer
+        tensors[f"{group}.{_renamed(name, renames)}"] = value
+    scalars = {_renamed(name, renames): v for name, v in state.extra["scalars"].items()}
+    state = replace(state, tensors=tensors, extra={**state.extra, "scalars": scalars})
+    write_state(new, _rebuilt(state, config))
+    if weights is not None:
+        write_weights(weights, {k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
+
+
+def _renamed(name: str, renames: Sequence[Rename]) -> str:
+    for rename in renames:
+        if rename.fits(name):
+            return rename.new + name.removeprefix(rename.old)
+    return name
+
+
+def _rebuilt(state: TrainingState, config: RunConfig) -> TrainingState:
+    """The state as a run of `config` would save it, having been read by one."""
+    model = build_model(config)
+    optimizer = build_optimizer(model, config.optimizer)
+    ema = {k: v.detach().clone() for k, v in model.state_dict().items()}
+    restore(state, model=model, ema=ema, optimizer=optimizer)
+    return gather(
+        state.step,
+        model=model,
+        ema=ema,
+        optimizer=optimizer,
+        share=state.share,
+        seconds=state.seconds,
+        config=config,
+    )

@@ -1,0 +1,141 @@
+"""Where training pictures lie, which pack each is of, and which show parts of one source.
+
+A `manifest.json` beside the files may name the `blob` that each was cut from: {"items": [{"file":
+name, "blob": hash}, ...]}. Pictures of one blob are never on both sides of a split.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from promptcodec.errors import DataError, PictureError
+from promptcodec.selection import PICTURE_SUFFIXES
+from promptcodec.training.config import DataConfig
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a picture's bytes lie.
+
+    Args:
+        path: file, or the archive that holds it.
+        member: name inside the archive; None is a file of its own.
+    """
+
+    path: Path
+    member: str | None = None
+
+    def __str__(self) -> str:
+        return str(self.path) if self.member is None else f"{self.path}:{self.member}"
+
+    @property
+    def name(self) -> str:
+        """File name without folders."""
+        return Path(self.member or self.path).name
+
+    def read(self) -> bytes:
+        """The bytes.
+
+        Raises:
+            PictureError: they cannot be read.
+        """
+        try:
+            if self.member is None:
+                return self.path.read_bytes()
+            changed = self.path.stat().st_mtime_ns
+            return _archive(self.path, changed, os.getpid()).read(self.member)
+        except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
+            raise PictureError(f"{self} cannot be read: {error}") from None
+
+
+@dataclass(frozen=True)
+class TrainingSource:
+    """A picture to train on.
+
+    Args:
+        source: where it lies.
+        pack: position of its pack in the recipe; 0 without packs.
+        group: pictures of one group are parts of one picture.
+    """
+
+    source: Source
+    pack: int
+    group: str
+
+
+@functools.lru_cache(maxsize=8)
+def _archive(path: Path, changed: int, process: int) -> zipfile.ZipFile:
+    """An archive, left open: its list of members is long. Processes do not share a file."""
+    return zipfile.ZipFile(path)
+
+
+def find_pictures(source: Path) -> Iterator[Source]:
+    """Every picture of a folder, nested folders and zip files, in sorted order.
+
+    Raises:
+        DataError: the folder does not exist, or a zip file is none.
+    """
+    source = Path(source)
+    if not source.exists():
+        raise DataError(f"data {source} does not exist; give a folder of pictures or a zip file")
+    paths = [source] if source.is_file() else sorted(p for p in source.rglob("*") if p.is_file())
+    for path in paths:
+        if path.suffix.lower() == ".zip":
+            try:
+                with zipfile.ZipFile(path) as archive:
+                    names = sorted(archive.namelist())
+            except (zipfile.BadZipFile, OSError) as error:
+                raise DataError(f"archive {path} cannot be read: {error}") from None
+            yield from (
+                Source(path, name) for name in names if name.lower().endswith(PICTURE_SUFFIXES)
+            )
+        elif path.suffix.lower() in PICTURE_SUFFIXES:
+            yield Source(path)
+
+
+def find_training_pictures(data: Path, config: DataConfig) -> list[TrainingSource]:
+    """The pictures of a recipe's packs, or of all of `data` where it names none.
+
+    Raises:
+        DataError: a pack is no folder or zip file of `data`, or holds no picture.
+    """
+    names = [pack.name for pack in config.packs]
+    found: list[TrainingSource] = []
+    blobs = functools.cache(_blobs)  # a manifest is read once
+    for pack, place in enumerate([Path(data) / name for name in names] or [Path(data)]):
+        if names and not place.exists():
+            raise DataError(
+                f"data {data} has no {place.name}: give the folder that holds the packs "
+                f"{', '.join(names)}, or drop data.packs from the recipe"
+            )
+        sources = [s for s in find_pictures(place) if not matches(s.name, config.exclude)]
+        if names and not sources:
+            raise DataError(f"pack {place} has no picture; see data.packs and data.exclude")
+        for source in sources:
+            group = blobs(source.path.parent).get(source.name, str(source))
+            found.append(TrainingSource(source, pack, group))
+    return found
+
+
+def matches(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a file name fits one of the patterns, such as `syn_*`."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _blobs(folder: Path) -> dict[str, str]:
+    """What each file of a folder, or member of its archives, was cut from; {} if nothing says."""
+    try:
+        items = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["items"]
+        return {Path(i["file"]).name: str(i["blob"]) for i in items if i.get("blob")}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}

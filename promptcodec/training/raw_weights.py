@@ -1,0 +1,58 @@
+"""Weights alone, in one file: what another run may start from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import save
+from torch import Tensor
+
+from promptcodec.codec.checkpoint import CONFIG_FILE, read_base
+from promptcodec.files import write_atomically
+from promptcodec.weights import read_weights
+
+RAW_FILE = "raw.safetensors"
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run starts from.
+
+    Args:
+        tensors: weights, float32, by their names in a `CodecModel`.
+        sha256: of the base, or of the file.
+    """
+
+    tensors: dict[str, Tensor]
+    sha256: str
+
+
+def write_weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a model's state, floats in bfloat16."""
+    stored = {
+        name: (value.bfloat16() if value.is_floating_point() else value).detach().cpu().contiguous()
+        for name, value in tensors.items()
+    }
+    write_atomically(path, save(stored), force=True)
+
+
+def read_start(place: Path) -> Start:
+    """Read what `init_from` names.
+
+    Args:
+        place: folder of a base checkpoint, file of weights, or a folder that holds
+            `raw.safetensors` and no checkpoint.
+    Raises:
+        CheckpointError: none of these.
+    """
+    if place.is_dir() and (place / RAW_FILE).is_file() and not (place / CONFIG_FILE).exists():
+        place = place / RAW_FILE
+    if not place.is_file():
+        base = read_base(place)
+        return Start(base.model.state_dict(), base.sha256.hex())
+    tensors = read_weights(place)
+    floats = {n: v.float() if v.is_floating_point() else v for n, v in tensors.items()}
+    return Start(floats, hashlib.sha256(place.read_bytes()).hexdigest())
