@@ -286,7 +286,9 @@ def test_accumulation_runs(pictures: Path, tmp_path: Path) -> None:
 
 
 def test_two_processes_train_together(pictures: Path, tmp_path: Path) -> None:
-    recipe = write_recipe(tmp_path, steps=3)
+    recipe = write_recipe(tmp_path, steps=6)
+    with recipe.open("a") as file:
+        file.write("hard_fraction: 0.5\n")  # parameters without a gradient, in some steps
     script = tmp_path / "train.py"
     script.write_text(TRAIN)
     with socket.socket() as free:
