@@ -12,6 +12,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from golden_streams import FOLDER, load
 from PIL import Image
 
 from promptcodec.api import Codec
@@ -89,6 +90,14 @@ def test_step_by_step_decoding_reads_what_the_codec_reads(
     assert np.abs(decoded.symbols).max() > 0
     picture = np.asarray(tiny_codec.decode(data)).astype(int)
     assert np.abs(decoded.rgb - picture).max() <= 1
+
+
+def test_step_by_step_decoding_knows_the_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    stepwise = benchmark_module("determinism_decode", monkeypatch)
+    codec, data = load("sets"), (FOLDER / "sets.pc").read_bytes()
+    decoded = stepwise.decode(codec, parse(data), stepwise.Variant("any"))
+    expected = codec.decode_latents(data).symbols[0].numpy()
+    np.testing.assert_array_equal(decoded.symbols, expected)
 
 
 def test_neighbours_in_the_batch_are_other_latents(monkeypatch: pytest.MonkeyPatch) -> None:

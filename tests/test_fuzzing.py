@@ -3,10 +3,11 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from golden_streams import FOLDER
+from golden_streams import FOLDER, load
 
 from promptcodec import bitstream
 from promptcodec.adapters.store import read_adapter
@@ -128,6 +129,16 @@ def test_the_loose_writer_writes_what_the_package_does():
     for path in FOLDER.glob("*.pc"):
         data = path.read_bytes()
         assert write(loosen(bitstream.parse(data))) == data
+
+
+def test_checksums_of_indexes_are_made_right_again():
+    from streams import loosen
+    from targets import with_index_crcs
+
+    for name in ("rgb", "sets", "sets-upper"):
+        loose = loosen(bitstream.parse((FOLDER / f"{name}.pc").read_bytes()))
+        wrong = replace(loose, tiles=tuple((z, y, 0) for z, y, _ in loose.tiles))
+        assert with_index_crcs(load(name), wrong) == loose
 
 
 class TestFound:

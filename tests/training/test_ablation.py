@@ -10,10 +10,11 @@ import torch
 from peft import PeftModel
 
 from promptcodec.adapters.prompts import LayerAdaptivePrompts
-from promptcodec.adapters.store import read_adapter
+from promptcodec.adapters.store import read_adapter, write_adapter
 from promptcodec.api import Codec
 from promptcodec.codec.checkpoint import read_base
 from promptcodec.errors import ConfigError, UsageError
+from promptcodec.training import ablation
 from promptcodec.training.ablation import (
     AblationConfig,
     Method,
@@ -23,6 +24,7 @@ from promptcodec.training.ablation import (
 )
 from promptcodec.training.config import DataConfig, OptimizerConfig
 from promptcodec.training.prompts import PARTS, PromptConfig
+from promptcodec.training.zsets import fit_sets, hyper_latents
 
 ASSETS = Path(__file__).parent.parent.parent / "promptcodec" / "assets"
 
@@ -71,6 +73,22 @@ def test_methods_side_by_side(
         ablate(other, data=ASSETS, out=tmp_path, device="cpu")
     table = render_ablation(report)
     assert table.count("\n") == 3 and "| gains | 12 |" in table
+
+
+def test_a_result_is_measured_by_its_own_tables(
+    tiny_checkpoint: Path, tiny_ladder: Path, tmp_path: Path
+) -> None:
+    base = read_base(tiny_checkpoint)
+    adapter = read_adapter(tiny_ladder / "rate-2", base=base)
+    picture = torch.zeros(3, 64, 64, dtype=torch.uint8)
+    tiles = list(hyper_latents(base.model, [picture], adapter=adapter.prompts))
+    sets = fit_sets(tiles, base.tables.z, count=1)
+    found = []
+    for z_sets in ((), sets):
+        write_adapter(tmp_path, adapter.prompts, config=adapter.config, z_sets=z_sets)
+        found.append(ablation._measure(tmp_path, base, [picture])["z_bpp"])
+    assert found[1] < found[0]
+    assert found[1] == pytest.approx((8 + sets[0].bits(tiles[0])) / 64**2)
 
 
 @pytest.mark.parametrize("tune", ["lora", "base"])

@@ -1,5 +1,7 @@
 """A rate's own tables of z: as many sets as held-out tiles ask for, and valid ones."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from promptcodec.codec.tables import TOTAL
 from promptcodec.codec.ztables import ZTables
 from promptcodec.errors import UsageError
 from promptcodec.tiles import ONE_TILE_PIXELS
+from promptcodec.training import zsets
 from promptcodec.training.zsets import choose_sets, fit_sets, hyper_latents, set_bits
 
 BASE = np.full((2, 256), TOTAL // 256, np.uint32)
@@ -44,6 +47,13 @@ def test_a_fit_is_always_the_same() -> None:
     tiles = two_kinds(30, seed=3)
     for one, two in zip(*(fit_sets(tiles, BASE, count=3) for _ in range(2)), strict=True):
         assert np.array_equal(one.frequencies, two.frequencies)
+
+
+def test_rounds_pay(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiles = two_kinds(60, seed=1)
+    whole = set_bits(fit_sets(tiles, BASE, count=4), tiles)
+    monkeypatch.setattr(zsets, "ROUNDS", 1)
+    assert whole < 0.99 * set_bits(fit_sets(tiles, BASE, count=4), tiles)
 
 
 def test_sets_that_serve_no_tile_are_dropped() -> None:
@@ -82,6 +92,15 @@ def test_what_is_fitted_is_what_coding_sees(tiny_codec: Codec) -> None:
     (z,) = hyper_latents(tiny_codec.model, [picture], adapter=None)
     coded = tiny_codec.decode_latents(tiny_codec.encode(pixels)).z_hat[0].numpy()
     assert z.dtype == np.int16 and np.array_equal(z, coded)
+
+
+def test_the_adapter_counts(tiny_checkpoint: Path, tiny_ladder: Path) -> None:
+    codec = Codec.load(tiny_checkpoint, tiny_ladder)
+    pixels = np.random.default_rng(6).integers(0, 256, (70, 130, 3), np.uint8)
+    picture = torch.from_numpy(pixels).permute(2, 0, 1)
+    (z,) = hyper_latents(codec.model, [picture], adapter=codec.at(2).prompts)
+    coded = codec.decode_latents(codec.encode(pixels, rate_index=2)).z_hat[0].numpy()
+    assert np.array_equal(z, coded)
 
 
 def test_of_a_large_picture_one_tile_counts(tiny_codec: Codec) -> None:

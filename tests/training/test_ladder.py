@@ -14,7 +14,7 @@ from promptcodec.errors import ConfigError, UsageError
 from promptcodec.training.config import DataConfig, OptimizerConfig
 from promptcodec.training.data import PictureStore
 from promptcodec.training.ladder import LadderConfig, order_of, read_ladder, train_ladder
-from promptcodec.training.prompts import PromptConfig, choose_run, nearest_rate
+from promptcodec.training.prompts import PromptConfig, choose_run, nearest_rate, same_run
 
 
 @pytest.fixture
@@ -64,6 +64,14 @@ def test_a_ladder_is_a_chain_of_neighbours(
         assert found[rate].config.init_from == found[start].sha256.hex()
     codec = Codec.load(config.prompts.base, folder)
     assert [rate.index for rate in codec.rates] == [3, 4, 5, 6]
+    path = folder / "rate-4" / "training.json"
+    record = json.loads(path.read_text())
+    del record["recipe"]["z_table_sets"]  # as before there was the field: no tables
+    path.write_text(json.dumps(record))
+    run = replace(config.prompts, rate_index=4)
+    assert same_run(folder / "rate-4", replace(run, z_table_sets=0))
+    assert not same_run(folder / "rate-4", run)
+    path.write_text(kept)
     other = replace(config, prompts=replace(config.prompts, steps=3))
     with pytest.raises(UsageError, match="another recipe"):
         train_ladder(other, data=pictures, out=out, resume=True, device="cpu")
