@@ -594,7 +594,7 @@ class Codec:
             engine=self._engine,
             point=point,
             gains=point.gains.moved(header.gain),
-            tiling=Tiling(header.width, header.height, header.tile_size),
+            tiling=Tiling.of(header, self.config.codec),
             tile=parts.tile,
             allow_partial=allow_partial,
             lap=clock.lap,
@@ -603,7 +603,7 @@ class Codec:
     def _check_memory(
         self, header: Header, region: Box, *, max_pixels: int, latents_alone: bool = False
     ) -> None:
-        tiling = Tiling(header.width, header.height, header.tile_size)
+        tiling = Tiling.of(header, self.config.codec)
         more = memory.excess(
             self.config.codec,
             tiling,

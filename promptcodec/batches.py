@@ -189,7 +189,7 @@ def _rebuilder(engine: Engine, reading: Reading) -> Rebuilder:
         engine=engine,
         point=reading.point,
         gains=reading.gains,
-        tiling=Tiling(header.width, header.height, header.tile_size),
+        tiling=Tiling.of(header, engine.model.config),
         tile=reading.parts.tile,
     )
 

@@ -18,6 +18,7 @@ STRIDE = 64  # px covered by one element of z; pictures are padded to a multiple
 ADDED = {"added": True}  # of a field that older checkpoints do not know
 MAX_CHANNELS = 8192  # of any width: what a damaged file asks for is refused before it is built
 MAX_BLOCKS = 256  # of one stage, and layers and segments of the context
+MAX_HALO = 512  # px; a tile's window grows with its square
 MAX_RATIO = 64.0  # of an MLP's hidden width
 MAX_TOKENS = 2048  # of a window of econtext over all its slots; its bias takes their square
 LAMBDAS = (0.0013, 0.0035, 0.0067, 0.013, 0.025, 0.0483, 0.0932, 0.18)  # by rate index
@@ -108,6 +109,8 @@ class CodecConfig:
         decoder_channels: width of each stage of g_s, likewise.
         decoder_blocks: blocks of each stage of g_s, likewise.
         render_kernel: edge of the kernel of the last map of g_s, 1 or 3.
+        halo: px that g_a and g_s see around a tile or a band of it, a multiple of 64, where the
+            windows of every stage begin.
         shortcut: a linear transform of 16x16 px beside the network of either side.
     """
 
@@ -137,6 +140,7 @@ class CodecConfig:
     decoder_channels: tuple[int, ...] = field(default=(), metadata=ADDED)
     decoder_blocks: tuple[str, ...] = field(default=(), metadata=ADDED)
     render_kernel: int = field(default=3, metadata=ADDED)
+    halo: int = field(default=64, metadata=ADDED)
     shortcut: bool = field(default=False, metadata=ADDED)
 
     def __post_init__(self) -> None:
@@ -175,6 +179,8 @@ class CodecConfig:
             raise ConfigError(
                 f"reconstruction is {self.reconstruction!r}; need 'middle' or 'centroid'"
             )
+        if self.halo % STRIDE or not 0 <= self.halo <= MAX_HALO:
+            raise ConfigError(f"halo is {self.halo}; need a multiple of {STRIDE} up to {MAX_HALO}")
         self._check_wide()
         self._check_context()
 

@@ -21,7 +21,7 @@ from promptcodec.bitstream import Parts, Tile
 from promptcodec.codec import coder
 from promptcodec.codec.gains import Gains
 from promptcodec.codec.model import Latents
-from promptcodec.codec.tiling import HALO, LATENT, Box, Tiling
+from promptcodec.codec.tiling import LATENT, Box, Tiling
 from promptcodec.config import STRIDE
 from promptcodec.drafts import Engine
 from promptcodec.errors import StreamError
@@ -73,7 +73,7 @@ class Rebuilder:
             for bands in zip(*map(self.tiling.bands, numbers), strict=True):
                 if bands[0].within(region).height:
                     yield self._strip(dict(zip(numbers, bands, strict=True)), region)
-            self._forget(self.tiling.tile(numbers[0]).bottom - HALO)
+            self._forget(self.tiling.tile(numbers[0]).bottom - self.tiling.halo)
 
     def _strip(self, bands: dict[int, Box], region: Box) -> np.ndarray:
         first = next(iter(bands.values()))

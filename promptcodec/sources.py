@@ -87,7 +87,7 @@ def region_of(region: Region | None, header: Header, *, max_pixels: int) -> Box:
             f"region {x},{y},{width},{height} is not inside the picture of {header.width}x"
             f"{header.height} px: give x,y,width,height"
         )
-    tiling = Tiling(header.width, header.height, header.tile_size)
+    tiling = Tiling(header.width, header.height, header.tile_size, halo=0)
     cost = sum(tiling.tile(n).height * tiling.tile(n).width for n in tiling.touching(box))
     if cost > max(max_pixels, STRIDE**2):
         raise StreamError(

@@ -168,10 +168,10 @@ def begin(
     size = tile_size
     if size is None:
         size = TILE_SIZE if width * height > ONE_TILE_PIXELS and not effort else 0
-    tiling = Tiling(width, height, _checked_tile_size(size, width=width, height=height))
-    more = memory.excess(
-        engine.model.config, tiling, Box(0, 0, height, width), max_pixels=max_pixels
-    )
+    size = _checked_tile_size(size, width=width, height=height)
+    config = engine.model.config
+    tiling = Tiling(width, height, size, config.halo)
+    more = memory.excess(config, tiling, Box(0, 0, height, width), max_pixels=max_pixels)
     if more:
         raise PictureError(
             f"{more}: {'leave --effort out' if effort else 'take smaller tiles (--tile-size)'}, "
@@ -194,7 +194,7 @@ def _checked_tile_size(size: int, *, width: int, height: int) -> int:
     """A tile size that can be written for a picture of that size; all in px."""
     if not isinstance(size, Integral) or size < 0 or size % STRIDE:
         raise UsageError(f"tile_size is {size!r}; need a multiple of {STRIDE}, or 0 for one tile")
-    tiles = len(Tiling(width, height, size))
+    tiles = len(Tiling(width, height, size, halo=0))
     if tiles > MAX_TILES:
         raise UsageError(f"tile_size {size} gives {tiles} tiles, at most {MAX_TILES} can be")
     return size

@@ -169,6 +169,13 @@ ADDED = {
     "context_mlp_ratio": 2.0,
     "scale": "hyperprior",
     "reconstruction": "middle",
+    "encoder_channels": [],
+    "encoder_blocks": [],
+    "decoder_channels": [],
+    "decoder_blocks": [],
+    "render_kernel": 3,
+    "halo": 64,
+    "shortcut": False,
 }
 
 

@@ -12,10 +12,11 @@ from PIL import Image
 from promptcodec import bitstream, images, memory, tiles
 from promptcodec.api import Codec
 from promptcodec.codec import tiling
-from promptcodec.codec.tiling import BAND, HALO, Box, Tiling
+from promptcodec.codec.tiling import BAND, Box, Tiling
 from promptcodec.config import CodecConfig
 from promptcodec.errors import PictureError, RateError, StreamError, UsageError
 
+HALO = CodecConfig().halo
 SIZE = (300, 210)  # 3 x 2 tiles of 128 px, those at the right and below smaller
 
 
@@ -43,7 +44,7 @@ class TestGeometry:
     @pytest.mark.parametrize("size", [0, 64, 128, 4096])
     @pytest.mark.parametrize(("width", "height"), [(1, 1), (64, 65), (300, 210), (129, 640)])
     def test_tiles_partition_the_padded_picture(self, width, height, size):
-        tiles = Tiling(width, height, size)
+        tiles = Tiling(width, height, size, HALO)
         whole = tiles.whole
         counts = np.zeros((whole.height, whole.width), int)
         for number in range(len(tiles)):
@@ -62,13 +63,13 @@ class TestGeometry:
         assert list(tiles.touching(whole)) == list(range(len(tiles)))
 
     def test_a_window_is_the_band_and_its_halo(self):
-        tiles = Tiling(3000, 3000, 1024)
+        tiles = Tiling(3000, 3000, 1024, HALO)
         _, second = tiles.bands(4)
         assert second == Box(1024 + BAND, 1024, 2048, 2048)
         assert tiles.window(second) == Box(
             1024 + BAND - HALO, 1024 - HALO, 2048 + HALO, 2048 + HALO
         )
-        assert list(Tiling(3000, 3000, 0).bands(0)) == [Tiling(3000, 3000, 0).whole]
+        assert list(Tiling(3000, 3000, 0, HALO).bands(0)) == [Tiling(3000, 3000, 0, HALO).whole]
 
 
 class TestEncoding:
@@ -96,7 +97,7 @@ class TestEncoding:
         """Each tile's payload alone, as a picture of its size, gives the same symbols."""
         container = bitstream.parse(stream)
         whole = codec.decode_latents(stream)
-        cut = Tiling(*SIZE, 128)
+        cut = Tiling(*SIZE, 128, HALO)
         for number, tile in enumerate(container.tiles):
             box = cut.tile(number)
             alone = replace(
@@ -153,9 +154,9 @@ class TestDecoding:
     )
     def test_seams(self, monkeypatch, halo, band, seams):
         """Near edges of tiles and bands the trained codec is as good as before, by the halo."""
-        monkeypatch.setattr(tiling, "HALO", halo)
         monkeypatch.setattr(tiling, "BAND", band)
         codec = Codec.load()
+        object.__setattr__(codec.config.codec, "halo", halo)  # its hash is made already
         path = Path(images.__file__).parent / "assets" / "coffee.png"
         picture = Image.open(path).convert("RGB").crop((100, 0, 484, 384))
         near = np.zeros((384, 384), bool)
@@ -295,17 +296,17 @@ class TestMemory:
         config = CodecConfig()
 
         def gigabytes(side: int, size: int) -> float:
-            tiling = Tiling(side, side, size)
+            tiling = Tiling(side, side, size, HALO)
             return memory.estimate(config, tiling, tiling.whole) / 1e9
 
         assert gigabytes(9408, 512) < 1.2 < 15 < gigabytes(9408, 0)
         assert 0.6 < gigabytes(2048, 0) < 1.0  # of the order of what it takes
-        region, tiling = Box(0, 0, 64, 64), Tiling(9408, 9408, 512)
+        region, tiling = Box(0, 0, 64, 64), Tiling(9408, 9408, 512, HALO)
         assert memory.estimate(config, tiling, region) < 1e8
 
     def test_the_limit_follows_that_of_pixels(self):
         def excess(size: int, pixels: int) -> str:
-            tiling = Tiling(9408, 9408, size)
+            tiling = Tiling(9408, 9408, size, HALO)
             return memory.excess(CodecConfig(), tiling, tiling.whole, max_pixels=pixels)
 
         assert "tiles of 9408x9408 px take about 1" in excess(0, bitstream.MAX_PIXELS)
@@ -329,7 +330,7 @@ class TestMemory:
             codec.encode(photo(*SIZE), effort=1)
 
     def test_latents_alone_take_less(self):
-        tiling = Tiling(9408, 9408, 0)
+        tiling = Tiling(9408, 9408, 0, HALO)
         arguments = CodecConfig(), tiling, tiling.whole
         assert memory.excess(*arguments, max_pixels=bitstream.MAX_PIXELS)
         assert not memory.excess(*arguments, max_pixels=bitstream.MAX_PIXELS, latents_alone=True)

@@ -2,8 +2,8 @@
 
     +-----------+-----------+
     |           |           |      a tile's latents, z and y, are coded without its neighbours;
-    |     +.....|.....+     |      g_a and g_s run on a band of the tile and a halo of HALO px
-    |     :  window   :     |      around it, so that no seam shows; the halo's results are thrown
+    |     +.....|.....+     |      g_a and g_s run on a band of the tile and a halo around it,
+    |     :  window   :     |      so that no seam shows; the halo's results are thrown
     +-----+-----------+-----+      away
 
 Tiles lie on multiples of 64 px, where the windows of every Swin stage begin, so a token sees the
@@ -16,11 +16,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from promptcodec.bitstream import tile_grid_of
-from promptcodec.config import STRIDE
+from promptcodec.bitstream import Header, tile_grid_of
+from promptcodec.config import STRIDE, CodecConfig
 
 LATENT = 16  # px of an element of y
-HALO = 64  # px; more leaves as much of a seam, docs/reliability.md
 BAND = 512  # rows of a tile, px, that the networks see at a time: they bound the memory
 
 
@@ -81,11 +80,13 @@ class Tiling:
         width: of the picture, px.
         height: of the picture, px.
         size: side of a tile, px, a multiple of 64; 0 is one tile.
+        halo: px that g_a and g_s see around a band, as the config of the base says.
     """
 
     width: int
     height: int
     size: int
+    halo: int
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -96,6 +97,11 @@ class Tiling:
     def whole(self) -> Box:
         """The padded picture."""
         return Box(0, 0, -(-self.height // STRIDE) * STRIDE, -(-self.width // STRIDE) * STRIDE)
+
+    @classmethod
+    def of(cls, header: Header, config: CodecConfig) -> Tiling:
+        """Tiles of a stream as its base sees them."""
+        return cls(header.width, header.height, header.tile_size, config.halo)
 
     def __len__(self) -> int:
         rows, columns = self.grid
@@ -118,7 +124,7 @@ class Tiling:
 
     def window(self, band: Box) -> Box:
         """What g_a and g_s see for a band: it and its halo, inside the padded picture."""
-        return band.grown(HALO).within(self.whole)
+        return band.grown(self.halo).within(self.whole)
 
     def touching(self, box: Box) -> Iterator[int]:
         """Numbers of the tiles that share pixels with a box, in raster order."""

@@ -3,7 +3,7 @@
     M <- lerp(M, G);  N = lerp(G, M);  W <- W - lr * 0.2 sqrt(max(rows, columns)) * polar(N)
 
 The orthogonal factor comes from a Newton-Schulz iteration, in bfloat16 where the processor
-multiplies it and in float32 where it would only emulate it, forty times slower. A convolution's
+multiplies it and in float32 where it would only emulate it. A convolution's
 weight is the matrix (outputs, inputs * taps). Whole matrices take their turn every `period` steps;
 in between bands of `band` rows are orthogonalised each by itself, at a fraction of the products.
 Source: Jordan et al. 2024 (Muon); Liu et al. 2025, arXiv:2502.16982 (scale by shape); Khaled et al.

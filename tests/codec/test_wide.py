@@ -133,6 +133,8 @@ def test_every_update_and_every_prompt_moves_the_result(model: CodecModel) -> No
         ({"encoder_channels": (0, 0, 12, 24)}, "need a multiple of head_channels 8"),
         ({"decoder_channels": (0, 8, 16, -16)}, "need 0 to"),
         ({"render_kernel": 2}, "render_kernel is 2"),
+        ({"halo": 32}, "halo is 32; need a multiple of 64"),
+        ({"halo": 576}, "up to 512"),
         ({"detail_channels": 12}, "need 0 to latent_channels - 1"),
     ],
 )
