@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 if TYPE_CHECKING:
     from promptcodec.codec.model import CodecModel
@@ -48,10 +48,18 @@ def count_macs(run: Callable[..., Any], *inputs: Any) -> int:
         inputs: passed on; on the meta device nothing is computed, so that a picture
             of any size costs milliseconds.
     """
-    # torch counts every matrix product but matrix times vector, which no model here uses.
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+    # torch counts every matrix product but matrix times vector, which no model here uses, and,
+    # in some versions, those of fused attention on a CPU.
+    more = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention}
+    counter = FlopCounterMode(display=False, custom_mapping=more)
+    with torch.inference_mode(), counter:
         run(*inputs)
     return counter.get_total_flops() // 2
+
+
+def _attention(q: Any, k: Any, v: Any, *_: Any, **__: Any) -> int:
+    """FLOPs of fused attention, from the shapes that a counter gives."""
+    return sdpa_flop_count(q, k, v)
 
 
 def complexity_table(
