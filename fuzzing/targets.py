@@ -171,7 +171,7 @@ def with_index_crcs(codec: Codec, loose: Loose) -> Loose:
         point = codec.ladder.of_stream(parsed)
     except PromptCodecError:
         return loose
-    tiling, tiles = Tiling(parsed.width, parsed.height, parsed.tile_size), []
+    tiling, tiles = Tiling(parsed.width, parsed.height, parsed.tile_size, halo=0), []
     for number, (z, y, index_crc) in enumerate(loose.tiles):
         box = tiling.tile(number)
         try:
