@@ -31,6 +31,7 @@ from promptcodec.codec.gains import FRACTION_BITS, Gains
 from promptcodec.codec.model import CodecModel
 from promptcodec.codec.tables import SCALE_STEP
 from promptcodec.config import LAMBDAS, CodecConfig, from_dict
+from promptcodec.evaluation.complexity import complexity_table
 from promptcodec.provenance import provenance
 from promptcodec.training.config import OptimizerConfig
 from promptcodec.training.initialise import initialise_transforms
@@ -366,6 +367,71 @@ def run(
         torch.save(model.state_dict(), out / f"{stem}.pt")
 
 
+# -- the table ---------------------------------------------------------------------------------
+
+
+def collect(runs: Path, target: Path) -> None:
+    """One result file of all runs: for each length and variant its rates and the best run."""
+    groups: dict[tuple[float, str], list[dict]] = {}
+    for path in sorted(runs.glob("*.json")):
+        record = json.loads(path.read_text())
+        groups.setdefault((record["minutes"], record["variant"]), []).append(record)
+    rows = [_row(minutes, name, records) for (minutes, name), records in groups.items()]
+    rows.sort(key=lambda row: (row["minutes"], row["loss"]))
+    report = {"pictures": 2 * HELD_OUT, "rows": rows, "provenance": provenance()}
+    target.write_text(json.dumps(report, indent=1) + "\n")
+    print(render(report))
+
+
+def _row(minutes: float, name: str, records: list[dict]) -> dict:
+    """A variant's best run, what it costs, and whether its learning rate lies between others."""
+    records = sorted(records, key=lambda record: record["learning_rate"])
+    ends = [record["curve"][-1]["loss"] for record in records]
+    best = records[int(np.argmin(ends))]
+    model = CodecModel(read_variant(name).codec)
+    cost = {row.name: row for row in complexity_table(model)}
+    return {
+        "variant": name,
+        "minutes": minutes,
+        "learning_rate": best["learning_rate"],
+        "bracketed": best not in (records[0], records[-1]),
+        "rates": {record["learning_rate"]: end for record, end in zip(records, ends, strict=True)},
+        "loss": min(ends),
+        "curve": best["curve"],
+        "finer_loss": best["finer"]["loss"],
+        "steps": best["steps"],
+        "megapixels_per_second": best["megapixels_per_second"],
+        "parameters": best["parameters"],
+        "kmac_per_pixel": {
+            part: round(cost[part].kmac_per_pixel, 2)
+            for part in ("g_a", "g_s", "encoding", "decoding")
+        },
+        "settings": best["settings"],
+        "machine": best["machine"],
+        "commits": sorted({str(record["commit"]) for record in records}),
+    }
+
+
+def render(report: dict) -> str:
+    """Markdown table of a report of `collect`."""
+    lines = [
+        "| minutes | variant | loss | after a quarter | half | three quarters | learning rate "
+        "| bracketed | g_a, g_s (kMAC/px) | parameters (M) | Mpx/s |",
+        "| ---: | --- | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: |",
+    ]
+    for row in report["rows"]:
+        curve = {point["share"]: point["loss"] for point in row["curve"]}
+        losses = " | ".join(f"{curve[share]:.3f}" for share in (0.25, 0.5, 0.75))
+        cost = row["kmac_per_pixel"]
+        lines.append(
+            f"| {row['minutes']:g} | {row['variant']} | {row['loss']:.4f} | {losses} "
+            f"| {row['learning_rate']:g} | {'yes' if row['bracketed'] else 'no'} "
+            f"| {cost['g_a']:.1f}, {cost['g_s']:.1f} | {row['parameters'] / 1e6:.1f} "
+            f"| {row['megapixels_per_second']:.3f} |"
+        )
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -378,6 +444,9 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    if args.what == "collect":
+        collect(args.out, HERE.parent / "docs" / "results" / "base-search.json")
+        return
     pictures = Pictures(args.data, args.cache)
     print(len(pictures.training), "training,", len(pictures.held_out), "held out", flush=True)
     for item in args.runs:
