@@ -1,16 +1,21 @@
 """Transforms of few, wide stages: sizes, blocks, prompts, and what is refused."""
 
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tiny import TINY
 
 from promptcodec.adapters.prompts import LayerAdaptivePrompts, blocks_of_g_a, blocks_of_g_s
+from promptcodec.api import Codec
+from promptcodec.codec.checkpoint import write_base
 from promptcodec.codec.model import CodecModel
 from promptcodec.codec.swin import SwinBlock
 from promptcodec.codec.wide import BRANCHES, maps_of_g_a, maps_of_g_s
-from promptcodec.config import CodecConfig
+from promptcodec.config import BaseConfig, CodecConfig
 from promptcodec.errors import ConfigError
 
 WIDE = replace(
@@ -147,3 +152,20 @@ def test_keys_of_this_shape_stay_out_of_other_hashes() -> None:
     new = {k for k in WIDE.identity() if k not in TINY.identity()}
     assert new == {"encoder_channels", "encoder_blocks", "decoder_channels", "decoder_blocks"}
     assert "shortcut" not in CodecConfig().identity()
+
+
+def test_a_checkpoint_of_this_shape_codes_pictures(model: CodecModel, tmp_path: Path) -> None:
+    made = CodecModel(WIDE)
+    made.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        made.g_a.head.weight.mul_(40.0)
+        made.hyperprior.scale_path.layers[-1].bias.fill_(0.9)
+    write_base(tmp_path / "base", made, config=BaseConfig(codec=WIDE))
+    codec = Codec.load(tmp_path / "base")
+    noise = np.random.default_rng(1).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    picture = Image.fromarray(noise).resize((201, 133), Image.Resampling.BICUBIC)
+    for tile_size in (0, 64):
+        stream = codec.encode(picture, tile_size=tile_size)
+        assert codec.decode(stream).size == picture.size
+    y_hat = codec.latents(stream)
+    assert y_hat.shape == (1, 12, 12, 16) and float(y_hat.std()) > 0.5
