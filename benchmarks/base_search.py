@@ -272,7 +272,7 @@ def run(
     name: str, rate: float, pictures: Pictures, *, minutes: float, out: Path, keep: bool
 ) -> None:
     """Train one variant at one learning rate; the record goes to `out`."""
-    variant = read_variant(name)
+    variant, origin = read_variant(name), provenance()  # of the code that runs, not of the end
     out.mkdir(parents=True, exist_ok=True)
     lmbda = LAMBDAS[variant.rate_index]
     chances = pictures.chances(variant.better if variant.better >= 0 else None)
@@ -359,7 +359,7 @@ def run(
         "curve": curve,
         "finer": held_out_loss(model, pictures.held_out, fine, steps=FINER),
         "settings": dataclasses.asdict(variant),
-        **provenance(),
+        **origin,
     }
     (out / f"{stem}.json").write_text(json.dumps(record, indent=1) + "\n")
     kept.unlink(missing_ok=True)
