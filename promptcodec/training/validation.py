@@ -49,6 +49,7 @@ def validate(
     samples: Path | None,
     adapter: RateAdapter | None = None,
     tables: EntropyTables | None = None,
+    gain_steps: int = 0,
 ) -> Validation:
     """Measure a codec on held-out pictures and write the first few side by side.
 
@@ -58,11 +59,13 @@ def validate(
         samples: folder for the pictures; None writes none.
         adapter: of a rate; None measures the base.
         tables: of a finished base; None makes them from the model's own densities.
+        gain_steps: 1/256 of a table step by which every log-gain is moved; more codes finer.
     """
     if tables is None:
         model.freeze_scale_path()
         tables = EntropyTables.from_model(model)
     gains = adapter.gains if adapter else Gains.constant(model.config.latent_channels)
+    gains = gains.moved(gain_steps)
     prompts = adapter.prompts if adapter else None
     rows: list[tuple[float, float, float, float]] = []
     for number, picture in enumerate(pictures):
