@@ -33,7 +33,6 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.no_grad():
         # Latents and indexes of a trained codec's size, so that every coding path is walked.
         model.g_a.head.weight.mul_(40.0)
-        model.hyperprior.h_a[-1].weight.mul_(6.0)
         model.hyperprior.scale_path.layers[-1].weight.mul_(0.5)
         model.hyperprior.scale_path.layers[-1].bias.fill_(0.9)
     folder = tmp_path_factory.mktemp("tiny") / "base"
