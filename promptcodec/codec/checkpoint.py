@@ -39,6 +39,7 @@ SCALE_PATH = "hyperprior.scale_path."
 SPARE_WEIGHTS = 1 << 20  # 4 MB: what a config may ask for beyond its file before it is refused
 SPARE_TENSORS = 500  # likewise; a layer takes memory however small it is
 FLOAT32 = ("hyperprior.prior.",)  # only training reads it; small and sensitive
+MEASURES = ("units", "step")  # what names of buffers that scale features end with; small as well
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ def pack_tensors(model: CodecModel, tables: EntropyTables) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
         if not name.startswith(SCALE_PATH):
-            kind = torch.float32 if name.startswith(FLOAT32) else torch.float16
+            exact = name.startswith(FLOAT32) or name.endswith(MEASURES)
+            kind = torch.float32 if exact else torch.float16
             tensors[name] = value.detach().cpu().to(kind).contiguous()
     for number, (weight, bias) in enumerate(model.hyperprior.scale_path.quantised()):
         tensors[f"scale_path.{number}.weight"] = weight.cpu().to(torch.int32)
