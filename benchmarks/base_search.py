@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import training_page
 import yaml
 from PIL import Image
 from torch import Tensor
@@ -380,7 +381,7 @@ def collect(runs: Path, target: Path) -> None:
     rows.sort(key=lambda row: (row["minutes"], row["loss"]))
     report = {"pictures": 2 * HELD_OUT, "rows": rows, "provenance": provenance()}
     target.write_text(json.dumps(report, indent=1) + "\n")
-    print(render(report))
+    print(training_page.search(report))
 
 
 def _row(minutes: float, name: str, records: list[dict]) -> dict:
@@ -410,26 +411,6 @@ def _row(minutes: float, name: str, records: list[dict]) -> dict:
         "machine": best["machine"],
         "commits": sorted({str(record["commit"]) for record in records}),
     }
-
-
-def render(report: dict) -> str:
-    """Markdown table of a report of `collect`."""
-    lines = [
-        "| minutes | variant | loss | after a quarter | half | three quarters | learning rate "
-        "| bracketed | g_a, g_s (kMAC/px) | parameters (M) | Mpx/s |",
-        "| ---: | --- | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: |",
-    ]
-    for row in report["rows"]:
-        curve = {point["share"]: point["loss"] for point in row["curve"]}
-        losses = " | ".join(f"{curve[share]:.3f}" for share in (0.25, 0.5, 0.75))
-        cost = row["kmac_per_pixel"]
-        lines.append(
-            f"| {row['minutes']:g} | {row['variant']} | {row['loss']:.4f} | {losses} "
-            f"| {row['learning_rate']:g} | {'yes' if row['bracketed'] else 'no'} "
-            f"| {cost['g_a']:.1f}, {cost['g_s']:.1f} | {row['parameters'] / 1e6:.1f} "
-            f"| {row['megapixels_per_second']:.3f} |"
-        )
-    return "\n".join(lines)
 
 
 def main() -> None:

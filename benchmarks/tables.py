@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import analysis
+import training_page
 from reliability_page import render as reliability
 
 from promptcodec.evaluation.report import update_markers
@@ -314,6 +315,10 @@ TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
     "ledger": (ROOT / "docs" / "analysis.md", analysis.ledger),
     "aggregation": (ROOT / "docs" / "analysis.md", analysis.aggregation),
     "z-tables": (ROOT / "docs" / "training.md", z_tables),
+    "base-search": (ROOT / "docs" / "training.md", training_page.search),
+    "throughput": (ROOT / "docs" / "training.md", training_page.throughput),
+    "base-cost": (ROOT / "docs" / "training.md", training_page.cost),
+    "base-curve": (ROOT / "docs" / "training.md", training_page.curve),
 }
 # Other result files that a table needs.
 BESIDE = {"reliability": ("fuzz", "fuzz-guided", "determinism"), "analysis": analysis.BESIDE}

@@ -160,8 +160,12 @@ def test_a_checkpoint_of_this_shape_codes_pictures(model: CodecModel, tmp_path: 
     with torch.no_grad():
         made.g_a.head.weight.mul_(40.0)
         made.hyperprior.scale_path.layers[-1].bias.fill_(0.9)
+        made.g_s.step.fill_(0.0371)  # no float16
+        made.g_s.stages[0].units.fill_(123.45)
     write_base(tmp_path / "base", made, config=BaseConfig(codec=WIDE))
     codec = Codec.load(tmp_path / "base")
+    assert torch.equal(codec.model.g_s.step, made.g_s.step)
+    assert torch.equal(codec.model.g_s.stages[0].units, made.g_s.stages[0].units)
     noise = np.random.default_rng(1).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     picture = Image.fromarray(noise).resize((201, 133), Image.Resampling.BICUBIC)
     for tile_size in (0, 64):

@@ -1,0 +1,113 @@
+"""Tables of docs/training.md: shapes and recipes of a base, what a step and a picture cost."""
+
+from typing import Any
+
+
+def search(report: dict[str, Any]) -> str:
+    """Short trainings of equal processor time, the longest first, the best of each first."""
+    lines = [
+        "| minutes | variant | loss | at a quarter | half | three quarters | learning rate "
+        "| g_a, g_s (kMAC/px) | parameters (M) | Gpx seen |",
+        "| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in sorted(report["rows"], key=lambda row: (-row["minutes"], row["loss"])):
+        curve = {point["share"]: point for point in row["curve"]}
+        losses = " | ".join(f"{curve[share]['loss']:.3f}" for share in (0.25, 0.5, 0.75))
+        cost = row["kmac_per_pixel"]
+        lines.append(
+            f"| {row['minutes']:g} | {row['variant']} | {row['loss']:.4f} | {losses} "
+            f"| {row['learning_rate']:g}{'' if row['bracketed'] else ' (one tried)'} "
+            f"| {cost['g_a']:.1f}, {cost['g_s']:.1f} | {row['parameters'] / 1e6:.1f} "
+            f"| {curve[1.0]['gigapixels']:.2f} |"
+        )
+    cpus = " and ".join(sorted({row["machine"]["cpu"] for row in report["rows"]}))
+    commits = ", ".join(sorted({commit for row in report["rows"] for commit in row["commits"]}))
+    lines += [
+        "",
+        f"Loss: bpp + lambda * 255^2 * mse of rate 4 on {report['pictures']} held-out pictures; "
+        f"{cpus}, one thread; runs of commits {commits}; table of "
+        f"{_source(report['provenance'])}.",
+    ]
+    return "\n".join(lines)
+
+
+def throughput(report: dict[str, Any]) -> str:
+    """Speed of a step, where its time goes, memory."""
+    kinds: list[str] = []
+    for row in report["rows"].values():
+        kinds += [kind for kind in row["profile"] if kind not in kinds]
+    lines = [
+        "| recipe | batch, crop | Mpx/s | s a step | optimiser | memory (MB) | "
+        + " | ".join(kinds)
+        + " |",
+        "| --- | --- |" + " ---: |" * (4 + len(kinds)),
+    ]
+    for name, row in report["rows"].items():
+        seconds = row["seconds_a_step"]["median"]
+        shares = " | ".join(f"{100 * row['profile'].get(kind, 0.0):.0f} %" for kind in kinds)
+        lines.append(
+            f"| {name} | {row['batch']}, {row['crop']} | {row['megapixels_per_second']:.3f} "
+            f"| {seconds:.2f} | {100 * row['optimizer_seconds'] / seconds:.0f} % "
+            f"| {row['resident_megabytes']:.0f} | {shares} |"
+        )
+    machine = report["provenance"]["machine"]
+    lines += [
+        "",
+        f"Processor time, one thread, in turn; shares of a profiled step by kind of operation; "
+        f"before: commit {report['before']}; {machine['cpu']}; {_source(report['provenance'])}.",
+    ]
+    return "\n".join(lines)
+
+
+def cost(report: dict[str, Any]) -> str:
+    """Arithmetic, parameters and times of a base beside another."""
+    lines = [
+        "| base | encoding (kMAC/px) | decoding | g_a | g_s | parameters (M) |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, base in report["bases"].items():
+        parts = {part["name"]: part["kmac_per_pixel"] for part in base["parts"]}
+        figures = " | ".join(f"{parts[p]:.1f}" for p in ("encoding", "decoding", "g_a", "g_s"))
+        lines.append(f"| {name} | {figures} | {base['parameters'] / 1e6:.2f} |")
+    first, second = report["bases"]
+    lines += ["", f"| {first} over {second} | encode | decode |", "| --- | ---: | ---: |"]
+    for precision, found in report["times"].items():
+        ways = " | ".join(
+            f"{found['ratio'][way]['median']:.2f} ({found['ratio'][way]['low']:.2f} to "
+            f"{found['ratio'][way]['high']:.2f})"
+            for way in ("encode", "decode")
+        )
+        lines.append(f"| {precision} | {ways} |")
+    width, height = report["size"]
+    lines += [
+        "",
+        f"Whole calls on a picture of {width}x{height}, one thread, in turn; medians and "
+        f"quartiles; {report['machine']['cpu']}; {_source(report)}.",
+    ]
+    return "\n".join(lines)
+
+
+def curve(report: dict[str, Any]) -> str:
+    """Rate at equal PSNR by global gains."""
+    lines = [
+        "| base | rate at equal PSNR | loss | bpp | PSNR (dB) | Gpx seen | hours |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in report["bases"]:
+        point, run = row["points"]["0"], row["run"]
+        pixels = run["steps"] * run["recipe"]["batch"] * run["recipe"]["data"]["crop"] ** 2
+        lines.append(
+            f"| {row['name']} | {row['rate_at_equal_psnr']:+.1f} % | {point['loss']:.4f} "
+            f"| {point['bpp_estimate']:.4f} | {point['psnr']:.3f} | {pixels / 1e9:.2f} "
+            f"| {run['hours']:.2f} |"
+        )
+    lines += [
+        "",
+        f"Against the first; {report['pictures']} held-out pictures; ideal code lengths; "
+        f"{_source(report['provenance'])}.",
+    ]
+    return "\n".join(lines)
+
+
+def _source(facts: dict[str, Any]) -> str:
+    return f"commit {facts['commit']}, `{facts['command']}`"
