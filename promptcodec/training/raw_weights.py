@@ -10,7 +10,7 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import Tensor
 
-from promptcodec.codec.checkpoint import CONFIG_FILE, read_base
+from promptcodec.codec.checkpoint import CONFIG_FILE, MEASURES, read_base
 from promptcodec.files import write_atomically
 from promptcodec.weights import read_weights
 
@@ -31,11 +31,11 @@ class Start:
 
 
 def write_weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a model's state, floats in bfloat16."""
-    stored = {
-        name: (value.bfloat16() if value.is_floating_point() else value).detach().cpu().contiguous()
-        for name, value in tensors.items()
-    }
+    """Write a model's state, floats in bfloat16 but for those that scale others."""
+    stored = {}
+    for name, value in tensors.items():
+        short = value.is_floating_point() and not name.endswith(MEASURES)
+        stored[name] = (value.bfloat16() if short else value).detach().cpu().contiguous()
     write_atomically(path, save(stored), force=True)
 
 
