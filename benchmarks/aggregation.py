@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from promptcodec import images
 from promptcodec.api import Codec
 from promptcodec.evaluation.metrics import psnr
 from promptcodec.evaluation.run import find_pictures
-from promptcodec.files import write_atomically
-from promptcodec.provenance import provenance
+from promptcodec.io import images
+from promptcodec.io.atomic import write_atomically
+from promptcodec.io.provenance import provenance
 from promptcodec.training.aggregating import AggregatingDecoder, read_aggregation
 
 

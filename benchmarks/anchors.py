@@ -20,9 +20,9 @@ from promptcodec.evaluation.classic import Jpeg, WebP
 from promptcodec.evaluation.comparison import is_kodak
 from promptcodec.evaluation.peers import Peer
 from promptcodec.evaluation.run import find_pictures
-from promptcodec.files import write_atomically
-from promptcodec.images import load
-from promptcodec.provenance import provenance
+from promptcodec.io.atomic import write_atomically
+from promptcodec.io.images import load
+from promptcodec.io.provenance import provenance
 
 CASES: tuple[tuple[str, str, Peer], ...] = (
     ("JPEG", "ours: optimised", Jpeg()),

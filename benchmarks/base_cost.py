@@ -19,10 +19,10 @@ import torch
 from promptcodec.api import Codec
 from promptcodec.evaluation.bench import HEIGHT, WIDTH
 from promptcodec.evaluation.complexity import complexity_table, count_parameters
-from promptcodec.evaluation.photographs import bundled, photograph
 from promptcodec.evaluation.timing import in_turn, ratio, summarise
-from promptcodec.files import write_atomically
-from promptcodec.provenance import provenance
+from promptcodec.io.atomic import write_atomically
+from promptcodec.io.provenance import provenance
+from promptcodec.io.samples import bundled, photograph
 
 PRECISIONS = ("float32", "bfloat16")
 

@@ -17,8 +17,8 @@ import torch
 from promptcodec.codec.checkpoint import read_base
 from promptcodec.codec.gains import FRACTION_BITS
 from promptcodec.evaluation.bdrate import Curve, bd_rate
-from promptcodec.files import write_atomically
-from promptcodec.provenance import provenance
+from promptcodec.io.atomic import write_atomically
+from promptcodec.io.provenance import provenance
 from promptcodec.training.config import read_recipe
 from promptcodec.training.data import PictureStore
 from promptcodec.training.validation import validate

@@ -33,7 +33,7 @@ from promptcodec.codec.model import CodecModel
 from promptcodec.codec.tables import SCALE_STEP
 from promptcodec.config import LAMBDAS, CodecConfig, from_dict
 from promptcodec.evaluation.complexity import complexity_table
-from promptcodec.provenance import provenance
+from promptcodec.io.provenance import provenance
 from promptcodec.training.config import OptimizerConfig
 from promptcodec.training.initialise import initialise_transforms
 from promptcodec.training.muon import product_dtype

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from promptcodec import images
 from promptcodec.api import Codec
 from promptcodec.codec import coder
 from promptcodec.codec.econtext import EContext
@@ -30,8 +29,9 @@ from promptcodec.evaluation.complexity import complexity_table, count_macs
 from promptcodec.evaluation.metrics import psnr
 from promptcodec.evaluation.run import find_pictures
 from promptcodec.evaluation.timing import in_turn, ratio, summarise
-from promptcodec.files import write_atomically
-from promptcodec.provenance import provenance
+from promptcodec.io import images
+from promptcodec.io.atomic import write_atomically
+from promptcodec.io.provenance import provenance
 
 GAINS = (-2, -1, 0, 1, 2)
 WIDTH, HEIGHT = 768, 512

@@ -23,9 +23,9 @@ from PIL import Image
 
 from promptcodec.api import Codec
 from promptcodec.evaluation.metrics import psnr
-from promptcodec.evaluation.photographs import bundled, photograph
-from promptcodec.files import write_atomically
-from promptcodec.provenance import provenance
+from promptcodec.io.atomic import write_atomically
+from promptcodec.io.provenance import provenance
+from promptcodec.io.samples import bundled, photograph
 
 DECODER = Path(__file__).with_name("determinism_decode.py")
 MAX_DIFFERENCE = 1  # levels of 255 between float32 pictures

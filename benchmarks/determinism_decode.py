@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-from promptcodec import images
 from promptcodec.api import Codec
 from promptcodec.bitstream import Container, parse
 from promptcodec.codec.coder import decode_y, decode_z
 from promptcodec.config import STRIDE
+from promptcodec.io import images
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from promptcodec import images
 from promptcodec.api import Codec
 from promptcodec.codec.refine import SCHEDULES
 from promptcodec.evaluation.bdrate import Curve
 from promptcodec.evaluation.metrics import psnr
 from promptcodec.evaluation.run import find_pictures
-from promptcodec.files import write_atomically
-from promptcodec.provenance import provenance
+from promptcodec.io import images
+from promptcodec.io.atomic import write_atomically
+from promptcodec.io.provenance import provenance
 
 GAINS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)  # of the curve without effort
 

@@ -24,14 +24,14 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from promptcodec import images
 from promptcodec.api import Codec
 from promptcodec.evaluation.complexity import complexity_table, count_macs, count_parameters
 from promptcodec.evaluation.tasks import Files, predict
 from promptcodec.evaluation.timing import in_turn, ratio, summarise
-from promptcodec.files import write_atomically
 from promptcodec.heads.store import Head, read_head
-from promptcodec.provenance import provenance
+from promptcodec.io import images
+from promptcodec.io.atomic import write_atomically
+from promptcodec.io.provenance import provenance
 from promptcodec.training.sights import FORMATS, FileSight
 from promptcodec.training.views import fit
 

@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from promptcodec import images
 from promptcodec.api import Codec
 from promptcodec.errors import UsageError
 from promptcodec.evaluation.bdrate import Curve, bd_rate
 from promptcodec.evaluation.metrics import psnr
 from promptcodec.evaluation.run import find_pictures
-from promptcodec.files import write_atomically
-from promptcodec.locate import find_base, find_prompts
-from promptcodec.provenance import provenance
+from promptcodec.io import images
+from promptcodec.io.atomic import write_atomically
+from promptcodec.io.hub import find_base, find_prompts
+from promptcodec.io.provenance import provenance
 from promptcodec.training.ablation import REPORT, result_of
 from promptcodec.training.tuned import BASE, PROMPTS
 

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from promptcodec import images
 from promptcodec.adapters.store import read_adapter
 from promptcodec.api import Codec
 from promptcodec.codec.checkpoint import read_base
@@ -29,9 +28,10 @@ from promptcodec.evaluation.bdrate import Curve, bd_rate, kodak_anchors
 from promptcodec.evaluation.metrics import psnr
 from promptcodec.evaluation.run import find_pictures
 from promptcodec.evaluation.timing import in_turn, ratio, summarise
-from promptcodec.files import write_atomically
-from promptcodec.locate import find_base, find_prompts
-from promptcodec.provenance import provenance
+from promptcodec.io import images
+from promptcodec.io.atomic import write_atomically
+from promptcodec.io.hub import find_base, find_prompts
+from promptcodec.io.provenance import provenance
 
 BETWEEN = (0.2, 0.4, 0.6, 0.8)  # positions between two neighbours
 RIVALS = ("VTM", "AV1", "WebP", "JPEG", "mbt2018-mean")

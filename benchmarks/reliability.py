@@ -24,10 +24,10 @@ from mixed_pictures import write_tree
 from PIL import Image
 from reliability_tiles import Settings, environment, large, partial, region, seams
 
-from promptcodec.evaluation.photographs import bundled
 from promptcodec.evaluation.timing import in_turn, summarise
-from promptcodec.files import write_atomically
-from promptcodec.provenance import provenance
+from promptcodec.io.atomic import write_atomically
+from promptcodec.io.provenance import provenance
+from promptcodec.io.samples import bundled
 
 ROOT = Path(__file__).resolve().parents[1]
 # The tests that show a target, beside or instead of a measurement.

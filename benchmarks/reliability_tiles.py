@@ -16,7 +16,7 @@ from promptcodec import bitstream
 from promptcodec.api import Codec
 from promptcodec.codec import tiling
 from promptcodec.evaluation.metrics import psnr
-from promptcodec.evaluation.photographs import bundled, photograph
+from promptcodec.io.samples import bundled, photograph
 
 TILE = 256  # px, of the small pictures that seams and regions are measured on
 BAND = 8  # px on both sides of a seam

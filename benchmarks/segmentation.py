@@ -21,18 +21,18 @@ import torch
 from PIL import Image
 from torch import nn
 
-from promptcodec import masks
 from promptcodec.api import Codec
 from promptcodec.cli_options import parse_rates
 from promptcodec.evaluation.compare import side_by_side
 from promptcodec.evaluation.complexity import complexity_table, count_macs, count_parameters
 from promptcodec.evaluation.segmentation import check_pixels, compare_overlap, read_masks
-from promptcodec.files import write_atomically
 from promptcodec.heads.config import SEGMENT, HeadConfig
 from promptcodec.heads.overlap import class_iou, confusion_counts
 from promptcodec.heads.store import Head, build_head, read_head
-from promptcodec.images import encode_file
-from promptcodec.provenance import provenance
+from promptcodec.io import masks
+from promptcodec.io.atomic import write_atomically
+from promptcodec.io.images import encode_file
+from promptcodec.io.provenance import provenance
 from promptcodec.training.masked import Masked, read_masked
 
 WIDTH, HEIGHT = 768, 512  # px, at which costs are counted

@@ -17,8 +17,8 @@ from PIL import Image
 
 from promptcodec.cli_options import parse_counts, split_words
 from promptcodec.evaluation.bench import HEIGHT, WIDTH, bench, measure_memory, render_bench
-from promptcodec.evaluation.photographs import bundled, photograph
-from promptcodec.files import write_atomically
+from promptcodec.io.atomic import write_atomically
+from promptcodec.io.samples import bundled, photograph
 
 SIZES = ((WIDTH, HEIGHT), (4000, 3000))
 

@@ -21,8 +21,8 @@ from typing import Any
 
 import yaml
 
-from promptcodec.files import write_atomically
-from promptcodec.provenance import provenance
+from promptcodec.io.atomic import write_atomically
+from promptcodec.io.provenance import provenance
 
 HERE = Path(__file__).resolve().parent
 BEFORE = "a236506"  # the first release

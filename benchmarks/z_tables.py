@@ -19,13 +19,13 @@ from typing import Any
 
 import torch
 
-from promptcodec import images
 from promptcodec.api import Codec
 from promptcodec.codec import coder
 from promptcodec.codec.ztables import NUM_VALUES, ZTables, pack_sets
 from promptcodec.config import STRIDE
-from promptcodec.files import write_atomically
-from promptcodec.provenance import provenance
+from promptcodec.io import images
+from promptcodec.io.atomic import write_atomically
+from promptcodec.io.provenance import provenance
 from promptcodec.training.data import Source, find_pictures
 from promptcodec.training.zsets import ZHat, fit_sets, set_bits
 

@@ -65,8 +65,8 @@ def hand_over(arguments: list[str]) -> None:
 
 def record(arguments: argparse.Namespace) -> int:
     """Fuzz in a process of its own and write down what it did. Returns the number of findings."""
-    from promptcodec.files import write_atomically
-    from promptcodec.provenance import provenance
+    from promptcodec.io.atomic import write_atomically
+    from promptcodec.io.provenance import provenance
 
     began = provenance()
     arguments.corpus.mkdir(parents=True, exist_ok=True)

@@ -163,8 +163,8 @@ def empty(seed: int) -> dict[str, Any]:
 
 def fuzz(arguments: argparse.Namespace) -> int:
     """Batches until enough; the result file is whole after each. Returns how many are open."""
-    from promptcodec.files import write_atomically
-    from promptcodec.provenance import provenance
+    from promptcodec.io.atomic import write_atomically
+    from promptcodec.io.provenance import provenance
 
     report = empty(arguments.seed)
     if arguments.out.exists():

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from promptcodec import bitstream, images, memory, understanding
+from promptcodec import bitstream, memory, understanding
 from promptcodec.adapters.bank import RatePoint
 from promptcodec.adapters.store import RateAdapter, read_adapter
 from promptcodec.adapters.task import with_task
@@ -45,8 +45,9 @@ from promptcodec.errors import (
 )
 from promptcodec.heads.config import CLASSIFY, SEGMENT
 from promptcodec.heads.store import Head
+from promptcodec.io import images
+from promptcodec.io.hub import PromptsSource, find_base, find_heads, find_prompts, find_tasks
 from promptcodec.ladder import Ladder, gain_to_fixed
-from promptcodec.locate import PromptsSource, find_base, find_heads, find_prompts, find_tasks
 from promptcodec.outcomes import Clock, Decoded, Encoded, Rate
 from promptcodec.rebuild import Rebuilder, missing_parts
 from promptcodec.settings import EncodeSettings

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from promptcodec import console
 from promptcodec.errors import OutputError
-from promptcodec.files import check_output, refuse_input, remove_temporaries, write_atomically
+from promptcodec.io.atomic import check_output, refuse_input, remove_temporaries, write_atomically
 from promptcodec.selection import Item
 from promptcodec.tasks import Task
 

@@ -15,7 +15,7 @@ from typing import Any
 from promptcodec import console
 from promptcodec.batch import Row
 from promptcodec.errors import OutputError
-from promptcodec.files import check_output, write_atomically
+from promptcodec.io.atomic import check_output, write_atomically
 
 _FAILURE = b'{"schema": "promptcodec.failure/1"'  # what a file of failures begins with
 

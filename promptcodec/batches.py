@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from promptcodec import images
 from promptcodec.adapters.bank import RatePoint
 from promptcodec.bitstream import Header, Parts
 from promptcodec.codec.gains import Gains
@@ -22,7 +21,8 @@ from promptcodec.codec.model import Latents
 from promptcodec.codec.tiling import Box, Tiling
 from promptcodec.config import STRIDE
 from promptcodec.drafts import AnyDraft, Draft, Engine, Position, Work
-from promptcodec.pixels import Pixels
+from promptcodec.io import images
+from promptcodec.io.lazy_pixels import Pixels
 from promptcodec.rebuild import Rebuilder, decode_latents
 from promptcodec.tiles import TiledWork
 

@@ -10,7 +10,7 @@ from promptcodec import cli_options as options
 from promptcodec import console
 from promptcodec.bitstream import MAX_PIXELS
 from promptcodec.errors import PictureError, UsageError
-from promptcodec.files import check_output, refuse_input
+from promptcodec.io.atomic import check_output, refuse_input
 
 
 def evaluate(
@@ -177,8 +177,8 @@ def bench(
     counts = options.parse_counts(threads, option="--threads")
     names = options.split_words(peers, default="mbt2018-mean")
     from promptcodec.evaluation import bench as benching
-    from promptcodec.evaluation.photographs import bundled, photograph
-    from promptcodec.files import write_atomically
+    from promptcodec.io.atomic import write_atomically
+    from promptcodec.io.samples import bundled, photograph
 
     source = picture or bundled()
     size = benching.WIDTH, benching.HEIGHT

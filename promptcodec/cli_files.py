@@ -15,7 +15,7 @@ from promptcodec import cli_file_options as file_options
 from promptcodec import cli_options as options
 from promptcodec import console
 from promptcodec.errors import OutputError, StreamError, UsageError
-from promptcodec.files import refuse_input
+from promptcodec.io.atomic import refuse_input
 from promptcodec.loading import Setup
 from promptcodec.selection import PICTURE_SUFFIXES, STREAM_SUFFIXES, Names, Selection
 
@@ -159,7 +159,7 @@ def decode(
             verbose=verbose,
         )
         return
-    from promptcodec.images import OUTPUT_SUFFIXES
+    from promptcodec.io.images import OUTPUT_SUFFIXES
     from promptcodec.sources import check_header
 
     (stream,) = names.names

@@ -105,9 +105,9 @@ def segment(
 
     A stream is not decoded for it, except to lay the classes over it by --overlay.
     """
-    from promptcodec import masks
     from promptcodec.bitstream import MAX_PIXELS
-    from promptcodec.images import OUTPUT_SUFFIXES, encode_file
+    from promptcodec.io import masks
+    from promptcodec.io.images import OUTPUT_SUFFIXES, encode_file
     from promptcodec.loading import load_codec
     from promptcodec.outcomes import Clock
 

@@ -122,8 +122,8 @@ def eval_task(
     import torch
 
     from promptcodec.evaluation import tasks
-    from promptcodec.files import check_output, write_atomically
-    from promptcodec.provenance import provenance
+    from promptcodec.io.atomic import check_output, write_atomically
+    from promptcodec.io.provenance import provenance
     from promptcodec.training.labelled import read_labelled
     from promptcodec.training.views import fit
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from promptcodec.errors import OutputError, PictureError, PromptCodecError, StreamError, UsageError
-from promptcodec.files import (
+from promptcodec.io.atomic import (
     Content,
     check_output,
     content_bytes,

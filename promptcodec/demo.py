@@ -18,10 +18,10 @@ from promptcodec.evaluation.compare import side_by_side
 from promptcodec.evaluation.equal import largest_within
 from promptcodec.evaluation.metrics import bpp, psnr
 from promptcodec.evaluation.peers import CLASSIC
-from promptcodec.files import write_atomically
-from promptcodec.images import encode_file
+from promptcodec.io.atomic import write_atomically
+from promptcodec.io.images import encode_file
 
-ASSETS = Path(__file__).parent / "assets"
+ASSETS = Path(__file__).parent / "io" / "assets"
 OUTPUT = Path("demo/side-by-side.png")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from promptcodec import bitstream, images
+from promptcodec import bitstream
 from promptcodec.adapters.bank import RatePoint
 from promptcodec.bitstream import Chunk, Container, Tile
 from promptcodec.codec import coder
@@ -20,6 +20,7 @@ from promptcodec.codec.coder import EntropyTables
 from promptcodec.codec.gains import Gains
 from promptcodec.codec.model import CodecModel, Latents
 from promptcodec.codec.refine import SCHEDULES, refine
+from promptcodec.io import images
 
 Precision = Literal["float32", "bfloat16"]
 Progress = Callable[[int, int], None]  # steps done, steps

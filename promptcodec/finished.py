@@ -119,7 +119,7 @@ def _fits(container: Container, codec: "Codec", wanted: EncodeSettings, *, file_
 
 def _picture_size(path: Path) -> tuple[int, int] | None:
     """Width and height; None where it is no picture."""
-    from promptcodec.picture_files import upright_size
+    from promptcodec.io.formats import upright_size
 
     try:
         with path.open("rb") as file:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from promptcodec.errors import CheckpointError
-from promptcodec.locate import ADAPTER_CONFIG, PromptsSource, find_base, find_prompts
+from promptcodec.io.hub import ADAPTER_CONFIG, PromptsSource, find_base, find_prompts
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from promptcodec import images
 from promptcodec.adapters.bank import RatePoint
 from promptcodec.bitstream import Parts, Tile
 from promptcodec.codec import coder
@@ -25,6 +24,7 @@ from promptcodec.codec.tiling import LATENT, Box, Tiling
 from promptcodec.config import STRIDE
 from promptcodec.drafts import Engine
 from promptcodec.errors import StreamError
+from promptcodec.io import images
 
 MISSING = 128  # level of the pixels of a tile that is not there
 

@@ -11,12 +11,12 @@ from typing import BinaryIO
 
 import numpy as np
 
-from promptcodec import images
 from promptcodec.bitstream import Header, Parts, ReadAt, open_parts
 from promptcodec.codec.tiling import Box, Tiling
 from promptcodec.config import STRIDE
 from promptcodec.errors import PromptCodecError, StreamError, UsageError
-from promptcodec.pixels import Pixels
+from promptcodec.io import images
+from promptcodec.io.lazy_pixels import Pixels
 
 Region = tuple[int, int, int, int]  # x, y, width, height, px
 

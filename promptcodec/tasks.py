@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from promptcodec import console
 from promptcodec.bitstream import parse, parse_header
 from promptcodec.errors import StreamError
-from promptcodec.files import Content
+from promptcodec.io.atomic import Content
 from promptcodec.loading import Setup
 from promptcodec.selection import Item
 from promptcodec.settings import DecodeSettings, EncodeSettings
@@ -166,7 +166,7 @@ class DecodeTask:
             codec: what decodes.
             suffix: one of `images.OUTPUT_SUFFIXES`.
         """
-        from promptcodec.images import write_file
+        from promptcodec.io.images import write_file
 
         settings, size = self.settings, _size(data)
         decoded = codec.decode_detailed(

@@ -14,7 +14,7 @@ from numbers import Integral
 import torch
 from torch import Tensor
 
-from promptcodec import bitstream, images, memory
+from promptcodec import bitstream, memory
 from promptcodec.adapters.bank import RatePoint
 from promptcodec.bitstream import MAX_TILES, Tile
 from promptcodec.codec import coder
@@ -23,6 +23,7 @@ from promptcodec.codec.tiling import LATENT, Box, Tiling
 from promptcodec.config import STRIDE
 from promptcodec.drafts import Engine, Position, Work, code_tile, psnr_of, squared_error
 from promptcodec.errors import PictureError, UsageError
+from promptcodec.io import images
 from promptcodec.rebuild import Rebuilder
 
 ONE_TILE_PIXELS = 1 << 22  # larger pictures are cut by default; one of this size takes 1 GB

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from promptcodec.config import from_dict
 from promptcodec.errors import CheckpointError, ConfigError
-from promptcodec.files import write_atomically
+from promptcodec.io.atomic import write_atomically
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -120,7 +120,7 @@ def test_the_whole_codec_with_a_fresh_adapter_is_the_base(
 def test_cost_in_parameters_of_the_bundled_base() -> None:
     """At most one parameter in twenty of the base's."""
     from promptcodec.codec.checkpoint import read_base
-    from promptcodec.locate import find_base
+    from promptcodec.io.hub import find_base
 
     model = read_base(find_base(None)).model
     own = sum(p.numel() for p in LayerAdaptivePrompts(model.config).parameters())

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from promptcodec import bitstream, cli, files
+from promptcodec import bitstream, cli
 from promptcodec.batch import Batch
 from promptcodec.errors import OutputError, UsageError
+from promptcodec.io import atomic
 from promptcodec.loading import Setup
 from promptcodec.selection import PICTURE_SUFFIXES, Item, Names
 from promptcodec.tasks import EncodeTask
@@ -428,7 +429,7 @@ class TestFinished:
         def make_late(self, item, codec):
             made = make(self, item, codec)
             if not item.target.exists():
-                files.write_atomically(item.target, made.content)
+                atomic.write_atomically(item.target, made.content)
             return made
 
         monkeypatch.setattr(EncodeTask, "make", make_late)

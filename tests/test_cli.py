@@ -22,7 +22,8 @@ import typer
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from promptcodec import bitstream, cli, console, files
+from promptcodec import bitstream, cli, console
+from promptcodec.io import atomic
 
 
 def program(*arguments, **options) -> subprocess.CompletedProcess:
@@ -424,7 +425,7 @@ class TestBadOutputs:
         def full(_):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(files.os, "fsync", full)
+        monkeypatch.setattr(atomic.os, "fsync", full)
         target = stream if force else tmp_path / "new.pc"
         options = ["--force"] if force else []
         refused(8, "disk is full", "encode", photo, "-o", target, *options, *base, folder=tmp_path)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from promptcodec import bitstream, cli, console, errors, images
+from promptcodec import bitstream, cli, console, errors
+from promptcodec.io import images
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ import pytest
 from promptcodec.cli import main
 from promptcodec.errors import UsageError
 from promptcodec.evaluation import bench as benching
-from promptcodec.evaluation import photographs
 from promptcodec.evaluation.bench import bench
+from promptcodec.io import samples
 
 
 @pytest.fixture(scope="module")
 def rgb() -> np.ndarray:
-    return photographs.photograph(photographs.bundled(), width=128, height=64)
+    return samples.photograph(samples.bundled(), width=128, height=64)
 
 
 def test_ratios_are_of_pairs_and_every_value_is_kept(tiny_checkpoint: Path, rgb) -> None:

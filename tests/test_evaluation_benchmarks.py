@@ -19,7 +19,8 @@ from promptcodec.api import Codec
 from promptcodec.bitstream import parse
 from promptcodec.codec import coder
 from promptcodec.codec.ztables import ZTables
-from promptcodec.evaluation import memory, peer_model, photographs, timing
+from promptcodec.evaluation import memory, peer_model, timing
+from promptcodec.io import samples
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -67,12 +68,12 @@ def test_the_peer_codes_what_was_published() -> None:
 def test_photographs_repeat_and_gain_noise_only_when_they_grow(tmp_path: Path) -> None:
     path = tmp_path / "flat.png"
     Image.new("RGB", (40, 30), (90, 120, 150)).save(path)
-    small = photographs.photograph(path, width=20, height=10)
-    large = photographs.photograph(path, width=80, height=60)
+    small = samples.photograph(path, width=20, height=10)
+    large = samples.photograph(path, width=80, height=60)
     assert small.shape == (10, 20, 3)
     assert small.std(axis=(0, 1)).max() == 0
     assert 2 < large.std(axis=(0, 1)).min() < 4
-    np.testing.assert_array_equal(large, photographs.photograph(path, width=80, height=60))
+    np.testing.assert_array_equal(large, samples.photograph(path, width=80, height=60))
 
 
 @pytest.mark.parametrize("batch", [1, 3])

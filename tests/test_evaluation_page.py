@@ -26,7 +26,7 @@ from promptcodec.evaluation.report_page import (
 )
 from promptcodec.evaluation.results import as_json
 from promptcodec.evaluation.run import evaluate
-from promptcodec.images import load
+from promptcodec.io.images import load
 
 needs_browser = pytest.mark.skipif(PROGRAM is None, reason="chromium is not installed")
 

@@ -65,7 +65,7 @@ def test_options_are_complete_and_fit_json(name: str) -> None:
 
 
 def test_rates_rise_with_quality_wherever_a_sweep_looks() -> None:
-    path = Path(peers.__file__).parents[1] / "assets" / "coffee.png"
+    path = Path(peers.__file__).parents[1] / "io" / "assets" / "coffee.png"
     with Image.open(path) as file:
         photograph = file.convert("RGB").crop((100, 100, 260, 260))
     for name, peer in CLASSIC.items():

@@ -4,7 +4,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from promptcodec import provenance
 from promptcodec.cli import main
 from promptcodec.errors import DataError, UsageError
 from promptcodec.evaluation.plot import plot_curves
@@ -16,6 +15,7 @@ from promptcodec.evaluation.report import (
     render_training,
     update_markers,
 )
+from promptcodec.io import provenance
 
 RESULTS = {
     "format": 1,

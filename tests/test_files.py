@@ -11,9 +11,9 @@ import time
 
 import pytest
 
-from promptcodec import files
 from promptcodec.errors import OutputError
-from promptcodec.files import check_output, write_atomically
+from promptcodec.io import atomic
+from promptcodec.io.atomic import check_output, write_atomically
 
 
 def test_new_file_has_content_and_umask_permissions(tmp_path):
@@ -56,13 +56,13 @@ def test_force_through_a_symbolic_link_replaces_what_it_points_to(tmp_path):
 
 def test_file_that_appears_after_the_check_is_not_overwritten(tmp_path, monkeypatch):
     target = tmp_path / "a.pc"
-    write = files._write_synced
+    write = atomic._write_synced
 
     def write_while_another_process_is_faster(path, data):
         write(path, data)
         target.write_bytes(b"theirs")
 
-    monkeypatch.setattr(files, "_write_synced", write_while_another_process_is_faster)
+    monkeypatch.setattr(atomic, "_write_synced", write_while_another_process_is_faster)
     with pytest.raises(OutputError, match="exists"):
         write_atomically(target, b"ours")
     assert target.read_bytes() == b"theirs"
@@ -140,7 +140,7 @@ def test_system_that_really_stops_the_write(tmp_path):
     """A limit of 1000 bytes a file stands for the full disk: the write fails half-way."""
     (tmp_path / "a.pc").write_bytes(b"old")
     script = (
-        "import sys; from promptcodec.files import write_atomically as w;"
+        "import sys; from promptcodec.io.atomic import write_atomically as w;"
         "w(sys.argv[1], bytes(5000), force=True)"
     )
     result = subprocess.run(
@@ -161,7 +161,7 @@ def test_kill_at_any_moment_leaves_old_or_new(tmp_path):
     target = tmp_path / "a.pc"
     old, new = b"o" * 300_000, b"n" * 300_000
     script = (
-        "import sys; from promptcodec.files import write_atomically as w\n"
+        "import sys; from promptcodec.io.atomic import write_atomically as w\n"
         "while True:\n"
         "    for letter in (b'o', b'n'):\n"
         "        w(sys.argv[1], letter * 300_000, force=True)\n"

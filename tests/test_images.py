@@ -18,8 +18,8 @@ from hypothesis.extra import numpy as npst
 from PIL import Image, ImageCms
 
 from promptcodec.errors import OutputError, PictureError, ShapeError, StreamError
-from promptcodec.files import write_atomically
-from promptcodec.images import (
+from promptcodec.io.atomic import write_atomically
+from promptcodec.io.images import (
     OUTPUT_SUFFIXES,
     Picture,
     crop,
@@ -34,7 +34,7 @@ from promptcodec.images import (
     to_tensor,
     write_file,
 )
-from promptcodec.pixels import Pixels
+from promptcodec.io.lazy_pixels import Pixels
 
 RNG = np.random.default_rng(3)
 RGB = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -211,7 +211,7 @@ def test_loading_a_file_imports_no_torch(tmp_path):
     path = tmp_path / "picture.png"
     path.write_bytes(png(RGBA))
     code = (
-        "import sys; from promptcodec.images import load, to_pil; "
+        "import sys; from promptcodec.io.images import load, to_pil; "
         f"to_pil(load({str(path)!r})); "
         "sys.exit('torch' in sys.modules or 'PIL.ImageCms' in sys.modules)"
     )
@@ -450,7 +450,7 @@ def test_any_damage_to_alpha_is_a_stream_error(levels):
 
 
 def test_demo_pictures_are_photographs_with_their_terms():
-    folder = resources.files("promptcodec") / "assets"
+    folder = resources.files("promptcodec") / "io" / "assets"
     names = sorted(entry.name for entry in folder.iterdir())
     terms = (folder / "README.md").read_text(encoding="utf-8")
     pictures = [name for name in names if name.endswith(".png")]

@@ -14,16 +14,15 @@ PACKAGE = Path(promptcodec.__file__).parent
 
 # Left to right, each may import what stands to the left of it, and its own group.
 ORDER = (
-    {"", "errors", "config", "files", "bitstream", "console", "provenance", "bar", "weights"},
-    {"selection"},
-    {"locate"},
-    {"images", "picture_files", "pixels"},
+    {"", "errors", "config", "bitstream", "bar"},
+    {"io", "weights", "selection"},
+    {"console"},
     {"codec"},
     {"adapters"},
     {"heads"},
     {"outcomes", "targets", "settings", "shelf", "ladder", "memory"},
     {"drafts"},
-    {"aim", "batches", "masks", "rebuild", "tiles", "sources", "understanding"},
+    {"aim", "batches", "rebuild", "tiles", "sources", "understanding"},
     {"api"},
     {"training"},
     {"evaluation"},
@@ -125,15 +124,15 @@ def test_checker_sees_a_wrong_import():
         "def f():\n    from promptcodec import api, errors\n"
     )
     known = {"promptcodec.api", "promptcodec.errors", "promptcodec.cli"}
-    found = imports(ast.parse(source), module="promptcodec.images", known=known)
+    found = imports(ast.parse(source), module="promptcodec.io.images", known=known)
     assert found == {"typing", "promptcodec.api", "promptcodec.errors"}
-    expected = ["promptcodec.images imports promptcodec.api"]
-    assert wrong_direction("promptcodec.images", found) == expected
+    expected = ["promptcodec.io.images imports promptcodec.api"]
+    assert wrong_direction("promptcodec.io.images", found) == expected
     assert wrong_direction("promptcodec.heads.x", {"promptcodec.adapters.y"})
     assert not wrong_direction("promptcodec.api", {"promptcodec.adapters.y", "torch"})
 
 
-@pytest.mark.parametrize("name", ["errors", "files", "bitstream", "console"])
+@pytest.mark.parametrize("name", ["errors", "bitstream"])
 def test_foundations_need_only_the_standard_library(name):
     found = modules()
     parts = [module for module in found if module.split(".")[1:2] == [name]]

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from promptcodec import masks
 from promptcodec.errors import ShapeError
+from promptcodec.io import masks
 
 LABELS = ("sky", "road", "car")
 MASK = np.array([[0, 0, 0, 1], [0, 2, 2, 1]], np.uint8).repeat(30, 0).repeat(40, 1)

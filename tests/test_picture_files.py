@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from promptcodec.errors import PictureError
-from promptcodec.images import load, to_pil
-from promptcodec.picture_files import FORMATS, MAX_EXIF, MAX_ICC, MAX_XMP, Reading, normalise
+from promptcodec.io.formats import FORMATS, MAX_EXIF, MAX_ICC, MAX_XMP, Reading, normalise
+from promptcodec.io.images import load, to_pil
 
 RNG = np.random.default_rng(7)
 NOISE = RNG.integers(0, 256, (9, 13, 4), dtype=np.uint8)

@@ -16,7 +16,7 @@ from promptcodec import cli
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-PHOTO = ROOT / "promptcodec" / "assets" / "coffee.png"
+PHOTO = ROOT / "promptcodec" / "io" / "assets" / "coffee.png"
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 LINES = [line for language, block in BLOCKS if not language for line in block.splitlines()]
 COMMANDS = [line for line in LINES if line.startswith("promptcodec ")]

@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 from test_evaluation_benchmarks import benchmark_module
 
-from promptcodec import images
 from promptcodec.errors import PictureError
+from promptcodec.io import images
 
 ROOT = Path(__file__).parents[1]
-ASSETS = ROOT / "promptcodec" / "assets"
+ASSETS = ROOT / "promptcodec" / "io" / "assets"
 
 
 def test_the_tree_is_mixed_and_the_same_each_time(tmp_path, monkeypatch):

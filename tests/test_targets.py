@@ -142,7 +142,7 @@ def test_the_codec_meets_sizes(codec: Codec, picture: np.ndarray) -> None:
 
 def test_the_bundled_codec_meets_a_quality() -> None:
     codec = Codec.load()  # an untrained one has no quality to choose from
-    with Image.open(Path(promptcodec.__file__).parent / "assets" / "coffee.png") as whole:
+    with Image.open(Path(promptcodec.__file__).parent / "io" / "assets" / "coffee.png") as whole:
         picture = np.asarray(whole.convert("RGB").crop((100, 100, 260, 230)))
     for wanted in (29.0, 36.5):
         encoded = codec.encode_detailed(picture, target_psnr=wanted)

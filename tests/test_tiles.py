@@ -9,12 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
-from promptcodec import bitstream, images, memory, tiles
+from promptcodec import bitstream, memory, tiles
 from promptcodec.api import Codec
 from promptcodec.codec import tiling
 from promptcodec.codec.tiling import BAND, Box, Tiling
 from promptcodec.config import CodecConfig
 from promptcodec.errors import PictureError, RateError, StreamError, UsageError
+from promptcodec.io import images
 
 HALO = CodecConfig().halo
 SIZE = (300, 210)  # 3 x 2 tiles of 128 px, those at the right and below smaller
@@ -136,7 +137,7 @@ class TestEncoding:
     @pytest.mark.parametrize("mode", ["L", "RGBA", "LA"])
     def test_psnr_of_a_draft_is_that_of_the_decoder(self, codec, mode):
         from promptcodec.drafts import squared_error
-        from promptcodec.images import load
+        from promptcodec.io.images import load
 
         picture = load(photo(*SIZE, mode=mode))
         work = tiles.begin(codec._engine, picture, tile_size=128, effort=0, max_pixels=10**6)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from promptcodec import images, understanding
+from promptcodec import understanding
 from promptcodec.api import Codec
 from promptcodec.codec.gains import Gains
 from promptcodec.config import STRIDE
@@ -24,6 +24,7 @@ from promptcodec.errors import (
 from promptcodec.heads.config import HeadConfig
 from promptcodec.heads.segmenter import upsample
 from promptcodec.heads.store import build_head, read_head_config, write_head
+from promptcodec.io import images
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from promptcodec.codec.gains import FRACTION_BITS, Gains
 from promptcodec.codec.ztables import ZTables, pack_sets, take_sets
 from promptcodec.config import LAMBDAS, CodecConfig, from_dict
 from promptcodec.errors import CheckpointError, ConfigError, ModelMismatchError
-from promptcodec.files import write_atomically
+from promptcodec.io.atomic import write_atomically
 from promptcodec.weights import check_finite, read_weights
 
 CONFIG_FILE = "adapter_config.json"

@@ -8,7 +8,7 @@ from pathlib import Path
 from promptcodec.adapters.task import TaskPrompts
 from promptcodec.codec.checkpoint import Base, WeightBudget
 from promptcodec.errors import ConfigError, ModelMismatchError
-from promptcodec.locate import TASK_CONFIG
+from promptcodec.io.hub import TASK_CONFIG
 from promptcodec.weights import load_weights, read_facts, read_weights, write_network
 
 WEIGHTS_FILE = "task_model.safetensors"

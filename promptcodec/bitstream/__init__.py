@@ -8,7 +8,6 @@ FORMAT.md is the specification; this package is its reference reader and writer:
 It needs only the standard library.
 """
 
-from promptcodec.bitstream.description import describe
 from promptcodec.bitstream.fields import (
     BASE_TABLES,
     CHUNK_KINDS,
@@ -37,8 +36,9 @@ from promptcodec.bitstream.fields import (
     rate_to_fixed,
     tile_grid_of,
 )
-from promptcodec.bitstream.parts import Parts, ReadAt, open_parts
+from promptcodec.bitstream.random_access import Parts, ReadAt, open_parts
 from promptcodec.bitstream.reader import check_file_bytes, parse, parse_header
+from promptcodec.bitstream.summary import describe
 from promptcodec.bitstream.writer import pack
 
 __all__ = [

@@ -34,7 +34,7 @@ from promptcodec.bitstream.fields import (
     decoded_pixels,
     tile_grid_of,
 )
-from promptcodec.bitstream.identify import AGAIN, check_start, truncated
+from promptcodec.bitstream.signature import AGAIN, check_start, truncated
 from promptcodec.bitstream.varint import read_varint
 from promptcodec.errors import StreamError
 

@@ -30,7 +30,7 @@ from promptcodec.codec.model import CodecModel
 from promptcodec.codec.tables import NUM_SCALES, TOTAL, table_range
 from promptcodec.config import BaseConfig, CodecConfig
 from promptcodec.errors import CheckpointError, ConfigError
-from promptcodec.files import write_atomically
+from promptcodec.io.atomic import write_atomically
 from promptcodec.weights import check_finite, read_weights
 
 CONFIG_FILE = "config.json"

@@ -20,9 +20,9 @@ from promptcodec.errors import UsageError
 from promptcodec.evaluation import memory, peer_model
 from promptcodec.evaluation.equal import largest_within
 from promptcodec.evaluation.peers import CLASSIC, find_peers
-from promptcodec.evaluation.photographs import photograph
 from promptcodec.evaluation.timing import NOISY, in_turn, ratio, summarise
-from promptcodec.provenance import provenance
+from promptcodec.io.provenance import provenance
+from promptcodec.io.samples import photograph
 
 if TYPE_CHECKING:
     from promptcodec.api import Codec, Precision

@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 from promptcodec.evaluation.equal import View, views
 from promptcodec.evaluation.measure import Measurement
 from promptcodec.evaluation.page import Slide, write_page
-from promptcodec.files import write_atomically
-from promptcodec.images import encode_file, load
+from promptcodec.io.atomic import write_atomically
+from promptcodec.io.images import encode_file, load
 
 LABEL_HEIGHT = 28  # px
 MIN_FONT = 8  # px

@@ -19,12 +19,12 @@ from promptcodec.evaluation.metrics import bpp
 from promptcodec.evaluation.peers import Peer, find_peers
 from promptcodec.evaluation.perceptual import Judge
 from promptcodec.evaluation.results import Failure, Measured, PictureRecord
-from promptcodec.images import Picture, load
+from promptcodec.io.images import Picture, load
 from promptcodec.ladder import gain_to_fixed
 
 if TYPE_CHECKING:
     from promptcodec.api import Codec, Encoded, Precision
-    from promptcodec.locate import PromptsSource
+    from promptcodec.io.hub import PromptsSource
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from promptcodec.errors import UsageError
 from promptcodec.evaluation.equal import View
-from promptcodec.files import write_atomically
+from promptcodec.io.atomic import write_atomically
 
 MAX_BYTES = 5_000_000
 """A page is never larger than that."""

@@ -7,7 +7,7 @@ from promptcodec.errors import UsageError
 from promptcodec.evaluation.bdrate import kodak_anchors
 from promptcodec.evaluation.comparison import is_kodak
 from promptcodec.evaluation.peers import TITLES
-from promptcodec.files import check_output, write_atomically
+from promptcodec.io.atomic import check_output, write_atomically
 
 SUFFIXES = (".png", ".svg", ".pdf")
 PUBLISHED = ("VTM", "mbt2018-mean")  # drawn where the set is Kodak

@@ -6,7 +6,7 @@ from typing import Any
 
 from promptcodec.errors import DataError
 from promptcodec.evaluation.peers import TITLES
-from promptcodec.files import write_atomically
+from promptcodec.io.atomic import write_atomically
 
 BEGIN = "<!-- results:begin -->"
 END = "<!-- results:end -->"

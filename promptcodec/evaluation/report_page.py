@@ -14,7 +14,7 @@ from promptcodec.evaluation.metrics import Metric, to_db
 from promptcodec.evaluation.page import Slide, write_page
 from promptcodec.evaluation.peers import TITLES
 from promptcodec.evaluation.results import OWN_NAME
-from promptcodec.images import load
+from promptcodec.io.images import load
 
 MAX_PEERS = 3
 """Peers on a slide beside ours: more of them would crowd out pictures."""

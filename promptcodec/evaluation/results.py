@@ -9,7 +9,7 @@ import numpy as np
 from promptcodec.errors import DataError
 from promptcodec.evaluation.baselines import BaselinePoint, BaselineResult, mean_of
 from promptcodec.evaluation.bootstrap import Deltas
-from promptcodec.files import write_atomically
+from promptcodec.io.atomic import write_atomically
 
 FORMAT = 2
 """Version of results.json that is written; version 1 lacks records that tables do without."""

@@ -26,7 +26,7 @@ from promptcodec.evaluation.results import (
     write_results,
 )
 from promptcodec.evaluation.workers import measure_in_processes
-from promptcodec.provenance import provenance
+from promptcodec.io.provenance import provenance
 from promptcodec.selection import PICTURE_SUFFIXES
 
 if TYPE_CHECKING:
@@ -182,8 +182,8 @@ def check_complete(results: Results) -> None:
 def _identity(codec: "Codec", setup: Setup, peers: dict[str, Peer]) -> dict[str, object]:
     """Settings that two parts of one run must share."""
     from promptcodec.adapters.store import adapter_digest
-    from promptcodec.locate import find_prompts
-    from promptcodec.provenance import commit, versions
+    from promptcodec.io.hub import find_prompts
+    from promptcodec.io.provenance import commit, versions
 
     folders = find_prompts(setup.prompts, base=setup.base)
     return {

@@ -21,9 +21,9 @@ from promptcodec.adapters.store import RateAdapter, read_adapter
 from promptcodec.codec.checkpoint import Base, read_base
 from promptcodec.config import LAMBDAS, from_dict
 from promptcodec.errors import ConfigError, DataError, UsageError
-from promptcodec.files import write_atomically
-from promptcodec.locate import find_base
-from promptcodec.provenance import provenance
+from promptcodec.io.atomic import write_atomically
+from promptcodec.io.hub import find_base
+from promptcodec.io.provenance import provenance
 from promptcodec.training.config import OptimizerConfig, read_yaml
 from promptcodec.training.data import PictureStore
 from promptcodec.training.ladder import order_of

@@ -16,16 +16,16 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from promptcodec import images
 from promptcodec.api import Codec
 from promptcodec.codec.transforms import Synthesis
 from promptcodec.codec.wide import WideSynthesis
 from promptcodec.config import STRIDE, from_dict
 from promptcodec.errors import ConfigError
-from promptcodec.files import write_atomically
 from promptcodec.heads.aggregation import BLOCKS, Aggregation, first_blocks
 from promptcodec.heads.classifier import LatentClassifier
 from promptcodec.heads.config import CLASSIFY
+from promptcodec.io import images
+from promptcodec.io.atomic import write_atomically
 from promptcodec.training.config import DataConfig, LoopConfig, OptimizerConfig, read_yaml
 from promptcodec.training.data import PictureStore
 from promptcodec.training.loop import Trainer

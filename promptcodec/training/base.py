@@ -14,7 +14,7 @@ from promptcodec.codec import checkpoint
 from promptcodec.codec.model import CodecModel
 from promptcodec.config import BaseConfig
 from promptcodec.errors import ConfigError
-from promptcodec.files import write_atomically
+from promptcodec.io.atomic import write_atomically
 from promptcodec.training.config import RunConfig, read_recipe
 from promptcodec.training.data import PictureStore
 from promptcodec.training.initialise import (

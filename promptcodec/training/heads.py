@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from promptcodec.api import Codec
 from promptcodec.config import from_dict
 from promptcodec.errors import ConfigError
-from promptcodec.files import write_atomically
 from promptcodec.heads.classifier import LatentClassifier
 from promptcodec.heads.config import CLASSIFY, LATENTS, PIXELS, SEGMENT, HeadConfig
 from promptcodec.heads.pixels import PixelClassifier
 from promptcodec.heads.store import build_head, write_head
+from promptcodec.io.atomic import write_atomically
 from promptcodec.training.calibration import best_temperature
 from promptcodec.training.config import LoopConfig, OptimizerConfig, read_yaml
 from promptcodec.training.labelled import read_labelled

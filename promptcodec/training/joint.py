@@ -25,7 +25,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from promptcodec import images
 from promptcodec.adapters.store import RateAdapter, read_adapter, write_adapter
 from promptcodec.adapters.task import TaskPrompts
 from promptcodec.adapters.task_store import TaskConfig, write_task
@@ -34,10 +33,11 @@ from promptcodec.codec.coder import EntropyTables, estimate_bits
 from promptcodec.codec.tables import SCALE_STEP
 from promptcodec.config import STRIDE
 from promptcodec.errors import ConfigError
-from promptcodec.files import write_atomically
 from promptcodec.heads.classifier import LatentClassifier
 from promptcodec.heads.store import Head, read_head, write_head
-from promptcodec.locate import find_base, find_heads, find_prompts
+from promptcodec.io import images
+from promptcodec.io.atomic import write_atomically
+from promptcodec.io.hub import find_base, find_heads, find_prompts
 from promptcodec.training.config import DataConfig
 from promptcodec.training.data import PictureStore
 from promptcodec.training.joint_config import CODEC_PARTS, PARTS, JointRun

@@ -7,12 +7,12 @@ from typing import Self
 
 from torch import Tensor, nn
 
-from promptcodec import images
 from promptcodec.adapters.store import RateAdapter
 from promptcodec.adapters.task import TaskPrompts, WithTask
 from promptcodec.codec.model import Adapter, CodecModel, TrainingOutput
 from promptcodec.config import STRIDE
 from promptcodec.heads.classifier import LatentClassifier
+from promptcodec.io import images
 from promptcodec.training.teacher import Hint, split_pass
 
 

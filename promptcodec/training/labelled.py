@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from promptcodec import images
 from promptcodec.errors import DataError
+from promptcodec.io import images
 from promptcodec.training.picture_sources import Source, find_pictures
 
 WORDNET = re.compile(r"^n\d{8}_")

@@ -24,7 +24,7 @@ from accelerate.state import AcceleratorState
 from torch import nn
 
 from promptcodec.errors import UsageError
-from promptcodec.provenance import provenance
+from promptcodec.io.provenance import provenance
 from promptcodec.training import state as training_state
 from promptcodec.training.compiled import compile_forward
 from promptcodec.training.config import LoopConfig

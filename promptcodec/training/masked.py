@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from promptcodec import images
 from promptcodec.errors import DataError
 from promptcodec.heads.config import IGNORE
+from promptcodec.io import images
 from promptcodec.training.picture_sources import Source, find_pictures
 
 RUN = 12  # neighbouring frames look alike, so that whole runs of them are held out

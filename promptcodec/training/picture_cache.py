@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from promptcodec import images
 from promptcodec.errors import PictureError, UsageError
-from promptcodec.files import write_atomically
+from promptcodec.io import images
+from promptcodec.io.atomic import write_atomically
 from promptcodec.training.picture_sources import Source
 
 MAGIC = b"PCPIXEL1"

@@ -30,8 +30,8 @@ from promptcodec.codec.tables import SCALE_STEP
 from promptcodec.codec.ztables import MAX_SETS
 from promptcodec.config import LAMBDAS, from_dict
 from promptcodec.errors import ConfigError, UsageError
-from promptcodec.files import write_atomically
-from promptcodec.locate import find_base, find_prompts
+from promptcodec.io.atomic import write_atomically
+from promptcodec.io.hub import find_base, find_prompts
 from promptcodec.training.config import DataConfig, OptimizerConfig, RateConfig, read_yaml
 from promptcodec.training.data import PictureStore
 from promptcodec.training.loop import Trainer
@@ -318,7 +318,7 @@ def choose_run(
         start = nearest_adapter(folders, lmbda=config.rate_weight)
         config = replace(config, init_from=start and str(start))
     if data is None:
-        data = Path(__file__).resolve().parent.parent / "assets"
+        data = Path(__file__).resolve().parent.parent / "io" / "assets"
         logger.warning(
             "no --data and no $PROMPTCODEC_DATA: training on the sample pictures, which is a trial "
             "and no useful adapter"

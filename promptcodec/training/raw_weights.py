@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from promptcodec.codec.checkpoint import CONFIG_FILE, MEASURES, read_base
-from promptcodec.files import write_atomically
+from promptcodec.io.atomic import write_atomically
 from promptcodec.weights import read_weights
 
 RAW_FILE = "raw.safetensors"

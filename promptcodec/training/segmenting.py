@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from promptcodec.api import Codec
 from promptcodec.errors import ConfigError
-from promptcodec.files import write_atomically
 from promptcodec.heads.config import IGNORE, LATENTS, PIXELS, SEGMENT, HeadConfig
 from promptcodec.heads.overlap import confusion_counts, mean_iou
 from promptcodec.heads.segmenter import PIXEL_STAGES, LatentSegmenter
 from promptcodec.heads.segmenter import STRIDE as SCORE_STRIDE
 from promptcodec.heads.store import build_head, write_head
+from promptcodec.io.atomic import write_atomically
 from promptcodec.training.config import LoopConfig, OptimizerConfig
 from promptcodec.training.masked import read_masked
 from promptcodec.training.optim import device_of

@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from promptcodec import images
 from promptcodec.api import Codec
 from promptcodec.config import STRIDE
+from promptcodec.io import images
 
 BATCH = 32  # pictures in one pass of the codec
 FORMATS = {"jpeg": "JPEG", "webp": "WEBP", "avif": "AVIF"}

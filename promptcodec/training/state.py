@@ -13,7 +13,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from promptcodec.errors import CheckpointError, ConfigError
-from promptcodec.files import write_atomically
+from promptcodec.io.atomic import write_atomically
 from promptcodec.training.config import LoopConfig
 
 MAY_CHANGE = ("steps", "validate_every", "save_every", "keep_every_seconds", "tracker")

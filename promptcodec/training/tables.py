@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from promptcodec import images
 from promptcodec.codec.coder import EntropyTables, to_numpy
 from promptcodec.codec.gains import FRACTION_BITS, Gains
 from promptcodec.codec.hyperprior import Z_MIN
@@ -26,6 +25,7 @@ from promptcodec.codec.tables import (
     table_range,
 )
 from promptcodec.config import STRIDE
+from promptcodec.io import images
 
 GAIN_STEPS = (-6, -3, 0, 3, 6)  # the tables serve neighbouring rates too
 PRIOR_COUNT = 1000.0  # weight of the Gaussian, in symbols, where little was counted

@@ -30,7 +30,7 @@ from promptcodec.codec.model import CodecModel, TrainingOutput
 from promptcodec.codec.tables import SCALE_STEP
 from promptcodec.config import BaseConfig
 from promptcodec.errors import ConfigError
-from promptcodec.files import write_atomically
+from promptcodec.io.atomic import write_atomically
 from promptcodec.training.data import PictureStore
 from promptcodec.training.loop import Trainer
 from promptcodec.training.prompts import TRAINING_FILE, PromptConfig, PromptTask

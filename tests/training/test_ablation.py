@@ -26,7 +26,7 @@ from promptcodec.training.config import DataConfig, OptimizerConfig
 from promptcodec.training.prompts import PARTS, PromptConfig
 from promptcodec.training.zsets import fit_sets, hyper_latents
 
-ASSETS = Path(__file__).parent.parent.parent / "promptcodec" / "assets"
+ASSETS = Path(__file__).parent.parent.parent / "promptcodec" / "io" / "assets"
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from promptcodec.training.joint_store import JointBatch
 from promptcodec.training.teacher import TeacherConfig
 from promptcodec.training.views import ViewConfig
 
-ASSETS = Path(promptcodec.__file__).parent / "assets"
+ASSETS = Path(promptcodec.__file__).parent / "io" / "assets"
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ def config(tiny_checkpoint: Path) -> LadderConfig:
 
 @pytest.fixture(scope="module")
 def pictures() -> Path:
-    return Path(__file__).parent.parent.parent / "promptcodec" / "assets"
+    return Path(__file__).parent.parent.parent / "promptcodec" / "io" / "assets"
 
 
 def test_the_order_goes_outwards() -> None:

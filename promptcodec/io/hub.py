@@ -21,7 +21,7 @@ def bundled() -> Path:
     Raises:
         CheckpointError: it is missing.
     """
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     for root in (package, package.parent):  # installed wheel, source checkout
         folder = root / "checkpoints" / "nano"
         if (folder / "base").is_dir():

@@ -22,7 +22,7 @@ from PIL import Image
 
 from promptcodec.bitstream import MAX_PIXELS
 from promptcodec.errors import OutputError, PictureError, ShapeError, StreamError
-from promptcodec.picture_files import (
+from promptcodec.io.formats import (
     Decoded,
     Reading,
     check_size,
@@ -31,7 +31,7 @@ from promptcodec.picture_files import (
     photograph_tags,
     read_picture,
 )
-from promptcodec.pixels import STRIP, Pixels
+from promptcodec.io.lazy_pixels import STRIP, Pixels
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from promptcodec import images
 from promptcodec.errors import DataError
+from promptcodec.io import images
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def bundled() -> Path:
-    """The largest photograph in `promptcodec/assets`."""
-    folder = Path(str(resources.files("promptcodec"))) / "assets"
+    """The largest photograph in `promptcodec/io/assets`."""
+    folder = Path(str(resources.files("promptcodec"))) / "io" / "assets"
     found = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES]
     if not found:
         raise DataError(f"no picture in {folder}: pass --picture FILE")

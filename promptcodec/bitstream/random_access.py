@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 
 from promptcodec.bitstream.fields import MAX_HEADER_BYTES, MAX_PIXELS, Header, Tile
-from promptcodec.bitstream.identify import AGAIN
 from promptcodec.bitstream.reader import check_file_bytes, parse_header
+from promptcodec.bitstream.signature import AGAIN
 from promptcodec.errors import StreamError
 
 ReadAt = Callable[[int, int], bytes]  # offset, bytes at most
