@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 
-from promptcodec.codec.checkpoint import read_base
 from promptcodec.codec.gains import FRACTION_BITS
 from promptcodec.evaluation.bdrate import Curve, bd_rate
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.provenance import provenance
+from promptcodec.models.checkpoint import read_base
 from promptcodec.training.config import read_recipe
 from promptcodec.training.data import PictureStore
 from promptcodec.training.validation import validate

@@ -29,11 +29,11 @@ from torch import Tensor
 
 from promptcodec.codec.coder import EntropyTables, estimate_bits
 from promptcodec.codec.gains import FRACTION_BITS, Gains
-from promptcodec.codec.model import CodecModel
-from promptcodec.codec.tables import SCALE_STEP
+from promptcodec.coding.entropy.tables import SCALE_STEP
 from promptcodec.config import LAMBDAS, CodecConfig, from_dict
 from promptcodec.evaluation.complexity import complexity_table
 from promptcodec.io.provenance import provenance
+from promptcodec.models.codec_model import CodecModel
 from promptcodec.training.config import OptimizerConfig
 from promptcodec.training.initialise import initialise_transforms
 from promptcodec.training.muon import product_dtype

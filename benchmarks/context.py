@@ -21,7 +21,6 @@ import torch
 
 from promptcodec.api import Codec
 from promptcodec.codec import coder
-from promptcodec.codec.econtext import EContext
 from promptcodec.codec.gains import Gains
 from promptcodec.config import STRIDE
 from promptcodec.evaluation.bdrate import Curve, bd_rate
@@ -32,6 +31,7 @@ from promptcodec.evaluation.timing import in_turn, ratio, summarise
 from promptcodec.io import images
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.provenance import provenance
+from promptcodec.models.econtext import EContext
 
 GAINS = (-2, -1, 0, 1, 2)
 WIDTH, HEIGHT = 768, 512

@@ -19,13 +19,13 @@ import numpy as np
 import torch
 
 from promptcodec.api import Codec
-from promptcodec.codec.refine import SCHEDULES
 from promptcodec.evaluation.bdrate import Curve
 from promptcodec.evaluation.metrics import psnr
 from promptcodec.evaluation.run import find_pictures
 from promptcodec.io import images
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.provenance import provenance
+from promptcodec.models.refine import SCHEDULES
 
 GAINS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)  # of the curve without effort
 

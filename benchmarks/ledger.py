@@ -28,10 +28,10 @@ from promptcodec.api import Codec
 from promptcodec.evaluation.complexity import complexity_table, count_macs, count_parameters
 from promptcodec.evaluation.tasks import Files, predict
 from promptcodec.evaluation.timing import in_turn, ratio, summarise
-from promptcodec.heads.store import Head, read_head
 from promptcodec.io import images
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.provenance import provenance
+from promptcodec.models.heads.checkpoint import Head, read_head
 from promptcodec.training.sights import FORMATS, FileSight
 from promptcodec.training.views import fit
 

@@ -20,9 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from promptcodec.adapters.store import read_adapter
 from promptcodec.api import Codec
-from promptcodec.codec.checkpoint import read_base
 from promptcodec.errors import UsageError
 from promptcodec.evaluation.bdrate import Curve, bd_rate, kodak_anchors
 from promptcodec.evaluation.metrics import psnr
@@ -32,6 +30,8 @@ from promptcodec.io import images
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.hub import find_base, find_prompts
 from promptcodec.io.provenance import provenance
+from promptcodec.models.adapters.checkpoint import read_adapter
+from promptcodec.models.checkpoint import read_base
 
 BETWEEN = (0.2, 0.4, 0.6, 0.8)  # positions between two neighbours
 RIVALS = ("VTM", "AV1", "WebP", "JPEG", "mbt2018-mean")

@@ -14,7 +14,7 @@ from mixed_pictures import photographs
 
 from promptcodec import bitstream
 from promptcodec.api import Codec
-from promptcodec.codec import tiling
+from promptcodec.coding import tiling
 from promptcodec.evaluation.metrics import psnr
 from promptcodec.io.samples import bundled, photograph
 

@@ -26,13 +26,13 @@ from promptcodec.cli_options import parse_rates
 from promptcodec.evaluation.compare import side_by_side
 from promptcodec.evaluation.complexity import complexity_table, count_macs, count_parameters
 from promptcodec.evaluation.segmentation import check_pixels, compare_overlap, read_masks
-from promptcodec.heads.config import SEGMENT, HeadConfig
-from promptcodec.heads.overlap import class_iou, confusion_counts
-from promptcodec.heads.store import Head, build_head, read_head
 from promptcodec.io import masks
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.images import encode_file
 from promptcodec.io.provenance import provenance
+from promptcodec.models.heads.checkpoint import Head, build_head, read_head
+from promptcodec.models.heads.config import SEGMENT, HeadConfig
+from promptcodec.models.heads.iou import class_iou, confusion_counts
 from promptcodec.training.masked import Masked, read_masked
 
 WIDTH, HEIGHT = 768, 512  # px, at which costs are counted

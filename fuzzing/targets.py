@@ -18,13 +18,10 @@ from mutate import mutate_bytes, mutate_json, mutate_safetensors
 from streams import Loose, loosen, mutate_fields, mutate_payload, write
 
 from promptcodec import bitstream
-from promptcodec.adapters.bank import RatePoint
-from promptcodec.adapters.store import read_adapter
 from promptcodec.api import Codec
 from promptcodec.codec import coder
-from promptcodec.codec.checkpoint import Base, read_base
-from promptcodec.codec.tiling import Box, Tiling
 from promptcodec.codec.ztables import SPANS, TABLES
+from promptcodec.coding.tiling import Box, Tiling
 from promptcodec.config import STRIDE
 from promptcodec.errors import (
     CheckpointError,
@@ -32,6 +29,9 @@ from promptcodec.errors import (
     PromptCodecError,
     StreamError,
 )
+from promptcodec.models.adapters.checkpoint import read_adapter
+from promptcodec.models.adapters.interpolation import RatePoint
+from promptcodec.models.checkpoint import Base, read_base
 
 MAX_PIXELS = 256 * 256  # of one execution: sizes are mutated too
 LONGEST_LINE = 1000

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 
 from promptcodec import bitstream
-from promptcodec.adapters.bank import RatePoint
 from promptcodec.drafts import AnyDraft, DraftTrial, Work
 from promptcodec.errors import RateError
+from promptcodec.models.adapters.interpolation import RatePoint
 from promptcodec.targets import Goal, Target, Unreachable, search
 from promptcodec.tiles import TiledWork
 

@@ -17,18 +17,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from promptcodec import bitstream, memory, understanding
-from promptcodec.adapters.bank import RatePoint
-from promptcodec.adapters.store import RateAdapter, read_adapter
-from promptcodec.adapters.task import with_task
+from promptcodec import bitstream
 from promptcodec.aim import aim
 from promptcodec.batches import Reading, draft_batch, latents_batch, rebuild_batch
 from promptcodec.bitstream import MAX_PIXELS, Header, Parts
-from promptcodec.codec.checkpoint import Base, read_base
 from promptcodec.codec.coder import EntropyTables
-from promptcodec.codec.model import CodecModel, Latents
-from promptcodec.codec.refine import MAX_EFFORT
-from promptcodec.codec.tiling import Box, Tiling
+from promptcodec.coding import memory_limit
+from promptcodec.coding.results import Clock, Decoded, Encoded, Rate
+from promptcodec.coding.tiling import Box, Tiling
 from promptcodec.config import STRIDE
 from promptcodec.drafts import (
     Draft,
@@ -43,18 +39,24 @@ from promptcodec.errors import (
     StreamError,
     UsageError,
 )
-from promptcodec.heads.config import CLASSIFY, SEGMENT
-from promptcodec.heads.store import Head
 from promptcodec.io import images
 from promptcodec.io.hub import PromptsSource, find_base, find_heads, find_prompts, find_tasks
 from promptcodec.ladder import Ladder, gain_to_fixed
-from promptcodec.outcomes import Clock, Decoded, Encoded, Rate
+from promptcodec.models.adapters.checkpoint import RateAdapter, read_adapter
+from promptcodec.models.adapters.interpolation import RatePoint
+from promptcodec.models.adapters.task_prompts import with_task
+from promptcodec.models.checkpoint import Base, read_base
+from promptcodec.models.codec_model import CodecModel, Latents
+from promptcodec.models.heads import predict
+from promptcodec.models.heads.checkpoint import Head
+from promptcodec.models.heads.config import CLASSIFY, SEGMENT
+from promptcodec.models.heads.predict import Label
+from promptcodec.models.refine import MAX_EFFORT
+from promptcodec.models.task_modules import Shelf
 from promptcodec.rebuild import Rebuilder, missing_parts
 from promptcodec.settings import EncodeSettings
-from promptcodec.shelf import Shelf
 from promptcodec.sources import Region, open_source, picture_of, read_chunks, region_of
 from promptcodec.tiles import begin
-from promptcodec.understanding import Label
 
 
 class Codec:
@@ -550,7 +552,7 @@ class Codec:
         readings = [self._whole(stream, max_pixels=max_pixels) for stream in streams]
         latents = latents_batch(self._engine, readings)
         lmbdas = [reading.lmbda for reading in readings]
-        return understanding.classify(head, latents, lmbdas=lmbdas, top=top)
+        return predict.classify(head, latents, lmbdas=lmbdas, top=top)
 
     def segment(self, data: bytes | str | Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         """The class of each pixel of a stream, from its latents: g_s does not run.
@@ -566,7 +568,7 @@ class Codec:
         reading = self._whole(data, max_pixels=max_pixels)
         (y_hat,) = latents_batch(self._engine, [reading])
         header = reading.header
-        return understanding.segment(
+        return predict.segment(
             head, y_hat, lmbda=reading.lmbda, height=header.height, width=header.width
         )
 
@@ -605,7 +607,7 @@ class Codec:
         self, header: Header, region: Box, *, max_pixels: int, latents_alone: bool = False
     ) -> None:
         tiling = Tiling.of(header, self.config.codec)
-        more = memory.excess(
+        more = memory_limit.excess(
             self.config.codec,
             tiling,
             region,

@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from promptcodec.adapters.bank import RatePoint
 from promptcodec.bitstream import Header, Parts
 from promptcodec.codec.gains import Gains
-from promptcodec.codec.model import Latents
-from promptcodec.codec.tiling import Box, Tiling
+from promptcodec.coding.tiling import Box, Tiling
 from promptcodec.config import STRIDE
 from promptcodec.drafts import AnyDraft, Draft, Engine, Position, Work
 from promptcodec.io import images
 from promptcodec.io.lazy_pixels import Pixels
+from promptcodec.models.adapters.interpolation import RatePoint
+from promptcodec.models.codec_model import Latents
 from promptcodec.rebuild import Rebuilder, decode_latents
 from promptcodec.tiles import TiledWork
 

@@ -13,7 +13,7 @@ from promptcodec.errors import (
     StreamError,
     UsageError,
 )
-from promptcodec.heads.config import SEGMENT
+from promptcodec.models.heads.config import SEGMENT
 from promptcodec.selection import PICTURE_SUFFIXES, STREAM_SUFFIXES, Names
 
 if TYPE_CHECKING:
@@ -106,10 +106,10 @@ def segment(
     A stream is not decoded for it, except to lay the classes over it by --overlay.
     """
     from promptcodec.bitstream import MAX_PIXELS
+    from promptcodec.coding.results import Clock
     from promptcodec.io import masks
     from promptcodec.io.images import OUTPUT_SUFFIXES, encode_file
     from promptcodec.loading import load_codec
-    from promptcodec.outcomes import Clock
 
     suffix = ".overlay.png" if overlay else ".mask.png"
     target = console.choose_output(source, output, suffix=suffix, as_json=as_json, force=force)

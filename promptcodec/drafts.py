@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from promptcodec import bitstream
-from promptcodec.adapters.bank import RatePoint
 from promptcodec.bitstream import Chunk, Container, Tile
 from promptcodec.codec import coder
 from promptcodec.codec.coder import EntropyTables
 from promptcodec.codec.gains import Gains
-from promptcodec.codec.model import CodecModel, Latents
-from promptcodec.codec.refine import SCHEDULES, refine
 from promptcodec.io import images
+from promptcodec.models.adapters.interpolation import RatePoint
+from promptcodec.models.codec_model import CodecModel, Latents
+from promptcodec.models.refine import SCHEDULES, refine
 
 Precision = Literal["float32", "bfloat16"]
 Progress = Callable[[int, int], None]  # steps done, steps

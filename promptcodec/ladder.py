@@ -11,14 +11,14 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from promptcodec import bitstream
-from promptcodec.adapters.bank import Bank, RatePoint
-from promptcodec.adapters.store import RateAdapter
 from promptcodec.bitstream import Container, Header
 from promptcodec.codec.gains import Gains
-from promptcodec.codec.model import AdapterSlot, CodecModel
+from promptcodec.coding.results import Rate
 from promptcodec.config import LAMBDAS, BaseConfig
 from promptcodec.errors import RateError, StreamError, UsageError
-from promptcodec.outcomes import Rate
+from promptcodec.models.adapters.checkpoint import RateAdapter
+from promptcodec.models.adapters.interpolation import Bank, RatePoint
+from promptcodec.models.codec_model import AdapterSlot, CodecModel
 
 MAX_GAIN_STEPS = 24.0
 

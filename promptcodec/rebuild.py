@@ -15,16 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from promptcodec.adapters.bank import RatePoint
 from promptcodec.bitstream import Parts, Tile
 from promptcodec.codec import coder
 from promptcodec.codec.gains import Gains
-from promptcodec.codec.model import Latents
-from promptcodec.codec.tiling import LATENT, Box, Tiling
+from promptcodec.coding.tiling import LATENT, Box, Tiling
 from promptcodec.config import STRIDE
 from promptcodec.drafts import Engine
 from promptcodec.errors import StreamError
 from promptcodec.io import images
+from promptcodec.models.adapters.interpolation import RatePoint
+from promptcodec.models.codec_model import Latents
 
 MISSING = 128  # level of the pixels of a tile that is not there
 

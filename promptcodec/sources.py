@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 
 from promptcodec.bitstream import Header, Parts, ReadAt, open_parts
-from promptcodec.codec.tiling import Box, Tiling
+from promptcodec.coding.tiling import Box, Tiling
 from promptcodec.config import STRIDE
 from promptcodec.errors import PromptCodecError, StreamError, UsageError
 from promptcodec.io import images

@@ -14,16 +14,17 @@ from numbers import Integral
 import torch
 from torch import Tensor
 
-from promptcodec import bitstream, memory
-from promptcodec.adapters.bank import RatePoint
+from promptcodec import bitstream
 from promptcodec.bitstream import MAX_TILES, Tile
 from promptcodec.codec import coder
-from promptcodec.codec.model import Latents
-from promptcodec.codec.tiling import LATENT, Box, Tiling
+from promptcodec.coding import memory_limit
+from promptcodec.coding.tiling import LATENT, Box, Tiling
 from promptcodec.config import STRIDE
 from promptcodec.drafts import Engine, Position, Work, code_tile, psnr_of, squared_error
 from promptcodec.errors import PictureError, UsageError
 from promptcodec.io import images
+from promptcodec.models.adapters.interpolation import RatePoint
+from promptcodec.models.codec_model import Latents
 from promptcodec.rebuild import Rebuilder
 
 ONE_TILE_PIXELS = 1 << 22  # larger pictures are cut by default; one of this size takes 1 GB
@@ -172,7 +173,7 @@ def begin(
     size = _checked_tile_size(size, width=width, height=height)
     config = engine.model.config
     tiling = Tiling(width, height, size, config.halo)
-    more = memory.excess(config, tiling, Box(0, 0, height, width), max_pixels=max_pixels)
+    more = memory_limit.excess(config, tiling, Box(0, 0, height, width), max_pixels=max_pixels)
     if more:
         raise PictureError(
             f"{more}: {'leave --effort out' if effort else 'take smaller tiles (--tile-size)'}, "

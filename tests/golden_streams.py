@@ -16,15 +16,15 @@ from PIL import Image, ImageCms
 from tiny import TINY
 
 from promptcodec import bitstream
-from promptcodec.adapters.prompts import LayerAdaptivePrompts
-from promptcodec.adapters.store import AdapterConfig, write_adapter
 from promptcodec.api import Codec
 from promptcodec.bitstream import Chunk
 from promptcodec.codec import coder
-from promptcodec.codec.checkpoint import read_base, write_base
-from promptcodec.codec.model import CodecModel
 from promptcodec.codec.ztables import ZTables
 from promptcodec.config import LAMBDAS, BaseConfig, CodecConfig
+from promptcodec.models.adapters.checkpoint import AdapterConfig, write_adapter
+from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
+from promptcodec.models.checkpoint import read_base, write_base
+from promptcodec.models.codec_model import CodecModel
 
 FOLDER = Path(__file__).parent / "golden"
 HASHES = FOLDER / "hashes.json"

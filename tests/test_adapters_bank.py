@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from promptcodec.adapters.bank import Bank
-from promptcodec.adapters.prompts import LayerAdaptivePrompts
-from promptcodec.adapters.store import AdapterConfig, RateAdapter
 from promptcodec.bitstream import RATE_STEPS
 from promptcodec.codec.gains import Gains
 from promptcodec.config import CodecConfig
 from promptcodec.errors import RateError
+from promptcodec.models.adapters.checkpoint import AdapterConfig, RateAdapter
+from promptcodec.models.adapters.interpolation import Bank
+from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
 
 CONFIG = CodecConfig(latent_channels=12, detail_channels=4, hyper_channels=8)
 

@@ -10,11 +10,11 @@ from peft import PeftModel, get_peft_model
 from safetensors.torch import load_file
 from torch import Tensor
 
-from promptcodec.adapters.peft import LPMConfig, register
-from promptcodec.adapters.store import read_adapter, write_adapter
-from promptcodec.codec.checkpoint import Base, read_base
-from promptcodec.codec.model import CodecModel
 from promptcodec.errors import UsageError
+from promptcodec.models.adapters.checkpoint import read_adapter, write_adapter
+from promptcodec.models.adapters.peft import LPMConfig, register
+from promptcodec.models.checkpoint import Base, read_base
+from promptcodec.models.codec_model import CodecModel
 
 register()
 register()  # a second time does no harm

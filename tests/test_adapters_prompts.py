@@ -6,10 +6,10 @@ import pytest
 import torch
 from tiny import TINY
 
-from promptcodec.adapters.prompts import LayerAdaptivePrompts, blocks_of_g_a
 from promptcodec.codec.gains import Gains
-from promptcodec.codec.model import CodecModel
-from promptcodec.codec.swin import Prompts, SwinBlock, partition
+from promptcodec.models.adapters.prompts import LayerAdaptivePrompts, blocks_of_g_a
+from promptcodec.models.codec_model import CodecModel
+from promptcodec.models.swin import Prompts, SwinBlock, partition
 
 CONFIG = replace(TINY, channels=(8, 8, 16, 24), windows=(8, 8, 8, 4))
 
@@ -119,8 +119,8 @@ def test_the_whole_codec_with_a_fresh_adapter_is_the_base(
 
 def test_cost_in_parameters_of_the_bundled_base() -> None:
     """At most one parameter in twenty of the base's."""
-    from promptcodec.codec.checkpoint import read_base
     from promptcodec.io.hub import find_base
+    from promptcodec.models.checkpoint import read_base
 
     model = read_base(find_base(None)).model
     own = sum(p.numel() for p in LayerAdaptivePrompts(model.config).parameters())

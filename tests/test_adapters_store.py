@@ -8,16 +8,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from promptcodec.adapters.prompts import LayerAdaptivePrompts
-from promptcodec.adapters.store import (
+from promptcodec.errors import CheckpointError, ModelMismatchError
+from promptcodec.models.adapters.checkpoint import (
     CONFIG_FILE,
     WEIGHTS_FILE,
     AdapterConfig,
     read_adapter,
     write_adapter,
 )
-from promptcodec.codec.checkpoint import Base, read_base
-from promptcodec.errors import CheckpointError, ModelMismatchError
+from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
+from promptcodec.models.checkpoint import Base, read_base
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ from PIL import Image
 from promptcodec import bitstream
 from promptcodec.api import Codec
 from promptcodec.codec import coder
-from promptcodec.codec.checkpoint import read_base, write_base
 from promptcodec.codec.gains import Gains
 from promptcodec.errors import (
     CheckpointError,
@@ -26,6 +25,7 @@ from promptcodec.errors import (
     StreamError,
     UsageError,
 )
+from promptcodec.models.checkpoint import read_base, write_base
 
 
 def photo(width: int, height: int, *, seed: int = 1) -> np.ndarray:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from promptcodec import bitstream
 from promptcodec.api import Codec
-from promptcodec.heads.store import build_head, read_head_config, write_head
+from promptcodec.models.heads.checkpoint import build_head, read_head_config, write_head
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +222,7 @@ class TestSegment:
         def synthesise(*_, **__):
             raise AssertionError("g_s ran")
 
-        monkeypatch.setattr("promptcodec.codec.model.CodecModel.synthesise", synthesise)
+        monkeypatch.setattr("promptcodec.models.codec_model.CodecModel.synthesise", synthesise)
         assert run("segment", stream, *options).code == 0
         assert run("classify", stream, *options).code == 0
         assert run("segment", stream, "--overlay", *options).code == 70  # the check does see it

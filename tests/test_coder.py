@@ -13,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from promptcodec.codec import coder, golomb
+from promptcodec.codec import coder
 from promptcodec.codec.coder import EntropyTables, decode_y, decode_z, encode_y, encode_z
 from promptcodec.codec.gains import Gains
-from promptcodec.codec.model import Latents
-from promptcodec.codec.tables import NUM_SCALES, TOTAL, scales, table_range
+from promptcodec.coding.entropy import golomb
+from promptcodec.coding.entropy.tables import NUM_SCALES, TOTAL, scales, table_range
 from promptcodec.errors import StreamError
+from promptcodec.models.codec_model import Latents
 
 SHAPE_Y = (12, 8, 12)
 SHAPE_Z = (4, 2, 3)

@@ -10,11 +10,11 @@ from PIL import Image
 from tiny import TINY
 
 from promptcodec.api import Codec
-from promptcodec.codec.checkpoint import write_base
-from promptcodec.codec.econtext import EContext
-from promptcodec.codec.model import CodecModel
 from promptcodec.config import BaseConfig
 from promptcodec.errors import ModelMismatchError
+from promptcodec.models.checkpoint import write_base
+from promptcodec.models.codec_model import CodecModel
+from promptcodec.models.econtext import EContext
 
 CONFIG = replace(TINY, context="econtext", context_channels=16, context_segments=(2, 4, 6))
 

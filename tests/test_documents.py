@@ -62,7 +62,7 @@ def test_the_card_says_how_the_weights_were_trained() -> None:
 
 
 def test_results_are_of_the_shipped_weights() -> None:
-    from promptcodec.codec.checkpoint import read_base
+    from promptcodec.models.checkpoint import read_base
 
     own = read_base(CHECKPOINT / "base").sha256.hex()
     assert read_results(CHECKPOINT / "results.json")["base_hash"] == own

@@ -203,8 +203,8 @@ def test_tables_of_z_are_measured_on_other_sources(
 
 
 def test_a_serial_scan_gives_the_means_of_the_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    from promptcodec.codec.model import build_context
     from promptcodec.config import CodecConfig
+    from promptcodec.models.codec_model import build_context
 
     benchmark = benchmark_module("context", monkeypatch)
     config = CodecConfig(

@@ -14,9 +14,9 @@ from test_evaluation_benchmarks import benchmark_module
 from promptcodec.api import Codec
 from promptcodec.errors import UsageError
 from promptcodec.evaluation.segmentation import check_pixels, compare_overlap, read_masks
-from promptcodec.heads.config import HeadConfig
-from promptcodec.heads.overlap import confusion_counts, mean_iou
-from promptcodec.heads.store import Head, build_head, read_head, write_head
+from promptcodec.models.heads.checkpoint import Head, build_head, read_head, write_head
+from promptcodec.models.heads.config import HeadConfig
+from promptcodec.models.heads.iou import confusion_counts, mean_iou
 
 PIXELS = HeadConfig(
     task="segment",

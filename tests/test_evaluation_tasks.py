@@ -16,8 +16,8 @@ from promptcodec.api import Codec
 from promptcodec.errors import StreamError
 from promptcodec.evaluation.payload import payload_bytes
 from promptcodec.evaluation.tasks import Files, paired_difference, predict, shares
-from promptcodec.heads.config import PIXELS, HeadConfig
-from promptcodec.heads.store import build_head, read_head, write_head
+from promptcodec.models.heads.checkpoint import build_head, read_head, write_head
+from promptcodec.models.heads.config import PIXELS, HeadConfig
 
 
 @pytest.fixture(scope="module")

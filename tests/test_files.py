@@ -184,9 +184,9 @@ def test_kill_before_the_replacement_leaves_the_old_content(tmp_path):
     target = tmp_path / "a.pc"
     target.write_bytes(b"old")
     script = (
-        "import os, signal, sys; from promptcodec import files\n"
+        "import os, signal, sys; from promptcodec.io import atomic\n"
         "os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "files.write_atomically(sys.argv[1], b'new', force=True)"
+        "atomic.write_atomically(sys.argv[1], b'new', force=True)"
     )
     result = subprocess.run([sys.executable, "-c", script, target])
     assert result.returncode == -signal.SIGKILL

@@ -10,9 +10,9 @@ import pytest
 from golden_streams import FOLDER, load
 
 from promptcodec import bitstream
-from promptcodec.adapters.store import read_adapter
-from promptcodec.codec.checkpoint import read_base
 from promptcodec.errors import CheckpointError
+from promptcodec.models.adapters.checkpoint import read_adapter
+from promptcodec.models.checkpoint import read_base
 
 FUZZING = Path(__file__).resolve().parents[1] / "fuzzing"
 SLICE = 10_000  # executions, half a minute on a slow machine

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promptcodec.codec import golomb
+from promptcodec.coding.entropy import golomb
 from promptcodec.errors import StreamError
 
 magnitudes = st.integers(1, golomb.LIMIT)

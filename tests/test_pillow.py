@@ -9,7 +9,8 @@ import pytest
 from PIL import Image, ImageFile
 
 import promptcodec.pillow
-from promptcodec import bitstream, memory
+from promptcodec import bitstream
+from promptcodec.coding import memory_limit
 from promptcodec.errors import PictureError, RateError, StreamError, UsageError
 
 
@@ -170,7 +171,7 @@ def test_pillow_refuses_a_bomb(stream, tmp_path):
 
 
 def test_memory_is_bounded_here_too(stream, monkeypatch):
-    monkeypatch.setattr(memory, "ALLOWED", 0)
+    monkeypatch.setattr(memory_limit, "ALLOWED", 0)
     picture = Image.open(stream)
     with pytest.raises(StreamError, match="take about"):
         picture.load()

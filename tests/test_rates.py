@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from promptcodec import bitstream
-from promptcodec.adapters.store import AdapterConfig, read_adapter, write_adapter
 from promptcodec.api import Codec
-from promptcodec.codec.checkpoint import read_base
 from promptcodec.errors import CheckpointError, ModelMismatchError, RateError, UsageError
+from promptcodec.models.adapters.checkpoint import AdapterConfig, read_adapter, write_adapter
+from promptcodec.models.checkpoint import read_base
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_a_model_that_peft_has_filled_codes_no_base_streams(
 ) -> None:
     from peft import PeftModel
 
-    from promptcodec.adapters.peft import register
+    from promptcodec.models.adapters.peft import register
 
     register()
     codec = Codec.load(tiny_checkpoint, [])

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from promptcodec.codec.tables import (
+from promptcodec.coding.entropy.tables import (
     NUM_SCALES,
     SCALE_STEP,
     TOTAL,
@@ -46,7 +46,7 @@ def test_no_range_hangs_on_the_last_bit(monkeypatch: pytest.MonkeyPatch) -> None
     expected = [table_range(i) for i in INDEXES]
     for factor in (1 - 1e-14, 1 + 1e-14):  # far more than two exponentials can differ by
         moved = scales() * factor
-        monkeypatch.setattr("promptcodec.codec.tables.scales", lambda moved=moved: moved)
+        monkeypatch.setattr("promptcodec.coding.entropy.tables.scales", lambda moved=moved: moved)
         assert [table_range(i) for i in INDEXES] == expected
         monkeypatch.undo()
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from promptcodec import bitstream, memory, tiles
+from promptcodec import bitstream, tiles
 from promptcodec.api import Codec
-from promptcodec.codec import tiling
-from promptcodec.codec.tiling import BAND, Box, Tiling
+from promptcodec.coding import memory_limit, tiling
+from promptcodec.coding.tiling import BAND, Box, Tiling
 from promptcodec.config import CodecConfig
 from promptcodec.errors import PictureError, RateError, StreamError, UsageError
 from promptcodec.io import images
@@ -298,24 +298,24 @@ class TestMemory:
 
         def gigabytes(side: int, size: int) -> float:
             tiling = Tiling(side, side, size, HALO)
-            return memory.estimate(config, tiling, tiling.whole) / 1e9
+            return memory_limit.estimate(config, tiling, tiling.whole) / 1e9
 
         assert gigabytes(9408, 512) < 1.2 < 15 < gigabytes(9408, 0)
         assert 0.6 < gigabytes(2048, 0) < 1.0  # of the order of what it takes
         region, tiling = Box(0, 0, 64, 64), Tiling(9408, 9408, 512, HALO)
-        assert memory.estimate(config, tiling, region) < 1e8
+        assert memory_limit.estimate(config, tiling, region) < 1e8
 
     def test_the_limit_follows_that_of_pixels(self):
         def excess(size: int, pixels: int) -> str:
             tiling = Tiling(9408, 9408, size, HALO)
-            return memory.excess(CodecConfig(), tiling, tiling.whole, max_pixels=pixels)
+            return memory_limit.excess(CodecConfig(), tiling, tiling.whole, max_pixels=pixels)
 
         assert "tiles of 9408x9408 px take about 1" in excess(0, bitstream.MAX_PIXELS)
         assert not excess(512, bitstream.MAX_PIXELS) and not excess(512, 1)
         assert not excess(0, 1 << 30)
 
     def test_it_is_asked_before_anything_is_allocated(self, codec, stream, monkeypatch):
-        monkeypatch.setattr(memory, "ALLOWED", 0)
+        monkeypatch.setattr(memory_limit, "ALLOWED", 0)
         for action in (
             lambda: codec.decode(stream),
             lambda: codec.decode(stream, region=(0, 0, 9, 9)),
@@ -333,5 +333,7 @@ class TestMemory:
     def test_latents_alone_take_less(self):
         tiling = Tiling(9408, 9408, 0, HALO)
         arguments = CodecConfig(), tiling, tiling.whole
-        assert memory.excess(*arguments, max_pixels=bitstream.MAX_PIXELS)
-        assert not memory.excess(*arguments, max_pixels=bitstream.MAX_PIXELS, latents_alone=True)
+        assert memory_limit.excess(*arguments, max_pixels=bitstream.MAX_PIXELS)
+        assert not memory_limit.excess(
+            *arguments, max_pixels=bitstream.MAX_PIXELS, latents_alone=True
+        )

@@ -10,7 +10,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from promptcodec import understanding
 from promptcodec.api import Codec
 from promptcodec.codec.gains import Gains
 from promptcodec.config import STRIDE
@@ -21,10 +20,11 @@ from promptcodec.errors import (
     StreamError,
     UsageError,
 )
-from promptcodec.heads.config import HeadConfig
-from promptcodec.heads.segmenter import upsample
-from promptcodec.heads.store import build_head, read_head_config, write_head
 from promptcodec.io import images
+from promptcodec.models.heads import predict
+from promptcodec.models.heads.checkpoint import build_head, read_head_config, write_head
+from promptcodec.models.heads.config import HeadConfig
+from promptcodec.models.heads.segmenter import upsample
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +75,11 @@ def test_a_file_says_what_the_forward_pass_says(
     for task in ("classify", "segment"):
         head = codec.head(task)
         with torch.inference_mode():
-            from_file = understanding.scores(head, y_hat, lmbda=[lmbda])
-            in_memory = understanding.scores(head, expected, lmbda=[lmbda])
+            from_file = predict.scores(head, y_hat, lmbda=[lmbda])
+            in_memory = predict.scores(head, expected, lmbda=[lmbda])
         assert float(from_file.std()) > 1e-3
         torch.testing.assert_close(from_file, in_memory, atol=1e-5, rtol=1e-5)
-    logits = understanding.scores(codec.head("classify"), expected, lmbda=[lmbda])[0]
+    logits = predict.scores(codec.head("classify"), expected, lmbda=[lmbda])[0]
     found = dict(codec.classify(data))
     for label, probability in zip(codec.labels(), torch.softmax(logits, dim=0), strict=True):
         assert found[label] == pytest.approx(float(probability), abs=1e-5)
@@ -119,7 +119,7 @@ def test_the_mask_has_the_size_of_the_picture(codec: Codec, picture: np.ndarray)
     # The head reads padded latents; what is cut off is padding alone.
     head, y_hat = codec.head("segment"), codec.latents(data)
     with torch.inference_mode():
-        scores = understanding.scores(head, y_hat, lmbda=[codec.at().lmbda])
+        scores = predict.scores(head, y_hat, lmbda=[codec.at().lmbda])
     expected = upsample(scores, height=83, width=117)[0].argmax(dim=0)
     assert np.array_equal(mask, expected.numpy())
 
@@ -128,8 +128,8 @@ def test_a_large_mask_is_made_in_bands(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = torch.randn(1, 3, 23, 9)
     whole = upsample(scores, height=181, width=70)[0].argmax(dim=0).numpy()
     for rows in (1, 5, 22, 100):
-        monkeypatch.setattr(understanding, "BAND", rows)
-        assert np.array_equal(understanding.classes_of(scores, height=181, width=70), whole)
+        monkeypatch.setattr(predict, "BAND", rows)
+        assert np.array_equal(predict.classes_of(scores, height=181, width=70), whole)
 
 
 def test_a_stream_is_read_at_its_own_rate(codec: Codec, picture: np.ndarray) -> None:
@@ -137,7 +137,7 @@ def test_a_stream_is_read_at_its_own_rate(codec: Codec, picture: np.ndarray) -> 
     finer = float(Gains.constant(1, 6 * 256).multipliers(torch.device("cpu"))) ** 2
     data = codec.encode(picture, rate_index=4, gain_steps=6)
     y_hat = codec.latents(data)
-    expected = understanding.classify(
+    expected = predict.classify(
         codec.head("classify"), [y_hat], lmbdas=[codec.at(4).lmbda * finer], top=3
     )
     assert finer > 2 and [codec.classify(data)] == expected

@@ -16,13 +16,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from promptcodec import bitstream, drafts
-from promptcodec.adapters.store import adapter_digest, read_adapter, write_adapter
 from promptcodec.api import Codec
 from promptcodec.codec import coder
-from promptcodec.codec.checkpoint import read_base
 from promptcodec.codec.coder import EntropyTables, decode_z, encode_z
 from promptcodec.codec.gains import Gains
-from promptcodec.codec.tables import TOTAL, quantise_frequencies
 from promptcodec.codec.ztables import (
     MAX_SETS,
     SPANS,
@@ -32,7 +29,10 @@ from promptcodec.codec.ztables import (
     pack_sets,
     take_sets,
 )
+from promptcodec.coding.entropy.tables import TOTAL, quantise_frequencies
 from promptcodec.errors import CheckpointError, StreamError
+from promptcodec.models.adapters.checkpoint import adapter_digest, read_adapter, write_adapter
+from promptcodec.models.checkpoint import read_base
 
 CHANNELS = 4  # of z, in the golden base
 PICTURE = np.random.default_rng(3).integers(0, 256, (70, 90, 3), np.uint8)

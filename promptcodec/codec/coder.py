@@ -17,18 +17,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from promptcodec.codec import golomb
-from promptcodec.codec.hyperprior import Z_MIN
-from promptcodec.codec.model import CodecModel, Latents
-from promptcodec.codec.tables import (
+from promptcodec.codec.ztables import SET_BITS, Frequencies, ZTables, categorical, cheapest
+from promptcodec.coding.entropy import golomb
+from promptcodec.coding.entropy.tables import (
     NUM_SCALES,
     TOTAL,
     gaussian_table,
     quantise_frequencies,
     table_range,
 )
-from promptcodec.codec.ztables import SET_BITS, Frequencies, ZTables, categorical, cheapest
 from promptcodec.errors import StreamError
+from promptcodec.models.codec_model import CodecModel, Latents
+from promptcodec.models.hyperprior import Z_MIN
 
 _stream: Any = constriction.stream  # type: ignore[attr-defined]  # a compiled module without stubs
 AnsCoder: Any = _stream.stack.AnsCoder

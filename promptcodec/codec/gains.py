@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from promptcodec.codec.tables import SCALE_STEP
+from promptcodec.coding.entropy.tables import SCALE_STEP
 
 FRACTION_BITS = 8  # a log-gain is an integer in 1/256 of a table step
 

@@ -20,9 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from promptcodec.codec.hyperprior import Z_MAX, Z_MIN
-from promptcodec.codec.tables import TOTAL
+from promptcodec.coding.entropy.tables import TOTAL
 from promptcodec.errors import CheckpointError
+from promptcodec.models.hyperprior import Z_MAX, Z_MIN
 
 Categorical: Any = constriction.stream.model.Categorical  # type: ignore[attr-defined]
 Frequencies = NDArray[np.uint32]

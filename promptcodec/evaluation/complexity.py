@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 if TYPE_CHECKING:
-    from promptcodec.codec.model import CodecModel
+    from promptcodec.models.codec_model import CodecModel
 
 WIDTH, HEIGHT = 768, 512
 """Size of a Kodak picture, px, at which tables are given."""

@@ -181,9 +181,9 @@ def check_complete(results: Results) -> None:
 
 def _identity(codec: "Codec", setup: Setup, peers: dict[str, Peer]) -> dict[str, object]:
     """Settings that two parts of one run must share."""
-    from promptcodec.adapters.store import adapter_digest
     from promptcodec.io.hub import find_prompts
     from promptcodec.io.provenance import commit, versions
+    from promptcodec.models.adapters.checkpoint import adapter_digest
 
     folders = find_prompts(setup.prompts, base=setup.base)
     return {

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from promptcodec import understanding
 from promptcodec.api import Codec
 from promptcodec.errors import UsageError
 from promptcodec.evaluation.bootstrap import CONFIDENCE, MIN_PICTURES, RESAMPLES, Estimate
-from promptcodec.heads.config import PIXELS, SEGMENT
-from promptcodec.heads.overlap import mean_iou
-from promptcodec.heads.store import Head
+from promptcodec.models.heads import predict
+from promptcodec.models.heads.checkpoint import Head
+from promptcodec.models.heads.config import PIXELS, SEGMENT
+from promptcodec.models.heads.iou import mean_iou
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +52,9 @@ def read_masks(codec: Codec, data: bytes, *, pixels: Head) -> Masks:
     rgb = np.array(codec.decode(data).convert("RGB"))
     x = torch.from_numpy(rgb).permute(2, 0, 1)[None].to(codec.device).float() / 255.0
     with torch.inference_mode():
-        scores = understanding.scores(pixels, x, lmbda=[1.0])
+        scores = predict.scores(pixels, x, lmbda=[1.0])
     height, width = found.shape
-    return Masks(found, understanding.classes_of(scores, height=height, width=width))
+    return Masks(found, predict.classes_of(scores, height=height, width=width))
 
 
 def check_pixels(pixels: Head, *, labels: Sequence[str]) -> None:

@@ -27,8 +27,8 @@ from promptcodec.errors import ConfigError
 from promptcodec.evaluation.bootstrap import CONFIDENCE, RESAMPLES, Estimate
 from promptcodec.evaluation.metrics import psnr
 from promptcodec.evaluation.payload import payload_bytes
-from promptcodec.heads.config import CLASSIFY, LATENTS
-from promptcodec.heads.store import Head, read_head, read_head_config
+from promptcodec.models.heads.checkpoint import Head, read_head, read_head_config
+from promptcodec.models.heads.config import CLASSIFY, LATENTS
 from promptcodec.training.config import read_yaml
 from promptcodec.training.labelled import Labelled
 from promptcodec.training.sights import FORMATS, FileSight

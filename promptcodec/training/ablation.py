@@ -17,13 +17,13 @@ from typing import Any
 
 from torch import Tensor
 
-from promptcodec.adapters.store import RateAdapter, read_adapter
-from promptcodec.codec.checkpoint import Base, read_base
 from promptcodec.config import LAMBDAS, from_dict
 from promptcodec.errors import ConfigError, DataError, UsageError
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.hub import find_base
 from promptcodec.io.provenance import provenance
+from promptcodec.models.adapters.checkpoint import RateAdapter, read_adapter
+from promptcodec.models.checkpoint import Base, read_base
 from promptcodec.training.config import OptimizerConfig, read_yaml
 from promptcodec.training.data import PictureStore
 from promptcodec.training.ladder import order_of

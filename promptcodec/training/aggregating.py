@@ -17,20 +17,20 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from promptcodec.api import Codec
-from promptcodec.codec.transforms import Synthesis
-from promptcodec.codec.wide import WideSynthesis
 from promptcodec.config import STRIDE, from_dict
 from promptcodec.errors import ConfigError
-from promptcodec.heads.aggregation import BLOCKS, Aggregation, first_blocks
-from promptcodec.heads.classifier import LatentClassifier
-from promptcodec.heads.config import CLASSIFY
 from promptcodec.io import images
 from promptcodec.io.atomic import write_atomically
+from promptcodec.models.heads.aggregation import BLOCKS, Aggregation, first_blocks
+from promptcodec.models.heads.classifier import LatentClassifier
+from promptcodec.models.heads.config import CLASSIFY
+from promptcodec.models.transforms import Synthesis
+from promptcodec.models.weights import as_half, load_weights, read_weights
+from promptcodec.models.wide import WideSynthesis
 from promptcodec.training.config import DataConfig, LoopConfig, OptimizerConfig, read_yaml
 from promptcodec.training.data import PictureStore
 from promptcodec.training.loop import Trainer
 from promptcodec.training.prompts import TRAINING_FILE
-from promptcodec.weights import as_half, load_weights, read_weights
 
 WEIGHTS_FILE = "aggregation.safetensors"
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from promptcodec.codec import checkpoint
-from promptcodec.codec.model import CodecModel
 from promptcodec.config import BaseConfig
 from promptcodec.errors import ConfigError
 from promptcodec.io.atomic import write_atomically
+from promptcodec.models import checkpoint
+from promptcodec.models.codec_model import CodecModel
 from promptcodec.training.config import RunConfig, read_recipe
 from promptcodec.training.data import PictureStore
 from promptcodec.training.initialise import (

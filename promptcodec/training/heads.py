@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from promptcodec.api import Codec
 from promptcodec.config import from_dict
 from promptcodec.errors import ConfigError
-from promptcodec.heads.classifier import LatentClassifier
-from promptcodec.heads.config import CLASSIFY, LATENTS, PIXELS, SEGMENT, HeadConfig
-from promptcodec.heads.pixels import PixelClassifier
-from promptcodec.heads.store import build_head, write_head
 from promptcodec.io.atomic import write_atomically
+from promptcodec.models.heads.checkpoint import build_head, write_head
+from promptcodec.models.heads.classifier import LatentClassifier
+from promptcodec.models.heads.config import CLASSIFY, LATENTS, PIXELS, SEGMENT, HeadConfig
+from promptcodec.models.heads.pixel_classifier import PixelClassifier
 from promptcodec.training.calibration import best_temperature
 from promptcodec.training.config import LoopConfig, OptimizerConfig, read_yaml
 from promptcodec.training.labelled import read_labelled

@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from promptcodec.codec.hyperprior import INDEX_BITS, ChannelUnits
-from promptcodec.codec.model import CodecModel
-from promptcodec.codec.swin import SwinBlock
-from promptcodec.codec.tables import SCALE_MIN, SCALE_STEP
-from promptcodec.codec.transforms import Analysis, ResidualBlock
-from promptcodec.codec.wide import BRANCHES, Blocks, WideAnalysis, WideSynthesis
+from promptcodec.coding.entropy.tables import SCALE_MIN, SCALE_STEP
+from promptcodec.models.codec_model import CodecModel
+from promptcodec.models.hyperprior import INDEX_BITS, ChannelUnits
+from promptcodec.models.swin import SwinBlock
+from promptcodec.models.transforms import Analysis, ResidualBlock
+from promptcodec.models.wide import BRANCHES, Blocks, WideAnalysis, WideSynthesis
 from promptcodec.training.raw_weights import read_start
 
 NOISE = 0.02  # of the orthonormal rows; unused channels need something to grow from

@@ -25,19 +25,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from promptcodec.adapters.store import RateAdapter, read_adapter, write_adapter
-from promptcodec.adapters.task import TaskPrompts
-from promptcodec.adapters.task_store import TaskConfig, write_task
-from promptcodec.codec.checkpoint import Base, read_base, write_base
 from promptcodec.codec.coder import EntropyTables, estimate_bits
-from promptcodec.codec.tables import SCALE_STEP
+from promptcodec.coding.entropy.tables import SCALE_STEP
 from promptcodec.config import STRIDE
 from promptcodec.errors import ConfigError
-from promptcodec.heads.classifier import LatentClassifier
-from promptcodec.heads.store import Head, read_head, write_head
 from promptcodec.io import images
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.hub import find_base, find_heads, find_prompts
+from promptcodec.models.adapters.checkpoint import RateAdapter, read_adapter, write_adapter
+from promptcodec.models.adapters.task_checkpoint import TaskConfig, write_task
+from promptcodec.models.adapters.task_prompts import TaskPrompts
+from promptcodec.models.checkpoint import Base, read_base, write_base
+from promptcodec.models.heads.checkpoint import Head, read_head, write_head
+from promptcodec.models.heads.classifier import LatentClassifier
 from promptcodec.training.config import DataConfig
 from promptcodec.training.data import PictureStore
 from promptcodec.training.joint_config import CODEC_PARTS, PARTS, JointRun

@@ -7,12 +7,12 @@ from typing import Self
 
 from torch import Tensor, nn
 
-from promptcodec.adapters.store import RateAdapter
-from promptcodec.adapters.task import TaskPrompts, WithTask
-from promptcodec.codec.model import Adapter, CodecModel, TrainingOutput
 from promptcodec.config import STRIDE
-from promptcodec.heads.classifier import LatentClassifier
 from promptcodec.io import images
+from promptcodec.models.adapters.checkpoint import RateAdapter
+from promptcodec.models.adapters.task_prompts import TaskPrompts, WithTask
+from promptcodec.models.codec_model import Adapter, CodecModel, TrainingOutput
+from promptcodec.models.heads.classifier import LatentClassifier
 from promptcodec.training.teacher import Hint, split_pass
 
 

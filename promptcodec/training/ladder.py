@@ -21,12 +21,12 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from promptcodec.adapters.store import CONFIG_FILE, WEIGHTS_FILE
-from promptcodec.codec.checkpoint import read_base
 from promptcodec.config import LAMBDAS, from_dict
 from promptcodec.errors import ConfigError, UsageError
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.hub import find_base
+from promptcodec.models.adapters.checkpoint import CONFIG_FILE, WEIGHTS_FILE
+from promptcodec.models.checkpoint import read_base
 from promptcodec.training.config import read_yaml
 from promptcodec.training.data import PictureStore
 from promptcodec.training.loop import STATE_FILE, on_gpu

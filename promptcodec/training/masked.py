@@ -16,8 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from promptcodec.errors import DataError
-from promptcodec.heads.config import IGNORE
 from promptcodec.io import images
+from promptcodec.models.heads.config import IGNORE
 from promptcodec.training.picture_sources import Source, find_pictures
 
 RUN = 12  # neighbouring frames look alike, so that whole runs of them are held out

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from promptcodec.codec.model import TrainingOutput
+from promptcodec.models.codec_model import TrainingOutput
 
 
 class Objective(Protocol):

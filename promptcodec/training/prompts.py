@@ -13,8 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from promptcodec.adapters.prompts import LayerAdaptivePrompts
-from promptcodec.adapters.store import (
+from promptcodec.codec.ztables import MAX_SETS
+from promptcodec.coding.entropy.tables import SCALE_STEP
+from promptcodec.config import LAMBDAS, from_dict
+from promptcodec.errors import ConfigError, UsageError
+from promptcodec.io.atomic import write_atomically
+from promptcodec.io.hub import find_base, find_prompts
+from promptcodec.models.adapters.checkpoint import (
     AdapterConfig,
     RateAdapter,
     adapter_digest,
@@ -23,15 +28,10 @@ from promptcodec.adapters.store import (
     read_config,
     write_adapter,
 )
-from promptcodec.adapters.store import build as build_adapter
-from promptcodec.codec.checkpoint import Base, read_base
-from promptcodec.codec.model import CodecModel, TrainingOutput
-from promptcodec.codec.tables import SCALE_STEP
-from promptcodec.codec.ztables import MAX_SETS
-from promptcodec.config import LAMBDAS, from_dict
-from promptcodec.errors import ConfigError, UsageError
-from promptcodec.io.atomic import write_atomically
-from promptcodec.io.hub import find_base, find_prompts
+from promptcodec.models.adapters.checkpoint import build as build_adapter
+from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
+from promptcodec.models.checkpoint import Base, read_base
+from promptcodec.models.codec_model import CodecModel, TrainingOutput
 from promptcodec.training.config import DataConfig, OptimizerConfig, RateConfig, read_yaml
 from promptcodec.training.data import PictureStore
 from promptcodec.training.loop import Trainer

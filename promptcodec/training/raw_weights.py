@@ -10,9 +10,9 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import Tensor
 
-from promptcodec.codec.checkpoint import CONFIG_FILE, MEASURES, read_base
 from promptcodec.io.atomic import write_atomically
-from promptcodec.weights import read_weights
+from promptcodec.models.checkpoint import CONFIG_FILE, MEASURES, read_base
+from promptcodec.models.weights import read_weights
 
 RAW_FILE = "raw.safetensors"
 

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from promptcodec.api import Codec
 from promptcodec.errors import ConfigError
-from promptcodec.heads.config import IGNORE, LATENTS, PIXELS, SEGMENT, HeadConfig
-from promptcodec.heads.overlap import confusion_counts, mean_iou
-from promptcodec.heads.segmenter import PIXEL_STAGES, LatentSegmenter
-from promptcodec.heads.segmenter import STRIDE as SCORE_STRIDE
-from promptcodec.heads.store import build_head, write_head
 from promptcodec.io.atomic import write_atomically
+from promptcodec.models.heads.checkpoint import build_head, write_head
+from promptcodec.models.heads.config import IGNORE, LATENTS, PIXELS, SEGMENT, HeadConfig
+from promptcodec.models.heads.iou import confusion_counts, mean_iou
+from promptcodec.models.heads.predict import classes_of
+from promptcodec.models.heads.segmenter import PIXEL_STAGES, LatentSegmenter
+from promptcodec.models.heads.segmenter import STRIDE as SCORE_STRIDE
 from promptcodec.training.config import LoopConfig, OptimizerConfig
 from promptcodec.training.masked import read_masked
 from promptcodec.training.optim import device_of
@@ -27,7 +28,6 @@ from promptcodec.training.prompts import TRAINING_FILE
 from promptcodec.training.scenes import SceneBatch, SceneConfig, SceneStore
 from promptcodec.training.sights import SIGHTS, sight_of
 from promptcodec.training.views import as_input
-from promptcodec.understanding import classes_of
 
 MOST_IGNORED = 16
 THINNED = 2  # px between those that the loss looks at

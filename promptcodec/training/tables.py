@@ -15,9 +15,7 @@ from torch import Tensor
 
 from promptcodec.codec.coder import EntropyTables, to_numpy
 from promptcodec.codec.gains import FRACTION_BITS, Gains
-from promptcodec.codec.hyperprior import Z_MIN
-from promptcodec.codec.model import CodecModel
-from promptcodec.codec.tables import (
+from promptcodec.coding.entropy.tables import (
     NUM_SCALES,
     gaussian_probabilities,
     quantise_frequencies,
@@ -26,6 +24,8 @@ from promptcodec.codec.tables import (
 )
 from promptcodec.config import STRIDE
 from promptcodec.io import images
+from promptcodec.models.codec_model import CodecModel
+from promptcodec.models.hyperprior import Z_MIN
 
 GAIN_STEPS = (-6, -3, 0, 3, 6)  # the tables serve neighbouring rates too
 PRIOR_COUNT = 1000.0  # weight of the Gaussian, in symbols, where little was counted

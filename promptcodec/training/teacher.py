@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from promptcodec.errors import CheckpointError, ConfigError
-from promptcodec.heads.classifier import LatentClassifier
-from promptcodec.heads.config import CLASSIFY, PIXELS
-from promptcodec.heads.pixels import PixelClassifier
-from promptcodec.heads.store import WEIGHTS_FILE, read_head, read_head_config
+from promptcodec.models.heads.checkpoint import WEIGHTS_FILE, read_head, read_head_config
+from promptcodec.models.heads.classifier import LatentClassifier
+from promptcodec.models.heads.config import CLASSIFY, PIXELS
+from promptcodec.models.heads.pixel_classifier import PixelClassifier
 
 BATCH = 64
 RIDGE = 1e-3  # of the first least squares, over the number of positions

@@ -22,15 +22,15 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 
-from promptcodec.adapters.prompts import LayerAdaptivePrompts
-from promptcodec.adapters.store import build as build_adapter
-from promptcodec.adapters.store import pack_tensors, read_adapter, write_adapter
-from promptcodec.codec.checkpoint import read_base, write_base
-from promptcodec.codec.model import CodecModel, TrainingOutput
-from promptcodec.codec.tables import SCALE_STEP
+from promptcodec.coding.entropy.tables import SCALE_STEP
 from promptcodec.config import BaseConfig
 from promptcodec.errors import ConfigError
 from promptcodec.io.atomic import write_atomically
+from promptcodec.models.adapters.checkpoint import build as build_adapter
+from promptcodec.models.adapters.checkpoint import pack_tensors, read_adapter, write_adapter
+from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
+from promptcodec.models.checkpoint import read_base, write_base
+from promptcodec.models.codec_model import CodecModel, TrainingOutput
 from promptcodec.training.data import PictureStore
 from promptcodec.training.loop import Trainer
 from promptcodec.training.prompts import TRAINING_FILE, PromptConfig, PromptTask

@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from promptcodec.adapters.store import RateAdapter
 from promptcodec.codec.coder import EntropyTables, estimate_bits
 from promptcodec.codec.gains import Gains
-from promptcodec.codec.model import CodecModel
 from promptcodec.config import STRIDE
 from promptcodec.io import images
+from promptcodec.models.adapters.checkpoint import RateAdapter
+from promptcodec.models.codec_model import CodecModel
 
 SAMPLES = 3
 

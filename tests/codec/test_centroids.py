@@ -6,14 +6,14 @@ import pytest
 import torch
 from tiny import TINY
 
-from promptcodec.codec.centroids import Centroids, laplacian_pull
-from promptcodec.codec.checkpoint import build, pack_tensors
 from promptcodec.codec.coder import EntropyTables
 from promptcodec.codec.gains import Gains
-from promptcodec.codec.model import CodecModel
-from promptcodec.codec.rate import index_to_scale
 from promptcodec.config import BaseConfig
 from promptcodec.errors import CheckpointError, ConfigError
+from promptcodec.models.centroids import Centroids, laplacian_pull
+from promptcodec.models.checkpoint import build, pack_tensors
+from promptcodec.models.codec_model import CodecModel
+from promptcodec.models.likelihood import index_to_scale
 
 CONFIG = replace(TINY, reconstruction="centroid")
 

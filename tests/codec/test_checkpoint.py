@@ -8,14 +8,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from promptcodec.codec.checkpoint import (
+from promptcodec.errors import CheckpointError
+from promptcodec.models.checkpoint import (
     CONFIG_FILE,
     WEIGHTS_FILE,
     base_hash,
     read_base,
     write_base,
 )
-from promptcodec.errors import CheckpointError
 
 
 def damaged(source: Path, target: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> Path:

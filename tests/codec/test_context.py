@@ -5,12 +5,12 @@ import dataclasses
 import pytest
 import torch
 
-from promptcodec.codec.context import CheckerboardContext, ContextModel, NoContext
-from promptcodec.codec.econtext import EContext, Grid, relative_offsets, window_mask
-from promptcodec.codec.groups import Grouping, beside, join_halves, split_halves
-from promptcodec.codec.model import build_context
 from promptcodec.config import CodecConfig
 from promptcodec.errors import ConfigError
+from promptcodec.models.codec_model import build_context
+from promptcodec.models.context import CheckerboardContext, ContextModel, NoContext
+from promptcodec.models.econtext import EContext, Grid, relative_offsets, window_mask
+from promptcodec.models.groups import Grouping, beside, join_halves, split_halves
 
 TINY = CodecConfig(
     name="tiny",
@@ -148,7 +148,7 @@ def test_padding_does_not_matter() -> None:
         return pad(x, sizes, value=0.0 if around else 7.0)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("promptcodec.codec.econtext.F.pad", poisoned)
+        patch.setattr("promptcodec.models.econtext.F.pad", poisoned)
         after = walk(model, features, y)
     torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-5)
 

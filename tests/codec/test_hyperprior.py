@@ -5,7 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from promptcodec.codec.hyperprior import (
+from promptcodec.config import CodecConfig
+from promptcodec.models.hyperprior import (
     ACTIVATION_MAX,
     MAX_EXACT,
     FactorizedPrior,
@@ -14,7 +15,6 @@ from promptcodec.codec.hyperprior import (
     exactness_bound,
     integer_indexes,
 )
-from promptcodec.config import CodecConfig
 
 CONFIG = CodecConfig(z_channels=6, scale_channels=8, latent_channels=10, detail_channels=4)
 

@@ -7,9 +7,9 @@ import torch
 from tiny import TINY
 
 from promptcodec.codec.gains import Gains
-from promptcodec.codec.model import CodecModel
-from promptcodec.codec.tables import SCALE_STEP
+from promptcodec.coding.entropy.tables import SCALE_STEP
 from promptcodec.errors import ShapeError
+from promptcodec.models.codec_model import CodecModel
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from PIL import Image
 from promptcodec.api import Codec
 from promptcodec.codec import coder
 from promptcodec.codec.gains import Gains
-from promptcodec.codec.refine import MAX_EFFORT, SCHEDULES, Schedule, refine
 from promptcodec.errors import UsageError
+from promptcodec.models.refine import MAX_EFFORT, SCHEDULES, Schedule, refine
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_effort_runs_inside_inference_mode(tiny_codec: Codec, picture: Image.Ima
 
 
 def test_large_pictures_are_refused(tiny_codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("promptcodec.codec.refine.MAX_PIXELS", 64 * 64)
+    monkeypatch.setattr("promptcodec.models.refine.MAX_PIXELS", 64 * 64)
     grey = Image.new("L", (65, 64))
     with pytest.raises(UsageError, match="1 GB for each megapixel"):
         tiny_codec.encode(grey, effort=1)

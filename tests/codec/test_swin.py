@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from promptcodec.codec.swin import (
+from promptcodec.models.swin import (
     Prompts,
     SwinBlock,
     WindowAttention,

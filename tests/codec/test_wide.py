@@ -9,14 +9,14 @@ import torch
 from PIL import Image
 from tiny import TINY
 
-from promptcodec.adapters.prompts import LayerAdaptivePrompts, blocks_of_g_a, blocks_of_g_s
 from promptcodec.api import Codec
-from promptcodec.codec.checkpoint import write_base
-from promptcodec.codec.model import CodecModel
-from promptcodec.codec.swin import SwinBlock
-from promptcodec.codec.wide import BRANCHES, maps_of_g_a, maps_of_g_s
 from promptcodec.config import BaseConfig, CodecConfig
 from promptcodec.errors import ConfigError
+from promptcodec.models.adapters.prompts import LayerAdaptivePrompts, blocks_of_g_a, blocks_of_g_s
+from promptcodec.models.checkpoint import write_base
+from promptcodec.models.codec_model import CodecModel
+from promptcodec.models.swin import SwinBlock
+from promptcodec.models.wide import BRANCHES, maps_of_g_a, maps_of_g_s
 
 WIDE = replace(
     TINY,

@@ -10,11 +10,11 @@ from safetensors.torch import load_file, save_file
 
 from promptcodec.config import LAMBDAS
 from promptcodec.errors import CheckpointError, ConfigError, ModelMismatchError
-from promptcodec.heads.classifier import LatentClassifier
-from promptcodec.heads.config import HeadConfig
-from promptcodec.heads.segmenter import upsample
-from promptcodec.heads.stages import SwinStages, load_timm_stages
-from promptcodec.heads.store import build_head, read_head, write_head
+from promptcodec.models.heads.checkpoint import build_head, read_head, write_head
+from promptcodec.models.heads.classifier import LatentClassifier
+from promptcodec.models.heads.config import HeadConfig
+from promptcodec.models.heads.segmenter import upsample
+from promptcodec.models.heads.swin_stages import SwinStages, load_timm_stages
 
 SMALL = HeadConfig(
     labels=("cat", "dog", "fish"),

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from promptcodec.errors import ShapeError
-from promptcodec.heads.config import IGNORE
-from promptcodec.heads.overlap import class_iou, confusion_counts, mean_iou
+from promptcodec.models.heads.config import IGNORE
+from promptcodec.models.heads.iou import class_iou, confusion_counts, mean_iou
 
 TRUTH = np.array([[0, 0, 1, 1], [0, 0, 1, IGNORE]], np.uint8)
 FOUND = np.array([[0, 1, 1, 1], [0, 0, 0, 2]], np.uint8)

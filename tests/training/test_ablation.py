@@ -9,11 +9,11 @@ import pytest
 import torch
 from peft import PeftModel
 
-from promptcodec.adapters.prompts import LayerAdaptivePrompts
-from promptcodec.adapters.store import read_adapter, write_adapter
 from promptcodec.api import Codec
-from promptcodec.codec.checkpoint import read_base
 from promptcodec.errors import ConfigError, UsageError
+from promptcodec.models.adapters.checkpoint import read_adapter, write_adapter
+from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
+from promptcodec.models.checkpoint import read_base
 from promptcodec.training import ablation
 from promptcodec.training.ablation import (
     AblationConfig,

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 
 from promptcodec.api import Codec
-from promptcodec.codec.checkpoint import read_base
 from promptcodec.errors import ConfigError
-from promptcodec.heads.aggregation import Aggregation
-from promptcodec.heads.config import HeadConfig
-from promptcodec.heads.store import build_head, write_head
+from promptcodec.models.checkpoint import read_base
+from promptcodec.models.heads.aggregation import Aggregation
+from promptcodec.models.heads.checkpoint import build_head, write_head
+from promptcodec.models.heads.config import HeadConfig
 from promptcodec.training.aggregating import (
     AggregatingDecoder,
     AggregationRun,

@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
-from promptcodec.codec.checkpoint import read_base
+from promptcodec.models.checkpoint import read_base
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,8 +13,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from promptcodec.cli import main
-from promptcodec.codec.checkpoint import read_base
 from promptcodec.errors import ConfigError, UsageError
+from promptcodec.models.checkpoint import read_base
 from promptcodec.training import progress
 from promptcodec.training.base import BaseTask, train_base
 from promptcodec.training.config import read_recipe, read_yaml

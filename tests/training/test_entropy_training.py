@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 
 from promptcodec.api import Codec
-from promptcodec.codec.checkpoint import read_base
 from promptcodec.errors import ConfigError, UsageError
+from promptcodec.models.checkpoint import read_base
 from promptcodec.training.base import train_base
 
 RECIPE = """

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from promptcodec.api import Codec
-from promptcodec.codec.tables import TOTAL
 from promptcodec.codec.ztables import ZTables
+from promptcodec.coding.entropy.tables import TOTAL
 from promptcodec.errors import UsageError
 from promptcodec.tiles import ONE_TILE_PIXELS
 from promptcodec.training import zsets

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from promptcodec.api import Codec
 from promptcodec.codec.coder import EntropyTables, estimate_bits
 from promptcodec.codec.gains import Gains
-from promptcodec.codec.tables import TOTAL
+from promptcodec.coding.entropy.tables import TOTAL
 from promptcodec.training.tables import fit_tables
 
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from promptcodec.codec.checkpoint import read_base
-from promptcodec.codec.model import CodecModel
-from promptcodec.codec.tables import SCALE_MIN, SCALE_STEP
+from promptcodec.coding.entropy.tables import SCALE_MIN, SCALE_STEP
 from promptcodec.config import CodecConfig
+from promptcodec.models.checkpoint import read_base
+from promptcodec.models.codec_model import CodecModel
 from promptcodec.training import initialise
 from promptcodec.training.initialise import initialise_transforms, quantisation_step, warm_start
 

@@ -13,13 +13,13 @@ import torch
 import torch.nn.functional as F
 
 import promptcodec
-from promptcodec.adapters.store import read_adapter
 from promptcodec.api import Codec
-from promptcodec.codec.checkpoint import read_base
-from promptcodec.codec.tables import SCALE_STEP
+from promptcodec.coding.entropy.tables import SCALE_STEP
 from promptcodec.errors import CheckpointError, ConfigError, ModelMismatchError, UsageError
-from promptcodec.heads.config import HeadConfig
-from promptcodec.heads.store import build_head, write_head
+from promptcodec.models.adapters.checkpoint import read_adapter
+from promptcodec.models.checkpoint import read_base
+from promptcodec.models.heads.checkpoint import build_head, write_head
+from promptcodec.models.heads.config import HeadConfig
 from promptcodec.training.config import OptimizerConfig
 from promptcodec.training.joint import JointTask, moved, train_joint
 from promptcodec.training.joint_config import JointRun

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from promptcodec.adapters.store import read_adapter
 from promptcodec.api import Codec
 from promptcodec.cli import main
-from promptcodec.codec.checkpoint import read_base
 from promptcodec.errors import ConfigError, UsageError
+from promptcodec.models.adapters.checkpoint import read_adapter
+from promptcodec.models.checkpoint import read_base
 from promptcodec.training.config import DataConfig, OptimizerConfig
 from promptcodec.training.data import PictureStore
 from promptcodec.training.ladder import LadderConfig, order_of, read_ladder, train_ladder

@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from promptcodec.adapters.store import LOG_GAINS, PREFIX, read_adapter
-from promptcodec.codec.checkpoint import read_base
-from promptcodec.codec.tables import SCALE_STEP
 from promptcodec.codec.ztables import ZTables
+from promptcodec.coding.entropy.tables import SCALE_STEP
 from promptcodec.errors import ConfigError, ModelMismatchError
+from promptcodec.models.adapters.checkpoint import LOG_GAINS, PREFIX, read_adapter
+from promptcodec.models.checkpoint import read_base
 from promptcodec.training.config import DataConfig, OptimizerConfig
 from promptcodec.training.data import PictureStore
 from promptcodec.training.prompts import PromptConfig, read_prompt_recipe, train_prompts

@@ -11,8 +11,8 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from promptcodec.codec.model import CodecModel
 from promptcodec.errors import CheckpointError, UsageError
+from promptcodec.models.codec_model import CodecModel
 from promptcodec.training.base import train_base
 from promptcodec.training.config import read_recipe
 from promptcodec.training.convert import Rename, convert_state

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from promptcodec.codec import rate
+from promptcodec.models import likelihood
 from promptcodec.training.base import BaseTask
 from promptcodec.training.compiled import compile_forward
 from promptcodec.training.config import OptimizerConfig, RunConfig, read_recipe
@@ -149,7 +149,7 @@ def test_rounded_latents_cost_what_rounded_ones_cost(
     hard, noisy = model(x, hard=True), model(x)
     assert torch.equal(hard.y_bits, model(x, hard=True).y_bits)  # nothing is drawn
     assert not torch.equal(noisy.y_bits, model(x).y_bits)
-    monkeypatch.setattr(rate, "add_noise", rate.round_ste)
+    monkeypatch.setattr(likelihood, "add_noise", likelihood.round_ste)
     torch.testing.assert_close(model(x).y_bits, hard.y_bits)
 
 

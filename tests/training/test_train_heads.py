@@ -10,7 +10,7 @@ from PIL import Image
 
 from promptcodec.api import Codec
 from promptcodec.errors import ConfigError, DataError
-from promptcodec.heads.store import read_head
+from promptcodec.models.heads.checkpoint import read_head
 from promptcodec.training.calibration import best_temperature
 from promptcodec.training.config import OptimizerConfig
 from promptcodec.training.heads import (

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 
 from promptcodec.api import Codec
-from promptcodec.codec.checkpoint import read_base, write_base
-from promptcodec.codec.model import CodecModel
 from promptcodec.errors import ConfigError, DataError
-from promptcodec.heads.config import IGNORE
-from promptcodec.heads.store import build_head, read_head
+from promptcodec.models.checkpoint import read_base, write_base
+from promptcodec.models.codec_model import CodecModel
+from promptcodec.models.heads.checkpoint import build_head, read_head
+from promptcodec.models.heads.config import IGNORE
 from promptcodec.training.config import OptimizerConfig
 from promptcodec.training.heads import read_head_recipe, train_head
 from promptcodec.training.initialise import initialise_transforms

@@ -1,0 +1,1 @@
+"""Pictures to streams and back, given an engine that runs the networks."""

@@ -1,0 +1,1 @@
+"""Latents to bytes and back: integer tables, rANS, escapes."""

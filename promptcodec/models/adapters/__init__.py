@@ -1,0 +1,1 @@
+"""What one rate, or one task, adds to a base."""

@@ -1,0 +1,251 @@
+"""A rate adapter on disk: a PEFT folder, bound to its base by hash.
+
+    adapter_config.json            peft_type, rate index, lambda, metric, hash of the base, ancestry
+    adapter_model.safetensors      prompt networks in float16, log-gains as the integers that run;
+                                   tables of z, where the rate has its own
+
+Names of tensors are those that PEFT gives to an adapter in the slot of a `CodecModel` (`peft.py`).
+This reader needs neither peft nor a network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from promptcodec.codec.gains import FRACTION_BITS, Gains
+from promptcodec.codec.ztables import ZTables, pack_sets, take_sets
+from promptcodec.config import LAMBDAS, CodecConfig, from_dict
+from promptcodec.errors import CheckpointError, ConfigError, ModelMismatchError
+from promptcodec.io.atomic import write_atomically
+from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
+from promptcodec.models.checkpoint import Base, WeightBudget, update_hash
+from promptcodec.models.weights import check_finite, read_weights
+
+CONFIG_FILE = "adapter_config.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
+PEFT_TYPE = "LPM"
+PREFIX = "base_model.model.adapter_slot.lpm_prompts."
+LOG_GAINS = "log_gains"
+_SHA256 = re.compile("[0-9a-f]{64}")
+MAX_GAIN = 48 << FRACTION_BITS  # a log-gain beyond 48 table steps is no rate of this ladder
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterConfig:
+    """What `adapter_config.json` says.
+
+    Args:
+        rate_index: position on the ladder.
+        lmbda: rate-distortion weight it was trained with.
+        base_sha256: of the base it belongs to, hexadecimal.
+        width: of its trunks.
+        rank: of its updates of linear maps.
+        metric: what distortion means.
+        init_from: hash of the adapter it was started from; None is the base alone.
+        peft_type: name of the method.
+        format_version: of this layout.
+    """
+
+    rate_index: int
+    lmbda: float
+    base_sha256: str
+    width: int = 32
+    rank: int = 10
+    metric: str = "mse"
+    init_from: str | None = None
+    peft_type: str = PEFT_TYPE
+    format_version: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rate_index < len(LAMBDAS):
+            raise ConfigError(f"rate_index is {self.rate_index}; need 0 to {len(LAMBDAS) - 1}")
+        if not 0.0 < self.lmbda < math.inf:
+            raise ConfigError(f"lmbda is {self.lmbda}; need a positive number")
+
+
+@dataclass(frozen=True, eq=False)
+class RateAdapter:
+    """One installed rate; immutable, and safe to share among threads.
+
+    Args:
+        config: what it is.
+        prompts: its networks, in eval mode and frozen.
+        gains: integer log-gains.
+        sha256: hash that streams are bound to, 32 bytes.
+        z_sets: its own tables of z; none leaves the base's.
+    """
+
+    config: AdapterConfig
+    prompts: LayerAdaptivePrompts
+    gains: Gains
+    sha256: bytes
+    z_sets: tuple[ZTables, ...] = ()
+
+
+def write_adapter(
+    folder: Path,
+    prompts: LayerAdaptivePrompts,
+    *,
+    config: AdapterConfig,
+    z_sets: Sequence[ZTables] = (),
+) -> bytes:
+    """Write an adapter; returns its hash.
+
+    Args:
+        folder: made if it is not there.
+        prompts: trained.
+        config: what it is.
+        z_sets: its own tables of z.
+    Raises:
+        CheckpointError: weights that are not finite, gains out of range, or a config of another
+            width or rank.
+        OutputError: the folder cannot be written.
+    """
+    if (prompts.width, prompts.rank) != (config.width, config.rank):
+        raise CheckpointError(
+            f"{folder}: the prompts have width {prompts.width} and rank {prompts.rank}, and the "
+            f"config says {config.width} and {config.rank}: give the same"
+        )
+    if not bool(torch.isfinite(prompts.log_gains).all()):
+        raise CheckpointError(f"{folder}: a log-gain is not finite; train again")
+    tensors = pack_tensors(prompts) | pack_sets(z_sets)
+    _check(tensors, where=str(folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / WEIGHTS_FILE, save(tensors), force=True)
+    text = json.dumps(asdict(config), indent=2, sort_keys=True) + "\n"
+    write_atomically(folder / CONFIG_FILE, text.encode(), force=True)
+    return adapter_hash(tensors, config)
+
+
+def pack_tensors(prompts: LayerAdaptivePrompts) -> dict[str, Tensor]:
+    """Tensors under PEFT's names, in the types that are stored."""
+    state = prompts.state_dict()
+    tensors = {PREFIX + n: v.detach().cpu().half().contiguous() for n, v in state.items()}
+    tensors[PREFIX + LOG_GAINS] = prompts.gains().log_gains
+    return tensors
+
+
+def read_adapter(folder: Path, *, base: Base) -> RateAdapter:
+    """Read and check an adapter of `base`.
+
+    Raises:
+        CheckpointError: missing files, tensors that are missing, unknown, of another shape or not
+            finite, tables that do not sum to 2^16.
+        ModelMismatchError: the adapter of another base.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    if config.base_sha256 != base.sha256.hex():
+        raise ModelMismatchError(
+            f"adapter {folder} belongs to base {config.base_sha256[:16]}, the loaded one is "
+            f"{base.sha256.hex()[:16]}: load that base, or train the rate for this one"
+        )
+    path = folder / WEIGHTS_FILE
+    return build(read_weights(path), config=config, codec=base.config.codec, where=str(path))
+
+
+def adapter_digest(folder: Path) -> bytes:
+    """Hash of the adapter in a folder, without building its networks.
+
+    Raises:
+        CheckpointError: no readable adapter there.
+    """
+    config = read_config(folder)
+    return adapter_hash(read_weights(Path(folder) / WEIGHTS_FILE), config)
+
+
+def read_config(folder: Path) -> AdapterConfig:
+    """What an adapter is, without its weights.
+
+    Raises:
+        CheckpointError: no adapter there, or one of another kind or a newer layout.
+    """
+    path = Path(folder) / CONFIG_FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"no adapter at {folder}: {CONFIG_FILE}: {error.strerror}") from None
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(values, dict) or values.get("peft_type") != PEFT_TYPE:
+        kind = values.get("peft_type") if isinstance(values, dict) else None
+        raise CheckpointError(f"{path} is an adapter of kind {kind!r}; need {PEFT_TYPE!r}")
+    known = AdapterConfig.__dataclass_fields__
+    try:
+        # PEFT adds keys of its own; they say nothing about the rate.
+        config = from_dict(
+            AdapterConfig, {k: v for k, v in values.items() if k in known}, where=str(path)
+        )
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from None
+    if config.format_version != 1:
+        raise CheckpointError(
+            f"{path} has layout version {config.format_version}, this promptcodec reads 1: upgrade"
+        )
+    if not _SHA256.fullmatch(config.base_sha256):
+        given = config.base_sha256[:80]
+        raise CheckpointError(f"{path}: base_sha256 is {given!r}; need 64 hexadecimal digits")
+    return config
+
+
+def build(
+    tensors: dict[str, Tensor], *, config: AdapterConfig, codec: CodecConfig, where: str
+) -> RateAdapter:
+    """Make an adapter of stored tensors; `where` names them in errors."""
+    _check(tensors, where=where)
+    digest = adapter_hash(tensors, config)
+    if not 1 <= config.width <= 1024:
+        raise CheckpointError(f"{where}: width is {config.width}; need 1 to 1024")
+    if not 0 <= config.rank <= 256:
+        raise CheckpointError(f"{where}: rank is {config.rank}; need 0 to 256")
+    with WeightBudget(tensors, where=where):
+        prompts = LayerAdaptivePrompts(codec, width=config.width, rank=config.rank)
+    state = prompts.state_dict()
+    left = dict(tensors)
+    for name, value in state.items():
+        stored = PREFIX + name
+        if stored not in left:
+            raise CheckpointError(f"{where}: tensor {stored} is missing; get the file again")
+        found = left.pop(stored)
+        kind = torch.int16 if name == LOG_GAINS else torch.float16
+        if found.shape != value.shape or found.dtype != kind:
+            raise CheckpointError(
+                f"{where}: tensor {stored} is {found.dtype} {tuple(found.shape)}; need {kind} "
+                f"{tuple(value.shape)}"
+            )
+        state[name] = found.float() / (1 << FRACTION_BITS) if kind == torch.int16 else found.float()
+    z_sets = take_sets(left, channels=codec.z_channels, where=where)
+    if left:
+        raise CheckpointError(f"{where}: unknown tensor {min(left)}; not this kind of adapter")
+    prompts.load_state_dict(state)
+    prompts.requires_grad_(False)
+    gains = Gains(tensors[PREFIX + LOG_GAINS].clone())
+    return RateAdapter(config, prompts.eval(), gains, sha256=digest, z_sets=z_sets)
+
+
+def adapter_hash(tensors: dict[str, Tensor], config: AdapterConfig) -> bytes:
+    """SHA-256 over base, rate index, lambda and the sorted (name, dtype, shape, bytes)."""
+    bound = {"base": config.base_sha256, "rate": config.rate_index, "lambda": config.lmbda}
+    digest = hashlib.sha256(json.dumps(bound, sort_keys=True).encode())
+    update_hash(digest, tensors)
+    return digest.digest()
+
+
+def _check(tensors: dict[str, Tensor], *, where: str) -> None:
+    check_finite(tensors, where=where)
+    gains = tensors.get(PREFIX + LOG_GAINS)
+    if gains is not None and gains.numel() and int(gains.int().abs().max()) > MAX_GAIN:
+        raise CheckpointError(
+            f"{where}: a gain lies beyond {MAX_GAIN >> FRACTION_BITS} table steps; get the file "
+            "again"
+        )

@@ -1,0 +1,47 @@
+"""Low-rank updates of the linear maps of a transform.
+
+    weight + up @ down        down (r, inputs * k * k), up (outputs, r), up starts at zero
+
+Prompts move what the Swin blocks attend to. What the maps between the stages throw away is gone
+before any block sees it, and a finer rate needs some of it. Updates are added to the weights: they
+do not add to the work for each pixel.
+
+Source: Hu et al. 2021, arXiv:2106.09685.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from promptcodec.models.transforms import LinearMap
+
+
+class LowRankUpdates(nn.Module):
+    """One update for each linear map.
+
+    Args:
+        maps: of the transform, in order.
+        rank: r; 0 has no updates.
+    """
+
+    def __init__(self, maps: Sequence[LinearMap], *, rank: int) -> None:
+        super().__init__()
+        self.maps, self.rank = tuple(maps), rank
+        used = self.maps if rank else ()
+        sizes = [shape.inputs * shape.kernel**2 for shape in used]
+        self.down = nn.ParameterList(
+            nn.Parameter(torch.randn(rank, size) * size**-0.5) for size in sizes
+        )
+        self.up = nn.ParameterList(nn.Parameter(torch.zeros(shape.outputs, rank)) for shape in used)
+
+    def forward(self) -> list[Tensor] | None:
+        """Updates, (outputs, inputs, k, k) each; None without any."""
+        if not self.rank:
+            return None
+        return [
+            (up @ down).view(shape.outputs, shape.inputs, shape.kernel, shape.kernel)
+            for up, down, shape in zip(self.up, self.down, self.maps, strict=True)
+        ]

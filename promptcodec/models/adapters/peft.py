@@ -1,0 +1,173 @@
+"""Layer-adaptive prompts as a PEFT method, for whoever trains or loads adapters with PEFT.
+
+    register()
+    base = read_base(find_base(None))
+    model = PeftModel.from_pretrained(base.model, "checkpoints/nano/prompts/rate-2")
+    config = LPMConfig(rate_index=2, lmbda=0.0067, base_sha256=base.sha256.hex())
+    model = get_peft_model(base.model, config)
+
+The adapter sits in the slot of a `CodecModel`, which every pass asks when no argument names one.
+What PEFT saves is what `store` writes, tensor for tensor: networks in float16, log-gains as
+integers. Tables of z stay behind: they fit the finished adapter alone. Nothing that encodes or
+decodes imports this module; `import peft` takes seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from peft import PeftConfig, PeftType
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
+from peft.utils import register_peft_method
+from torch import Tensor, nn
+
+from promptcodec.codec.gains import FRACTION_BITS
+from promptcodec.codec.ztables import SPANS, TABLES
+from promptcodec.config import CodecConfig
+from promptcodec.errors import UsageError
+from promptcodec.models.adapters.checkpoint import LOG_GAINS, PEFT_TYPE, AdapterConfig
+from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
+from promptcodec.models.codec_model import Adapter, AdapterSlot
+
+DEFAULTS = AdapterConfig(rate_index=0, lmbda=1.0, base_sha256="")
+
+
+@dataclass
+class LPMConfig(PeftConfig):
+    """What `adapter_config.json` says; see `store.AdapterConfig` for its own keys.
+
+    Args:
+        target_modules: the slot; nothing else takes these adapters.
+    """
+
+    rate_index: int = 0
+    lmbda: float = 0.0
+    base_sha256: str = ""
+    width: int = DEFAULTS.width
+    rank: int = DEFAULTS.rank
+    metric: str = DEFAULTS.metric
+    init_from: str | None = None
+    format_version: int = DEFAULTS.format_version
+    target_modules: list[str] = field(default_factory=lambda: ["adapter_slot"])
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.peft_type = PEFT_TYPE
+
+
+class LPMLayer(nn.Module, BaseTunerLayer):
+    """The slot of a codec with adapters in it, by name.
+
+    Args:
+        base_layer: the empty slot.
+        codec: architecture of the base.
+    """
+
+    adapter_layer_names = ("lpm_prompts",)
+
+    def __init__(self, base_layer: AdapterSlot, codec: CodecConfig) -> None:
+        super().__init__()
+        self.base_layer = base_layer
+        self.codec = codec
+        self.lpm_prompts = nn.ModuleDict()
+
+    def update_layer(self, name: str, config: LPMConfig) -> None:
+        """Add a fresh adapter, which leaves the base as it is."""
+        self.lpm_prompts[name] = LayerAdaptivePrompts(
+            self.codec, width=config.width, rank=config.rank
+        )
+        self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
+
+    def forward(self) -> Adapter | None:
+        """The active adapter; None while adapters are disabled.
+
+        Raises:
+            UsageError: several are active.
+        """
+        names = [name for name in self.active_adapters if name in self.lpm_prompts]
+        if self.disable_adapters or not names:
+            return None
+        if len(names) > 1:
+            raise UsageError(f"adapters {', '.join(names)} are active; one rate at a time: set one")
+        found: Any = self.lpm_prompts[names[0]]
+        return found
+
+
+class LPMModel(BaseTuner):
+    """PEFT's side of the method: where an adapter goes, and how it is kept."""
+
+    prefix = "lpm_"
+    tuner_layer_cls = LPMLayer
+    target_module_mapping: dict[str, Any] = {}  # noqa: RUF012, PEFT's own attribute
+
+    def _create_and_replace(
+        self,
+        peft_config: LPMConfig,
+        adapter_name: str,
+        target: nn.Module,
+        target_name: str,
+        parent: nn.Module,
+        current_key: str,
+    ) -> None:
+        if "." in adapter_name or adapter_name.isdigit():
+            raise UsageError(f"adapter name {adapter_name!r} confuses PEFT: call it rate-3 or so")
+        if not isinstance(target, LPMLayer):
+            if not isinstance(target, AdapterSlot):
+                raise UsageError(f"{current_key} takes no prompts; target 'adapter_slot'")
+            target = LPMLayer(target, self.model.config)
+            setattr(parent, target_name, target)
+        target.update_layer(adapter_name, peft_config)
+        target.lpm_prompts[adapter_name].to(next(self.model.parameters()).device)
+
+    @classmethod
+    def _get_adapter_state_dict(cls, model: nn.Module, *args: Any, **kwargs: Any) -> dict:
+        """In the types that are stored."""
+        found = super()._get_adapter_state_dict(model, *args, **kwargs)
+        return {key: _stored(key, value) for key, value in found.items()}
+
+    @classmethod
+    def _remap_adapter_state_dict_for_load(
+        cls, model: nn.Module, config: Any, adapter_name: str, state_dict: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """In the types that are trained."""
+        left = (TABLES, SPANS)
+        state = {k: _trained(k, value) for k, value in state_dict.items() if k not in left}
+        return super()._remap_adapter_state_dict_for_load(model, config, adapter_name, state)
+
+    @classmethod
+    def _remove_adapter_name_from_key(cls, key: str, adapter_name: str) -> str:
+        """The name stands in the middle of a key, behind `lpm_prompts`."""
+        return key.replace(f".lpm_prompts.{adapter_name}.", ".lpm_prompts.", 1)
+
+
+def register() -> None:
+    """Make PEFT know the method; may be called again."""
+    if PEFT_TYPE in PEFT_TYPE_TO_CONFIG_MAPPING:
+        return
+    if PEFT_TYPE not in PeftType.__members__:
+        # PEFT's methods are a closed enum, and it registers nothing that is not in there.
+        member = str.__new__(PeftType, PEFT_TYPE)
+        member._name_ = member._value_ = PEFT_TYPE
+        PeftType._member_map_[PEFT_TYPE] = member
+        PeftType._value2member_map_[PEFT_TYPE] = member
+        PeftType._member_names_.append(PEFT_TYPE)
+        type.__setattr__(PeftType, PEFT_TYPE, member)
+    register_peft_method(
+        name=PEFT_TYPE.lower(), config_cls=LPMConfig, model_cls=LPMModel, prefix=LPMModel.prefix
+    )
+
+
+def _stored(key: str, value: Tensor) -> Tensor:
+    if key.rpartition(".")[2] == LOG_GAINS:
+        fixed = torch.round(value.detach().cpu().double() * (1 << FRACTION_BITS))
+        return fixed.clamp(-(1 << 15), (1 << 15) - 1).to(torch.int16)
+    return value.detach().half()
+
+
+def _trained(key: str, value: Tensor) -> Tensor:
+    if key.rpartition(".")[2] == LOG_GAINS and not value.is_floating_point():
+        return value.float() / (1 << FRACTION_BITS)
+    return value.float()

@@ -1,0 +1,195 @@
+"""Layer-adaptive Prompt Module: what one rate adds to the frozen base.
+
+    x     -> trunk at 1/8, 1/16, 1/32 -> a head for each Swin block of g_a -> prompt tokens, gates
+    y_hat -> trunk at 1/16, 1/32      -> a head for each Swin block of g_s -> prompt tokens, gates
+    log-gain of each channel of y; scale and bias of each feature that the means are made of
+    a low-rank update of each linear map of g_a and g_s (`lowrank`)
+
+Prompts join the keys and values of every window (`Prompts`). A grid of them has half the resolution
+of its block, so a window of 8x8 tokens sees 16 prompts of its own. Prompts of g_a look at the
+picture, those of g_s only at what was transmitted. All gates start at zero, so that a fresh module
+is the base, bit for bit, and yet has a gradient.
+
+Source: Qin et al. 2023, arXiv:2311.13846 (prompts for each layer of a frozen codec). Differs: a
+separate, gated softmax over the prompts; gains, a touch on the means and low-rank updates travel
+with them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from promptcodec.codec.gains import FRACTION_BITS, Gains
+from promptcodec.config import STRIDE, CodecConfig
+from promptcodec.models.adapters.lowrank import LowRankUpdates
+from promptcodec.models.swin import Prompts
+from promptcodec.models.wide import maps_of_g_a, maps_of_g_s
+
+REDUCTION = 2  # tokens of a block for each prompt, along an edge
+PIXELS = 8  # px that the encoder's trunk folds into channels
+
+
+@dataclass(frozen=True)
+class BlockSpec:
+    """A Swin block that takes prompts.
+
+    Args:
+        stride: px between two of its tokens.
+        channels: C.
+        heads: attention heads.
+    """
+
+    stride: int
+    channels: int
+    heads: int
+
+
+def blocks_of_g_a(config: CodecConfig) -> list[BlockSpec]:
+    """Swin blocks of g_a in their order."""
+    if config.wide:
+        return _blocks(config, config.encoder_channels, _swin(config.encoder_blocks))
+    return _blocks(config, config.channels, config.swin_blocks)
+
+
+def blocks_of_g_s(config: CodecConfig) -> list[BlockSpec]:
+    """Swin blocks of g_s in their order, deepest stage first."""
+    if config.wide:
+        blocks = _blocks(config, config.decoder_channels, _swin(config.decoder_blocks))
+    else:
+        blocks = _blocks(config, config.channels, config.swin_blocks)
+    return sorted(blocks, key=lambda block: -block.stride)
+
+
+def _swin(blocks: Sequence[str]) -> list[int]:
+    return [kinds.count("s") for kinds in blocks]
+
+
+def _blocks(config: CodecConfig, widths: Sequence[int], counts: Sequence[int]) -> list[BlockSpec]:
+    return [
+        BlockSpec(2 << stage, channels, channels // config.head_channels)
+        for stage, channels in enumerate(widths)
+        for _ in range(counts[stage])
+    ]
+
+
+class PromptNetwork(nn.Module):
+    """A small convolutional trunk and a head for each Swin block of one transform.
+
+    Args:
+        channels: of what the prompts are made from, with the pixels that the stem folds in.
+        stride: px between two of its elements.
+        blocks: the transform's Swin blocks in order.
+        width: of the trunk.
+    """
+
+    def __init__(
+        self, channels: int, *, stride: int, blocks: Sequence[BlockSpec], width: int
+    ) -> None:
+        super().__init__()
+        self.stride, self.blocks = stride, tuple(blocks)
+        deepest = max(REDUCTION * block.stride for block in blocks)
+        self.stem = nn.Conv2d(channels, width, 1)
+        self.down = nn.ModuleList()
+        while stride < deepest:
+            self.down.append(nn.Conv2d(width, width, 3, stride=2, padding=1))
+            stride *= 2
+        self.norm = nn.LayerNorm(width)
+        self.heads = nn.ModuleList(nn.Linear(width, block.channels) for block in blocks)
+        self.gates = nn.ParameterList(nn.Parameter(torch.zeros(block.heads)) for block in blocks)
+
+    def forward(self, x: Tensor) -> list[Prompts] | list[None]:
+        """Prompts for each block, from (B, channels / f^2, f H / stride, f W / stride), any f.
+
+        Where every gate is zero and none is trained, prompts would add nothing: None, no work.
+        """
+        if not any(gate.requires_grad or bool(gate.any()) for gate in self.gates):
+            return [None] * len(self.blocks)
+        x = F.relu(self._fold(x))
+        grids = {self.stride: x}
+        stride = self.stride
+        for layer in self.down:
+            x = F.relu(layer(x))
+            stride *= 2
+            grids[stride] = x
+        tokens = {s: self.norm(grid.permute(0, 2, 3, 1)) for s, grid in grids.items()}
+        return [
+            Prompts(
+                tokens=tokens[REDUCTION * block.stride],
+                gate=gate,
+                head=(head.weight, head.bias),  # type: ignore[arg-type]
+            )
+            for block, head, gate in zip(self.blocks, self.heads, self.gates, strict=True)
+        ]
+
+    def _fold(self, x: Tensor) -> Tensor:
+        """The stem on squares of f px: a pixel unshuffle and its 1x1 convolution in one."""
+        edge = math.isqrt(self.stem.in_channels // x.shape[1])
+        weight = self.stem.weight.view(self.stem.out_channels, x.shape[1], edge, edge)
+        return F.conv2d(x, weight, self.stem.bias, stride=edge)
+
+
+class LayerAdaptivePrompts(nn.Module):
+    """Everything that one rate adds to a frozen base.
+
+    Args:
+        config: of the base.
+        width: of both trunks.
+        rank: of the updates of linear maps; 0 has none.
+    """
+
+    def __init__(self, config: CodecConfig, *, width: int = 32, rank: int = 10) -> None:
+        super().__init__()
+        self.config, self.width, self.rank = config, width, rank
+        self.encoder = PromptNetwork(
+            3 * PIXELS**2, stride=PIXELS, blocks=blocks_of_g_a(config), width=width
+        )
+        self.decoder = PromptNetwork(
+            config.latent_channels, stride=16, blocks=blocks_of_g_s(config), width=width
+        )
+        self.encoder_maps = LowRankUpdates(maps_of_g_a(config), rank=rank)
+        self.decoder_maps = LowRankUpdates(maps_of_g_s(config), rank=rank)
+        self.log_gains = nn.Parameter(torch.zeros(config.latent_channels))
+        self.mean_scale = nn.Parameter(torch.zeros(config.hyper_channels))
+        self.mean_bias = nn.Parameter(torch.zeros(config.hyper_channels))
+
+    def empty_like(self) -> LayerAdaptivePrompts:
+        """A module of the same shape with weights of its own."""
+        return LayerAdaptivePrompts(self.config, width=self.width, rank=self.rank)
+
+    def encoder_prompts(self, x: Tensor) -> list[Prompts] | list[None]:
+        """Prompts of g_a from a padded picture, RGB in [0, 1], (B, 3, H, W)."""
+        if x.shape[2] % STRIDE or x.shape[3] % STRIDE:
+            raise ValueError(f"x is {tuple(x.shape)}; pad it to multiples of {STRIDE} first")
+        return self.encoder(x - 0.5)
+
+    def decoder_prompts(self, y_hat: Tensor) -> list[Prompts] | list[None]:
+        """Prompts of g_s from transmitted latents, (B, M, h, w)."""
+        return self.decoder(y_hat)
+
+    def encoder_updates(self) -> list[Tensor] | None:
+        """Updates of g_a's linear maps."""
+        return self.encoder_maps()
+
+    def decoder_updates(self) -> list[Tensor] | None:
+        """Updates of g_s's linear maps."""
+        return self.decoder_maps()
+
+    def gain_steps(self) -> Tensor:
+        """Log-gain of each channel in steps of the scale tables, real, (1, M, 1, 1)."""
+        return self.log_gains[None, :, None, None]
+
+    def gains(self) -> Gains:
+        """Log-gains as the integers that files are written with."""
+        fixed = torch.round(self.log_gains.detach().cpu().double() * (1 << FRACTION_BITS))
+        return Gains(fixed.clamp(-(1 << 15), (1 << 15) - 1).to(torch.int16))
+
+    def touch(self, features: Tensor) -> Tensor:
+        """Features of the means, (B, N, h, w), scaled and moved channel by channel."""
+        scale, bias = (v[None, :, None, None] for v in (self.mean_scale, self.mean_bias))
+        return features * (1.0 + scale) + bias

@@ -1,0 +1,99 @@
+"""Task prompts on disk: `task_config.json` and `task_model.safetensors`, bound to their base."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from promptcodec.errors import ConfigError, ModelMismatchError
+from promptcodec.io.hub import TASK_CONFIG
+from promptcodec.models.adapters.task_prompts import TaskPrompts
+from promptcodec.models.checkpoint import Base, WeightBudget
+from promptcodec.models.weights import load_weights, read_facts, read_weights, write_network
+
+WEIGHTS_FILE = "task_model.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskConfig:
+    """What `task_config.json` says.
+
+    Args:
+        task: what it serves, "classify" for instance; what an encoder is asked for.
+        base_sha256: of the base it belongs to, hexadecimal.
+        width: of its trunk.
+        rank: of its updates of linear maps.
+        format_version: of this layout.
+    """
+
+    task: str
+    base_sha256: str
+    width: int = 32
+    rank: int = 10
+    format_version: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.task or not 1 <= self.width <= 1024 or not 0 <= self.rank <= 256:
+            raise ConfigError(
+                f"task is {self.task!r}, width {self.width}, rank {self.rank}; need a name, 1 to "
+                "1024 and 0 to 256"
+            )
+        if self.format_version != 1:
+            raise ConfigError(
+                f"format_version is {self.format_version}, this promptcodec reads 1: "
+                "upgrade promptcodec"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class TaskAdapter:
+    """Installed task prompts; immutable, and safe to share among threads.
+
+    Args:
+        config: what they are.
+        prompts: in eval mode and frozen.
+    """
+
+    config: TaskConfig
+    prompts: TaskPrompts
+
+
+def write_task(folder: Path, prompts: TaskPrompts, *, config: TaskConfig) -> None:
+    """Write task prompts, weights in float16.
+
+    Raises:
+        CheckpointError: weights that are not finite.
+        OutputError: the folder cannot be written.
+    """
+    write_network(folder, prompts, weights=WEIGHTS_FILE, config=TASK_CONFIG, facts=config)
+
+
+def read_task(folder: Path, *, base: Base) -> TaskAdapter:
+    """Read and check task prompts of `base`.
+
+    Raises:
+        CheckpointError: missing files; tensors that are missing, unknown, of another shape or not
+            finite.
+        ModelMismatchError: those of another base.
+    """
+    config = read_task_config(folder)
+    if config.base_sha256 != base.sha256.hex():
+        raise ModelMismatchError(
+            f"task prompts {folder} belong to base {config.base_sha256[:16]}, the loaded one is "
+            f"{base.sha256.hex()[:16]}: load that base, or train them for this one"
+        )
+    path = Path(folder) / WEIGHTS_FILE
+    tensors = read_weights(path)
+    with WeightBudget(tensors, where=str(path)):
+        prompts = TaskPrompts(base.config.codec, width=config.width, rank=config.rank)
+    load_weights(prompts, tensors, where=str(path))
+    return TaskAdapter(config, prompts.requires_grad_(False).eval())
+
+
+def read_task_config(folder: Path) -> TaskConfig:
+    """What task prompts are, without their weights.
+
+    Raises:
+        CheckpointError: none there, or a config that does not fit.
+    """
+    return read_facts(TaskConfig, Path(folder) / TASK_CONFIG, what="task prompts")

@@ -1,0 +1,100 @@
+"""Task prompts: what moves the frozen encoder toward a task, beside the prompts of a rate.
+
+    x -> trunk -> a head for each Swin block of g_a -> prompt tokens, gates
+    a low-rank update of each linear map of g_a
+
+They change what is transmitted, not how: hyperprior, context, gains and g_s are those of the rate.
+So a stream that was written with them is an ordinary one of its rate, which any decoder reads
+without knowing of them.
+
+Source: Chen et al. 2023, arXiv:2306.05085 (prompts that turn a transformer codec to a task).
+Differs: nothing on the decoder's side; composes with a rate's prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor, nn
+
+from promptcodec.config import CodecConfig
+from promptcodec.errors import RateError
+from promptcodec.models.adapters.interpolation import RatePoint
+from promptcodec.models.adapters.lowrank import LowRankUpdates
+from promptcodec.models.adapters.prompts import PIXELS, PromptNetwork, blocks_of_g_a
+from promptcodec.models.codec_model import Adapter
+from promptcodec.models.swin import Prompts
+from promptcodec.models.wide import maps_of_g_a
+
+
+class TaskPrompts(nn.Module):
+    """What one task adds to a frozen encoder.
+
+    Args:
+        config: of the base.
+        width: of the trunk.
+        rank: of the updates of linear maps; 0 has none.
+    """
+
+    def __init__(self, config: CodecConfig, *, width: int = 32, rank: int = 10) -> None:
+        super().__init__()
+        self.encoder = PromptNetwork(
+            3 * PIXELS**2, stride=PIXELS, blocks=blocks_of_g_a(config), width=width
+        )
+        self.maps = LowRankUpdates(maps_of_g_a(config), rank=rank)
+
+
+@dataclass(frozen=True, eq=False)
+class WithTask:
+    """A rate and a task at once, as the codec's model takes an adapter.
+
+    Args:
+        rate: what the rate adds.
+        task: what the task adds to the encoder.
+    """
+
+    rate: Adapter
+    task: TaskPrompts
+
+    def encoder_prompts(self, x: Tensor) -> Sequence[Prompts | None]:
+        """Prompts of the task, and those of the rate beside them."""
+        own, others = self.task.encoder(x - 0.5), self.rate.encoder_prompts(x)
+        return [
+            other if prompts is None else replace(prompts, more=other)
+            for prompts, other in zip(own, others, strict=True)
+        ]
+
+    def decoder_prompts(self, y_hat: Tensor) -> Sequence[Prompts | None]:
+        """Those of the rate."""
+        return self.rate.decoder_prompts(y_hat)
+
+    def encoder_updates(self) -> Sequence[Tensor] | None:
+        """Updates of the task and of the rate, added."""
+        own, others = self.task.maps(), self.rate.encoder_updates()
+        if own is None or others is None:
+            return others if own is None else own
+        return [a + b for a, b in zip(own, others, strict=True)]
+
+    def decoder_updates(self) -> Sequence[Tensor] | None:
+        """Those of the rate."""
+        return self.rate.decoder_updates()
+
+    def gain_steps(self) -> Tensor:
+        """Those of the rate."""
+        return self.rate.gain_steps()
+
+    def touch(self, features: Tensor) -> Tensor:
+        """That of the rate."""
+        return self.rate.touch(features)
+
+
+def with_task(point: RatePoint, task: TaskPrompts) -> RatePoint:
+    """A position of the ladder with what a task adds; streams carry the rate's hashes alone.
+
+    Raises:
+        RateError: the position is the base's own, without an adapter.
+    """
+    if point.prompts is None:
+        raise RateError("task prompts go with the prompts of a rate: load a ladder")
+    return replace(point, prompts=WithTask(point.prompts, task))

@@ -1,0 +1,354 @@
+"""The base codec as one module: transforms, hyperprior, context.
+
+x -> g_a -> y -> h_a -> z -> z_hat -> scale path -> table indexes (exact)
+|                  '-> h_means -> context(y_hat so far) -> mu
+'-> r = round((y - mu) * gain) -> y_hat = rebuild(r) / gain + mu -> g_s -> x_hat
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from promptcodec.codec.gains import Gains
+from promptcodec.coding.entropy import golomb
+from promptcodec.coding.entropy.tables import NUM_SCALES
+from promptcodec.config import STRIDE, CodecConfig
+from promptcodec.errors import ShapeError
+from promptcodec.models import likelihood
+from promptcodec.models.centroids import Centroids
+from promptcodec.models.context import CheckerboardContext, ContextModel, NoContext
+from promptcodec.models.econtext import EContext
+from promptcodec.models.hyperprior import Z_MAX, Z_MIN, Hyperprior, integer_indexes
+from promptcodec.models.swin import Prompts
+from promptcodec.models.transforms import Analysis, Synthesis
+from promptcodec.models.wide import WideAnalysis, WideSynthesis
+
+
+@dataclass(frozen=True)
+class TrainingOutput:
+    """What a training step needs.
+
+    Args:
+        x_hat: reconstruction, not clamped, shape of x; None when only the rate was asked for.
+        y_bits: bits of y, scalar.
+        z_bits: bits of z, scalar.
+        room_bits: bits of y at a random gain, scalar; its gradient reaches the scale path alone.
+        y_hat: latents as they would be transmitted, (B, M, H/16, W/16), with a straight-through
+            gradient.
+    """
+
+    x_hat: Tensor | None
+    y_bits: Tensor
+    z_bits: Tensor
+    room_bits: Tensor
+    y_hat: Tensor
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Everything that is written, and what the decoder makes of it.
+
+    Args:
+        z_hat: integers in [-128, 127], (B, Cz, H/64, W/64).
+        indexes: table index of each symbol, uint8, (B, M, H/16, W/16).
+        symbols: quantised residuals r, int32, same shape.
+        y_hat: reconstructed latents, float32, same shape.
+    """
+
+    z_hat: Tensor
+    indexes: Tensor
+    symbols: Tensor
+    y_hat: Tensor
+
+
+class Adapter(Protocol):
+    """What one rate adds to the base, besides the integer gains that files are written with."""
+
+    def encoder_prompts(self, x: Tensor) -> Sequence[Prompts | None]:
+        """Prompts of g_a's Swin blocks, first stage first, from x (B, 3, H, W)."""
+        ...
+
+    def decoder_prompts(self, y_hat: Tensor) -> Sequence[Prompts | None]:
+        """Prompts of g_s's Swin blocks, deepest stage first, from y_hat (B, M, h, w)."""
+        ...
+
+    def encoder_updates(self) -> Sequence[Tensor] | None:
+        """Updates of the weights of g_a's linear maps."""
+        ...
+
+    def decoder_updates(self) -> Sequence[Tensor] | None:
+        """Updates of the weights of g_s's linear maps."""
+        ...
+
+    def gain_steps(self) -> Tensor:
+        """Log-gain of each channel in table steps, real, for training, (1, M, 1, 1)."""
+        ...
+
+    def touch(self, features: Tensor) -> Tensor:
+        """Move the features that the means are made of, (B, N, h, w)."""
+        ...
+
+
+class AdapterSlot(nn.Module):
+    """Where an adapter is found that no argument names; empty, unless a library fills it."""
+
+    def forward(self) -> Adapter | None:
+        """The adapter that is active, None for the base."""
+        return None
+
+
+def build_context(config: CodecConfig) -> ContextModel:
+    """The context model that `config.context` names."""
+    models = {"none": NoContext, "checkerboard": CheckerboardContext, "econtext": EContext}
+    return models[config.context](config)
+
+
+class CodecModel(nn.Module):
+    """A base codec.
+
+    Args:
+        config: the architecture.
+    """
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.g_a = WideAnalysis(config) if config.wide else Analysis(config)
+        self.g_s = WideSynthesis(config) if config.wide else Synthesis(config)
+        self.hyperprior = Hyperprior(config)
+        self.context = build_context(config)
+        self.centroids = Centroids() if config.reconstruction == "centroid" else None
+        self.adapter_slot = AdapterSlot()
+        self.room_detached = True
+        self._integer_layers: list[tuple[Tensor, Tensor]] | None = None
+
+    # -- training ------------------------------------------------------------------------------
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        round_z: bool = False,
+        z_price: float = 1.0,
+        rate_only: bool = False,
+        hard: bool = False,
+        adapter: Adapter | None = None,
+    ) -> TrainingOutput:
+        """One differentiable pass.
+
+        The rate sees noise, the synthesis sees rounding with a straight-through gradient. A symbol
+        whose table index rounds to 0 is zero, as in coding.
+
+        Args:
+            x: RGB in [0, 1], (B, 3, H, W); H and W multiples of 64 px.
+            round_z: use rounded z for the scales and means; noise otherwise, which keeps a young
+                hyperprior from collapsing to zero.
+            z_price: factor on the gradient of z's rate that reaches z, not its prior; below 1
+                early on lets a hyperprior learn to be useful before it has to be cheap.
+            rate_only: leave g_s out and let no gradient into g_a.
+            hard: latents as they are written, no noise; no gradient reaches g_a or h_a, and the
+                distortion moves the means rather than the symbols.
+            adapter: what a rate adds; None is that of the slot, else the base.
+        Source:
+            Minnen and Singh 2020, arXiv:2007.08739, for mixing noise and rounding.
+        """
+        adapter = adapter or self.adapter_slot()
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not (rate_only or hard)):
+            y = self.to_latents(x, adapter)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not hard):
+            z = self.hyperprior.h_a(y).float()
+        z_sent = torch.round(z).clamp(Z_MIN, Z_MAX) if hard else likelihood.add_noise(z)
+        z_hat = likelihood.round_ste(z) if round_z and not hard else z_sent
+        features = self.features(z_hat, adapter)
+        steps = adapter.gain_steps() if adapter else y.new_zeros(())
+        gain = Gains.multiplier(steps)
+        known = self._known(features, y, gain) if hard else likelihood.add_noise(y * gain) / gain
+        mu, shift = self.context.parallel(features, known)
+        with torch.autocast(x.device.type, enabled=False):
+            mu = mu.float()
+            shift = 0.0 if shift is None else shift.float()
+            index = self.hyperprior.scale_path(z_hat) + steps + shift
+            residual = (y - mu) * gain
+            rounded = likelihood.round_ste(residual)
+            symbols = torch.where(index.detach() < 0.5, 0.0, rounded)
+            y_hat = self.rebuild(symbols.detach() if hard else symbols, index) / gain + mu
+            coded = rounded if hard else likelihood.add_noise(residual)
+            y_bits = likelihood.gaussian_bits(coded, likelihood.index_to_scale(index)).sum()
+            priced = z_price * z_sent + (1.0 - z_price) * z_sent.detach()
+            probability = likelihood.lower_bound(
+                self.hyperprior.prior(priced), likelihood.LIKELIHOOD_MIN
+            )
+            z_bits = -torch.log2(probability).sum()
+            room_bits = self._room_bits(residual, z_hat, steps + shift)
+        x_hat = None
+        if not rate_only:
+            x_hat = self.to_picture(y_hat, adapter)
+        return TrainingOutput(
+            x_hat=x_hat, y_bits=y_bits, z_bits=z_bits, room_bits=room_bits, y_hat=y_hat
+        )
+
+    @torch.no_grad()
+    def _known(self, features: Tensor, y: Tensor, gain: Tensor) -> Tensor:
+        """y_hat that later groups look at, (B, M, h, w), from one parallel look at y itself."""
+        mu, _ = self.context.parallel(features, y)
+        return torch.round((y - mu.float()) * gain) / gain + mu.float()
+
+    def to_latents(self, x: Tensor, adapter: Adapter | None) -> Tensor:
+        """g_a with what the adapter adds: (B, 3, H, W) to (B, M, H/16, W/16), float32."""
+        adapter = adapter or self.adapter_slot()
+        if adapter is None:
+            return self.g_a(x).float()
+        return self.g_a(x, adapter.encoder_prompts(x), adapter.encoder_updates()).float()
+
+    def to_picture(self, y_hat: Tensor, adapter: Adapter | None) -> Tensor:
+        """g_s with what the adapter adds: (B, M, h, w) to (B, 3, 16 h, 16 w)."""
+        adapter = adapter or self.adapter_slot()
+        if adapter is None:
+            return self.g_s(y_hat)
+        return self.g_s(y_hat, adapter.decoder_prompts(y_hat), adapter.decoder_updates())
+
+    def features(self, z_hat: Tensor, adapter: Adapter | None) -> Tensor:
+        """What the means are made of, (B, N, H/16, W/16), from z_hat (B, Cz, H/64, W/64)."""
+        features = self.hyperprior.h_means(z_hat)
+        adapter = adapter or self.adapter_slot()
+        return adapter.touch(features) if adapter else features
+
+    def rebuild(self, symbols: Tensor, index: Tensor) -> Tensor:
+        """Residuals in quantisation steps from symbols and their table indexes, any shape."""
+        return symbols if self.centroids is None else self.centroids(symbols, index)
+
+    def _room_bits(self, residual: Tensor, z_hat: Tensor, shift: Tensor) -> Tensor:
+        """Bits at a random gain for each picture of the batch.
+
+        At the base's own rate nothing tells an index of -3 from one of -12; a finer rate needs
+        the difference. This term teaches it to the scale path; all else is held.
+
+        Args:
+            residual: in steps of quantisation, (B, M, h, w).
+            z_hat: (B, Cz, h/4, w/4).
+            shift: of the table indexes, beside what the scale path gives.
+        """
+        if self.room_detached:
+            residual, z_hat, shift = residual.detach(), z_hat.detach(), shift.detach()
+        index = self.hyperprior.scale_path(z_hat) + shift
+        steps = torch.empty(len(index), 1, 1, 1, device=index.device).uniform_(-6.0, 14.0)
+        scaled = likelihood.add_noise(residual.detach() * Gains.multiplier(steps))
+        return likelihood.gaussian_bits(scaled, likelihood.index_to_scale(index + steps)).sum()
+
+    # -- coding --------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def analyse(self, x: Tensor, *, gains: Gains, adapter: Adapter | None = None) -> Latents:
+        """Quantise padded pictures.
+
+        Args:
+            x: RGB in [0, 1], (B, 3, H, W); H and W multiples of 64 px.
+            gains: per-channel gains of the rate.
+            adapter: what the rate adds besides; None is that of the slot, else the base.
+        Raises:
+            ShapeError: H or W is not a multiple of 64.
+        """
+        if x.ndim != 4 or x.shape[1] != 3 or x.shape[2] % STRIDE or x.shape[3] % STRIDE:
+            raise ShapeError(
+                f"x is {tuple(x.shape)}; need (B, 3, H, W), multiples of 64: pad first"
+            )
+        y, z = self.transform(x, adapter=adapter)
+        return self.quantise(y, z, gains=gains, adapter=adapter)
+
+    @torch.inference_mode()
+    def transform(self, x: Tensor, *, adapter: Adapter | None = None) -> tuple[Tensor, Tensor]:
+        """Latents before they are rounded: y (B, M, H/16, W/16), z (B, Cz, H/64, W/64), float32."""
+        y = self.to_latents(x, adapter)
+        with torch.autocast(x.device.type, enabled=False):
+            return y, self.hyperprior.h_a(y)
+
+    @torch.inference_mode()
+    def quantise(
+        self, y: Tensor, z: Tensor, *, gains: Gains, adapter: Adapter | None = None
+    ) -> Latents:
+        """Round latents into what is written.
+
+        Args:
+            y: (B, M, h, w), float32.
+            z: (B, Cz, h/4, w/4), float32.
+            gains: per-channel gains of the rate.
+            adapter: what the rate adds besides; None is that of the slot, else the base.
+        """
+        with torch.autocast(y.device.type, enabled=False):
+            z_hat = torch.round(z).clamp_(Z_MIN, Z_MAX)
+            features = self.features(z_hat, adapter)
+            return self._quantise(y, z_hat, features, gains=gains)
+
+    def _quantise(self, y: Tensor, z_hat: Tensor, features: Tensor, *, gains: Gains) -> Latents:
+        grouping = self.context.grouping
+        targets = grouping.split(y)
+        raw = grouping.split(self._raw_indexes(z_hat, gains=gains))
+        gain = gains.multipliers(y.device)
+        indexes: list[Tensor] = []
+        symbols: list[Tensor] = []
+
+        def reconstruct(group: int, mu: Tensor, shift: Tensor | None) -> Tensor:
+            index = raw[group] if shift is None else raw[group] + torch.round(shift)
+            index = index.clamp(0, NUM_SCALES - 1).to(torch.uint8)
+            own = gain[:, grouping.segment(group)]
+            residual = torch.round((targets[group] - mu) * own)
+            residual = residual.clamp_(-golomb.LIMIT, golomb.LIMIT).mul_(index > 0)
+            indexes.append(index)
+            symbols.append(residual)
+            return self.rebuild(residual, index) / own + mu
+
+        y_hat = self.context(features, reconstruct)
+        return Latents(
+            z_hat=z_hat.to(torch.int16),
+            indexes=grouping.join(indexes),
+            symbols=grouping.join(symbols).to(torch.int32),
+            y_hat=y_hat,
+        )
+
+    @torch.inference_mode()
+    def indexes(self, z_hat: Tensor, *, gains: Gains) -> Tensor:
+        """Table index of every symbol, exact on every machine, uint8 (B, M, 4 h, 4 w)."""
+        return self._raw_indexes(z_hat, gains=gains).clamp_(0, NUM_SCALES - 1).to(torch.uint8)
+
+    def _raw_indexes(self, z_hat: Tensor, *, gains: Gains) -> Tensor:
+        """Indexes before they are clamped to the tables, int32."""
+        if self._integer_layers is None:
+            raise RuntimeError("the scale path is not frozen; call freeze_scale_path first")
+        layers = [(w.to(z_hat.device), b.to(z_hat.device)) for w, b in self._integer_layers]
+        return integer_indexes(z_hat, layers) + gains.offsets(z_hat.device)
+
+    @torch.inference_mode()
+    def reconstruct_latents(
+        self,
+        z_hat: Tensor,
+        symbols: Tensor,
+        *,
+        indexes: Tensor,
+        gains: Gains,
+        adapter: Adapter | None = None,
+    ) -> Tensor:
+        """y_hat from what was transmitted and its table indexes, (B, M, h, w) float32."""
+        with torch.autocast(z_hat.device.type, enabled=False):
+            features = self.features(z_hat.float(), adapter)
+            residual = self.rebuild(symbols.float(), indexes) / gains.multipliers(z_hat.device)
+            residuals = self.context.grouping.split(residual)
+            return self.context(features, lambda group, mu, _: residuals[group] + mu)
+
+    @torch.inference_mode()
+    def synthesise(self, y_hat: Tensor, *, adapter: Adapter | None = None) -> Tensor:
+        """Pictures from latents: (B, 3, 16 h, 16 w), float32, not clamped."""
+        return self.to_picture(y_hat, adapter).float()
+
+    def freeze_scale_path(self, layers: list[tuple[Tensor, Tensor]] | None = None) -> None:
+        """Fix the integer scale path: from a checkpoint's integers, or from the float weights.
+
+        What the context keeps for coding is made anew as well.
+        """
+        self.context.freeze()
+        layers = self.hyperprior.scale_path.quantised() if layers is None else layers
+        self._integer_layers = [(w.to(torch.float64), b.to(torch.float64)) for w, b in layers]

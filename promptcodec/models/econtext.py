@@ -1,0 +1,412 @@
+"""Efficient context transformer: attention over space, checkerboard halves and channel segments.
+
+    group g-1 -> embed -+-> slot g -> [plain window attention, shifted ...] -> mu of group g
+    features of group g-'             keys and values of slots <= g, kept from earlier steps
+
+Groups are ordered spatial first and packed as in `groups`. Slot g carries what was decoded last
+and asks for group g; it sees the slots before it and itself, so the mask inside a window is
+block-causal. The first group has no slot: the hyperprior alone predicts it. Training computes all
+slots at once; encoding and decoding compute one slot a step and keep its keys and values, so the
+span of keys grows with the steps and nothing is computed twice.
+
+Source: Koyuncu et al. 2023, arXiv:2306.14287 (groups, rearrangement, shifted windows, skipped first
+group, caching). Differs: drives the means, not the scales, unless the config asks for research; the
+query knows the hyperprior's features of the group it asks for; the nearest latents also reach the
+means in a straight line, which a head of few channels cannot do for whole segments; values are not
+normalised, since a mean has to grow with the latents that it is predicted from; offsets are those
+of the real grid, not of the packed one, where left and right depend on the row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from promptcodec.config import CodecConfig
+from promptcodec.models.context import ContextModel, Reconstruct
+from promptcodec.models.groups import Grouping, beside, split_halves
+from promptcodec.models.swin import (
+    HIDDEN,
+    WindowMask,
+    attend_windows,
+    axis_regions,
+    mask_of_regions,
+    partition,
+)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Geometry of one pass over a packed half grid.
+
+    Args:
+        height: rows of the latents.
+        width: packed columns, half of the latents'.
+        window: rows of a window; it has half as many packed columns.
+    """
+
+    height: int
+    width: int
+    window: int
+
+    @property
+    def padded(self) -> tuple[int, int]:
+        """Rows and packed columns up to whole windows."""
+        w = self.window
+        return -(-self.height // w) * w, -(-self.width // (w // 2)) * (w // 2)
+
+    @property
+    def windows(self) -> int:
+        """Windows of one picture."""
+        rows, columns = self.padded
+        return rows * columns // self.positions
+
+    @property
+    def positions(self) -> int:
+        """Packed positions of a window."""
+        return self.window * self.window // 2
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # a mask kept from coding must also serve training
+def window_mask(grid: Grid, *, shifted: bool, device: torch.device) -> WindowMask:
+    """Mask over the positions of windows.
+
+    Padding must not reach latents, and after a cyclic shift the two ends of the grid must not see
+    each other.
+    """
+    sizes = zip(
+        grid.padded, (grid.height, grid.width), (grid.window, grid.window // 2), strict=True
+    )
+    rows, columns = (
+        axis_regions(size, shift=edge // 2 if shifted else 0, inside=inside)
+        for size, inside, edge in sizes
+    )
+    regions = (rows[:, None] * 3 + columns)[None, :, :, None]
+    regions = partition(regions, grid.window, grid.window // 2).squeeze(-1)
+    return mask_of_regions(regions, device)
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # an order kept from coding must also serve training
+def window_order(grid: Grid, *, shifted: bool, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Positions of the padded grid, row by row, in the order of (shifted) windows; and back.
+
+    One gather does what two rolls and a partition would.
+
+    Returns:
+        Both (windows * P,).
+    """
+    rows, columns = grid.padded
+    places = torch.arange(rows * columns).view(1, rows, columns, 1)
+    if shifted:
+        places = torch.roll(places, (-(grid.window // 2), -(grid.window // 4)), dims=(1, 2))
+    order = partition(places, grid.window, grid.window // 2).flatten()
+    return order.to(device), torch.argsort(order).to(device)
+
+
+def relative_offsets(window: int, slots: int) -> Tensor:
+    """Row of the bias table for each pair of tokens of a window, (slots * P, slots * P).
+
+    A token's key stands where its content lies, its query where the group it asks for lies.
+    """
+    place = torch.arange(window * window // 2)
+    row, packed = place // (window // 2), place % (window // 2)
+    key, query = [], []
+    for slot in range(slots):
+        # Content: group `slot`, its half `slot % 2`; asked for: the next group's half.
+        for half, out in ((slot % 2, key), ((slot + 1) % 2, query)):
+            column = 2 * packed + (row + 1 + half) % 2
+            out.append(torch.stack((torch.full_like(row, slot), row, column)))
+    k, q = torch.cat(key, dim=1), torch.cat(query, dim=1)  # (3, slots * P)
+    later, dy, dx = (q[:, :, None] - k[:, None, :]).unbind()
+    side = 2 * window - 1
+    table = (later.clamp_min(0) * side + dy + window - 1) * side + dx + window - 1
+    return table
+
+
+class Cache:
+    """Keys and values of the slots so far, of one layer; allocated once for all slots.
+
+    Args:
+        windows: windows of the batch.
+        heads: attention heads.
+        tokens: of all slots of a window.
+        head_channels: of one head.
+        like: gives device and type.
+    """
+
+    def __init__(
+        self, windows: int, heads: int, tokens: int, head_channels: int, like: Tensor
+    ) -> None:
+        self.store = like.new_empty(2, windows, heads, tokens, head_channels)
+        self.used = 0
+
+    def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Append keys and values; returns all so far."""
+        start, self.used = self.used, self.used + k.shape[2]
+        self.store[0, :, :, start : self.used] = k
+        self.store[1, :, :, start : self.used] = v
+        return self.store[0, :, :, : self.used], self.store[1, :, :, : self.used]
+
+
+class ContextBlock(nn.Module):
+    """One layer of (shifted) window attention over space and slots, then an MLP.
+
+    Args:
+        config: the architecture.
+        shifted: roll the grid by half a window first.
+    """
+
+    def __init__(self, config: CodecConfig, *, shifted: bool) -> None:
+        super().__init__()
+        channels = config.context_channels
+        self.heads = channels // config.head_channels
+        self.shifted = shifted
+        self.slots = 2 * len(config.context_segments) - 1
+        hidden = int(channels * config.context_mlp_ratio)
+        self.norm1 = nn.LayerNorm(channels)
+        self.query_key = nn.Linear(channels, 2 * channels)
+        self.value = nn.Linear(channels, channels, bias=False)
+        self.proj = nn.Linear(channels, channels)
+        side = 2 * config.context_window - 1
+        self.position_bias = nn.Parameter(torch.zeros(self.slots * side**2, self.heads))
+        self.offsets: Tensor
+        self.register_buffer(
+            "offsets", relative_offsets(config.context_window, self.slots), persistent=False
+        )
+        self.kept: Tensor | None
+        self.register_buffer("kept", None, persistent=False)
+        self.norm2 = nn.LayerNorm(channels)
+        self.mlp = nn.Sequential(
+            nn.Linear(channels, hidden), nn.GELU(), nn.Linear(hidden, channels)
+        )
+
+    def bias(self) -> Tensor:
+        """Relative position bias with the causal mask, (heads, slots * P, slots * P)."""
+        if torch.is_grad_enabled() or self.kept is None:
+            return self._bias()
+        return self.kept
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def freeze(self) -> None:
+        """Keep the bias of these weights, for coding."""
+        self.kept = self._bias().clone()
+
+    def _bias(self) -> Tensor:
+        bias = self.position_bias[self.offsets].permute(2, 0, 1)
+        slot = torch.arange(bias.shape[1], device=bias.device) * self.slots // bias.shape[1]
+        return torch.where(slot[:, None] >= slot[None, :], bias, HIDDEN).contiguous()
+
+    def forward(self, x: Tensor, bias: Tensor, grid: Grid, cache: Cache | None = None) -> Tensor:
+        """Map slots (B, S, H, W, C) on the padded packed grid to the same shape.
+
+        Args:
+            x: all slots, or with a cache the next one.
+            bias: of `bias`.
+            grid: geometry.
+            cache: of this layer; x's slots are appended to it.
+        """
+        b, s, rows, columns, c = x.shape
+        cut = self._windows(x, grid)  # once: everything up to the attention works on each token
+        q, k = self.query_key(self.norm1(cut)).chunk(2, dim=-1)
+        q, k, v = (
+            t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, self.value(cut))
+        )
+        start = 0
+        if cache is not None:
+            start = cache.used
+            k, v = cache.extend(k, v)
+        end = start + s * grid.positions
+        mask = window_mask(grid, shifted=self.shifted, device=x.device)
+        # Every slot has the same positions.
+        spans = (1, s, k.shape[2] // grid.positions)
+        mask = WindowMask(mask.windows, mask.cut, mask.allowed.repeat(spans))
+        out = attend_windows(q, k, v, bias[None, :, start:end, :end].to(q.dtype), mask=mask)
+        # (B * windows, heads, S * P, C / heads) -> (B, S, H, W, C)
+        out = out.transpose(1, 2).reshape(b, grid.windows, s, grid.positions, c).transpose(1, 2)
+        _, back = window_order(grid, shifted=self.shifted, device=x.device)
+        out = out.reshape(b * s, rows * columns, c).index_select(1, back).view_as(x)
+        x = x + self.proj(out)
+        return x + self.mlp(self.norm2(x))
+
+    def _windows(self, x: Tensor, grid: Grid) -> Tensor:
+        """(B, S, H, W, C) -> (B * windows, S * P, C), slots in order."""
+        b, s, rows, columns, c = x.shape
+        order, _ = window_order(grid, shifted=self.shifted, device=x.device)
+        x = x.reshape(b * s, rows * columns, c).index_select(1, order)
+        x = x.view(b, s, grid.windows, grid.positions, c).transpose(1, 2)
+        return x.reshape(b * grid.windows, s * grid.positions, c)
+
+
+class EContext(ContextModel):
+    """The efficient context transformer.
+
+    Args:
+        config: the architecture.
+    """
+
+    def __init__(self, config: CodecConfig) -> None:
+        segments, n = config.context_segments, config.hyper_channels
+        channels = config.context_channels
+        super().__init__(Grouping(segments, halves=2))
+        self.window = config.context_window
+        self.slots = 2 * len(segments) - 1
+        self.outputs = 2 if config.scale == "context" else 1  # mu, and the shift of the index
+        # Latents differ a hundredfold in size; weights should not have to.
+        self.y_scale: Tensor
+        self.register_buffer("y_scale", torch.ones(config.latent_channels))
+        self.embed = nn.ModuleList(nn.Linear(own, channels) for own in segments)
+        self.of_features = nn.Linear(n, channels)
+        self.slot = nn.Parameter(torch.zeros(self.slots, channels))
+        self.layers = nn.ModuleList(
+            ContextBlock(config, shifted=bool(i % 2)) for i in range(config.context_layers)
+        )
+        self.fuse = nn.Linear(channels + n, channels + n)
+        self.first = nn.Linear(n, channels + n)
+        self.out = nn.ModuleList(
+            nn.Linear(2 * channels + n, self.outputs * own) for own in segments
+        )
+        # Straight lines from what is nearest: a head's few channels cannot carry whole segments.
+        self.neighbours = nn.ModuleList(
+            nn.Conv2d(own, own, 3, padding=1, bias=False) for own in segments
+        )
+        self.below = nn.ModuleList(
+            nn.Conv2d(sum(segments[:i]), own, 1, bias=False) for i, own in enumerate(segments) if i
+        )
+        for layer in (*self.out, *self.neighbours, *self.below):
+            for parameter in layer.parameters():  # the means start at zero
+                nn.init.zeros_(parameter)
+
+    def forward(self, features: Tensor, reconstruct: Reconstruct, *, cached: bool = True) -> Tensor:
+        """See `ContextModel.forward`; without the cache each step computes all slots so far."""
+        asked = self._asked(features)
+        grid = Grid(features.shape[2], features.shape[3] // 2, self.window)
+        biases = [layer.bias() for layer in self._blocks]
+        caches = self._caches(features, grid) if cached else None
+        groups = [reconstruct(0, *self._first(asked[0]))]
+        known = [self._normal(0, groups[0])]
+        slots: list[Tensor] = []
+        for slot in range(self.slots):
+            x = self._slot(slot, known[slot], asked[slot + 1], grid)
+            if caches is None:
+                slots.append(x)
+                x = torch.stack(slots, dim=1)
+                for layer, bias in zip(self.layers, biases, strict=True):
+                    x = layer(x, bias, grid)
+                x = x[:, -1]
+            else:
+                x = x[:, None]
+                for layer, bias, cache in zip(self.layers, biases, caches, strict=True):
+                    x = layer(x, bias, grid, cache)
+                x = x[:, 0]
+            group = slot + 1
+            groups.append(reconstruct(group, *self._predict(group, x, asked[group], known)))
+            known.append(self._normal(group, groups[group]))
+        return self.grouping.join(groups)
+
+    def parallel(self, features: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None]:
+        """See `ContextModel.parallel`: one masked pass over all slots."""
+        asked = self._asked(features)
+        grid = Grid(features.shape[2], features.shape[3] // 2, self.window)
+        known = [self._normal(g, part) for g, part in enumerate(self.grouping.split(y))]
+        predictions = [self._first(asked[0])]
+        x = torch.stack(
+            [self._slot(i, known[i], asked[i + 1], grid) for i in range(self.slots)], dim=1
+        )
+        for layer in self._blocks:
+            x = layer(x, layer.bias(), grid)
+        for group in range(1, self.slots + 1):
+            predictions.append(self._predict(group, x[:, group - 1], asked[group], known[:group]))
+        means, shifts = zip(*predictions, strict=True)
+        mu = self.grouping.join(list(means))
+        return mu, None if shifts[0] is None else self.grouping.join(list(shifts))
+
+    @torch.no_grad()
+    def prepare(self, y: Tensor) -> None:
+        """See `ContextModel.prepare`: the size of each channel."""
+        self.y_scale.copy_(y.transpose(0, 1).flatten(1).std(dim=1).clamp_min(0.5))
+
+    def freeze(self) -> None:
+        """See `ContextModel.freeze`."""
+        for layer in self._blocks:
+            layer.freeze()
+
+    def _asked(self, features: Tensor) -> list[Tensor]:
+        """Features of each group's elements, channels last, (B, h, w/2, N)."""
+        halves = [half.permute(0, 2, 3, 1) for half in split_halves(features)]
+        return [halves[group % 2] for group in range(len(self.grouping))]
+
+    @property
+    def _blocks(self) -> list[ContextBlock]:
+        return [layer for layer in self.layers if isinstance(layer, ContextBlock)]
+
+    def _caches(self, features: Tensor, grid: Grid) -> list[Cache]:
+        windows = len(features) * grid.windows
+        tokens = self.slots * grid.positions
+        return [
+            Cache(windows, b.heads, tokens, b.proj.in_features // b.heads, features)
+            for b in self._blocks
+        ]
+
+    def _normal(self, group: int, y_hat: Tensor) -> Tensor:
+        """A packed group of latents in units of their channels."""
+        return y_hat / self.y_scale[self.grouping.segment(group), None, None]
+
+    def _slot(self, slot: int, known: Tensor, asked: Tensor, grid: Grid) -> Tensor:
+        """Embed what was decoded last and what is asked for, (B, H, W, C) on the padded grid."""
+        x = self.embed[slot // 2](known.permute(0, 2, 3, 1))
+        x = x + self.of_features(asked) + self.slot[slot]
+        rows, columns = grid.padded
+        return F.pad(x, (0, 0, 0, columns - grid.width, 0, rows - grid.height))
+
+    def _first(self, asked: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Prediction of the first group, from the hyperprior alone."""
+        hidden = F.gelu(self.first(asked))
+        empty = hidden.new_zeros(*hidden.shape[:3], self.of_features.out_features)
+        return self._read(0, torch.cat((empty, hidden), dim=-1), None)
+
+    def _predict(
+        self, group: int, x: Tensor, asked: Tensor, known: list[Tensor]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Prediction of a later group.
+
+        Args:
+            group: its number.
+            x: its slot after the last layer, (B, H, W, C) on the padded grid.
+            asked: features at its elements, (B, h, w/2, N).
+            known: earlier groups in units of their channels.
+        Returns:
+            Means, (B, channels of the segment, h, w/2), and the shift of the table indexes or None.
+        """
+        x = x[:, : asked.shape[1], : asked.shape[2]]
+        hidden = F.gelu(self.fuse(torch.cat((x, asked), dim=-1)))
+        return self._read(group, torch.cat((x, hidden), dim=-1), self._near(group, known))
+
+    def _near(self, group: int, known: list[Tensor]) -> Tensor:
+        """Linear part of the means: neighbours in this segment, and the segments below."""
+        segment, half = divmod(group, 2)
+        parts = []
+        if half:
+            # Seen from the other half anchors stand at odd distances only: four of nine weights.
+            weight = cast("nn.Conv2d", self.neighbours[segment]).weight
+            taps = [weight[:, :, y, x] for y, x in ((0, 1), (1, 0), (1, 2), (2, 1))]
+            parts.append(F.linear(beside(known[group - 1]), torch.cat(taps, dim=1)))
+        if segment:
+            lower = [known[2 * i + half].permute(0, 2, 3, 1) for i in range(segment)]
+            weight = cast("nn.Conv2d", self.below[segment - 1]).weight.flatten(1)
+            parts.append(F.linear(torch.cat(lower, dim=-1), weight))
+        return sum(parts[1:], parts[0]).permute(0, 3, 1, 2)
+
+    def _read(self, group: int, x: Tensor, near: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        out = self.out[group // 2](x).permute(0, 3, 1, 2)
+        mu, shift = out.chunk(2, dim=1) if self.outputs == 2 else (out, None)
+        if near is not None:
+            mu = mu + near
+        return mu * self.y_scale[self.grouping.segment(group), None, None], shift

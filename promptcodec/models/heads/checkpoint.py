@@ -1,0 +1,91 @@
+"""A head on disk: `head_config.json` and `head_model.safetensors`, bound to its base by hash.
+
+Heads stand outside the base's hash: adding or replacing one leaves every stream as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from promptcodec.errors import ModelMismatchError
+from promptcodec.models.checkpoint import WeightBudget
+from promptcodec.models.heads.classifier import LatentClassifier
+from promptcodec.models.heads.config import CLASSIFY, LATENTS, HeadConfig
+from promptcodec.models.heads.pixel_classifier import PixelClassifier
+from promptcodec.models.heads.segmenter import LatentSegmenter, PixelSegmenter
+from promptcodec.models.weights import load_weights, read_facts, read_weights, write_network
+
+CONFIG_FILE = "head_config.json"
+WEIGHTS_FILE = "head_model.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """A head, ready to run.
+
+    Args:
+        config: what it is.
+        model: in eval mode, frozen, on the CPU.
+    """
+
+    config: HeadConfig
+    model: nn.Module
+
+
+def build_head(config: HeadConfig) -> nn.Module:
+    """The network of a head's task, fresh.
+
+    Raises:
+        ConfigError: stages that it does not have.
+    """
+    if config.task == CLASSIFY:
+        return LatentClassifier(config) if config.reads == LATENTS else PixelClassifier(config)
+    return LatentSegmenter(config) if config.reads == LATENTS else PixelSegmenter(config)
+
+
+def write_head(folder: Path, model: nn.Module, *, config: HeadConfig) -> None:
+    """Write a head, weights in float16.
+
+    Raises:
+        CheckpointError: weights that are not finite.
+        OutputError: the folder cannot be written.
+    """
+    write_network(folder, model, weights=WEIGHTS_FILE, config=CONFIG_FILE, facts=config)
+
+
+def read_head(folder: Path, *, base_sha256: bytes) -> Head:
+    """Read and check a head of a base.
+
+    Args:
+        folder: of the head.
+        base_sha256: hash of the base that its latents come from.
+    Raises:
+        CheckpointError: missing files; tensors that are missing, unknown, of another shape or not
+            finite.
+        ModelMismatchError: the head of another base.
+    """
+    folder = Path(folder)
+    config = read_head_config(folder)
+    if config.base_sha256 != base_sha256.hex():
+        raise ModelMismatchError(
+            f"head {folder} belongs to base {config.base_sha256[:16]}, the loaded one is "
+            f"{base_sha256.hex()[:16]}: load that base, or train the head for this one"
+        )
+    path = folder / WEIGHTS_FILE
+    tensors = read_weights(path)
+    with WeightBudget(tensors, where=str(path)):
+        model = build_head(config)
+    load_weights(model, tensors, where=str(path))
+    return Head(config=config, model=model.requires_grad_(False).eval())
+
+
+def read_head_config(folder: Path) -> HeadConfig:
+    """What a head is, without its weights.
+
+    Raises:
+        CheckpointError: no head there, or a config that does not fit.
+    """
+    return read_facts(HeadConfig, Path(folder) / CONFIG_FILE, what="head")

@@ -1,0 +1,155 @@
+"""Classifier on y_hat: what a stream shows, while g_s stays idle.
+
+    y_hat (M, h, w) -> standardise -> Linear, LayerNorm -> + rate [-> pixel shuffle] -> stages
+                    -> LayerNorm -> mean over tokens -> Linear -> logits
+
+The body is that of Swin-T, or of ResNet-50, past its first stages, narrowed with the codec: a
+latent stands where a third-stage token stands. The head is told the rate, since the same label
+looks different at each.
+Sources: Torfason et al. 2018, arXiv:1803.06131; Bai et al. 2022, arXiv:2112.09300. Differs: Swin
+stages, one head for all rates.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from promptcodec.config import LAMBDAS
+from promptcodec.models.heads.config import RESNET, HeadConfig
+from promptcodec.models.heads.swin_stages import SwinStages, initialise
+
+if TYPE_CHECKING:
+    from promptcodec.models.heads.residual_stages import ResidualStages
+
+LOG_MIDDLE = math.log(LAMBDAS[4])  # where the rate input is zero
+FILM_WIDTH = 32
+
+
+class LatentStem(nn.Module):
+    """Latents to tokens: y_hat (B, M, h, w) to (B, h, w, width).
+
+    Args:
+        channels: M.
+        width: of the tokens.
+        film: let the rate scale and move every channel of y_hat (Perez et al. 2017,
+            arXiv:1709.07871): rates differ in what their adapters make of one picture.
+        dropout: share of channels that are left at their mean in training.
+    """
+
+    center: Tensor
+    spread: Tensor
+
+    def __init__(
+        self, channels: int, width: int, *, film: bool = False, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.drop = nn.Dropout2d(dropout)
+        self.film = None
+        if film:
+            last = nn.Linear(FILM_WIDTH, 2 * channels)
+            self.film = nn.Sequential(nn.Linear(1, FILM_WIDTH), nn.GELU(), last)
+        self.register_buffer("center", torch.zeros(channels))
+        self.register_buffer("spread", torch.ones(channels))
+        self.embed = nn.Linear(channels, width)
+        self.norm = nn.LayerNorm(width)
+        self.rate = nn.Linear(1, width)
+
+    def start_plain(self) -> None:
+        """Let the rate scale and move nothing at first."""
+        if self.film is not None:
+            for parameter in self.film[-1].parameters():
+                nn.init.zeros_(parameter)
+
+    @torch.no_grad()
+    def standardise(self, y_hat: Tensor) -> None:
+        """Keep mean and spread of each channel of some latents, (B, M, h, w)."""
+        self.center.copy_(y_hat.mean(dim=(0, 2, 3)))
+        self.spread.copy_(y_hat.std(dim=(0, 2, 3)).clamp_min(1e-3))
+
+    def forward(self, y_hat: Tensor, lmbda: Tensor) -> Tensor:
+        """Embed.
+
+        Args:
+            y_hat: (B, M, h, w).
+            lmbda: rate-distortion weight of each picture's rate, (B,); beyond the ladder's ends
+                it counts as the end.
+        """
+        center, spread = self.center[:, None, None], self.spread[:, None, None]
+        x = self.drop((y_hat - center) / spread).permute(0, 2, 3, 1)
+        rate = (torch.log(lmbda.clamp(LAMBDAS[0], LAMBDAS[-1])) - LOG_MIDDLE)[:, None]
+        if self.film is not None:
+            scale, shift = self.film(rate)[:, None, None, :].chunk(2, dim=-1)
+            x = x * (1.0 + scale) + shift
+        return self.norm(self.embed(x)) + self.rate(rate)[:, None, None, :]
+
+
+class LatentClassifier(nn.Module):
+    """Logits from latents.
+
+    Args:
+        config: of the head.
+    """
+
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.finer = 16 // config.stride
+        width = config.widths[0] * self.finer**2
+        self.stem = LatentStem(
+            config.latent_channels, width, film=config.film, dropout=config.dropout
+        )
+        self.drop = nn.Dropout(config.dropout)
+        self.shuffle = nn.PixelShuffle(self.finer)
+        self.body = build_body(config)
+        self.norm = nn.LayerNorm(config.widths[-1])
+        self.out = nn.Linear(config.widths[-1], len(config.labels))
+        initialise(self)
+        self.stem.start_plain()
+
+    def forward(self, y_hat: Tensor, lmbda: Tensor) -> Tensor:
+        """Logits, (B, classes).
+
+        Args:
+            y_hat: (B, M, h, w), of any h and w.
+            lmbda: rate-distortion weight of each picture's rate, (B,).
+        """
+        return self.judge(self.body(self.tokens(y_hat, lmbda)))
+
+    def tokens(self, y_hat: Tensor, lmbda: Tensor) -> Tensor:
+        """What the body reads, (B, h', w', width)."""
+        multiple = max(1, self.body.multiple // self.finer)
+        x = self.stem(pad_grid(y_hat, multiple), lmbda)
+        if self.finer > 1:
+            x = self.shuffle(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return x
+
+    def judge(self, x: Tensor) -> Tensor:
+        """Logits, (B, classes), of what the body gives, (B, h', w', width)."""
+        return self.out(self.drop(self.norm(x).mean(dim=(1, 2))))
+
+
+def build_body(config: HeadConfig) -> SwinStages | ResidualStages:
+    """The stages that a config names."""
+    if config.body == RESNET:
+        # Here, so that coding and Swin heads do not wait for timm.
+        from promptcodec.models.heads.residual_stages import ResidualStages
+
+        return ResidualStages(config.widths, config.depths)
+    return SwinStages(
+        config.widths,
+        config.depths,
+        window=config.window,
+        head_channels=config.head_channels,
+        mlp_ratio=config.mlp_ratio,
+    )
+
+
+def pad_grid(x: Tensor, multiple: int) -> Tensor:
+    """Repeat the last row and column of (B, C, h, w) up to multiples."""
+    below, right = (-n % multiple for n in x.shape[2:])
+    return F.pad(x, (0, right, 0, below), mode="replicate") if below or right else x

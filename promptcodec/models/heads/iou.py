@@ -1,0 +1,46 @@
+"""How well masks agree: intersection over union of each class, and its mean.
+
+Source: Everingham et al. 2010, doi:10.1007/s11263-009-0275-4.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from promptcodec.errors import ShapeError
+from promptcodec.models.heads.config import IGNORE
+
+
+def confusion_counts(found: np.ndarray, truth: np.ndarray, *, classes: int) -> np.ndarray:
+    """Pixels of each pair of classes.
+
+    Args:
+        found: classes that a head gives, (H, W).
+        truth: those of the mask, (H, W); `IGNORE` is counted nowhere.
+        classes: number of them.
+    Returns:
+        int64 (classes, classes): rows are the truth, columns what was found.
+    Raises:
+        ShapeError: masks of different size.
+    """
+    if found.shape != truth.shape:
+        raise ShapeError(f"masks are {found.shape} and {truth.shape}; need the same size")
+    counted = truth != IGNORE
+    pairs = classes * truth[counted].astype(np.int64) + found[counted]
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+
+def class_iou(counts: np.ndarray) -> np.ndarray:
+    """Intersection over union of each class, (..., classes); NaN where it occurs in neither mask.
+
+    Args:
+        counts: (..., classes, classes), summed over pictures.
+    """
+    both = np.diagonal(counts, axis1=-2, axis2=-1)
+    union = counts.sum(axis=-1) + counts.sum(axis=-2) - both
+    return np.divide(both, union, out=np.full(both.shape, np.nan), where=union > 0)
+
+
+def mean_iou(counts: np.ndarray) -> np.ndarray:
+    """Mean of `class_iou` over the classes that occur, (...)."""
+    return np.nanmean(class_iou(counts), axis=-1)

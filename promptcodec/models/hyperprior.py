@@ -1,0 +1,236 @@
+"""Hyperprior: side information z, the means it predicts, and the exact integer scale path.
+
+    y -> h_a -> z -> round, clip to int8 -> z_hat -+-> h_means -> features for the context (float)
+                                                   '-> scale path -> table indexes (exact)
+
+Source: Minnen et al. 2018, arXiv:1809.02736; Balle et al. 2019 for integer decoding. Differs: the
+scales come from z_hat alone, so that no float result ever decides what the entropy decoder reads.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from promptcodec.coding.entropy.tables import NUM_SCALES
+from promptcodec.config import CodecConfig
+
+Z_MIN, Z_MAX = -128, 127
+ACTIVATION_BITS = 8  # fraction bits of an activation of the scale path
+WEIGHT_BITS = 14  # fraction bits of a weight
+INDEX_BITS = 4  # the last layer counts in 16 table steps, or it would learn 16 times too slowly
+ACTIVATION_MAX = (1 << 16) - 1  # activations are unsigned 16-bit integers after the ReLU
+MAX_EXACT = 2**53  # integers up to here are exact in float64, whatever the order of a sum
+INDEX_ROOM = 32  # indexes below the first table that the path may give, for gains to lift
+
+
+def conv3x3(channels: int, out: int, *, stride: int = 1) -> nn.Conv2d:
+    """3x3 convolution that repeats the border.
+
+    A training crop has only a few elements at 1/64. With zeros around them nearly all would see a
+    border that nearly no element of a whole picture sees, and the indexes come out wrong there.
+    """
+    return nn.Conv2d(channels, out, 3, stride=stride, padding=1, padding_mode="replicate")
+
+
+class ChannelUnits(nn.Module):
+    """Latents in units of their channel's deviation, which differ a hundredfold.
+
+    Args:
+        channels: M.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.units: Tensor
+        self.register_buffer("units", torch.ones(channels))
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Map y (B, M, h, w) to the same shape."""
+        return y / self.units[:, None, None]
+
+
+class ScalePath(nn.Module):
+    """From z_hat to table indexes, trained in float and run in integers.
+
+    Three 3x3 convolutions at 1/64, 1/32 and 1/16 with ReLU and pixel shuffles. `integer` runs on
+    integer-valued float64 tensors; every sum stays below 2^53, so it is exact on any device, with
+    any thread count, batch and order of summation.
+    """
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        width = config.scale_channels
+        self.shuffle = 1
+        self.layers = nn.ModuleList(
+            [
+                conv3x3(config.z_channels, 4 * width),
+                conv3x3(width, 4 * width),
+                nn.Conv2d(width, config.latent_channels, 1),
+            ]
+        )
+        if not width:
+            self.shuffle = 4
+            self.layers = nn.ModuleList(
+                [nn.Conv2d(config.z_channels, 16 * config.latent_channels, 1)]
+            )
+        last = self.convolutions[-1]
+        last.bias = nn.Parameter(torch.full_like(cast("Tensor", last.bias), 1.5))  # sigma 1.4
+
+    def forward(self, z_hat: Tensor) -> Tensor:
+        """Table index as a real number, for training.
+
+        Args:
+            z_hat: (B, Cz, h, w).
+        Returns:
+            Unclamped index, (B, M, 4 h, 4 w).
+        """
+        x = z_hat
+        limit = ACTIVATION_MAX / (1 << ACTIVATION_BITS)
+        for layer in self.layers[:-1]:
+            x = F.pixel_shuffle(torch.clamp(layer(x), 0.0, limit), 2)
+        return F.pixel_shuffle(self.layers[-1](x), self.shuffle) * (1 << INDEX_BITS)
+
+    @property
+    def convolutions(self) -> list[nn.Conv2d]:
+        """The layers, first to last."""
+        return [layer for layer in self.layers if isinstance(layer, nn.Conv2d)]
+
+    @torch.no_grad()
+    def quantised(self) -> list[tuple[Tensor, Tensor]]:
+        """Integer weights (out, in * k * k) and biases (out,) of each layer, int64."""
+        result = []
+        for layer in self.convolutions:
+            weight = torch.round(layer.weight.double() * (1 << WEIGHT_BITS)).flatten(1)
+            bias = torch.round(
+                cast("Tensor", layer.bias).double() * (1 << (WEIGHT_BITS + ACTIVATION_BITS))
+            )
+            result.append((weight.to(torch.int64), torch.round(bias).to(torch.int64)))
+        return result
+
+
+def integer_indexes(z_hat: Tensor, layers: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """Run the scale path exactly.
+
+    Args:
+        z_hat: integers in [-128, 127], (B, Cz, h, w), any dtype.
+        layers: integer weights and biases as float64 tensors, from `ScalePath.quantised`.
+    Returns:
+        Unclamped table indexes, (B, M, 4 h, 4 w), int32.
+    """
+    with torch.autocast(z_hat.device.type, enabled=False):
+        x = z_hat.to(torch.float64) * (1 << ACTIVATION_BITS)
+        half = float(1 << (WEIGHT_BITS - 1))
+        for weight, bias in layers[:-1]:
+            x = torch.floor((_exact_conv(x, weight, bias) + half) / (1 << WEIGHT_BITS))
+            x = F.pixel_shuffle(x.clamp_(0.0, ACTIVATION_MAX), 2)
+        weight, bias = layers[-1]
+        bits = WEIGHT_BITS + ACTIVATION_BITS - INDEX_BITS
+        x = torch.floor((_exact_conv(x, weight, bias) + float(1 << (bits - 1))) / (1 << bits))
+        if len(layers) == 1:
+            x = F.pixel_shuffle(x, 4)
+        return x.clamp_(-INDEX_ROOM, 2 * NUM_SCALES).to(torch.int32)
+
+
+def exactness_bound(layers: list[tuple[Tensor, Tensor]]) -> int:
+    """Largest |sum| that any output of the integer path can reach; must stay below 2^53."""
+    largest, x_max = 0, -Z_MIN << ACTIVATION_BITS
+    for weight, bias in layers:
+        # Python integers: the check itself must not overflow.
+        rows = weight.to(torch.float64).abs().sum(dim=1) * x_max + bias.to(torch.float64).abs()
+        largest = max(
+            largest, math.ceil(float(rows.max())) + (1 << (WEIGHT_BITS + ACTIVATION_BITS))
+        )
+        x_max = ACTIVATION_MAX
+    return largest
+
+
+def _exact_conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """1x1 or 3x3 convolution as a matrix product.
+
+    Kernels that transform their input (Winograd, FFT) would not be exact.
+    """
+    b, c, h, w = x.shape
+    if weight.shape[1] == c:
+        columns = x.flatten(2)
+    else:
+        columns = F.unfold(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3)  # (B, C * 9, h * w)
+    return (weight @ columns + bias[:, None]).view(b, -1, h, w)
+
+
+class FactorizedPrior(nn.Module):
+    """Density of each channel of z: a mixture of logistics, symmetric tails, no quantiles.
+
+    Args:
+        channels: Cz.
+        components: logistics in the mixture.
+    """
+
+    def __init__(self, channels: int, *, components: int = 3) -> None:
+        super().__init__()
+        spread = torch.linspace(-4.0, 4.0, components)
+        self.means = nn.Parameter(spread.repeat(channels, 1))
+        self.log_scales = nn.Parameter(torch.full((channels, components), math.log(3.0)))
+        self.logits = nn.Parameter(torch.zeros(channels, components))
+
+    def cdf(self, x: Tensor) -> Tensor:
+        """P(Z <= x) for x of shape (Cz, n)."""
+        weights = torch.softmax(self.logits, dim=1)[:, :, None]
+        scale = torch.exp(-self.log_scales)[:, :, None]
+        return (weights * torch.sigmoid((x[:, None] - self.means[:, :, None]) * scale)).sum(1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Probability of the unit interval around each element, shape of z (B, Cz, h, w)."""
+        b, c, h, w = z.shape
+        flat = z.transpose(0, 1).reshape(c, -1)
+        p = self.cdf(flat + 0.5) - self.cdf(flat - 0.5)
+        return p.view(c, b, h, w).transpose(0, 1)
+
+    @torch.no_grad()
+    def integer_probabilities(self) -> Tensor:
+        """P(Z = k) for k in -128..127 with the tails in the ends, (Cz, 256) float64."""
+        edges = torch.arange(Z_MIN, Z_MAX, dtype=torch.float64) + 0.5
+        cdf = copy.deepcopy(self).cpu().double().cdf(edges.expand(len(self.means), -1))
+        ends = torch.zeros(len(self.means), 1, dtype=torch.float64)
+        return torch.diff(torch.cat([ends, cdf, ends + 1.0], dim=1), dim=1)
+
+
+class Hyperprior(nn.Module):
+    """h_a, the prior of z, the float mean path and the scale path.
+
+    Args:
+        config: the architecture.
+    """
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        m, n = config.latent_channels, config.hyper_channels
+        self.h_a = nn.Sequential(
+            *([ChannelUnits(m)] if config.wide else []),
+            conv3x3(m, n) if config.hyper_kernel == 3 else nn.Conv2d(m, n, 1),
+            nn.ReLU(),
+            conv3x3(n, n, stride=2),
+            nn.ReLU(),
+            conv3x3(n, config.z_channels, stride=2),
+        )
+        self.prior = FactorizedPrior(config.z_channels)
+        self.h_means = nn.Sequential(
+            conv3x3(config.z_channels, 4 * n),
+            nn.PixelShuffle(2),
+            nn.ReLU(),
+            conv3x3(n, 4 * n),
+            nn.PixelShuffle(2),
+            nn.ReLU(),
+        )
+        self.scale_path = ScalePath(config)
+        # z must leave the first rounding alive, or the whole hyperprior learns to say nothing.
+        with torch.no_grad():
+            for layer in self.h_a:
+                if isinstance(layer, nn.Conv2d):
+                    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                    nn.init.zeros_(cast("Tensor", layer.bias))

@@ -1,0 +1,193 @@
+"""Refinement of one picture's latents with the weights frozen: what `effort` buys.
+
+    y, z  ->  rounded with a gradient  ->  bits + lambda * distortion  ->  Adam on y and z  ->  ...
+          ->  single integer steps (`polish`)
+
+g_a maps every picture alike; for one picture other integers nearby cost fewer bits or rebuild it
+better. The result is coded like any other latents, so every decoder reads it.
+
+Source: Koyuncu et al. 2023, arXiv:2306.14287 (refinement in few steps) and Yang et al. 2020,
+arXiv:2006.04240 (stochastic Gumbel annealing). Differs: annealing with less noise, which suits few
+steps, and the integer steps at the end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from promptcodec.codec import coder
+from promptcodec.codec.coder import EntropyTables
+from promptcodec.codec.gains import Gains
+from promptcodec.errors import UsageError
+from promptcodec.models import likelihood
+from promptcodec.models.codec_model import Adapter, CodecModel, Latents
+from promptcodec.models.integer_steps import Ground, polish
+
+MAX_EFFORT = 9
+MAX_PIXELS = 2**23  # activations of g_s are kept for the gradient
+SEED = 1  # of the annealing noise: the same picture gives the same bytes
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How latents are refined.
+
+    Args:
+        steps: gradient steps.
+        rounds: of integer steps after them.
+        learning_rate: of y and z in quantisation steps, cosine to zero.
+        heat: temperature of the annealing at the first step, falling to zero in a line; 0 rounds
+            straight through.
+        noise: of the random choice between two integers; 1 is the published one, less suits few
+            steps.
+    """
+
+    steps: int
+    rounds: int = 4
+    learning_rate: float = 0.015
+    heat: float = 0.6
+    noise: float = 0.4
+
+
+SCHEDULES = (
+    Schedule(0, rounds=0),
+    Schedule(0, rounds=2),
+    Schedule(6, rounds=3),
+    *(Schedule(steps) for steps in (12, 16, 20, 26)),
+    *(Schedule(steps, learning_rate=0.03, heat=0.8, noise=0.5) for steps in (40, 80, 120)),
+)  # by effort
+
+
+@torch.inference_mode(False)
+def refine(
+    model: CodecModel,
+    x: Tensor,
+    *,
+    size: tuple[int, int],
+    tables: EntropyTables,
+    gains: Gains,
+    lmbda: float,
+    schedule: Schedule,
+    adapter: Adapter | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Latents:
+    """Search for latents of lower cost; the result is never worse than g_a's own.
+
+    Args:
+        model: frozen.
+        x: one padded picture, RGB in [0, 1], (1, 3, H, W).
+        size: height and width that count; the rest is padding.
+        tables: of the rate; they decide what is better.
+        gains: of the rate.
+        lmbda: rate-distortion weight, cost = bpp + lmbda * 255^2 * mse.
+        schedule: steps and method.
+        adapter: what the rate adds besides; None is the base.
+        progress: called with (steps done, steps).
+    Raises:
+        UsageError: a picture of more than MAX_PIXELS, padding included.
+    """
+    padded = x.shape[2] * x.shape[3]
+    if padded > MAX_PIXELS:
+        raise UsageError(
+            f"effort above 0 holds about 1 GB for each megapixel, and the picture has {padded} px "
+            f"with its padding; the limit is {MAX_PIXELS}: use effort 0 or a smaller picture"
+        )
+    target = x[:, :, : size[0], : size[1]].clone()
+
+    def cost_of(latents: Latents) -> float:
+        x_hat = model.synthesise(latents.y_hat, adapter=adapter)[:, :, : size[0], : size[1]]
+        mse = float((x_hat.clamp(0.0, 1.0) - target).square().mean())
+        bits = sum(coder.estimate_bits(latents, tables))
+        return bits / (size[0] * size[1]) + lmbda * 255.0**2 * mse
+
+    y, z = model.transform(x, adapter=adapter)
+    ground = Ground(model=model, target=target, gains=gains, lmbda=lmbda, adapter=adapter)
+    best = ground.quantise(y, z)
+    search = _Search(ground, y, z, schedule=schedule)
+    total, done = schedule.steps + schedule.rounds, 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, total)
+
+    for step in range(schedule.steps):
+        search.step(step)
+        tick()
+    y, z = search.latents()
+    found = polish(ground, y, z, rounds=schedule.rounds, cost_of=cost_of, tick=tick)
+    return found if cost_of(found) < cost_of(best) else best
+
+
+class _Search:
+    """State of one refinement."""
+
+    def __init__(self, ground: Ground, y: Tensor, z: Tensor, *, schedule: Schedule) -> None:
+        self.ground, self.schedule = ground, schedule
+        self.gain = ground.gains.multipliers(y.device)
+        self.offset = ground.gains.offsets(y.device)
+        # What inference mode made cannot be trained; copies can.
+        self.fine = (y * self.gain).clone().requires_grad_()  # y in quantisation steps
+        self.z = z.clone().requires_grad_()
+        self.random = torch.Generator(y.device).manual_seed(SEED)
+        self.mu: Tensor | None = None
+        self.optimizer = torch.optim.Adam([self.fine, self.z], betas=(0.9, 0.99))
+
+    def latents(self) -> tuple[Tensor, Tensor]:
+        """y and z as they are now."""
+        return self.fine / self.gain, self.z
+
+    @torch.enable_grad()
+    def step(self, number: int) -> None:
+        """One gradient step."""
+        at = number / self.schedule.steps
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule.learning_rate * 0.5 * (1.0 + math.cos(math.pi * at))
+        loss = self._loss(self.schedule.heat * (1.0 - at))
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+    def _loss(self, heat: float) -> Tensor:
+        ground, model = self.ground, self.ground.model
+        y, z = self.latents()
+        with torch.autocast(y.device.type, enabled=False):
+            z_hat = self._round(z, heat)
+            features = model.features(z_hat, ground.adapter)
+            index = model.hyperprior.scale_path(z_hat) + self.offset
+            coded = (index.detach() >= 0.5).float()  # the others are certain zeros
+            # What the context looks at is rounded around the means of the step before.
+            mu = self.mu if self.mu is not None else torch.zeros_like(y)
+            y_hat = self._rebuilt(coded * self._round((y - mu) * self.gain, heat), index, mu)
+            mu, _ = model.context.parallel(features, y_hat)
+            symbols = coded * self._round((y - mu) * self.gain, heat)
+            bits = likelihood.gaussian_bits(symbols, likelihood.index_to_scale(index)).sum()
+            prior = likelihood.lower_bound(model.hyperprior.prior(z_hat), likelihood.LIKELIHOOD_MIN)
+            bits = bits - torch.log2(prior).sum()
+            y_hat = self._rebuilt(symbols, index, mu)
+            self.mu = mu.detach()
+        mse = (ground.rebuild(y_hat) - ground.target).square().mean()
+        return bits / ground.pixels + ground.lmbda * 255.0**2 * mse
+
+    def _rebuilt(self, symbols: Tensor, index: Tensor, mu: Tensor) -> Tensor:
+        return self.ground.model.rebuild(symbols, index) / self.gain + mu
+
+    def _round(self, x: Tensor, heat: float) -> Tensor:
+        """Round with a gradient; with heat, a random mixture of the two integers around x.
+
+        The mixture is the relaxed sample of a two-way choice whose odds follow the distances,
+        as an inverse hyperbolic tangent; it hardens as heat falls.
+        """
+        if not heat:
+            return likelihood.round_ste(x)
+        low = torch.floor(x.detach())
+        part = (x - low).clamp(1e-4, 1.0 - 1e-4)
+        drawn = torch.empty_like(part).uniform_(1e-6, 1.0 - 1e-6, generator=self.random)
+        logits = (torch.atanh(part) - torch.atanh(1.0 - part)) / heat
+        return low + torch.sigmoid((logits + self.schedule.noise * torch.logit(drawn)) / heat)

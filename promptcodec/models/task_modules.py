@@ -1,0 +1,82 @@
+"""Heads and task prompts of a codec, read when they are first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from promptcodec.errors import CheckpointError
+from promptcodec.models.adapters.task_checkpoint import TaskAdapter, read_task, read_task_config
+from promptcodec.models.checkpoint import Base
+from promptcodec.models.heads.checkpoint import Head, read_head, read_head_config
+from promptcodec.models.heads.config import LATENTS
+
+
+class Shelf:
+    """What stands beside a base and needs no stream to change.
+
+    Args:
+        base: that all belong to.
+        device: where their networks run.
+        heads: folders of heads.
+        tasks: folders of task prompts.
+    """
+
+    def __init__(
+        self,
+        base: Base,
+        device: torch.device,
+        *,
+        heads: Sequence[Path] = (),
+        tasks: Sequence[Path] = (),
+    ) -> None:
+        self._base, self._device = base, device
+        self._head_folders, self._task_folders = tuple(heads), tuple(tasks)
+        self._heads: dict[str, Head] = {}
+        self._tasks: dict[str, TaskAdapter] = {}
+
+    def head(self, task: str) -> Head:
+        """The head of a task, "classify" or "segment".
+
+        Raises:
+            CheckpointError: there is none, or several.
+            ModelMismatchError: it belongs to another base.
+        """
+        if task not in self._heads:
+            configs = {folder: read_head_config(folder) for folder in self._head_folders}
+            folders = [f for f, c in configs.items() if c.task == task and c.reads == LATENTS]
+            if not folders:
+                raise CheckpointError(
+                    f"this codec has no head to {task}: name one with `--heads` (in Python "
+                    "`Codec.load(heads=...)`), or train it with `promptcodec train-head`"
+                )
+            if len(folders) > 1:
+                raise CheckpointError(
+                    f"{len(folders)} heads to {task}: {', '.join(map(str, folders))}; name one"
+                )
+            head = read_head(folders[0], base_sha256=self._base.sha256)
+            head.model.to(self._device)
+            self._heads[task] = head
+        return self._heads[task]
+
+    def task(self, name: str) -> TaskAdapter:
+        """The prompts of a task.
+
+        Raises:
+            CheckpointError: there are none.
+            ModelMismatchError: they belong to another base.
+        """
+        if name not in self._tasks:
+            known = {read_task_config(folder).task: folder for folder in self._task_folders}
+            if name not in known:
+                raise CheckpointError(
+                    f"this codec has no prompts for task {name!r}; there are "
+                    f"{', '.join(known) or 'none'}: name a folder with `--tasks` (in Python "
+                    "`Codec.load(tasks=...)`), or train them with `promptcodec train-joint`"
+                )
+            adapter = read_task(known[name], base=self._base)
+            adapter.prompts.to(self._device)
+            self._tasks[name] = adapter
+        return self._tasks[name]
