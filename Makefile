@@ -26,7 +26,7 @@ help:
 	@sed -n 's/^#  *\(make .*\)/\1/p' Makefile
 
 demo: $(INSTALLED)
-	$(BIN)/python -m promptcodec.demo
+	$(BIN)/python -m promptcodec.cli.demo
 
 # One OpenMP thread a worker: more of them on the same cores wait for each other.
 test: $(INSTALLED)

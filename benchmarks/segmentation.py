@@ -22,7 +22,7 @@ from PIL import Image
 from torch import nn
 
 from promptcodec.api import Codec
-from promptcodec.cli_options import parse_rates
+from promptcodec.cli.options import parse_rates
 from promptcodec.evaluation.compare import side_by_side
 from promptcodec.evaluation.complexity import complexity_table, count_macs, count_parameters
 from promptcodec.evaluation.segmentation import check_pixels, compare_overlap, read_masks

@@ -15,7 +15,7 @@ from pathlib import Path
 import startup
 from PIL import Image
 
-from promptcodec.cli_options import parse_counts, split_words
+from promptcodec.cli.options import parse_counts, split_words
 from promptcodec.evaluation.bench import HEIGHT, WIDTH, bench, measure_memory, render_bench
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.samples import bundled, photograph

@@ -276,8 +276,8 @@ def anchors(report: dict[str, Any]) -> str:
 
 def errors() -> str:
     """Every exit code: class, cause, remedy."""
-    from promptcodec import console
     from promptcodec import errors as module
+    from promptcodec.cli import console
 
     classes = [each for each in vars(module).values() if isinstance(each, type)]
     rows = [(0, "", "it worked", "")]

@@ -8,7 +8,7 @@ INTERRUPTED = 130  # 128 + SIGINT
 def main() -> int:
     """Run the command line; Ctrl-C while it is still being imported ends it silently, too."""
     try:
-        from promptcodec.cli import main
+        from promptcodec.cli.main import main
 
         return main()
     except KeyboardInterrupt:

@@ -86,13 +86,13 @@ class Outcome:
 def run(capfdbinary, monkeypatch):
     """Run the command line in this process, with bytes or a terminal on standard input."""
 
-    from promptcodec import cli
+    from promptcodec.cli import main
 
     def run(*arguments, stdin: bytes | io.StringIO = b""):
         if isinstance(stdin, bytes):
             stdin = io.TextIOWrapper(io.BytesIO(stdin))
         monkeypatch.setattr(sys, "stdin", stdin)
-        code = cli.main([str(each) for each in arguments])
+        code = main.main([str(each) for each in arguments])
         captured = capfdbinary.readouterr()
         return Outcome(code, captured.out, captured.err.decode())
 

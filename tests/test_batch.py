@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from promptcodec import bitstream, cli
-from promptcodec.batch import Batch
+from promptcodec import bitstream
+from promptcodec.cli import main
+from promptcodec.cli.batch.runner import Batch
+from promptcodec.cli.batch.tasks import EncodeTask
+from promptcodec.cli.codec_options import Setup
+from promptcodec.cli.inputs import Item, Names
 from promptcodec.errors import OutputError, UsageError
 from promptcodec.io import atomic
-from promptcodec.loading import Setup
-from promptcodec.selection import PICTURE_SUFFIXES, Item, Names
-from promptcodec.tasks import EncodeTask
+from promptcodec.io.suffixes import PICTURE_SUFFIXES
 
 
 def picture(seed: int, *, size: tuple[int, int] = (40, 24)) -> Image.Image:
@@ -59,7 +61,7 @@ def run(capsys, tiny_checkpoint):
     """Run a command with the tiny base: its exit code, standard output and standard error."""
 
     def run(*words):
-        code = cli.main([*map(str, words), "--base", str(tiny_checkpoint)])
+        code = main.main([*map(str, words), "--base", str(tiny_checkpoint)])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
@@ -264,7 +266,7 @@ class TestRun:
         code, _, stderr = run("encode", "-r", photos, "--rate-index", "7", "--jobs", "2")
         assert code == 6 and stderr.splitlines()[0].startswith("promptcodec: error: ")
         assert stderr.count("\n") == 1
-        code = cli.main(["encode", "-r", str(photos), "--base", str(photos)])
+        code = main.main(["encode", "-r", str(photos), "--base", str(photos)])
         assert code == 7 and capsys.readouterr().err.count("\n") == 1
 
     def test_one_region_for_many_is_refused(self, run, photos):
@@ -553,7 +555,7 @@ class TestCompletion:
             [
                 sys.executable,
                 "-c",
-                "import sys; from promptcodec.cli import main; sys.exit(main())",
+                "import sys; from promptcodec.cli.main import main; sys.exit(main())",
             ],
             env={**os.environ, "_PROMPTCODEC_COMPLETE": f"complete_{shell}", **variables},
             capture_output=True,
@@ -582,7 +584,7 @@ class TestCompletion:
     @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
     def test_scripts(self, shell):
         result = subprocess.run(
-            [sys.executable, "-c", "from promptcodec.cli import main; main()"],
+            [sys.executable, "-c", "from promptcodec.cli.main import main; main()"],
             env={**os.environ, "_PROMPTCODEC_COMPLETE": f"source_{shell}"},
             capture_output=True,
             text=True,

@@ -22,7 +22,9 @@ import typer
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from promptcodec import bitstream, cli, console
+from promptcodec import bitstream
+from promptcodec.cli import console, main
+from promptcodec.cli.groups import GROUPS
 from promptcodec.io import atomic
 
 
@@ -273,7 +275,7 @@ class TestBadStreams:
     @pytest.fixture
     def small(self, tiny_codec, monkeypatch):
         """A small stream, and a parser that is not built anew for each of its thousand damages."""
-        monkeypatch.setattr(cli, "app", typer.main.get_command(cli.app))
+        monkeypatch.setattr(main, "app", typer.main.get_command(main.app))
         return tiny_codec.encode(np.full((16, 16, 3), 99, np.uint8))
 
     def test_truncated_at_every_byte(self, run, small, base, tmp_path):
@@ -659,3 +661,12 @@ class TestClosedStreams:
         assert outcome.returncode == 0
         bitstream.parse((tmp_path / "c.pc").read_bytes())
         assert self.shell("CODEC decode no.pc BASE 2>/dev/full", **there).returncode == 4
+
+
+def test_every_command_has_its_place_in_the_help(run):
+    commands = typer.main.get_command(main.app).commands
+    placed = [name for names in GROUPS.values() for name in names]
+    assert sorted(placed) == sorted(commands)
+    shown = run("--help").out.decode()
+    for heading, names in GROUPS.items():
+        assert f"\n{heading}:\n  {names[0]} " in shown

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from promptcodec import demo
+from promptcodec.cli import demo
 from promptcodec.evaluation.compare import LABEL_HEIGHT, side_by_side
 from promptcodec.evaluation.equal import largest_within
 from promptcodec.evaluation.metrics import psnr

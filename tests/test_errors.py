@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from promptcodec import bitstream, cli, console, errors
+from promptcodec import bitstream, errors
+from promptcodec.cli import console, main
 from promptcodec.io import images
 
 
@@ -28,7 +29,7 @@ class Place:
 
     def run(self, *words: object) -> None:
         """A command, its exception passed on."""
-        cli.app([str(word) for word in words], standalone_mode=False)
+        main.app([str(word) for word in words], standalone_mode=False)
 
     def write(self, name: str, content: bytes) -> Path:
         """A file."""
@@ -131,5 +132,5 @@ def test_errors_have_a_cause_a_remedy_and_a_built_in_parent(error):
 
 def test_different_failures_of_many_files_are_the_root(place, capsys):
     words = ["encode", place.folder / "text.png", place.folder / "*.xyz", "--base", place.base]
-    assert cli.main([str(word) for word in words]) == errors.PromptCodecError.exit_code == 1
+    assert main.main([str(word) for word in words]) == errors.PromptCodecError.exit_code == 1
     assert "2 failed" in capsys.readouterr().err

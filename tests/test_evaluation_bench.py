@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from promptcodec.cli import main
+from promptcodec.cli.main import main
 from promptcodec.errors import UsageError
 from promptcodec.evaluation import bench as benching
 from promptcodec.evaluation.bench import bench

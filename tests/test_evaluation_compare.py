@@ -8,7 +8,7 @@ import pytest
 from browser import PROGRAM, Browser
 from PIL import Image
 
-from promptcodec.cli import main
+from promptcodec.cli.main import main
 from promptcodec.evaluation.compare import LABEL_HEIGHT, side_by_side
 
 

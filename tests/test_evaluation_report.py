@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from promptcodec.cli import main
+from promptcodec.cli.main import main
 from promptcodec.errors import DataError, UsageError
 from promptcodec.evaluation.plot import plot_curves
 from promptcodec.evaluation.report import (

@@ -19,7 +19,7 @@ DISK = 48 << 10  # bytes; a page is 4 KiB
 SCRIPT = """
 import os, subprocess, sys
 from pathlib import Path
-from promptcodec.cli import main
+from promptcodec.cli.main import main
 
 disk, photos, base, kept = sys.argv[1:5]
 subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={sys.argv[5]}", "tmpfs", disk], check=True)

@@ -14,34 +14,18 @@ PACKAGE = Path(promptcodec.__file__).parent
 
 # Left to right, each may import what stands to the left of it, and its own group.
 ORDER = (
-    {"", "errors", "config", "bitstream", "bar"},
-    {"io", "selection"},
-    {"console"},
+    {"", "errors", "config", "bitstream"},
+    {"io"},
     {"coding"},
     {"models", "codec"},
     {"targets", "settings", "ladder"},
     {"drafts"},
     {"aim", "batches", "rebuild", "tiles", "sources"},
     {"api"},
-    {"training"},
+    {"training", "pillow"},
     {"evaluation"},
-    {"installed", "loading", "pillow"},
-    {"finished"},
-    {"tasks"},
-    {"batch"},
-    {"batch_report"},
-    {
-        "cli",
-        "cli_evaluation",
-        "cli_file_options",
-        "cli_files",
-        "cli_heads",
-        "cli_options",
-        "cli_tasks",
-        "cli_training",
-        "demo",
-        "__main__",
-    },
+    {"cli"},
+    {"__main__"},
 )
 # Neighbours in the order that nevertheless do not know each other.
 STRANGERS = {("models.heads", "models.adapters")}
@@ -112,7 +96,7 @@ def wrong_direction(module: str, imported: set[str]) -> list[str]:
 
 def test_imports_go_one_way():
     found = modules()
-    assert "promptcodec.cli" in found and "promptcodec.bitstream" in found
+    assert "promptcodec.cli.main" in found and "promptcodec.bitstream" in found
     wrong = []
     for module, path in found.items():
         if module == "promptcodec":  # its lazy import of the API is looked at below
@@ -125,10 +109,10 @@ def test_imports_go_one_way():
 def test_checker_sees_a_wrong_import():
     source = (
         "from typing import TYPE_CHECKING\n"
-        "if TYPE_CHECKING:\n    from promptcodec.cli import main\n"
+        "if TYPE_CHECKING:\n    from promptcodec.cli.main import main\n"
         "def f():\n    from promptcodec import api, errors\n"
     )
-    known = {"promptcodec.api", "promptcodec.errors", "promptcodec.cli"}
+    known = {"promptcodec.api", "promptcodec.errors", "promptcodec.cli.main"}
     found = imports(ast.parse(source), module="promptcodec.io.images", known=known)
     assert found == {"typing", "promptcodec.api", "promptcodec.errors"}
     expected = ["promptcodec.io.images imports promptcodec.api"]
@@ -153,7 +137,7 @@ def test_foundations_need_only_the_standard_library(name):
 def imported_by(*arguments: str, stdin: bytes = b"") -> set[str]:
     """Top-level modules in a fresh process once the command line has run."""
     script = (
-        "import sys; from promptcodec.cli import main; code = main(sys.argv[1:]);"
+        "import sys; from promptcodec.cli.main import main; code = main(sys.argv[1:]);"
         "print(*sorted({m.split('.')[0] for m in sys.modules}), file=sys.stderr); sys.exit(code)"
     )
     result = subprocess.run(

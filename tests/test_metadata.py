@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from promptcodec import cli
+from promptcodec.cli import main
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF/></x:xmpmeta>'
@@ -19,7 +19,7 @@ def run(capsys, tiny_checkpoint):
     """Run a command with the tiny base: its exit code and standard error."""
 
     def run(*words):
-        code = cli.main([*map(str, words), "--base", str(tiny_checkpoint)])
+        code = main.main([*map(str, words), "--base", str(tiny_checkpoint)])
         return code, capsys.readouterr().err
 
     return run
@@ -112,5 +112,5 @@ def test_grey_and_palettes(run, tmp_path, capsys, mode, decoded):
     assert run("decode", tmp_path / "a.pc", "-o", tmp_path / "b.png")[0] == 0
     with Image.open(tmp_path / "b.png") as image:
         assert image.mode == decoded
-    cli.main(["info", str(tmp_path / "a.pc"), "--json"])
+    main.main(["info", str(tmp_path / "a.pc"), "--json"])
     assert json.loads(capsys.readouterr().out)["grey"] == (decoded != "RGB")

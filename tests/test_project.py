@@ -43,7 +43,7 @@ def wheel_names(tmp_path_factory):
 
 
 def test_wheel_holds_the_package_and_its_checkpoint(wheel_names):
-    assert "promptcodec/cli.py" in wheel_names
+    assert "promptcodec/cli/main.py" in wheel_names
     assert "promptcodec/evaluation/anchors.json" in wheel_names
     assert "promptcodec/evaluation/page/report.html" in wheel_names
     assert "promptcodec/checkpoints/nano/base/model.safetensors" in wheel_names
@@ -73,7 +73,7 @@ def source(tmp_path_factory):
     [
         *(".ci/run", ".pre-commit-config.yaml", "Makefile", "pyproject.toml"),
         *("CHANGELOG.md", "CONTRIBUTING.md", "FORMAT.md", "LICENSE", "README.md"),
-        *("benchmarks/tables.py", "fuzzing/run.py", "promptcodec/cli.py", "tests/conftest.py"),
+        *("benchmarks/tables.py", "fuzzing/run.py", "promptcodec/cli/main.py", "tests/conftest.py"),
         *("docs/command-line.md", "docs/results/rates.json", "recipes/base-tiny.yaml"),
         *("checkpoints/nano/base/model.safetensors", "tests/golden/base/model.safetensors"),
     ],
@@ -165,7 +165,7 @@ def test_ci_needs_passed_tests(tmp_path, closing, status, code):
 def test_every_command_gives_json_with_a_documented_schema():
     import typer
 
-    from promptcodec.cli import app
+    from promptcodec.cli.main import app
 
     text = (ROOT / "docs/command-line.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"^\| `promptcodec\.([\w-]+)/1`", text, re.MULTILINE))

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from promptcodec import cli
+from promptcodec.cli import main
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -41,7 +41,7 @@ def test_commands(walk: Path, monkeypatch, capfd) -> None:
     assert len(commands) >= 14
     for line in commands:
         if "<" not in line and ">" not in line:
-            assert cli.main(shlex.split(line)[1:]) == 0, capfd.readouterr().err
+            assert main.main(shlex.split(line)[1:]) == 0, capfd.readouterr().err
             continue
         script = f'promptcodec() {{ {shlex.quote(sys.executable)} -m promptcodec "$@"; }}; {line}'
         result = subprocess.run(
@@ -86,7 +86,7 @@ def test_training_commands(walk: Path, tiny_checkpoint: Path, monkeypatch) -> No
         words = shlex.split(line)[1:]
         if words[0] == "train-prompt":
             words += ["--recipe", "short.yaml"]
-        assert cli.main([*words, "--device", "cpu"]) == 0, line
+        assert main.main([*words, "--device", "cpu"]) == 0, line
     assert (walk / "runs/base-nano").is_dir() and (walk / "runs/ladder-nano").is_dir()
 
 
@@ -119,7 +119,7 @@ def test_python(walk: Path, monkeypatch) -> None:
     names: dict[str, object] = {}
     for number, block in enumerate(blocks):
         if "photo.pc" in block:
-            assert cli.main(["encode", "photo.png", "-o", "photo.pc", "--force"]) == 0
+            assert main.main(["encode", "photo.png", "-o", "photo.pc", "--force"]) == 0
         exec(compile(block, f"README.md, Python block {number}", "exec"), names)
     with Image.open("thumbnail.png") as thumbnail:
         assert thumbnail.size == (96, 64)

@@ -27,7 +27,7 @@ from promptcodec.evaluation.results import (
 )
 from promptcodec.evaluation.workers import measure_in_processes
 from promptcodec.io.provenance import provenance
-from promptcodec.selection import PICTURE_SUFFIXES
+from promptcodec.io.suffixes import PICTURE_SUFFIXES
 
 if TYPE_CHECKING:
     from promptcodec.api import Codec

@@ -17,7 +17,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from promptcodec.errors import DataError, PictureError
-from promptcodec.selection import PICTURE_SUFFIXES
+from promptcodec.io.suffixes import PICTURE_SUFFIXES
 from promptcodec.training.config import DataConfig
 
 MANIFEST = "manifest.json"

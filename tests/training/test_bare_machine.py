@@ -42,7 +42,7 @@ def run(code: str, *words: object, seconds: float = 100.0) -> None:
 
 def test_what_training_imports() -> None:
     run(
-        "import promptcodec.cli, promptcodec.training.base, promptcodec.training.ladder\n"
+        "import promptcodec.cli.main, promptcodec.training.base, promptcodec.training.ladder\n"
         "import promptcodec.training.convert\n"
         "try:\n    import compressai\nexcept ModuleNotFoundError:\n    pass\n"
         "else:\n    sys.exit('nothing was blocked')\n"

@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
-from promptcodec.cli import main
+from promptcodec.cli.main import main
 from promptcodec.errors import ConfigError, UsageError
 from promptcodec.models.checkpoint import read_base
 from promptcodec.training import progress

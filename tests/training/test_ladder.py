@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from promptcodec.api import Codec
-from promptcodec.cli import main
+from promptcodec.cli.main import main
 from promptcodec.errors import ConfigError, UsageError
 from promptcodec.models.adapters.checkpoint import read_adapter
 from promptcodec.models.checkpoint import read_base

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from promptcodec import console
-from promptcodec.batch import Row
+from promptcodec.cli import console
+from promptcodec.cli.batch.runner import Row
 from promptcodec.errors import OutputError
 from promptcodec.io.atomic import check_output, write_atomically
 

@@ -6,20 +6,12 @@ from pathlib import Path
 
 import typer
 
-from promptcodec import cli_options as options
-from promptcodec import console
+from promptcodec.cli import console, options
+
+app = typer.Typer()
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to the command line."""
-    app.command("train-base")(train_base)
-    app.command("train-prompt")(train_prompt)
-    app.command("train-ladder")(train_ladder)
-    app.command()(ablate)
-    app.command()(recipe)
-    app.command("convert-state")(convert_state)
-
-
+@app.command("train-base")
 def train_base(
     recipe: options.Recipe,
     data: options.TrainingData,
@@ -51,6 +43,7 @@ def train_base(
     console.trained("train-base", folder, f"checkpoint: {folder}", as_json=as_json)
 
 
+@app.command("train-prompt")
 def train_prompt(
     lmbda: options.Lambda = None,
     rate_index: options.PromptRate = None,
@@ -87,6 +80,7 @@ def train_prompt(
     console.trained("train-prompt", folder, line, as_json=as_json)
 
 
+@app.command("train-ladder")
 def train_ladder(
     recipe: options.Recipe,
     data: options.TrainingData,
@@ -120,6 +114,7 @@ def train_ladder(
     console.trained("train-ladder", folder, f"adapters: {folder}", as_json=as_json)
 
 
+@app.command()
 def ablate(
     recipe: options.Recipe,
     data: options.TrainingData,
@@ -138,6 +133,7 @@ def ablate(
     console.answer("ablate", report, render_ablation(report), as_json=as_json)
 
 
+@app.command()
 def recipe(
     recipe: options.Recipe, as_json: options.Json = False, verbose: options.Verbose = False
 ) -> None:
@@ -150,6 +146,7 @@ def recipe(
     console.answer("recipe", values, yaml.safe_dump(values, sort_keys=False), as_json=as_json)
 
 
+@app.command("convert-state")
 def convert_state(
     old: options.OldState,
     new: options.NewState,

@@ -17,8 +17,8 @@ from promptcodec.bitstream import (
     parse,
     rate_to_fixed,
 )
+from promptcodec.cli.inputs import Item
 from promptcodec.errors import OutputError, StreamError
-from promptcodec.selection import Item
 from promptcodec.settings import EncodeSettings
 from promptcodec.sources import open_source
 

@@ -1,23 +1,16 @@
 """Commands that train and measure heads, joint codecs and task prompts."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import typer
 
-from promptcodec import cli_options as options
-from promptcodec import console
+from promptcodec.cli import console, options
+
+app = typer.Typer()
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to the command line."""
-    app.command("train-head")(train_head)
-    app.command("train-joint")(train_joint)
-    app.command("train-aggregation")(train_aggregation)
-    app.command("eval-task")(eval_task)
-
-
+@app.command("train-head")
 def train_head(
     recipe: options.Recipe,
     data: options.LabelledData,
@@ -49,6 +42,7 @@ def train_head(
     console.trained("train-head", folder, line, as_json=as_json)
 
 
+@app.command("train-joint")
 def train_joint(
     recipe: options.Recipe,
     data: options.ClassData,
@@ -84,6 +78,7 @@ def train_joint(
     console.trained("train-joint", folder, line, as_json=as_json)
 
 
+@app.command("train-aggregation")
 def train_aggregation(
     recipe: options.Recipe,
     data: options.TrainingData,
@@ -107,58 +102,3 @@ def train_aggregation(
     )
     line = f"decoder: {folder}; measure it with benchmarks/aggregation.py"
     console.trained("train-aggregation", folder, line, as_json=as_json)
-
-
-def eval_task(
-    recipe: options.Recipe,
-    data: options.ClassData,
-    output: options.TaskResults = None,
-    force: options.Force = False,
-    threads: options.Threads = None,
-    as_json: options.Json = False,
-    verbose: options.Verbose = False,
-) -> None:
-    """Measure accuracy over rate, for every codec and classifier that a recipe names."""
-    import torch
-
-    from promptcodec.evaluation import tasks
-    from promptcodec.io.atomic import check_output, write_atomically
-    from promptcodec.io.provenance import provenance
-    from promptcodec.training.labelled import read_labelled
-    from promptcodec.training.views import fit
-
-    if output is not None:
-        check_output(output, force=force)
-    if threads is not None:
-        torch.set_num_threads(threads)
-    config = tasks.read_evaluation(recipe)
-    config.read_sources()
-    labelled = read_labelled(data, split=config.split)
-    pictures = torch.stack([fit(picture, config.size) for picture in labelled.pictures])
-    rows = tasks.evaluate_tasks(
-        config,
-        labelled,
-        pictures=pictures,
-        report=lambda line: console.say(console.one_line(line)),
-    )
-    report = {
-        "data": data.name,
-        "split": config.split,
-        "size": config.size,
-        "pictures": len(labelled.names),
-        "classes": labelled.classes,
-        "sources": rows,
-        "provenance": provenance(),
-    }
-    if output is not None:
-        write_atomically(output, (json.dumps(report, indent=1) + "\n").encode(), force=True)
-    if as_json:
-        console.write_json("eval-task", report)
-    elif output is None:
-        for source in rows:
-            for row in source["settings"]:
-                for name, reader in row["readers"].items():
-                    console.write_stdout(
-                        f"{source['name']} {row['setting']:g}, {name}: {row['bpp']:.4f} bpp, "
-                        f"{row['psnr']:.2f} dB, {100 * reader['accuracy']:.1f} %"
-                    )

@@ -1,13 +1,49 @@
-"""Which rates are installed, read from their small JSON files; needs no torch."""
+"""The commands that say what a stream holds and which rates are installed; they need no torch."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from promptcodec.errors import CheckpointError
+import typer
+
+from promptcodec.cli import console, options
+from promptcodec.errors import CheckpointError, StreamError
 from promptcodec.io.hub import ADAPTER_CONFIG, PromptsSource, find_base, find_prompts
+
+app = typer.Typer()
+
+
+@app.command()
+def info(
+    stream: options.Stream = "-",
+    max_pixels: options.MaxPixels = None,
+    as_json: options.Json = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Check a stream and say what it holds, without decoding it."""
+    from promptcodec.bitstream import MAX_PIXELS, describe, parse, parse_header
+
+    data = console.read_input(stream, error=StreamError)
+    limit = max_pixels or MAX_PIXELS
+    header = parse_header(data, max_pixels=limit)
+    parse(data, max_pixels=limit)  # checks what lies behind the header as well
+    facts = describe(header, file_bytes=len(data))
+    console.answer("info", facts, console.as_text(facts), as_json=as_json)
+
+
+@app.command()
+def rates(
+    base: options.Base = None,
+    prompts: options.Prompts = None,
+    as_json: options.Json = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """List the rates that are installed, with bpp and PSNR on record."""
+    found = installed_rates(base, prompts or None)
+    facts = {"rates": [asdict(rate) for rate in found]}
+    console.answer("rates", facts, render_rates(found), as_json=as_json)
 
 
 @dataclass(frozen=True)

@@ -11,24 +11,22 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from promptcodec import cli_file_options as file_options
-from promptcodec import cli_options as options
-from promptcodec import console
+from promptcodec.cli import console, options
+from promptcodec.cli import file_options as file_options
+from promptcodec.cli.codec_options import Setup
+from promptcodec.cli.inputs import Names, Selection
 from promptcodec.errors import OutputError, StreamError, UsageError
 from promptcodec.io.atomic import refuse_input
-from promptcodec.loading import Setup
-from promptcodec.selection import PICTURE_SUFFIXES, STREAM_SUFFIXES, Names, Selection
+from promptcodec.io.suffixes import PICTURE_SUFFIXES, STREAM_SUFFIXES
 
 if TYPE_CHECKING:
-    from promptcodec.tasks import Made, Task
+    from promptcodec.cli.batch.tasks import Made, Task
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to the command line."""
-    app.command()(encode)
-    app.command()(decode)
+app = typer.Typer()
 
 
+@app.command()
 def encode(
     pictures: file_options.Pictures = None,
     output: file_options.EncodeOutput = None,
@@ -62,10 +60,10 @@ def encode(
 
     Of several files, finished ones are skipped, and one that fails does not stop the others.
     """
-    from promptcodec.bar import progress_bar
     from promptcodec.bitstream import MAX_PIXELS
+    from promptcodec.cli.batch.tasks import EncodeTask
+    from promptcodec.cli.progress import progress_bar
     from promptcodec.settings import EncodeSettings
-    from promptcodec.tasks import EncodeTask
 
     names = Names(tuple(pictures or ["-"]), PICTURE_SUFFIXES, recursive=recursive)
     work = EncodeTask(
@@ -108,6 +106,7 @@ def encode(
     _deliver("encode", picture, made, target, force=force, as_json=as_json, verbose=verbose)
 
 
+@app.command()
 def decode(
     streams: file_options.Streams = None,
     output: file_options.DecodeOutput = None,
@@ -134,8 +133,8 @@ def decode(
     Of several files, finished ones are skipped, and one that fails does not stop the others.
     """
     from promptcodec.bitstream import MAX_PIXELS, parse
+    from promptcodec.cli.batch.tasks import DecodeTask
     from promptcodec.settings import DecodeSettings
-    from promptcodec.tasks import DecodeTask
 
     names = Names(tuple(streams or ["-"]), STREAM_SUFFIXES, recursive=recursive)
     part = None if region is None else file_options.read_region(region)
@@ -209,9 +208,9 @@ def code_files(
     verbose: bool,
 ) -> None:
     """Run a task over many files and say what became of them; exits with the code of failures."""
-    from promptcodec.bar import progress_bar
-    from promptcodec.batch import Batch, Row
-    from promptcodec.batch_report import Report
+    from promptcodec.cli.batch.report import Report
+    from promptcodec.cli.batch.runner import Batch, Row
+    from promptcodec.cli.progress import progress_bar
 
     for item in selection.items if failures else ():
         refuse_input(failures or "", item.source)

@@ -11,12 +11,6 @@ from pathlib import Path
 
 from promptcodec.errors import OutputError, PromptCodecError, UsageError
 
-STREAM_SUFFIXES = (".pc",)
-PICTURE_SUFFIXES = (
-    ".avif", ".bmp", ".gif", ".j2k", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm",
-    ".ppm", ".qoi", ".tif", ".tiff", ".webp",
-)  # fmt: skip
-
 _WILDCARD = re.compile(r"[*?]|\[.+\]")
 
 

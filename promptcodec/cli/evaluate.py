@@ -1,18 +1,20 @@
-"""The commands that measure: a folder, one picture, speed.
-
-`cli` registers them; what is slow to import is imported inside them.
-"""
+"""The commands that measure: a folder, one picture, speed, size, heads."""
 
 import dataclasses
 import json
 
-from promptcodec import cli_options as options
-from promptcodec import console
+import typer
+
 from promptcodec.bitstream import MAX_PIXELS
+from promptcodec.cli import console, options
+from promptcodec.cli.codec_options import load_codec
 from promptcodec.errors import PictureError, UsageError
 from promptcodec.io.atomic import check_output, refuse_input
 
+app = typer.Typer()
 
+
+@app.command("eval")
 def evaluate(
     folder: options.EvaluationFolder,
     base: options.Base = None,
@@ -44,7 +46,7 @@ def evaluate(
     chosen, shown = options.parse_rates(rates), options.split_words(show, default="")
     if shown and report is None:
         raise UsageError("--show names pictures of a report: name its file by --report")
-    from promptcodec.bar import progress_bar
+    from promptcodec.cli.progress import progress_bar
     from promptcodec.evaluation.measure import Setup
     from promptcodec.evaluation.report import render_table, split_markers, update_markers
     from promptcodec.evaluation.results import as_json as facts_of
@@ -105,6 +107,7 @@ def evaluate(
     check_complete(measured)
 
 
+@app.command()
 def compare(
     picture: options.ComparePicture,
     rates: options.RateList = "0,3,6",
@@ -156,6 +159,7 @@ def compare(
     console.say(console.one_line(f"{picture} -> {sheet}, {slider}"))
 
 
+@app.command()
 def bench(
     peers: options.Peers = None,
     threads: options.ThreadCounts = "1",
@@ -200,3 +204,93 @@ def bench(
     if out is not None:
         write_atomically(out, (text + "\n").encode(), force=force)
     console.answer("bench", facts, benching.render_bench(facts), as_json=as_json)
+
+
+@app.command("eval-task")
+def eval_task(
+    recipe: options.Recipe,
+    data: options.ClassData,
+    output: options.TaskResults = None,
+    force: options.Force = False,
+    threads: options.Threads = None,
+    as_json: options.Json = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Measure accuracy over rate, for every codec and classifier that a recipe names."""
+    import torch
+
+    from promptcodec.evaluation import tasks
+    from promptcodec.io.atomic import check_output, write_atomically
+    from promptcodec.io.provenance import provenance
+    from promptcodec.training.labelled import read_labelled
+    from promptcodec.training.views import fit
+
+    if output is not None:
+        check_output(output, force=force)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    config = tasks.read_evaluation(recipe)
+    config.read_sources()
+    labelled = read_labelled(data, split=config.split)
+    pictures = torch.stack([fit(picture, config.size) for picture in labelled.pictures])
+    rows = tasks.evaluate_tasks(
+        config,
+        labelled,
+        pictures=pictures,
+        report=lambda line: console.say(console.one_line(line)),
+    )
+    report = {
+        "data": data.name,
+        "split": config.split,
+        "size": config.size,
+        "pictures": len(labelled.names),
+        "classes": labelled.classes,
+        "sources": rows,
+        "provenance": provenance(),
+    }
+    if output is not None:
+        write_atomically(output, (json.dumps(report, indent=1) + "\n").encode(), force=True)
+    if as_json:
+        console.write_json("eval-task", report)
+    elif output is None:
+        for source in rows:
+            for row in source["settings"]:
+                for name, reader in row["readers"].items():
+                    console.write_stdout(
+                        f"{source['name']} {row['setting']:g}, {name}: {row['bpp']:.4f} bpp, "
+                        f"{row['psnr']:.2f} dB, {100 * reader['accuracy']:.1f} %"
+                    )
+
+
+@app.command()
+def card(
+    folder: options.CardFolder, as_json: options.Json = False, verbose: options.Verbose = False
+) -> None:
+    """Bring the README.md of a checkpoint up to date with the files beside it."""
+    from promptcodec.evaluation.report import (
+        render_ladder,
+        render_table,
+        render_training,
+        update_markers,
+    )
+    from promptcodec.evaluation.results import read_results
+
+    readme = folder / "README.md"
+    update_markers(readme, render_training(folder / "base"), name="training")
+    if (folder / "prompts").is_dir():
+        update_markers(readme, render_ladder(folder / "prompts"), name="ladder")
+    update_markers(readme, render_table(read_results(folder / "results.json")))
+    if as_json:
+        console.write_json("card", {"output": str(readme)})
+
+
+@app.command()
+def complexity(
+    base: options.Base = None, as_json: options.Json = False, verbose: options.Verbose = False
+) -> None:
+    """Count parameters and kMAC/px of each part of a codec."""
+    from promptcodec.evaluation.complexity import complexity_table, render_complexity
+
+    rows = complexity_table(load_codec(base, None).model)
+    facts = {"parts": [dataclasses.asdict(row) for row in rows]}
+    console.answer("complexity", facts, render_complexity(rows), as_json=as_json)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from promptcodec.cli_options import MAX_THREADS
+from promptcodec.cli.options import MAX_THREADS
 from promptcodec.errors import UsageError
 
 

@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from promptcodec import console
 from promptcodec.bitstream import parse, parse_header
+from promptcodec.cli import console
+from promptcodec.cli.codec_options import Setup
+from promptcodec.cli.inputs import Item
 from promptcodec.errors import StreamError
 from promptcodec.io.atomic import Content
-from promptcodec.loading import Setup
-from promptcodec.selection import Item
 from promptcodec.settings import DecodeSettings, EncodeSettings
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class EncodeTask:
 
     def is_finished(self, item: Item, codec: "Codec") -> bool:
         """See `finished.is_encoded`."""
-        from promptcodec.finished import is_encoded
+        from promptcodec.cli.batch.finished import is_encoded
 
         return is_encoded(item, codec, self.settings)
 
@@ -147,7 +147,7 @@ class DecodeTask:
 
     def is_finished(self, item: Item, codec: "Codec") -> bool:
         """See `finished.is_decoded`."""
-        from promptcodec.finished import is_decoded
+        from promptcodec.cli.batch.finished import is_decoded
 
         return is_decoded(item, allow_partial=self.settings.allow_partial)
 

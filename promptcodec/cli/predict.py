@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from promptcodec import cli_options as options
-from promptcodec import console
+from promptcodec.cli import console, options
+from promptcodec.cli.inputs import Names
 from promptcodec.errors import (
     ModelMismatchError,
     PictureError,
@@ -13,19 +13,17 @@ from promptcodec.errors import (
     StreamError,
     UsageError,
 )
+from promptcodec.io.suffixes import PICTURE_SUFFIXES, STREAM_SUFFIXES
 from promptcodec.models.heads.config import SEGMENT
-from promptcodec.selection import PICTURE_SUFFIXES, STREAM_SUFFIXES, Names
 
 if TYPE_CHECKING:
     from promptcodec.api import Codec
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to the command line."""
-    app.command()(classify)
-    app.command()(segment)
+app = typer.Typer()
 
 
+@app.command()
 def classify(
     sources: options.Sources = None,
     top: options.Top = 5,
@@ -44,7 +42,7 @@ def classify(
     Without SOURCE: of standard input.
     """
     from promptcodec.bitstream import MAX_PIXELS
-    from promptcodec.loading import load_codec
+    from promptcodec.cli.codec_options import load_codec
 
     found = _expand(sources or ["-"])
     first = None
@@ -86,6 +84,7 @@ def classify(
         raise typer.Exit(codes.pop() if len(codes) == 1 else PromptCodecError.exit_code)
 
 
+@app.command()
 def segment(
     source: options.StreamOrPicture = "-",
     output: options.MaskOutput = None,
@@ -106,10 +105,10 @@ def segment(
     A stream is not decoded for it, except to lay the classes over it by --overlay.
     """
     from promptcodec.bitstream import MAX_PIXELS
+    from promptcodec.cli.codec_options import load_codec
     from promptcodec.coding.results import Clock
     from promptcodec.io import masks
     from promptcodec.io.images import OUTPUT_SUFFIXES, encode_file
-    from promptcodec.loading import load_codec
 
     suffix = ".overlay.png" if overlay else ".mask.png"
     target = console.choose_output(source, output, suffix=suffix, as_json=as_json, force=force)

@@ -1,4 +1,4 @@
-"""`python -m promptcodec.demo`: one bundled photograph through the codec, beside JPEG and WebP.
+"""`python -m promptcodec.cli.demo`: one bundled photograph through the codec, beside JPEG and WebP.
 
 Prints a table of sizes and qualities and writes demo/side-by-side.png for the eye.
 """
@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from promptcodec import console
 from promptcodec.api import Codec
+from promptcodec.cli import console
 from promptcodec.errors import PictureError
 from promptcodec.evaluation.compare import side_by_side
 from promptcodec.evaluation.equal import largest_within

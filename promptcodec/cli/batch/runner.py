@@ -14,11 +14,11 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from promptcodec import console
+from promptcodec.cli import console
+from promptcodec.cli.batch.tasks import Task
+from promptcodec.cli.inputs import Item
 from promptcodec.errors import OutputError
 from promptcodec.io.atomic import check_output, refuse_input, remove_temporaries, write_atomically
-from promptcodec.selection import Item
-from promptcodec.tasks import Task
 
 if TYPE_CHECKING:
     from promptcodec.api import Codec

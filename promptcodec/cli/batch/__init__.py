@@ -1,0 +1,1 @@
+"""Many files: several processes, a summary, what is there already."""
