@@ -41,18 +41,18 @@ lint: $(INSTALLED_DEV)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: $(INSTALLED)
-	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python -m benchmarks.speed.run
 
 fuzz: $(INSTALLED)
-	OMP_NUM_THREADS=$(THREADS) $(BIN)/python fuzzing/run.py $(FUZZ_ARGS)
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/python tests/fuzz/run.py $(FUZZ_ARGS)
 
 fuzz-guided: $(INSTALLED)
 	$(BIN)/python -m pip install -q -e '.[fuzz]'
-	OMP_NUM_THREADS=$(THREADS) $(BIN)/python fuzzing/guided.py $(GUIDED_ARGS)
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/python tests/fuzz/guided.py $(GUIDED_ARGS)
 
 clean:
 	rm -rf build dist demo .pytest_cache .ruff_cache .hypothesis
-	find promptcodec tests benchmarks fuzzing -name __pycache__ -type d -prune -exec rm -rf {} +
+	find promptcodec tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -e '.[test]'

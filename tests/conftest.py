@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from places import RECIPES
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -16,7 +17,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--add-golden", action="store_true", help="write golden streams not yet there")
 
 
-TINY = Path(__file__).parent.parent / "recipes" / "base-tiny.yaml"
+TINY = RECIPES / "base" / "base-tiny.yaml"
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageCms
+from places import GOLDEN_FOLDER
 from tiny import TINY
 
 from promptcodec import bitstream
@@ -26,7 +27,7 @@ from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
 from promptcodec.models.checkpoint import read_base, write_base
 from promptcodec.models.codec_model import CodecModel
 
-FOLDER = Path(__file__).parent / "golden"
+FOLDER = GOLDEN_FOLDER
 HASHES = FOLDER / "hashes.json"
 
 

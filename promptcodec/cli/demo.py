@@ -14,14 +14,14 @@ from PIL import Image
 from promptcodec.api import Codec
 from promptcodec.cli import console
 from promptcodec.errors import PictureError
-from promptcodec.evaluation.compare import side_by_side
-from promptcodec.evaluation.equal import largest_within
+from promptcodec.evaluation.codecs.registry import CLASSIC
 from promptcodec.evaluation.metrics import bpp, psnr
-from promptcodec.evaluation.peers import CLASSIC
+from promptcodec.evaluation.reports.compare import side_by_side
+from promptcodec.evaluation.reports.equal_size import largest_within
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.images import encode_file
 
-ASSETS = Path(__file__).parent / "io" / "assets"
+ASSETS = Path(__file__).parents[1] / "io" / "assets"
 OUTPUT = Path("demo/side-by-side.png")
 
 

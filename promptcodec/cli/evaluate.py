@@ -47,23 +47,23 @@ def evaluate(
     if shown and report is None:
         raise UsageError("--show names pictures of a report: name its file by --report")
     from promptcodec.cli.progress import progress_bar
+    from promptcodec.evaluation.evaluate import check_complete, evaluate_folder, find_pictures
     from promptcodec.evaluation.measure import Setup
-    from promptcodec.evaluation.report import render_table, split_markers, update_markers
+    from promptcodec.evaluation.reports.markdown import render_table, split_markers, update_markers
     from promptcodec.evaluation.results import as_json as facts_of
-    from promptcodec.evaluation.run import check_complete, evaluate_folder, find_pictures
 
     pictures = find_pictures(folder)
     for target in filter(None, (out, plot, report)):
         for picture in pictures:
             refuse_input(target, picture)
     if plot is not None:
-        from promptcodec.evaluation.plot import check_plot, plot_curves
+        from promptcodec.evaluation.reports.plot import check_plot, plot_curves
 
         check_plot(plot)
     if readme is not None:
         split_markers(readme)
     if report is not None:
-        from promptcodec.evaluation.report_page import (
+        from promptcodec.evaluation.reports.html import (
             choose_pictures,
             find_names,
             make_slides,
@@ -136,8 +136,8 @@ def compare(
         refuse_input(target, picture)
         check_output(target, force=force)
     chosen = options.parse_rates(rates)
-    from promptcodec.evaluation import compare as comparing
     from promptcodec.evaluation.measure import Setup
+    from promptcodec.evaluation.reports import compare as comparing
 
     setup = Setup(
         base=base,
@@ -180,7 +180,7 @@ def bench(
         check_output(out, force=force)
     counts = options.parse_counts(threads, option="--threads")
     names = options.split_words(peers, default="mbt2018-mean")
-    from promptcodec.evaluation import bench as benching
+    from promptcodec.evaluation.speed import bench as benching
     from promptcodec.io.atomic import write_atomically
     from promptcodec.io.samples import bundled, photograph
 
@@ -219,21 +219,21 @@ def eval_task(
     """Measure accuracy over rate, for every codec and classifier that a recipe names."""
     import torch
 
-    from promptcodec.evaluation import tasks
+    from promptcodec.evaluation import classification
     from promptcodec.io.atomic import check_output, write_atomically
     from promptcodec.io.provenance import provenance
-    from promptcodec.training.labelled import read_labelled
-    from promptcodec.training.views import fit
+    from promptcodec.training.data.augmented import fit
+    from promptcodec.training.data.labelled import read_labelled
 
     if output is not None:
         check_output(output, force=force)
     if threads is not None:
         torch.set_num_threads(threads)
-    config = tasks.read_evaluation(recipe)
+    config = classification.read_evaluation(recipe)
     config.read_sources()
     labelled = read_labelled(data, split=config.split)
     pictures = torch.stack([fit(picture, config.size) for picture in labelled.pictures])
-    rows = tasks.evaluate_tasks(
+    rows = classification.evaluate_tasks(
         config,
         labelled,
         pictures=pictures,
@@ -267,7 +267,7 @@ def card(
     folder: options.CardFolder, as_json: options.Json = False, verbose: options.Verbose = False
 ) -> None:
     """Bring the README.md of a checkpoint up to date with the files beside it."""
-    from promptcodec.evaluation.report import (
+    from promptcodec.evaluation.reports.markdown import (
         render_ladder,
         render_table,
         render_training,
@@ -289,7 +289,7 @@ def complexity(
     base: options.Base = None, as_json: options.Json = False, verbose: options.Verbose = False
 ) -> None:
     """Count parameters and kMAC/px of each part of a codec."""
-    from promptcodec.evaluation.complexity import complexity_table, render_complexity
+    from promptcodec.evaluation.speed.complexity import complexity_table, render_complexity
 
     rows = complexity_table(load_codec(base, None).model)
     facts = {"parts": [dataclasses.asdict(row) for row in rows]}

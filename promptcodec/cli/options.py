@@ -123,7 +123,8 @@ GainCurve = Annotated[
     typer.Option("--gain-steps", help="Gain to measure at; repeat for a curve; default: 0."),
 ]
 Recipe = Annotated[
-    Path, typer.Argument(metavar="RECIPE", help="YAML file, for instance recipes/base-nano.yaml.")
+    Path,
+    typer.Argument(metavar="RECIPE", help="YAML file, for instance recipes/base/base-nano.yaml."),
 ]
 LabelledData = Annotated[
     Path,

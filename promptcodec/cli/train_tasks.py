@@ -24,12 +24,12 @@ def train_head(
     verbose: options.Verbose = False,
 ) -> None:
     """Train a classifier or a segmentation head on what the frozen base transmits."""
-    from promptcodec.training import heads
+    from promptcodec.training import classifier
 
-    config = heads.read_head_recipe(recipe)
+    config = classifier.read_head_recipe(recipe)
     if seed is not None:
         config = dataclasses.replace(config, seed=seed)
-    folder = heads.train_head(
+    folder = classifier.train_head(
         config,
         data=data,
         out=out or Path("runs") / recipe.stem,
@@ -56,8 +56,8 @@ def train_joint(
     verbose: options.Verbose = False,
 ) -> None:
     """Train codec and classifier together, or task prompts for a frozen codec."""
-    from promptcodec.training.joint import train_joint as train
-    from promptcodec.training.joint_config import read_joint_recipe
+    from promptcodec.training.joint.config import read_joint_recipe
+    from promptcodec.training.joint.task import train_joint as train
 
     config = read_joint_recipe(recipe)
     if seed is not None:
@@ -90,15 +90,15 @@ def train_aggregation(
     verbose: options.Verbose = False,
 ) -> None:
     """Train a decoder that uses what the classifier has read."""
-    from promptcodec.training import aggregating
+    from promptcodec.training import aggregation
 
-    folder = aggregating.train_aggregation(
-        aggregating.read_aggregation_recipe(recipe),
+    folder = aggregation.train_aggregation(
+        aggregation.read_aggregation_recipe(recipe),
         data=data,
         out=out or Path("runs") / recipe.stem,
         resume=resume,
         max_steps=max_steps,
         device=device,
     )
-    line = f"decoder: {folder}; measure it with benchmarks/aggregation.py"
+    line = f"decoder: {folder}; measure it with benchmarks/analysis/aggregation.py"
     console.trained("train-aggregation", folder, line, as_json=as_json)

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from promptcodec.errors import UsageError
-from promptcodec.evaluation.baselines import BaselineResult
 from promptcodec.evaluation.bdrate import MIN_POINTS, Curve, published
 from promptcodec.evaluation.bootstrap import Sample, deltas
+from promptcodec.evaluation.codecs.sweep import BaselineResult
 from promptcodec.evaluation.metrics import Metric, to_db
 from promptcodec.evaluation.results import OWN_NAME, Comparison, PictureRecord, PointResult
 

@@ -13,12 +13,12 @@ from PIL import Image
 
 from promptcodec.bitstream import MAX_PIXELS
 from promptcodec.errors import PromptCodecError
-from promptcodec.evaluation.baselines import sweep
-from promptcodec.evaluation.memory import peak_rss_mb
+from promptcodec.evaluation.codecs.registry import Peer, find_peers
+from promptcodec.evaluation.codecs.sweep import sweep
 from promptcodec.evaluation.metrics import bpp
-from promptcodec.evaluation.peers import Peer, find_peers
 from promptcodec.evaluation.perceptual import Judge
 from promptcodec.evaluation.results import Failure, Measured, PictureRecord
+from promptcodec.evaluation.speed.memory import peak_rss_mb
 from promptcodec.io.images import Picture, load
 from promptcodec.ladder import gain_to_fixed
 

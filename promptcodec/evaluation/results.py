@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from promptcodec.errors import DataError
-from promptcodec.evaluation.baselines import BaselinePoint, BaselineResult, mean_of
 from promptcodec.evaluation.bootstrap import Deltas
+from promptcodec.evaluation.codecs.sweep import BaselinePoint, BaselineResult, mean_of
 from promptcodec.io.atomic import write_atomically
 
 FORMAT = 2

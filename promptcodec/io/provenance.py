@@ -77,9 +77,18 @@ def _git(*arguments: str, folder: Path) -> str | None:
 
 
 def command_line(argv: list[str]) -> str:
-    """The command with absolute paths cut to their last part: results files are published."""
-    program = Path(argv[0]).name if argv else "python"
-    words = ["promptcodec" if program == "__main__.py" else program]
+    """The command with absolute paths cut to their last part: results files are published.
+
+    A script of the checkout is named as it is run from its root.
+    """
+    program = Path(argv[0] if argv else "python")
+    words = ["promptcodec" if program.name == "__main__.py" else program.name]
+    root = Path(__file__).resolve().parents[2]
+    place = program.resolve()
+    if place.suffix == ".py" and place.is_relative_to(root / "benchmarks"):
+        words = ["python", "-m", ".".join(place.relative_to(root).with_suffix("").parts)]
+    elif place.suffix == ".py" and place.is_relative_to(root / "tests"):
+        words = ["python", str(place.relative_to(root))]
     for word in argv[1:]:
         option, equals, value = word.rpartition("=")
         words.append(option + equals + (Path(value).name if Path(value).is_absolute() else value))

@@ -25,10 +25,10 @@ from promptcodec.io.provenance import provenance
 from promptcodec.models.adapters.checkpoint import RateAdapter, read_adapter
 from promptcodec.models.checkpoint import Base, read_base
 from promptcodec.training.config import OptimizerConfig, read_yaml
-from promptcodec.training.data import PictureStore
+from promptcodec.training.data.pictures import PictureStore
+from promptcodec.training.fine_tuning import BASE, PROMPTS, TunedConfig, train_tuned
 from promptcodec.training.ladder import order_of
-from promptcodec.training.loop import STATE_FILE
-from promptcodec.training.prompts import (
+from promptcodec.training.rate_adapter import (
     FREE,
     PARTS,
     TRAINING_FILE,
@@ -36,7 +36,7 @@ from promptcodec.training.prompts import (
     same_run,
     train_prompts,
 )
-from promptcodec.training.tuned import BASE, PROMPTS, TunedConfig, train_tuned
+from promptcodec.training.trainer import STATE_FILE
 from promptcodec.training.validation import validate
 
 logger = logging.getLogger(__name__)

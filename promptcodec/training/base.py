@@ -16,17 +16,17 @@ from promptcodec.io.atomic import write_atomically
 from promptcodec.models import checkpoint
 from promptcodec.models.codec_model import CodecModel
 from promptcodec.training.config import RunConfig, read_recipe
-from promptcodec.training.data import PictureStore
+from promptcodec.training.data.pictures import PictureStore
+from promptcodec.training.entropy_tables import fit_tables
 from promptcodec.training.initialise import (
     initialise_entropy,
     initialise_transforms,
     warm_start,
 )
-from promptcodec.training.loop import Trainer
-from promptcodec.training.objectives import RateDistortion, rate_distortion
+from promptcodec.training.losses import RateDistortion, rate_distortion
 from promptcodec.training.pace import Budget
 from promptcodec.training.raw_weights import read_start
-from promptcodec.training.tables import fit_tables
+from promptcodec.training.trainer import Trainer
 from promptcodec.training.validation import validate
 
 logger = logging.getLogger(__name__)

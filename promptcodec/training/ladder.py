@@ -28,10 +28,10 @@ from promptcodec.io.hub import find_base
 from promptcodec.models.adapters.checkpoint import CONFIG_FILE, WEIGHTS_FILE
 from promptcodec.models.checkpoint import read_base
 from promptcodec.training.config import read_yaml
-from promptcodec.training.data import PictureStore
-from promptcodec.training.loop import STATE_FILE, on_gpu
+from promptcodec.training.data.pictures import PictureStore
 from promptcodec.training.pace import Budget
-from promptcodec.training.prompts import TRAINING_FILE, PromptConfig, same_run, train_prompts
+from promptcodec.training.rate_adapter import TRAINING_FILE, PromptConfig, same_run, train_prompts
+from promptcodec.training.trainer import STATE_FILE, on_gpu
 
 logger = logging.getLogger(__name__)
 

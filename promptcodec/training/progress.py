@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from promptcodec.training.config import LoopConfig
-from promptcodec.training.objectives import Objective
+from promptcodec.training.losses import Objective
 
 LOG_EVERY = 50
 

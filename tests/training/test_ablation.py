@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
+from places import ASSETS, RECIPES
 
 from promptcodec.api import Codec
 from promptcodec.errors import ConfigError, UsageError
@@ -23,10 +24,8 @@ from promptcodec.training.ablation import (
     render_ablation,
 )
 from promptcodec.training.config import DataConfig, OptimizerConfig
-from promptcodec.training.prompts import PARTS, PromptConfig
-from promptcodec.training.zsets import fit_sets, hyper_latents
-
-ASSETS = Path(__file__).parent.parent.parent / "promptcodec" / "io" / "assets"
+from promptcodec.training.rate_adapter import PARTS, PromptConfig
+from promptcodec.training.z_sets import fit_sets, hyper_latents
 
 
 @pytest.fixture
@@ -140,7 +139,7 @@ def test_lora_is_what_peft_loads(prompts: PromptConfig, tmp_path: Path) -> None:
 def test_every_parameter_belongs_to_one_part() -> None:
     from promptcodec.training.config import read_recipe
 
-    codec = read_recipe(Path(__file__).parents[2] / "recipes" / "base-tiny.yaml").codec
+    codec = read_recipe(RECIPES / "base" / "base-tiny.yaml").codec
     torch.manual_seed(0)
     for name, _ in LayerAdaptivePrompts(codec, width=4, rank=2).named_parameters():
         owners = [part for part, starts in PARTS.items() if name.startswith(starts)]

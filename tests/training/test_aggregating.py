@@ -16,7 +16,7 @@ from promptcodec.models.checkpoint import read_base
 from promptcodec.models.heads.aggregation import Aggregation
 from promptcodec.models.heads.checkpoint import build_head, write_head
 from promptcodec.models.heads.config import HeadConfig
-from promptcodec.training.aggregating import (
+from promptcodec.training.aggregation import (
     AggregatingDecoder,
     AggregationRun,
     measure,

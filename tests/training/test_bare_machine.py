@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from places import ROOT
 from safetensors.torch import load_file
 
 from promptcodec.models.checkpoint import read_base
-
-ROOT = Path(__file__).parents[2]
 
 # What the package depends on, and training a base and its ladder does without.
 BLOCKED = """
@@ -58,7 +57,7 @@ def test_a_base_and_its_ladder_in_a_given_time(tmp_path: Path) -> None:
         pack.mkdir(parents=True, exist_ok=True)
         picture = Image.fromarray(noise).resize((150, 140), Image.Resampling.BICUBIC)
         picture.save(pack / f"{i}.png")
-    (tmp_path / "tiny.yaml").write_text((ROOT / "recipes/base-tiny.yaml").read_text())
+    (tmp_path / "tiny.yaml").write_text((ROOT / "recipes/base/base-tiny.yaml").read_text())
     packs = [{"name": "photos"}, {"name": "better"}]
     recipe = {
         "extends": "tiny.yaml",

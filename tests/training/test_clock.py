@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from places import RECIPES
 from safetensors.torch import load_file
 
 from promptcodec.cli.main import main
@@ -18,11 +19,11 @@ from promptcodec.models.checkpoint import read_base
 from promptcodec.training import progress
 from promptcodec.training.base import BaseTask, train_base
 from promptcodec.training.config import read_recipe, read_yaml
-from promptcodec.training.data import PictureStore
+from promptcodec.training.data.pictures import PictureStore
 from promptcodec.training.ladder import LadderConfig
 from promptcodec.training.pace import Budget, ClockPace, StepPace
 
-TINY = Path(__file__).parents[2] / "recipes" / "base-tiny.yaml"
+TINY = RECIPES / "base" / "base-tiny.yaml"
 
 
 class Clock:

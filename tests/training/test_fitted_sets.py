@@ -11,8 +11,8 @@ from promptcodec.codec.ztables import ZTables
 from promptcodec.coding.entropy.tables import TOTAL
 from promptcodec.errors import UsageError
 from promptcodec.tiles import ONE_TILE_PIXELS
-from promptcodec.training import zsets
-from promptcodec.training.zsets import choose_sets, fit_sets, hyper_latents, set_bits
+from promptcodec.training import z_sets
+from promptcodec.training.z_sets import choose_sets, fit_sets, hyper_latents, set_bits
 
 BASE = np.full((2, 256), TOTAL // 256, np.uint32)
 
@@ -52,7 +52,7 @@ def test_a_fit_is_always_the_same() -> None:
 def test_rounds_pay(monkeypatch: pytest.MonkeyPatch) -> None:
     tiles = two_kinds(60, seed=1)
     whole = set_bits(fit_sets(tiles, BASE, count=4), tiles)
-    monkeypatch.setattr(zsets, "ROUNDS", 1)
+    monkeypatch.setattr(z_sets, "ROUNDS", 1)
     assert whole < 0.99 * set_bits(fit_sets(tiles, BASE, count=4), tiles)
 
 

@@ -8,7 +8,7 @@ from promptcodec.api import Codec
 from promptcodec.codec.coder import EntropyTables, estimate_bits
 from promptcodec.codec.gains import Gains
 from promptcodec.coding.entropy.tables import TOTAL
-from promptcodec.training.tables import fit_tables
+from promptcodec.training.entropy_tables import fit_tables
 
 
 def test_fitted_tables_are_valid_and_cheaper(tiny_codec: Codec) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from places import ASSETS
 
-import promptcodec
 from promptcodec.api import Codec
 from promptcodec.coding.entropy.tables import SCALE_STEP
 from promptcodec.errors import CheckpointError, ConfigError, ModelMismatchError, UsageError
@@ -21,14 +21,12 @@ from promptcodec.models.checkpoint import read_base
 from promptcodec.models.heads.checkpoint import build_head, write_head
 from promptcodec.models.heads.config import HeadConfig
 from promptcodec.training.config import OptimizerConfig
-from promptcodec.training.joint import JointTask, moved, train_joint
-from promptcodec.training.joint_config import JointRun
-from promptcodec.training.joint_model import JointModel
-from promptcodec.training.joint_store import JointBatch
-from promptcodec.training.teacher import TeacherConfig
-from promptcodec.training.views import ViewConfig
-
-ASSETS = Path(promptcodec.__file__).parent / "io" / "assets"
+from promptcodec.training.data.augmented import ViewConfig
+from promptcodec.training.distillation import TeacherConfig
+from promptcodec.training.joint.config import JointRun
+from promptcodec.training.joint.data import JointBatch
+from promptcodec.training.joint.model import JointModel
+from promptcodec.training.joint.task import JointTask, moved, train_joint
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from places import ASSETS
 
 from promptcodec.api import Codec
 from promptcodec.cli.main import main
@@ -12,9 +13,9 @@ from promptcodec.errors import ConfigError, UsageError
 from promptcodec.models.adapters.checkpoint import read_adapter
 from promptcodec.models.checkpoint import read_base
 from promptcodec.training.config import DataConfig, OptimizerConfig
-from promptcodec.training.data import PictureStore
+from promptcodec.training.data.pictures import PictureStore
 from promptcodec.training.ladder import LadderConfig, order_of, read_ladder, train_ladder
-from promptcodec.training.prompts import PromptConfig, choose_run, nearest_rate, same_run
+from promptcodec.training.rate_adapter import PromptConfig, choose_run, nearest_rate, same_run
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def config(tiny_checkpoint: Path) -> LadderConfig:
 
 @pytest.fixture(scope="module")
 def pictures() -> Path:
-    return Path(__file__).parent.parent.parent / "promptcodec" / "io" / "assets"
+    return ASSETS
 
 
 def test_the_order_goes_outwards() -> None:

@@ -14,12 +14,12 @@ import torch
 from PIL import Image
 
 from promptcodec.errors import ConfigError, DataError, UsageError
-from promptcodec.training import picture_cache
 from promptcodec.training.config import DataConfig, Pack, RunConfig
-from promptcodec.training.crops import FlatPictures, Places, cut, draw
-from promptcodec.training.data import PictureStore
-from promptcodec.training.picture_cache import decode
-from promptcodec.training.picture_sources import find_pictures
+from promptcodec.training.data import picture_cache
+from promptcodec.training.data.crops import FlatPictures, Places, cut, draw
+from promptcodec.training.data.picture_cache import decode
+from promptcodec.training.data.pictures import PictureStore
+from promptcodec.training.data.sources import find_pictures
 
 PACKS = (Pack(name="small"), Pack(name="large"))
 CONFIG = DataConfig(crop=64, packs=PACKS, validation_pictures=4, validation_exclude=("syn_*",))
@@ -221,7 +221,7 @@ def test_processes_share_the_pages_of_a_cache(data: Path, tmp_path: Path) -> Non
     decode(list(find_pictures(data)), cache=cache)
     script = (
         "import sys, pathlib\n"
-        "from promptcodec.training.data import PictureStore\n"
+        "from promptcodec.training.data.pictures import PictureStore\n"
         "from promptcodec.training.config import DataConfig\n"
         "store = PictureStore(pathlib.Path(sys.argv[1]), DataConfig(crop=64,"
         " validation_pictures=2), cache=pathlib.Path(sys.argv[2]))\n"

@@ -16,9 +16,9 @@ from promptcodec.errors import ConfigError, ModelMismatchError
 from promptcodec.models.adapters.checkpoint import LOG_GAINS, PREFIX, read_adapter
 from promptcodec.models.checkpoint import read_base
 from promptcodec.training.config import DataConfig, OptimizerConfig
-from promptcodec.training.data import PictureStore
-from promptcodec.training.prompts import PromptConfig, read_prompt_recipe, train_prompts
-from promptcodec.training.zsets import hyper_latents
+from promptcodec.training.data.pictures import PictureStore
+from promptcodec.training.rate_adapter import PromptConfig, read_prompt_recipe, train_prompts
+from promptcodec.training.z_sets import hyper_latents
 
 
 @pytest.fixture(scope="module")

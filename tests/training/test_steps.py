@@ -3,28 +3,26 @@
 import logging
 from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from places import RECIPES
 from torch import Tensor, nn
 
 from promptcodec.models import likelihood
 from promptcodec.training.base import BaseTask
 from promptcodec.training.compiled import compile_forward
 from promptcodec.training.config import OptimizerConfig, RunConfig, read_recipe
-from promptcodec.training.crops import FlatPictures, Places
+from promptcodec.training.data.crops import FlatPictures, Places
 from promptcodec.training.optim import build_optimizer
 from promptcodec.training.trials import try_batches
 from promptcodec.training.updates import Average, guarded_step
 
-RECIPES = Path(__file__).parents[2] / "recipes"
-
 
 @pytest.fixture
 def config() -> RunConfig:
-    return read_recipe(RECIPES / "base-tiny.yaml")
+    return read_recipe(RECIPES / "base" / "base-tiny.yaml")
 
 
 def network() -> nn.Module:
@@ -105,7 +103,7 @@ def test_the_average_forgets_as_it_should() -> None:
 def test_a_step_asks_the_device_nothing(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On "meta" nothing has a value: whatever asks for one, as `.item()`, fails."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # there is none
-    found = replace(read_recipe(RECIPES / recipe), init_from=None, hard_fraction=0.5)
+    found = replace(read_recipe(RECIPES / "base" / recipe), init_from=None, hard_fraction=0.5)
     task = BaseTask(found)
     model = task.build().to("meta")
     optimizer = build_optimizer(model, found.optimizer)

@@ -12,18 +12,18 @@ from promptcodec.api import Codec
 from promptcodec.errors import ConfigError, DataError
 from promptcodec.models.heads.checkpoint import read_head
 from promptcodec.training.calibration import best_temperature
-from promptcodec.training.config import OptimizerConfig
-from promptcodec.training.heads import (
+from promptcodec.training.classifier import (
     HeadRun,
     HeadTask,
     cross_entropy,
     read_head_recipe,
     train_head,
 )
-from promptcodec.training.labelled import read_labelled
-from promptcodec.training.sights import CodecSight, FileSight, OriginalSight
-from promptcodec.training.teacher import TeacherConfig
-from promptcodec.training.views import ViewConfig, ViewStore
+from promptcodec.training.config import OptimizerConfig
+from promptcodec.training.data.augmented import ViewConfig, ViewStore
+from promptcodec.training.data.inputs import CodecSight, FileSight, OriginalSight
+from promptcodec.training.data.labelled import read_labelled
+from promptcodec.training.distillation import TeacherConfig
 
 
 @pytest.fixture

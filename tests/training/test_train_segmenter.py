@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from places import RECIPES
 
 from promptcodec.api import Codec
 from promptcodec.errors import ConfigError, DataError
@@ -16,15 +17,14 @@ from promptcodec.models.checkpoint import read_base, write_base
 from promptcodec.models.codec_model import CodecModel
 from promptcodec.models.heads.checkpoint import build_head, read_head
 from promptcodec.models.heads.config import IGNORE
+from promptcodec.training.classifier import read_head_recipe, train_head
 from promptcodec.training.config import OptimizerConfig
-from promptcodec.training.heads import read_head_recipe, train_head
+from promptcodec.training.data.inputs import OriginalSight
+from promptcodec.training.data.masked import Masked, read_masked
+from promptcodec.training.data.segmentation_crops import SceneConfig, SceneStore, part_of
 from promptcodec.training.initialise import initialise_transforms
-from promptcodec.training.masked import Masked, read_masked
-from promptcodec.training.scenes import SceneConfig, SceneStore, part_of
-from promptcodec.training.segmenting import SegmentRun, SegmentTask, weighted_cross_entropy
-from promptcodec.training.sights import OriginalSight
+from promptcodec.training.segmenter import SegmentRun, SegmentTask, weighted_cross_entropy
 
-RECIPES = Path(__file__).parents[2] / "recipes"
 NONE = 7  # value of pixels without a class in these masks
 
 
@@ -301,7 +301,7 @@ def test_the_loss_ignores_pixels_without_a_class() -> None:
 
 @pytest.mark.parametrize("name", ["segment-nano", "segment-pixels"])
 def test_heads_of_recipes_take_less_than_6_mb(name: str) -> None:
-    run = read_head_recipe(RECIPES / f"{name}.yaml")
+    run = read_head_recipe(RECIPES / "segment" / f"{name}.yaml")
     assert isinstance(run, SegmentRun) and len(run.labels) == 11 and 11 in run.ignore
     model = build_head(run.head_config(latent_channels=320, base_sha256=""))
     values = sum(value.numel() for value in model.state_dict().values())

@@ -16,22 +16,21 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from places import RECIPES
 from safetensors.torch import load_file
 
 from promptcodec.api import Codec
 from promptcodec.errors import CheckpointError, ConfigError, DataError, UsageError
-from promptcodec.evaluation.tasks import read_evaluation
+from promptcodec.evaluation.classification import read_evaluation
 from promptcodec.training.ablation import read_ablation
-from promptcodec.training.aggregating import read_aggregation_recipe
+from promptcodec.training.aggregation import read_aggregation_recipe
 from promptcodec.training.base import train_base
+from promptcodec.training.classifier import read_head_recipe
 from promptcodec.training.config import DataConfig, OptimizerConfig, read_recipe
-from promptcodec.training.data import PictureStore
-from promptcodec.training.heads import read_head_recipe
-from promptcodec.training.joint_config import read_joint_recipe
+from promptcodec.training.data.pictures import PictureStore
+from promptcodec.training.joint.config import read_joint_recipe
 from promptcodec.training.ladder import read_ladder
 from promptcodec.training.optim import learning_rate
-
-RECIPES = Path(__file__).parents[2] / "recipes"
 
 RECIPE = """
 codec: {name: tiny, channels: [8, 8, 16, 16], residual_blocks: [0, 0, 0, 0],
@@ -316,7 +315,7 @@ def test_schedule() -> None:
     assert math.isclose(rates[99], 1 - math.sqrt(19 / 20))
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda p: p.name)
+@pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.yaml")), ids=lambda p: p.name)
 def test_every_recipe_loads(path: Path) -> None:
     if path.name.startswith("ladder-"):
         assert read_ladder(path).prompts.steps > 0

@@ -1,0 +1,1 @@
+"""What is understood, at what cost."""

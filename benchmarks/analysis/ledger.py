@@ -1,0 +1,196 @@
+"""What understanding costs, at the edge and on the server, by every path: MACs, parameters, time.
+
+    python -m benchmarks.analysis.ledger PICTURE --latents DIR --decoded DIR [--small DIR]
+        [--sizes 128,256,512] [--rate 1] [--repeats 40]
+        [--threads 1] [--batch 16]
+        [--out docs/results/ledger.json]
+
+A server begins with a file: ours, whose latents a head reads or g_s decodes for a network on
+pixels, or that of a classic codec. The edge writes that file; MobileNets, which would classify
+there instead, stand beside it with random weights. Paths are timed in turn, whole, from bytes to
+label: one file at a time, and on the server many at once.
+"""
+
+import argparse
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from torch import Tensor, nn
+
+from promptcodec.api import Codec
+from promptcodec.evaluation.classification import Files, predict
+from promptcodec.evaluation.speed.complexity import complexity_table, count_macs, count_parameters
+from promptcodec.evaluation.speed.timing import in_turn, ratio, summarise
+from promptcodec.io import images
+from promptcodec.io.atomic import write_atomically
+from promptcodec.io.provenance import provenance
+from promptcodec.models.heads.checkpoint import Head, read_head
+from promptcodec.training.data.augmented import fit
+from promptcodec.training.data.inputs import FORMATS, FileSight
+
+EDGE_RIVALS = ("mobilenetv2_100", "mobilenetv3_large_100")
+CLASSIC = {"jpeg": 20, "webp": 20, "avif": 30}  # qualities
+LATENTS, DECODED, SMALL = "latents", "decode, then classify", "decode, then classify at equal MACs"
+ENTROPY = {"scale path", "h_means", "context"}  # what a server runs before it has y_hat
+
+
+def macs(module: nn.Module, *shapes: tuple[int, ...]) -> int:
+    """Multiply-accumulates of a module on inputs of these shapes."""
+    ghost = copy.deepcopy(module).to("meta").eval()
+    return count_macs(ghost, *[torch.empty(shape, device="meta") for shape in shapes])
+
+
+def main() -> None:
+    """Count, time and write the record."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("picture", type=Path)
+    parser.add_argument("--latents", required=True, help="head on latents")
+    parser.add_argument("--decoded", required=True, help="network on decoded pixels")
+    parser.add_argument("--small", help="network on decoded pixels with the head's MACs")
+    parser.add_argument("--sizes", default="128,256,512", help="edges of the picture, px")
+    parser.add_argument("--rate", type=float, default=1.0)
+    parser.add_argument("--repeats", type=int, default=40)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=16, help="files at once, beside one")
+    parser.add_argument("--out", type=Path, default=Path("docs/results/ledger.json"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    codec = Codec.load(heads=arguments.latents)
+    rgb = torch.from_numpy(images.load(arguments.picture).rgb.copy()).permute(2, 0, 1)
+    heads = {LATENTS: read_head(Path(arguments.latents), base_sha256=codec.base_hash)}
+    for name, folder in ((DECODED, arguments.decoded), (SMALL, arguments.small)):
+        if folder:
+            heads[name] = read_head(Path(folder), base_sha256=b"")
+    rivals = {name: timm.create_model(name, num_classes=10).eval() for name in EDGE_RIVALS}
+    report = {
+        "rate_index": arguments.rate,
+        "batch": arguments.batch,
+        "sizes": [
+            {
+                "size": size,
+                "cost": {"server": server_macs(codec, heads, size=size)}
+                | {"edge": edge_macs(codec, rivals, size=size)},
+                "seconds": timings(codec, heads, rivals, fit(rgb, size), arguments),
+            }
+            for size in map(int, arguments.sizes.split(","))
+        ],
+        "base_sha256": codec.base_hash.hex(),
+        "provenance": provenance(),
+    }
+    write_atomically(arguments.out, (json.dumps(report, indent=1) + "\n").encode(), force=True)
+
+
+def server_macs(codec: Codec, heads: dict[str, Head], *, size: int) -> dict[str, Any]:
+    """Millions of MACs of each path, from the file's symbols to the label."""
+    rows = {r.name: r for r in complexity_table(codec.model, width=size, height=size)}
+    million = {name: row.kmac_per_pixel * size * size / 1000 for name, row in rows.items()}
+    shared = sum(million[name] for name in ENTROPY)
+    latents = (1, codec.config.codec.latent_channels, size // 16, size // 16)
+    found = {}
+    for name, head in heads.items():
+        shape = latents if name == LATENTS else (1, 3, size, size)
+        own = macs(head.model, shape, (1,)) / 1e6
+        parts = {"entropy model": shared, "network": own}
+        if name != LATENTS:
+            parts["g_s"] = million["g_s"]
+        found[name] = {
+            "mmac": sum(parts.values()),
+            "parts": parts,
+            "network_parameters": count_parameters(head.model),
+        }
+    return found
+
+
+def edge_macs(codec: Codec, rivals: dict[str, nn.Module], *, size: int) -> dict[str, Any]:
+    """Millions of MACs and parameters of what runs where the picture is taken."""
+    rows = {r.name: r for r in complexity_table(codec.model, width=size, height=size)}
+    found = {
+        name: {
+            "mmac": rows[name].kmac_per_pixel * size * size / 1000,
+            "parameters": rows[name].parameters,
+        }
+        for name in ("g_a", "h_a", "encoding")
+    }
+    for name, model in rivals.items():
+        found[name] = {
+            "mmac": macs(model, (1, 3, size, size)) / 1e6,
+            "parameters": count_parameters(model),
+        }
+    return found
+
+
+def timings(
+    codec: Codec,
+    heads: dict[str, Head],
+    rivals: dict[str, nn.Module],
+    picture: Tensor,
+    arguments: argparse.Namespace,
+) -> dict[str, Any]:
+    """Seconds of each path, whole, and ratios to the path over latents."""
+    rate, array = arguments.rate, picture.permute(1, 2, 0).numpy()
+    data, lmbda = codec.encode(array, rate_index=rate), codec.at(rate).lmbda
+
+    def from_latents() -> Tensor:
+        return predict(heads[LATENTS], Files([], picture[None], lmbda, codec.latents(data)))
+
+    def from_pixels(head: Head) -> Tensor:
+        rgb = np.asarray(codec.decode(data).convert("RGB"))
+        return predict(head, _shown(rgb))
+
+    server: dict[str, Callable[[], object]] = {LATENTS: from_latents}
+    for name in (DECODED, SMALL):
+        if name in heads:
+            server[name] = lambda name=name: from_pixels(heads[name])
+    x = picture[None].float() / 255.0
+    edge: dict[str, Callable[[], object]] = {
+        "encoding": lambda: codec.encode(array, rate_index=rate)
+    }
+    for name, model in rivals.items():
+        edge[name] = torch.inference_mode()(lambda model=model: model(x))
+    for name, quality in CLASSIC.items():
+        sight = FileSight(FORMATS[name])
+        content = sight.compress(picture, quality)
+        edge[name] = lambda sight=sight, quality=quality: sight.compress(picture, quality)
+        server[name] = lambda content=content: predict(
+            heads[DECODED], _shown(np.asarray(images.load(content).rgb))
+        )
+    files = [data] * arguments.batch
+
+    def many_from_pixels(head: Head) -> Tensor:
+        return predict(
+            head, _shown(*(np.asarray(p.convert("RGB")) for p in codec.decode_batch(files)))
+        )
+
+    batches: dict[str, Callable[[], object]] = {LATENTS: lambda: codec.classify_batch(files)}
+    for name in (DECODED, SMALL):
+        if name in heads:
+            batches[name] = lambda name=name: many_from_pixels(heads[name])
+    result: dict[str, Any] = {}
+    sides = (("server", server, LATENTS, 1), ("batch", batches, LATENTS, len(files)))
+    for side, actions, anchor, count in (*sides, ("edge", edge, "encoding", 1)):
+        seconds = in_turn(actions, repeats=arguments.repeats, warm_up=3)
+        seconds = {name: [v / count for v in values] for name, values in seconds.items()}
+        result[side] = {
+            name: {
+                "seconds": asdict(summarise(values)),
+                "ratio": asdict(ratio(values, seconds[anchor])),
+            }
+            for name, values in seconds.items()
+        }
+    return result
+
+
+def _shown(*rgb: np.ndarray) -> Files:
+    pixels = torch.from_numpy(np.stack(rgb)).permute(0, 3, 1, 2)
+    return Files([], pixels, 1.0, None)
+
+
+if __name__ == "__main__":
+    main()

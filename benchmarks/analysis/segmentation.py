@@ -1,0 +1,205 @@
+"""Mean IoU from latents against decoding first, out of the same files, at several rates.
+
+    python -m benchmarks.analysis.segmentation DATA --pixels DIR [--heads DIR] [--base DIR]
+        [--rates 1,4,7] [--split test] [--streams DIR] [--threads 1]
+        [--out docs/results/segmentation.json]
+        [--sheet docs/segmentation.png] [--show 3]
+
+DATA is a folder or zip file with test/images/NAME and test/masks/NAME.png. The class numbers are
+the places in the head's labels, larger ones are pixels without a class. Streams are kept in
+--streams, so that a second network costs no second encoding.
+"""
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from promptcodec.api import Codec
+from promptcodec.cli.options import parse_rates
+from promptcodec.evaluation.reports.compare import side_by_side
+from promptcodec.evaluation.segmentation import check_pixels, compare_overlap, read_masks
+from promptcodec.evaluation.speed.complexity import complexity_table, count_macs, count_parameters
+from promptcodec.io import masks
+from promptcodec.io.atomic import write_atomically
+from promptcodec.io.images import encode_file
+from promptcodec.io.provenance import provenance
+from promptcodec.models.heads.checkpoint import Head, build_head, read_head
+from promptcodec.models.heads.config import SEGMENT, HeadConfig
+from promptcodec.models.heads.iou import class_iou, confusion_counts
+from promptcodec.training.data.masked import Masked, read_masked
+
+WIDTH, HEIGHT = 768, 512  # px, at which costs are counted
+SIDES = ("latents", "decoded")
+
+
+def stream_of(
+    codec: Codec, picture: torch.Tensor, name: str, *, rate: float, folder: Path
+) -> bytes:
+    """The file of a picture, kept in a folder of its rate and of the base that wrote it."""
+    path = folder / codec.base_hash.hex()[:16] / f"rate-{rate:g}" / f"{name}.pc"
+    if not path.exists():
+        data = codec.encode(picture.permute(1, 2, 0).numpy(), rate_index=rate)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, data)
+    return path.read_bytes()
+
+
+def measure(
+    codec: Codec, pixels: Head, data: Masked, *, rate: float, streams: Path
+) -> dict[str, Any]:
+    """One rate: bpp of the files, mean IoU of both ways, and what both are computed from."""
+    classes = len(pixels.config.labels)
+    counts: dict[str, list[np.ndarray]] = {side: [] for side in SIDES}
+    sizes, bits, area = [], 0, 0
+    for name, picture, truth in zip(data.names, data.pictures, data.masks, strict=True):
+        stream = stream_of(codec, picture, name, rate=rate, folder=streams)
+        found = read_masks(codec, stream, pixels=pixels)
+        for side in SIDES:
+            own = confusion_counts(getattr(found, side), truth.numpy(), classes=classes)
+            counts[side].append(own)
+        sizes.append(len(stream))
+        bits, area = bits + 8 * len(stream), area + truth.numel()
+    stacked = {side: np.stack(each) for side, each in counts.items()}
+    overlap = compare_overlap(stacked["latents"], stacked["decoded"])
+    return {
+        "rate_index": rate,
+        "bpp": bits / area,
+        "miou": dataclasses.asdict(overlap),
+        "iou": {
+            side: [round(value, 5) for value in class_iou(each.sum(axis=0)).tolist()]
+            for side, each in stacked.items()
+        },
+        "pictures": [
+            {"name": name, "bytes": size} | {side: _thirds(stacked[side][number]) for side in SIDES}
+            for number, (name, size) in enumerate(zip(data.names, sizes, strict=True))
+        ],
+    }
+
+
+def _thirds(counts: np.ndarray) -> list[list[int]]:
+    """Pixels of each class that are right, in the truth, and found: what IoU needs."""
+    return [counts.diagonal().tolist(), counts.sum(axis=1).tolist(), counts.sum(axis=0).tolist()]
+
+
+def costs(codec: Codec, pixels: Head) -> dict[str, dict[str, float]]:
+    """Parameters and kMAC/px of both networks and of g_s, which the second needs first."""
+    latents = codec.config.codec.latent_channels
+    grid = (1, latents, HEIGHT // 16, WIDTH // 16)
+    head = _meta(codec.head(SEGMENT).config)
+    lmbda = torch.empty(1, device="meta")
+    parts: dict[str, tuple[nn.Module, tuple[Any, ...]]] = {
+        "latents": (head, (torch.empty(grid, device="meta"), lmbda)),
+        "decoded": (
+            _meta(pixels.config),
+            (torch.empty(1, 3, HEIGHT, WIDTH, device="meta"), lmbda),
+        ),
+    }
+    (g_s,) = [row for row in complexity_table(codec.model) if row.name == "g_s"]
+    found = {"g_s": {"parameters": g_s.parameters, "kmac_per_pixel": g_s.kmac_per_pixel}}
+    for name, (module, inputs) in parts.items():
+        kmac = count_macs(module, *inputs) / (WIDTH * HEIGHT) / 1000
+        found[name] = {"parameters": count_parameters(module), "kmac_per_pixel": kmac}
+    return found
+
+
+def _meta(config: HeadConfig) -> nn.Module:
+    return build_head(config).to("meta").eval()
+
+
+def sheet(
+    codec: Codec, pixels: Head, data: Masked, *, rates: list[float], count: int, streams: Path
+) -> Image.Image:
+    """Pictures spread over the set: truth, and both masks at the lowest and the highest rate."""
+    labels = codec.labels(SEGMENT)
+    rows = []
+    for number in np.linspace(0, len(data) - 1, count + 2).round().astype(int)[1:-1]:
+        picture = Image.fromarray(data.pictures[number].permute(1, 2, 0).numpy())
+        truth = data.masks[number].numpy()
+        views = [("annotated", _laid(picture, truth, labels))]
+        for rate in (rates[0], rates[-1]):
+            stream = stream_of(
+                codec, data.pictures[number], data.names[number], rate=rate, folder=streams
+            )
+            found = read_masks(codec, stream, pixels=pixels)
+            bpp = 8 * len(stream) / truth.size
+            shown = codec.decode(stream).convert("RGB")
+            views += [
+                (f"{bpp:.2f} bpp, {what}", _laid(shown, getattr(found, side), labels))
+                for side, what in (("latents", "from latents"), ("decoded", "decoded first"))
+            ]
+        rows.append(np.asarray(side_by_side(views)))
+    width = rows[0].shape[1]
+    every = np.arange(len(labels), dtype=np.uint8)[None]
+    rows.append(np.asarray(masks.legend(masks.shares(every, labels), width=width))[:, :width])
+    return Image.fromarray(np.concatenate(rows))
+
+
+def _laid(picture: Image.Image, mask: np.ndarray, labels: tuple[str, ...]) -> Image.Image:
+    """Half as large, the classes over the picture; pixels without a class stay as they are."""
+    known = Image.fromarray(np.where(mask < len(labels), 255, 0).astype(np.uint8))
+    over = masks.overlay(picture, np.where(mask < len(labels), mask, 0), labels)
+    over = over.crop((0, 0, *picture.size))
+    return Image.composite(over, picture, known).resize((picture.width // 2, picture.height // 2))
+
+
+def main() -> None:
+    """Measure every rate and write one JSON file and one picture."""
+    parser = argparse.ArgumentParser(description="Segmentation from latents and from pixels.")
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--pixels", type=Path, required=True, help="network on decoded pixels")
+    parser.add_argument("--heads", help="default: those of the bundled base")
+    parser.add_argument("--base", help="default: the bundled one")
+    parser.add_argument("--rates", default="1,4,7", help="lowest first")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--streams", type=Path, default=Path("runs/segmentation-streams"))
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("docs/results/segmentation.json"))
+    parser.add_argument("--sheet", type=Path, default=Path("docs/segmentation.png"))
+    parser.add_argument("--show", type=int, default=3, help="pictures in the sheet")
+    arguments = parser.parse_args()
+
+    torch.set_num_threads(arguments.threads)
+    codec = Codec.load(arguments.base, heads=arguments.heads)
+    pixels = read_head(arguments.pixels, base_sha256=b"")
+    labels = codec.labels(SEGMENT)
+    check_pixels(pixels, labels=labels)
+    none = tuple(range(len(labels), 256))
+    data = read_masked(arguments.data, split=arguments.split, classes=len(labels), ignore=none)
+    rates = sorted(parse_rates(arguments.rates) or [rate.index for rate in codec.rates])
+    points = []
+    for rate in rates:
+        points.append(measure(codec, pixels, data, rate=rate, streams=arguments.streams))
+        both = points[-1]["miou"]
+        difference = both["difference"]
+        print(
+            f"rate {rate:g}: {points[-1]['bpp']:.3f} bpp, mIoU {both['latents']['value']:.4f} "
+            f"from latents, {both['decoded']['value']:.4f} decoded first, difference "
+            f"{difference['value']:+.4f} ({difference['low']:+.4f} to {difference['high']:+.4f})",
+            flush=True,
+        )
+    report = {
+        "provenance": provenance(),
+        "data": arguments.data.name,
+        "split": arguments.split,
+        "base_sha256": codec.base_hash.hex(),
+        "labels": labels,
+        "costs": costs(codec, pixels),
+        "points": points,
+    }
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(arguments.out, (json.dumps(report) + "\n").encode(), force=True)
+    picture = sheet(
+        codec, pixels, data, rates=rates, count=arguments.show, streams=arguments.streams
+    )
+    write_atomically(arguments.sheet, encode_file(picture, ".png"), force=True)
+
+
+if __name__ == "__main__":
+    main()

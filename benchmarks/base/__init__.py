@@ -1,0 +1,1 @@
+"""Shape and recipe of a base, what it costs."""

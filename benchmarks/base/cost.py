@@ -1,0 +1,81 @@
+"""What one base costs beside another: arithmetic, parameters, times in turn in one run.
+
+    python -m benchmarks.base.cost BASE OTHER [--repeats 9] [--out docs/results/base-cost.json]
+
+One thread, a picture of 768x512, whole calls of `Codec.encode` and `Codec.decode`, in float32 and
+in bfloat16.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from promptcodec.api import Codec
+from promptcodec.evaluation.speed.bench import HEIGHT, WIDTH
+from promptcodec.evaluation.speed.complexity import complexity_table, count_parameters
+from promptcodec.evaluation.speed.timing import in_turn, ratio, summarise
+from promptcodec.io.atomic import write_atomically
+from promptcodec.io.provenance import provenance
+from promptcodec.io.samples import bundled, photograph
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+def times(codecs: dict[str, Codec], *, repeats: int) -> dict[str, Any]:
+    """Seconds of each codec, and the ratio of the first to the second."""
+    picture = photograph(bundled(), width=WIDTH, height=HEIGHT)
+    actions: dict[str, Callable[[], object]] = {}
+    sizes = {}
+    for way in ("encode", "decode"):
+        for name, codec in codecs.items():
+            data = codec.encode(picture)
+            sizes[name] = len(data)
+            encode, decode = partial(codec.encode, picture), partial(codec.decode, data)
+            actions[f"{name} {way}"] = encode if way == "encode" else decode
+    seconds = in_turn(actions, repeats=repeats)
+    first, second = codecs
+    return {
+        "bytes": sizes,
+        "seconds": {name: asdict(summarise(values)) for name, values in seconds.items()},
+        "ratio": {
+            way: asdict(ratio(seconds[f"{first} {way}"], seconds[f"{second} {way}"]))
+            for way in ("encode", "decode")
+        },
+    }
+
+
+def main() -> None:
+    """Measure both and write one JSON file."""
+    parser = argparse.ArgumentParser(description="What one base costs beside another.")
+    parser.add_argument("base")
+    parser.add_argument("other")
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--out", type=Path, default=Path("docs/results/base-cost.json"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    report: dict[str, Any] = {"size": [WIDTH, HEIGHT], "threads": 1, "bases": {}, "times": {}}
+    for precision in PRECISIONS:
+        codecs = {}
+        for folder in (arguments.base, arguments.other):
+            codec = Codec.load(folder, precision=precision)
+            name = f"{codec.model.config.name} ({codec.base_hash[:8]})"
+            codecs[name] = codec
+            report["bases"][name] = {
+                "parameters": count_parameters(codec.model),
+                "parts": [asdict(cost) for cost in complexity_table(codec.model)],
+            }
+        report["times"][precision] = times(codecs, repeats=arguments.repeats)
+        for way, found in report["times"][precision]["ratio"].items():
+            print(f"{precision} {way}: {found['median']:.2f} times the other's")
+    report |= provenance()
+    write_atomically(arguments.out, (json.dumps(report, indent=1) + "\n").encode(), force=True)
+
+
+if __name__ == "__main__":
+    main()

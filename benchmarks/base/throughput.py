@@ -1,0 +1,119 @@
+"""Speed of a training step: recipes of this tree and of an earlier commit, in turn in one run.
+
+    python -m benchmarks.base.throughput --data DIR [--before COMMIT] [--recipes A.yaml,B.yaml]
+        [--steps 12] [--repeats 3] [--out docs/results/throughput.json]
+
+One thread; processor time, so that what else runs counts little. The earlier commit trains its
+`recipes/base/base-nano.yaml`, as it stands and in float32. Nothing is validated or written.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from promptcodec.io.atomic import write_atomically
+from promptcodec.io.provenance import provenance
+
+HERE = Path(__file__).resolve().parent
+BEFORE = "a236506"  # the first release
+PICTURES = 40  # of the first archive of `--data`
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row.
+
+    Args:
+        name: of it.
+        tree: root of the source.
+        recipe: what is trained.
+    """
+
+    name: str
+    tree: Path
+    recipe: Path
+
+
+def measure(case: Case, pictures: Path, *, steps: int, scratch: Path) -> dict[str, Any]:
+    """One run of the probe."""
+    environment = os.environ | {
+        "PYTHONPATH": str(case.tree),
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+    with tempfile.TemporaryDirectory(dir=scratch) as out:
+        command = [sys.executable, HERE / "throughput_probe.py", case.recipe, pictures, out]
+        done = subprocess.run(
+            [*map(str, command), "--steps", str(steps)],
+            env=environment,
+            cwd=case.tree,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Medians over the repeats, and all speeds."""
+    speeds = [run["megapixels_per_second"] for run in runs]
+    middle = sorted(runs, key=lambda run: run["megapixels_per_second"])[len(runs) // 2]
+    return middle | {"megapixels_per_second": statistics.median(speeds), "repeats": speeds}
+
+
+def main() -> None:
+    """Measure all cases in turn, as often as asked for."""
+    parser = argparse.ArgumentParser(description="Speed of a training step.")
+    parser.add_argument("--data", type=Path, required=True, help="folder of zip files of pictures")
+    parser.add_argument("--before", default=BEFORE, help="commit to compare with")
+    parser.add_argument("--recipes", default="recipes/base/base-nano.yaml", help="comma-separated")
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("docs/results/throughput.json"))
+    arguments = parser.parse_args()
+
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        pictures = scratch / "pictures"
+        archive = sorted(arguments.data.rglob("*.zip"))[0]
+        with zipfile.ZipFile(archive) as packed:
+            names = [n for n in packed.namelist() if n.endswith((".webp", ".jp2", ".png"))]
+            packed.extractall(pictures, names[:PICTURES])
+        old = scratch / "before"
+        subprocess.run(["git", "worktree", "add", "--detach", old, arguments.before], check=True)
+        try:
+            plain = old / "recipes" / "base-nano.yaml"
+            values = yaml.safe_load(plain.read_text(encoding="utf-8"))
+            exact = scratch / "before-float32.yaml"
+            exact.write_text(yaml.safe_dump(values | {"precision": "no"}), encoding="utf-8")
+            cases = [Case("before", old, plain), Case("before, float32", old, exact)]
+            for recipe in map(Path, arguments.recipes.split(",")):
+                cases.append(Case(recipe.stem, HERE.parents[1], recipe.resolve()))
+            runs: dict[str, list[dict[str, Any]]] = {case.name: [] for case in cases}
+            for _ in range(arguments.repeats):
+                for case in cases:
+                    found = measure(case, pictures, steps=arguments.steps, scratch=scratch)
+                    runs[case.name].append(found)
+                    print(case.name, f"{found['megapixels_per_second']:.3f} Mpx/s", flush=True)
+        finally:
+            subprocess.run(["git", "worktree", "remove", "--force", old], check=True)
+    report = {
+        "before": arguments.before,
+        "rows": {name: summary(found) for name, found in runs.items()},
+        "provenance": provenance(),
+    }
+    write_atomically(arguments.out, (json.dumps(report, indent=1) + "\n").encode(), force=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Rate and distortion: the ladder, adapters, context, effort."""

@@ -1,0 +1,1 @@
+"""One stream decodes alike everywhere; large, many and broken files."""

@@ -1,0 +1,65 @@
+"""Speed and memory against CompressAI's mbt2018-mean (quality 4), in turn in one run.
+
+    python -m benchmarks.speed.run [--threads 1,2] [--repeats 7] [--base DIR] [--picture FILE]
+        [--peers mbt2018-mean,jpeg] [--out docs/results/speed.json]
+
+What `promptcodec bench` measures, in float32 and in bfloat16, with the memory of a large picture
+and the time of a cold start beside it.
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from benchmarks.speed import startup
+from promptcodec.cli.options import parse_counts, split_words
+from promptcodec.evaluation.speed.bench import HEIGHT, WIDTH, bench, measure_memory, render_bench
+from promptcodec.io.atomic import write_atomically
+from promptcodec.io.samples import bundled, photograph
+
+SIZES = ((WIDTH, HEIGHT), (4000, 3000))
+
+
+def main() -> None:
+    """Measure everything and write one JSON file."""
+    parser = argparse.ArgumentParser(description="Speed and memory against a peer.")
+    parser.add_argument("--threads", default="1,2", help="comma-separated")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--base", help="checkpoint; default: the bundled one")
+    parser.add_argument("--picture", type=Path, help="photograph; default: a bundled one")
+    parser.add_argument("--peers", default="mbt2018-mean", help="comma-separated")
+    parser.add_argument("--out", type=Path, default=Path("docs/results/speed.json"))
+    arguments = parser.parse_args()
+
+    source = arguments.picture or bundled()
+    report = bench(
+        photograph(source, width=WIDTH, height=HEIGHT),
+        base=arguments.base,
+        peers=split_words([arguments.peers], default=""),
+        threads=parse_counts(arguments.threads, option="--threads"),
+        precisions=("float32", "bfloat16"),
+        repeats=arguments.repeats,
+        report=lambda line: print(line, flush=True),
+    )
+    report["picture"] = source.name
+    report["memory"] = measure_memory(source, base=arguments.base, sizes=SIZES)
+    with tempfile.TemporaryDirectory() as scratch:
+        small = Path(scratch) / "small.png"
+        Image.fromarray(photograph(source, width=192, height=128)).save(small)
+        repeats = max(arguments.repeats, 7)
+        start = startup.measure(small, base=arguments.base, repeats=repeats, folder=Path(scratch))
+    report["cold_decode"] = start
+    print(render_bench(report))
+    slower = start["decode_over_import_torch"]["median"]
+    print(f"cold decode: {slower:.2f} times `import torch`")
+    for warning in report["warnings"]:
+        print(f"warning: {warning}")
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(arguments.out, (json.dumps(report, indent=1) + "\n").encode(), force=True)
+
+
+if __name__ == "__main__":
+    main()

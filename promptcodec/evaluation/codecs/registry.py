@@ -1,0 +1,117 @@
+"""The codecs that ours is compared with: which there are, which can run here."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from PIL import Image
+
+from promptcodec.errors import UsageError
+from promptcodec.evaluation.bdrate import published
+from promptcodec.evaluation.codecs import compressai
+from promptcodec.evaluation.codecs.hevc import Hevc
+from promptcodec.evaluation.codecs.pillow import Avif, Jpeg, JpegXl, WebP
+
+
+class Peer(Protocol):
+    """A codec with a knob."""
+
+    @property
+    def qualities(self) -> tuple[int, ...]:
+        """Settings of the sweep, lowest to highest."""
+        ...
+
+    def compress(self, picture: Image.Image, quality: int) -> bytes:
+        """One picture, RGB or grey, as the bytes of a file."""
+        ...
+
+    def decompress(self, data: bytes) -> Image.Image:
+        """The picture of such a file, RGB."""
+        ...
+
+    def options(self) -> dict[str, object]:
+        """Options and versions, for the record."""
+        ...
+
+    def missing(self) -> str | None:
+        """What to do before this codec can run; None where it can."""
+        ...
+
+
+CLASSIC: dict[str, Peer] = {
+    "jpeg": Jpeg(),
+    "jpeg-444": Jpeg(full_chroma=True),
+    "webp": WebP(),
+    "avif": Avif(),
+    "jxl": JpegXl(),
+    "hevc": Hevc(),
+}
+"""By the name that `--against` takes; `learned.NAMES` are the others."""
+
+TITLES = {
+    "jpeg": "JPEG",
+    "jpeg-444": "JPEG 4:4:4",
+    "webp": "WebP",
+    "avif": "AVIF",
+    "jxl": "JPEG XL",
+    "hevc": "HEVC intra",
+}
+"""How tables and figures call them."""
+
+ALL = "all"
+
+
+def find_peers(
+    names: Sequence[str],
+    *,
+    weights: Path | None = None,
+    kodak: bool = False,
+    notes: list[str] | None = None,
+) -> dict[str, Peer]:
+    """The peers of these names, in this order, ready to run.
+
+    Args:
+        names: of peers; "all" stands for each one that can run here.
+        weights: folder with the weight files of CompressAI's models; None is CompressAI's own.
+        kodak: the pictures are those of the published points, which then stand in for a model
+            without weights.
+        notes: appended to where a peer is skipped or replaced.
+
+    Raises:
+        UsageError: there is none of that name, or one asked for by name cannot run here.
+        CheckpointError: a weight file cannot be read.
+    """
+    notes = [] if notes is None else notes
+    everything = ALL in names
+    asked = [name for name in dict.fromkeys(names) if name != ALL]
+    for name in asked:
+        if name not in CLASSIC and name not in compressai.NAMES:
+            known = ", ".join([*CLASSIC, *compressai.NAMES])
+            raise UsageError(f"no peer {name!r}: choose among {known}, or all")
+    wanted = [*asked, *(n for n in [*CLASSIC, *compressai.NAMES] if everything and n not in asked)]
+    found: dict[str, Peer] = {}
+    skipped: dict[str, list[str]] = {}
+    for name in wanted:
+        peer, reason = _find(name, weights or compressai.default_weights())
+        if peer is not None:
+            found[name] = peer
+        elif kodak and name in published():
+            if name in asked:
+                notes.append(f"{name}: {reason}; its published points are shown instead")
+        elif name in asked:
+            raise UsageError(f"peer {name} cannot run: {reason}")
+        else:
+            skipped.setdefault(reason, []).append(name)
+    notes += [f"{', '.join(names)}: skipped, as {reason}" for reason, names in skipped.items()]
+    return found
+
+
+def _find(name: str, weights: Path) -> tuple[Peer | None, str]:
+    """A peer that can run, or why it cannot."""
+    if name in CLASSIC:
+        reason = CLASSIC[name].missing()
+        return (None, reason) if reason else (CLASSIC[name], "")
+    files = compressai.find_weights(name, weights)
+    if not files:
+        return None, f"there are no weights in {weights.name}: name their folder by --weights"
+    return compressai.CompressAiModel(name, files), ""

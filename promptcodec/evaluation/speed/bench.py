@@ -1,0 +1,273 @@
+"""Speed and memory of ours and of peers, in alternation in one run.
+
+Only ratios mean anything on a shared machine: each pair of runs saw the same machine. Medians,
+quartiles and every single value are on record, and a figure whose middle half is spread wide is
+called noisy.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from promptcodec.errors import UsageError
+from promptcodec.evaluation.codecs import compressai_timing
+from promptcodec.evaluation.codecs.registry import CLASSIC, find_peers
+from promptcodec.evaluation.reports.equal_size import largest_within
+from promptcodec.evaluation.speed import memory
+from promptcodec.evaluation.speed.timing import NOISY, in_turn, ratio, summarise
+from promptcodec.io.provenance import provenance
+from promptcodec.io.samples import photograph
+
+if TYPE_CHECKING:
+    from promptcodec.api import Codec, Precision
+
+MODEL = "mbt2018-mean"
+"""The learned peer: CompressAI's model at quality 4, with weights as `peer_model` makes them."""
+WIDTH, HEIGHT = 768, 512
+"""Size of the picture that is timed, px."""
+STRIDE = 64  # px; the learned peer takes whole multiples
+
+
+@dataclass(frozen=True)
+class Actions:
+    """One peer, ready to be timed.
+
+    Attributes:
+        encode: the picture.
+        decode: what `encode` gave before.
+        size: bytes of that.
+        setting: for the record.
+    """
+
+    encode: Callable[[], object]
+    decode: Callable[[], object]
+    size: int
+    setting: str
+
+
+def bench(
+    rgb: np.ndarray,
+    *,
+    base: str | None = None,
+    rate: float | None = None,
+    peers: Sequence[str] = (MODEL,),
+    threads: Sequence[int] = (1,),
+    precisions: "Sequence[Precision]" = ("float32",),
+    repeats: int = 7,
+    report: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Time encoding and decoding of one picture, ours and each peer in turn.
+
+    Classic peers run at as many bytes as ours, on the one thread that their libraries use.
+
+    Args:
+        rgb: uint8 (H, W, 3), multiples of 64 px where the learned peer is among the peers.
+        base: checkpoint as `Codec.load` takes it.
+        rate: rate index of ours; None is the base's own.
+        peers: names in `peers.CLASSIC`, or `MODEL`.
+        threads: of torch, for each comparison.
+        precisions: of ours and of the learned peer.
+        repeats: rounds.
+        report: called with a line for each finding.
+
+    Returns:
+        JSON-ready, with provenance, seconds, ratios and warnings.
+
+    Raises:
+        UsageError: an unknown peer, one that cannot run here, or a size that it cannot take.
+    """
+    from promptcodec.api import Codec
+
+    check_peers(peers, height=rgb.shape[0], width=rgb.shape[1])
+    before = torch.get_num_threads()
+    load_before = os.getloadavg()[0]
+    comparisons = []
+    try:
+        for count in threads:
+            torch.set_num_threads(count)
+            for precision in precisions:
+                codec = Codec.load(base, precision=precision)
+                found = _compare(codec, rgb, rate=rate, peers=peers, repeats=repeats)
+                comparisons.append({"threads": count, "precision": precision, **found})
+                for line in describe(comparisons[-1]):
+                    report(line)
+    finally:
+        torch.set_num_threads(before)
+    return {
+        **provenance(),
+        "size": [rgb.shape[1], rgb.shape[0]],
+        "load_average_before": load_before,
+        "peer_model": compressai_timing.HOW if MODEL in peers else None,
+        "comparisons": comparisons,
+        "warnings": _warnings(comparisons, load=load_before),
+    }
+
+
+def check_peers(peers: Sequence[str], *, height: int, width: int) -> None:
+    """Refuse what cannot be timed, before anything is loaded.
+
+    Raises:
+        UsageError: an unknown peer, one that cannot run here, or a size that it cannot take.
+    """
+    for name in peers:
+        if name not in CLASSIC and name != MODEL:
+            known = ", ".join([MODEL, *CLASSIC])
+            raise UsageError(f"no peer {name!r} is timed: choose among {known}")
+    find_peers([name for name in peers if name in CLASSIC])
+    if MODEL in peers and (height % STRIDE or width % STRIDE):
+        raise UsageError(
+            f"the picture is {width}x{height}; {MODEL} takes multiples of {STRIDE} px: crop it, "
+            "or leave that peer out"
+        )
+
+
+def _compare(
+    codec: "Codec", rgb: np.ndarray, *, rate: float | None, peers: Sequence[str], repeats: int
+) -> dict[str, Any]:
+    data = codec.encode(rgb, rate_index=rate)
+    decode_parts: list[dict[str, float]] = []
+    ours = {
+        "encode": lambda: codec.encode(rgb, rate_index=rate),
+        "decode": lambda: decode_parts.append(codec.decode_detailed(data).seconds),
+    }
+    rivals = {name: _actions(name, codec, rgb, limit=len(data)) for name in peers}
+    actions: dict[str, Callable[[], object]] = {}
+    for way in ("encode", "decode"):
+        actions[f"ours {way}"] = ours[way]
+        actions |= {f"{name} {way}": getattr(rival, way) for name, rival in rivals.items()}
+    seconds = in_turn(actions, repeats=repeats)
+    # Estimating the rate is no part of encoding: the detailed call is made beside the timed ones.
+    encode_parts = [codec.encode_detailed(rgb, rate_index=rate).seconds for _ in range(repeats + 1)]
+    bits = 8 / (rgb.shape[0] * rgb.shape[1])
+    summaries = {name: summarise(values) for name, values in seconds.items()}
+    return {
+        "bpp": {"ours": bits * len(data)} | {n: bits * each.size for n, each in rivals.items()},
+        "settings": {name: each.setting for name, each in rivals.items()},
+        "seconds": {name: asdict(summary) for name, summary in summaries.items()},
+        "noisy": [name for name, summary in summaries.items() if summary.noisy],
+        "peer_over_ours": {
+            f"{name} {way}": asdict(ratio(seconds[f"{name} {way}"], seconds[f"ours {way}"]))
+            for name in peers
+            for way in ("encode", "decode")
+        },
+        "encode_parts_seconds": _medians(encode_parts),
+        "decode_parts_seconds": _medians(decode_parts),
+    }
+
+
+def _actions(name: str, codec: "Codec", rgb: np.ndarray, *, limit: int) -> Actions:
+    if name == MODEL:
+        return _model_actions(codec, rgb)
+    peer, picture = CLASSIC[name], Image.fromarray(rgb)
+    lowest, highest = peer.qualities[0], peer.qualities[-1]
+    quality, data = largest_within(
+        lambda q: peer.compress(picture, q), limit, settings=range(lowest, highest + 1)
+    )
+    return Actions(
+        lambda: peer.compress(picture, quality),
+        lambda: peer.decompress(data),
+        len(data),
+        f"quality {quality}",
+    )
+
+
+def _model_actions(codec: "Codec", rgb: np.ndarray) -> Actions:
+    x = torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None].float() / 255
+    rival = compressai_timing.build(x)
+    half = torch.autocast("cpu", torch.bfloat16, enabled=codec.precision == "bfloat16")
+
+    def encode() -> dict:
+        with torch.inference_mode(), half:
+            return rival.compress(x)
+
+    def decode() -> object:
+        with torch.inference_mode(), half:
+            return rival.decompress(packed["strings"], packed["shape"])
+
+    packed = encode()
+    size = sum(len(string) for group in packed["strings"] for string in group)
+    return Actions(encode, decode, size, "quality 4")
+
+
+def measure_memory(
+    source: Path, *, base: str | None, sizes: Sequence[tuple[int, int]]
+) -> list[dict[str, Any]]:
+    """Peak memory of encoding and decoding a photograph at several sizes; ours alone.
+
+    Args:
+        source: the photograph.
+        base: checkpoint as `Codec.load` takes it.
+        sizes: width and height, px.
+
+    Raises:
+        PromptCodecError: a process failed.
+    """
+    found = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for width, height in sizes:
+            path = Path(scratch) / f"{width}x{height}.png"
+            rgb = photograph(source, width=width, height=height)
+            Image.fromarray(rgb).save(path, compress_level=1)
+            found.append(memory.measure(str(path), base=base, precision="float32", threads=1))
+    return found
+
+
+def render_bench(facts: dict[str, Any]) -> str:
+    """A table for people: medians in ms and ratios with their quartiles.
+
+    Args:
+        facts: as `bench` gives them, with the memory beside.
+    """
+    lines = [f"{'':<44}{'bpp':>7}{'ms':>10}{'over ours':>11}  quartiles"]
+    for each in facts["comparisons"]:
+        for name, summary in each["seconds"].items():
+            codec, way = name.rsplit(" ", 1)
+            line = f"{each['precision']}, {each['threads']} threads, {name}"
+            line = f"{line:<44}{each['bpp'][codec]:>7.3f}{1000 * summary['median']:>10.1f}"
+            found = each["peer_over_ours"].get(f"{codec} {way}")
+            if found:
+                line += f"{found['median']:>11.3g}  {found['low']:.3g} to {found['high']:.3g}"
+            lines.append(line + (" noisy" if name in each["noisy"] else ""))
+    for each in facts["memory"]:
+        lines.append(f"{each['width']}x{each['height']}: {each['peak_rss_mb']:.0f} MB at most")
+    return "\n".join(lines)
+
+
+def describe(comparison: dict[str, Any]) -> list[str]:
+    """A line for each ratio of one comparison."""
+    lines = []
+    for name, found in comparison["peer_over_ours"].items():
+        peer, way = name.rsplit(" ", 1)
+        pair = {name, f"ours {way}"}
+        noise = "; noisy" if pair & set(comparison["noisy"]) else ""
+        lines.append(
+            f"{comparison['precision']}, {comparison['threads']} threads: {peer} takes "
+            f"{found['median']:.3g} times as long as ours to {way} "
+            f"(quartiles {found['low']:.3g} to {found['high']:.3g}){noise}"
+        )
+    return lines
+
+
+def _warnings(comparisons: Sequence[dict[str, Any]], *, load: float) -> list[str]:
+    found = []
+    noisy = sorted({name for each in comparisons for name in each["noisy"]})
+    if noisy:
+        found.append(
+            f"the machine is noisy: the middle half of {', '.join(noisy)} is spread over more than "
+            f"{NOISY:.0%} of the median; trust the ratios, not the seconds"
+        )
+    if load > 0.5:
+        found.append(f"other programs were running: load average {load:.1f} before the first run")
+    return found
+
+
+def _medians(parts: list[dict[str, float]]) -> dict[str, float]:
+    """Without the first, which warmed up."""
+    return {name: float(np.median([part[name] for part in parts[1:]])) for name in parts[0]}

@@ -1,0 +1,83 @@
+"""Peak memory of encoding and decoding one picture, each size in a fresh process.
+
+    python -m promptcodec.evaluation.speed.memory PICTURE [--base DIR] [--precision P] [--threads N]
+
+prints one line of JSON; `peak_rss_mb` is what the kernel saw at most, the interpreter and torch
+included.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from promptcodec.errors import PromptCodecError
+
+
+def peak_rss_mb() -> float:
+    """Largest resident set of this process so far, in MB of 10^6 bytes.
+
+    Linux hands `ru_maxrss` of the parent on to its children, so that a small process started by
+    a large one looks large; VmHWM starts anew with each program.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        (line,) = (x for x in status.read_text().splitlines() if x.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024 / 1e6
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def measure(
+    picture: str, *, base: str | None, precision: str, threads: int
+) -> dict[str, float | int | str]:
+    """Run this file in a fresh process and read what it prints."""
+    words = [sys.executable, "-m", __name__, picture, "--precision", precision]
+    words += ["--threads", str(threads), *(["--base", base] if base else [])]
+    run = subprocess.run(words, capture_output=True, text=True, check=False)
+    if run.returncode:
+        raise PromptCodecError(f"memory of {picture} could not be measured: {run.stderr[-500:]}")
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    """Encode and decode once and report."""
+    parser = argparse.ArgumentParser(description="Peak memory of one picture.")
+    parser.add_argument("picture")
+    parser.add_argument("--base")
+    parser.add_argument("--precision", default="float32")
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+
+    import torch
+
+    from promptcodec.api import Codec
+
+    torch.set_num_threads(arguments.threads)
+    codec = Codec.load(arguments.base, precision=arguments.precision)
+    loaded = peak_rss_mb()
+    start = time.perf_counter()
+    data = codec.encode(arguments.picture)
+    encoded, middle = peak_rss_mb(), time.perf_counter()
+    decoded = codec.decode(data)
+    end = time.perf_counter()
+    report = {
+        "width": decoded.width,
+        "height": decoded.height,
+        "bytes": len(data),
+        "precision": arguments.precision,
+        "threads": arguments.threads,
+        "rss_mb_after_load": loaded,
+        "peak_rss_mb_after_encode": encoded,
+        "peak_rss_mb": peak_rss_mb(),
+        "encode_seconds": middle - start,
+        "decode_seconds": end - middle,
+    }
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,240 @@
+"""Training a decoder that uses what a head has read: aggregation and g_s under a frozen encoder.
+
+The bits stay as they are, whatever is trained here, so variants compare by PSNR alone.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from promptcodec.api import Codec
+from promptcodec.config import STRIDE, from_dict
+from promptcodec.errors import ConfigError
+from promptcodec.io import images
+from promptcodec.io.atomic import write_atomically
+from promptcodec.models.heads.aggregation import BLOCKS, Aggregation, first_blocks
+from promptcodec.models.heads.classifier import LatentClassifier
+from promptcodec.models.heads.config import CLASSIFY
+from promptcodec.models.transforms import Synthesis
+from promptcodec.models.weights import as_half, load_weights, read_weights
+from promptcodec.models.wide import WideSynthesis
+from promptcodec.training.config import DataConfig, LoopConfig, OptimizerConfig, read_yaml
+from promptcodec.training.data.pictures import PictureStore
+from promptcodec.training.rate_adapter import TRAINING_FILE
+from promptcodec.training.trainer import Trainer
+
+WEIGHTS_FILE = "aggregation.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AggregationRun(LoopConfig):
+    """One training run of a decoder with aggregation, beside what every run has.
+
+    Args:
+        base: folder of the frozen base, or a Hub id; None is the bundled one.
+        head: classifier whose blocks are used; None is the bundled one.
+        features: use them; False is the control of as many parameters.
+        rates: rate indexes that steps go through in turn.
+        data: how crops are drawn.
+    """
+
+    base: str | None = None
+    head: str | None = None
+    features: bool = True
+    rates: tuple[float, ...] = (0.0, 2.0, 4.0, 6.0)
+    data: DataConfig = field(default_factory=lambda: DataConfig(crop=256))
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(
+            name="adamw", learning_rate=5e-4, warmup_steps=50, decay_fraction=0.75, ema_decay=0.99
+        )
+    )
+    steps: int = 1500
+    batch: int = 4
+    validate_every: int = 500
+
+
+@dataclass(frozen=True)
+class Rebuilding:
+    """One step's loss.
+
+    Args:
+        loss: lambda * 255^2 * mse.
+        mse: of x in [0, 1].
+    """
+
+    loss: Tensor
+    mse: Tensor
+
+    def figures(self) -> dict[str, float]:
+        """Loss and PSNR."""
+        psnr = -10.0 * torch.log10(self.mse.detach().clamp_min(1e-10))
+        return {"loss": round(float(self.loss.detach()), 5), "psnr": round(float(psnr), 3)}
+
+
+class AggregatingDecoder(nn.Module):
+    """g_s behind an aggregation; the codec and the head move along, frozen.
+
+    Args:
+        codec: gives latents; its g_s is copied.
+        features: use the head's blocks.
+    Raises:
+        ConfigError: the head's first stage is too short, or it is no classifier.
+    """
+
+    codec: Codec
+    reader: LatentClassifier
+
+    def __init__(self, codec: Codec, *, features: bool) -> None:
+        super().__init__()
+        reader = codec.head(CLASSIFY).model
+        facts = reader.config if isinstance(reader, LatentClassifier) else None
+        if facts is None or facts.stride != 16 or facts.depths[0] < BLOCKS:
+            raise ConfigError(f"aggregation needs a classifier of {BLOCKS} blocks or more at 1/16")
+        object.__setattr__(self, "codec", codec)  # past the registry of modules
+        object.__setattr__(self, "reader", reader)
+        self.aggregation = Aggregation(facts.latent_channels, facts.widths[0], features=features)
+        self.g_s: Synthesis | WideSynthesis = copy.deepcopy(codec.model.g_s).requires_grad_(True)
+
+    @torch.no_grad()
+    def latents(self, x: Tensor, *, rate: float) -> tuple[Tensor, list[Tensor]]:
+        """y_hat of padded pictures at a rate, and what the head reads of it."""
+        point = self.codec.at(rate)
+        found = self.codec.model.analyse(x, gains=point.gains, adapter=point.prompts)
+        y_hat = found.y_hat.clone()
+        return y_hat, self.read(y_hat, rate=rate)
+
+    @torch.no_grad()
+    def read(self, y_hat: Tensor, *, rate: float) -> list[Tensor]:
+        """What the head's first blocks make of latents."""
+        if not self.aggregation.features:
+            return []
+        lmbda = y_hat.new_full((len(y_hat),), self.codec.at(rate).lmbda)
+        return first_blocks(self.reader, y_hat, lmbda)
+
+    def forward(self, y_hat: Tensor, read: list[Tensor], *, rate: float) -> Tensor:
+        """Pictures of latents, (B, 3, 16 h, 16 w)."""
+        adapter = self.codec.at(rate).prompts
+        mixed = self.aggregation(y_hat, read)
+        if adapter is None:
+            return self.g_s(mixed)
+        # Prompts come from what was transmitted, as ever.
+        return self.g_s(mixed, adapter.decoder_prompts(y_hat), adapter.decoder_updates())
+
+
+class AggregationTask:
+    """A decoder with aggregation as what a `Trainer` trains.
+
+    Args:
+        config: the run.
+    """
+
+    result = "aggregation"
+
+    def __init__(self, config: AggregationRun) -> None:
+        self.config = config
+        self.codec = Codec.load(config.base, heads=config.head)
+
+    def open_store(self, data: Path, *, device: str, validation: Path | None) -> PictureStore:
+        """Read the pictures."""
+        return PictureStore(data, self.config.data, device=device, validation=validation)
+
+    def build(self) -> AggregatingDecoder:
+        """g_s of the base behind an aggregation that adds nothing yet."""
+        return AggregatingDecoder(self.codec, features=self.config.features)
+
+    def initialise(self, model: AggregatingDecoder, store: PictureStore) -> None:
+        """As built."""
+
+    def loss(self, model: nn.Module, batch: Tensor, *, step: int, share: float = 0.0) -> Rebuilding:
+        """Distortion at one of the rates, in turn."""
+        rate = self.config.rates[step % len(self.config.rates)]
+        bare: Any = getattr(model, "module", model)
+        y_hat, read = bare.latents(batch, rate=rate)
+        mse = (model(y_hat, read, rate=rate).float() - batch).square().mean()
+        return Rebuilding(loss=self.codec.at(rate).lmbda * 255.0**2 * mse, mse=mse)
+
+    @torch.inference_mode()
+    def validate(
+        self, model: AggregatingDecoder, store: PictureStore, *, samples: Path
+    ) -> dict[str, float]:
+        """PSNR on held-out pictures at every rate."""
+        figures: dict[str, float] = {}
+        for rate in self.config.rates:
+            found = [measure(model, picture, rate=rate) for picture in store.validation]
+            figures[f"psnr_{rate:g}"] = float(np.mean(found))
+        return {"loss": -float(np.mean(list(figures.values()))), **figures}
+
+    def write(
+        self,
+        model: AggregatingDecoder,
+        folder: Path,
+        *,
+        store: PictureStore,
+        record: dict[str, Any],
+    ) -> None:
+        """Write aggregation and g_s, weights in float16, with the record."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = as_half(model.state_dict())
+        write_atomically(folder / WEIGHTS_FILE, save(tensors), force=True)
+        record = {**record, "base_sha256": self.codec.base_hash.hex()}
+        text = json.dumps(record, indent=2) + "\n"
+        write_atomically(folder / TRAINING_FILE, text.encode(), force=True)
+
+
+@torch.inference_mode()
+def measure(model: AggregatingDecoder, picture: Tensor, *, rate: float) -> float:
+    """PSNR, dB, of a uint8 picture (3, H, W) at a rate."""
+    height, width = picture.shape[1:]
+    x = images.pad(picture[None].float() / 255.0, STRIDE)
+    y_hat, read = model.latents(x, rate=rate)
+    x_hat = images.crop(model(y_hat, read, rate=rate), height, width).clamp(0, 1)
+    error = float((torch.round(255.0 * x_hat) - picture.float()).square().mean())
+    return -10.0 * float(np.log10(max(error, 1e-6) / 255.0**2))
+
+
+def read_aggregation(folder: Path, codec: Codec) -> AggregatingDecoder:
+    """A trained decoder with aggregation, for the codec it was trained with.
+
+    Raises:
+        CheckpointError: missing or damaged files.
+        ConfigError: it was trained with another base.
+    """
+    record = json.loads((folder / TRAINING_FILE).read_text("utf-8"))
+    if record["base_sha256"] != codec.base_hash.hex():
+        raise ConfigError(f"{folder} belongs to base {record['base_sha256'][:16]}: load that one")
+    model = AggregatingDecoder(codec, features=record["recipe"]["features"])
+    load_weights(model, read_weights(folder / WEIGHTS_FILE), where=str(folder))
+    return model.requires_grad_(False).eval()
+
+
+def read_aggregation_recipe(path: Path) -> AggregationRun:
+    """Read a YAML recipe of a decoder with aggregation.
+
+    Raises:
+        ConfigError: no such file, not YAML, or a key or value that does not fit.
+    """
+    return from_dict(AggregationRun, read_yaml(path), where=str(path))
+
+
+def train_aggregation(
+    config: AggregationRun,
+    *,
+    data: Path,
+    out: Path,
+    resume: bool = False,
+    max_steps: int | None = None,
+    device: str | None = None,
+) -> Path:
+    """Train a decoder with aggregation; arguments as `train_joint`, pictures need no labels."""
+    task = AggregationTask(config)
+    trainer = Trainer(config, task, data=Path(data), out=Path(out), resume=resume, device=device)
+    return trainer.run(max_steps=max_steps)

@@ -1,0 +1,290 @@
+"""Training heads; here a classifier on what a frozen codec transmits, or on pixels beside it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from promptcodec.api import Codec
+from promptcodec.config import from_dict
+from promptcodec.errors import ConfigError
+from promptcodec.io.atomic import write_atomically
+from promptcodec.models.heads.checkpoint import build_head, write_head
+from promptcodec.models.heads.classifier import LatentClassifier
+from promptcodec.models.heads.config import CLASSIFY, LATENTS, PIXELS, SEGMENT, HeadConfig
+from promptcodec.models.heads.pixel_classifier import PixelClassifier
+from promptcodec.training.calibration import best_temperature
+from promptcodec.training.config import LoopConfig, OptimizerConfig, read_yaml
+from promptcodec.training.data.augmented import LabelledBatch, ViewConfig, ViewStore, as_input
+from promptcodec.training.data.inputs import SIGHTS, sight_of
+from promptcodec.training.data.labelled import read_labelled
+from promptcodec.training.distillation import Student, TeacherConfig, read_teacher
+from promptcodec.training.optim import device_of
+from promptcodec.training.rate_adapter import TRAINING_FILE
+from promptcodec.training.segmenter import SegmentRun, SegmentTask
+from promptcodec.training.trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadRun(LoopConfig):
+    """One training run of a classifier, beside what every run has.
+
+    Args:
+        task: "classify".
+        base: folder of the frozen base, or a Hub id; None is the bundled one.
+        sight: what it reads: "latents"; "decoded" pixels; the "original"; or pixels out of "jpeg",
+            "webp" or "avif" files.
+        body: as `HeadConfig.body`.
+        stride: as `HeadConfig.stride`.
+        patch: as `HeadConfig.patch`.
+        film: as `HeadConfig.film`.
+        dropout: as `HeadConfig.dropout`.
+        widths: as `HeadConfig.widths`.
+        depths: as `HeadConfig.depths`.
+        mlp_ratio: as `HeadConfig.mlp_ratio`.
+        smoothing: share of a label that is spread over all classes.
+        teacher: whom it learns from beside the labels; None learns from them alone.
+        one_in: one training picture in so many is held out of training, to choose by.
+        shuffle_labels: train on labels that say nothing, as a check.
+        views: how pictures are varied.
+    """
+
+    task: str = CLASSIFY
+    base: str | None = None
+    sight: str = "latents"
+    body: str = "swin"
+    stride: int = 16
+    patch: int = 4
+    film: bool = False
+    dropout: float = 0.0
+    widths: tuple[int, ...] = (128, 192)
+    depths: tuple[int, ...] = (4, 2)
+    mlp_ratio: float = 2.0
+    smoothing: float = 0.1
+    teacher: TeacherConfig | None = None
+    one_in: int = 10
+    shuffle_labels: bool = False
+    views: ViewConfig = field(default_factory=ViewConfig)
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(
+            name="adamw", learning_rate=1e-3, warmup_steps=200, decay_fraction=0.7, ema_decay=0.998
+        )
+    )
+    steps: int = 3000
+    batch: int = 32
+    validate_every: int = 500
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.task != CLASSIFY:
+            raise ConfigError(f"task is {self.task!r}; need {CLASSIFY!r} or {SEGMENT!r}")
+        if self.sight not in SIGHTS:
+            raise ConfigError(f"sight is {self.sight!r}; need one of {', '.join(SIGHTS)}")
+        if not 0.0 <= self.smoothing < 1.0 or self.one_in < 2:
+            raise ConfigError(
+                f"smoothing is {self.smoothing} and one_in {self.one_in}; need 0 to 1, 2 or more"
+            )
+
+
+@dataclass(frozen=True)
+class Classification:
+    """One step's loss; scalars.
+
+    Args:
+        loss: cross-entropy, nats.
+        accuracy: share of the batch whose largest logit is the largest target.
+    """
+
+    loss: Tensor
+    accuracy: Tensor
+
+    def figures(self) -> dict[str, float]:
+        """Loss and accuracy."""
+        return {
+            "loss": round(float(self.loss.detach()), 4),
+            "accuracy": round(float(self.accuracy), 4),
+        }
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, *, smoothing: float) -> Classification:
+    """Cross-entropy with smoothed targets; logits and targets (B, classes)."""
+    smooth = (1.0 - smoothing) * targets + smoothing / targets.shape[1]
+    right = logits.argmax(dim=1) == targets.argmax(dim=1)
+    loss = F.cross_entropy(logits.float(), smooth)
+    return Classification(loss=loss, accuracy=right.float().mean())
+
+
+class HeadTask:
+    """A classifier as what a `Trainer` trains.
+
+    Args:
+        config: the run.
+        cache: see `ViewStore`.
+    """
+
+    result = "head"
+
+    def __init__(self, config: HeadRun, *, cache: Path | None = None) -> None:
+        self.config, self.cache = config, cache
+        self.codec = Codec.load(config.base)
+        self._classes: tuple[str, ...] = ()
+        self._hints = 0
+
+    def open_store(self, data: Path, *, device: str, validation: Path | None) -> ViewStore:
+        """Read the pictures and send them through the codec once."""
+        config = self.config
+        training, held = read_labelled(data, split="train").held_out(one_in=config.one_in)
+        if validation is not None:
+            held = read_labelled(validation, split="val")
+        if config.shuffle_labels:
+            generator = torch.Generator().manual_seed(config.seed)
+            order = torch.randperm(len(training.labels), generator=generator)
+            training.labels.copy_(training.labels[order])
+        self._classes, teacher = training.classes, None
+        if config.teacher is not None:
+            teacher = read_teacher(config.teacher, classes=training.classes)
+        store = ViewStore(
+            Path(data).name,
+            training,
+            held,
+            sight=sight_of(config.sight, self.codec),
+            config=config.views,
+            seed=config.views.seed,
+            teacher=teacher,
+            cache=self.cache,
+        )
+        self._hints = store.feature_channels
+        return store
+
+    def build(self) -> nn.Module:
+        """A fresh head of the classes that the store has; with a teacher a `Student`."""
+        head = build_head(self._head_config())
+        if not self._hints:
+            return head
+        assert isinstance(head, LatentClassifier | PixelClassifier)
+        return Student(head, self._hints)
+
+    def _head_config(self) -> HeadConfig:
+        config, latents = self.config, self.config.sight == "latents"
+        return HeadConfig(
+            labels=self._classes,
+            reads=LATENTS if latents else PIXELS,
+            latent_channels=self.codec.config.codec.latent_channels if latents else 0,
+            body=config.body,
+            stride=config.stride,
+            patch=config.patch,
+            film=config.film and latents,
+            dropout=config.dropout,
+            widths=config.widths,
+            depths=config.depths,
+            mlp_ratio=config.mlp_ratio,
+            base_sha256=self.codec.base_hash.hex() if latents else "",
+        )
+
+    def initialise(self, model: nn.Module, store: ViewStore) -> None:
+        """Standardise the latents."""
+        if isinstance(model, Student):
+            model = model.head
+        if isinstance(model, LatentClassifier):
+            model.stem.standardise(store.sample(1000))
+
+    def loss(
+        self, model: nn.Module, batch: LabelledBatch, *, step: int, share: float = 0.0
+    ) -> Classification:
+        """Cross-entropy on a batch, and how far features are from a teacher's."""
+        batch, config = batch.to(device_of(model)), self.config
+        logits = model(batch.inputs, batch.lmbda)
+        if config.teacher is None:
+            return cross_entropy(logits, batch.targets, smoothing=config.smoothing)
+        logits, features = logits
+        labels = 1.0 - config.teacher.share
+        found = cross_entropy(logits, batch.targets, smoothing=labels * config.smoothing)
+        rows, columns = batch.features.shape[2:]  # without what a picture was padded by
+        apart = (features[:, :, :rows, :columns].float() - batch.features).square().mean()
+        return replace(found, loss=found.loss + config.teacher.hints * apart)
+
+    def validate(self, model: nn.Module, store: ViewStore, *, samples: Path) -> dict[str, float]:
+        """Accuracy on the held-out pictures at every setting."""
+        accuracies, losses = {}, []
+        for setting, logits in self._held_logits(model, store).items():
+            right = logits.argmax(dim=1) == store.held_labels
+            accuracies[f"accuracy_{setting:g}"] = float(right.float().mean())
+            losses.append(float(F.cross_entropy(logits, store.held_labels)))
+        mean = sum(accuracies.values()) / len(accuracies)
+        return {"loss": sum(losses) / len(losses), "accuracy": mean, **accuracies}
+
+    @torch.inference_mode()
+    def _held_logits(self, model: nn.Module, store: ViewStore) -> dict[float, Tensor]:
+        """Logits of the held-out pictures, (N, classes), by setting."""
+        found, device = {}, device_of(model)
+        for setting, kept in store.held.items():
+            lmbda = torch.full((len(kept),), store.sight.weight(setting))
+            parts = zip(kept.split(64), lmbda.split(64), strict=True)
+            logits = [model(as_input(x).to(device), own.to(device)).cpu() for x, own in parts]
+            found[setting] = torch.cat(logits)
+        return found
+
+    def write(
+        self, model: nn.Module, folder: Path, *, store: ViewStore, record: dict[str, Any]
+    ) -> None:
+        """Write the head, its temperature fitted, with its record."""
+        model = (model.head if isinstance(model, Student) else model).eval()
+        logits = self._held_logits(model, store)
+        temperature = best_temperature(
+            torch.cat(list(logits.values())), store.held_labels.repeat(len(logits))
+        )
+        config = replace(self._head_config(), temperature=round(temperature, 4))
+        write_head(folder, model, config=config)
+        record = {**record, "base_sha256": self.codec.base_hash.hex(), "classes": store.classes}
+        text = json.dumps(record, indent=2) + "\n"
+        write_atomically(folder / TRAINING_FILE, text.encode(), force=True)
+
+
+def read_head_recipe(path: Path) -> HeadRun | SegmentRun:
+    """Read a YAML recipe of a head; its `task` says of which, without one of a classifier.
+
+    Raises:
+        ConfigError: no such file, not YAML, or a key or value that does not fit.
+    """
+    values = read_yaml(path)
+    segment = isinstance(values, dict) and values.get("task") == SEGMENT
+    return from_dict(SegmentRun if segment else HeadRun, values, where=str(path))
+
+
+def train_head(
+    config: HeadRun | SegmentRun,
+    *,
+    data: Path,
+    out: Path,
+    resume: bool = False,
+    max_steps: int | None = None,
+    device: str | None = None,
+    cache: Path | None = None,
+) -> Path:
+    """Train a head.
+
+    Args:
+        config: the run.
+        data: folder or zip file with `train/CLASS/picture`, or for segmentation with
+            `train/images/picture` and `train/masks/picture`.
+        out: folder for log, state and the head `head/`.
+        resume: continue from the state in `out`.
+        max_steps: stop after this step of the schedule, state saved; None runs to the end.
+        device: "cpu" or "cuda"; None takes the GPU when there is one.
+        cache: file that the pictures' views are kept in for other runs of the same sight; making
+            them takes as long as training.
+    Returns:
+        Folder of the head.
+    """
+    task = SegmentTask(config) if isinstance(config, SegmentRun) else HeadTask(config, cache=cache)
+    trainer = Trainer(config, task, data=Path(data), out=Path(out), resume=resume, device=device)
+    return trainer.run(max_steps=max_steps)

@@ -1,0 +1,284 @@
+"""What heads are trained on: labelled pictures, augmented and sent through a sight beforehand.
+
+A frozen codec sees every augmented picture once, at a rate drawn for it, and what it gives is kept:
+training a head then costs the head alone. A step mixes pairs (mixup) and draws views; which ones
+depends on (seed, step, process) alone.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from promptcodec.errors import ConfigError
+from promptcodec.training.data.inputs import Sight
+from promptcodec.training.data.labelled import Labelled
+from promptcodec.training.distillation import Teacher, Teaching
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewConfig:
+    """How labelled pictures are varied.
+
+    Args:
+        size: edge of a picture in px.
+        views: augmented copies of each picture.
+        area: smallest share of a picture that a crop keeps.
+        mixup: parameter of the Beta distribution that pairs are mixed by; 0 mixes none.
+        settings: rate indexes, or qualities, that pictures are sent at.
+        seed: of the copies.
+    """
+
+    size: int = 128
+    views: int = 8
+    area: float = 0.35
+    mixup: float = 0.2
+    settings: tuple[float, ...] = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.size < 16 or self.views < 1 or not self.settings:
+            raise ConfigError("size needs 16 or more px, views 1 or more, settings one or more")
+        if not 0.0 < self.area <= 1.0 or self.mixup < 0.0:
+            raise ConfigError(
+                f"area is {self.area} and mixup {self.mixup}; need 0 to 1 and 0 or more"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledBatch:
+    """What one step sees.
+
+    Args:
+        inputs: latents or pixels in [0, 1], (B, C, h, w).
+        targets: shares of the classes, (B, classes).
+        lmbda: of each picture's rate, (B,).
+        features: that a teacher sees, standardised, (B, C, h, w); (B, 0, 0, 0) without a teacher.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    lmbda: Tensor
+    features: Tensor
+
+    def to(self, device: torch.device) -> LabelledBatch:
+        """The same, where a model is."""
+        return LabelledBatch(**{name: value.to(device) for name, value in vars(self).items()})
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One augmented copy of every picture of a set.
+
+    Args:
+        inputs: what a network reads of each, as kept, (N, C, h, w).
+        settings: that they were sent at, (N,).
+        teaching: what a teacher makes of the crops; empty without one.
+    """
+
+    inputs: Tensor
+    settings: Tensor
+    teaching: Teaching
+
+
+class ViewStore:
+    """Views of a training set, and of the part held out of it.
+
+    Args:
+        name: of the data.
+        training: pictures to learn from.
+        held: pictures to choose by, sent at every setting, not augmented.
+        sight: what a network gets to see.
+        config: how they are varied.
+        seed: of the views.
+        teacher: that looks at the crops; None has labels alone.
+        cache: file that views are kept in, and taken from if they are the same; None keeps none.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        training: Labelled,
+        held: Labelled,
+        *,
+        sight: Sight,
+        config: ViewConfig,
+        seed: int,
+        teacher: Teacher | None = None,
+        cache: Path | None = None,
+    ) -> None:
+        self.name, self.config, self.sight, self.teacher = name, config, sight, teacher
+        self.classes = training.classes
+        self.labels = training.labels
+        self.held_labels = held.labels
+        facts = [name, len(training.labels), str(sight), str(replace(config, mixup=0.0)), seed]
+        what = json.dumps(facts if teacher is None else [*facts, str(teacher)])
+        if cache is not None and cache.exists():
+            self._restore(cache, what=what)
+        else:
+            self._make(training, held, seed=seed)
+            if cache is not None:
+                self._keep(cache, what=what)
+        self._center, self._spread = _moments(self._features)
+
+    @property
+    def feature_channels(self) -> int:
+        """C of a teacher's features; 0 without a teacher."""
+        return self._features.shape[2]
+
+    def _make(self, training: Labelled, held: Labelled, *, seed: int) -> None:
+        config, sight = self.config, self.sight
+        views = [self._view(training, number, seed) for number in range(config.views)]
+        self._inputs = torch.stack([view.inputs for view in views])
+        self._settings = torch.stack([view.settings for view in views])
+        self._shares = torch.stack([view.teaching.shares for view in views])
+        self._features = torch.stack([view.teaching.features for view in views])
+        whole = torch.stack([fit(p, config.size) for p in held.pictures])
+        self.held = {s: compact(sight.see(whole, s)) for s in config.settings}
+
+    def _keep(self, cache: Path, *, what: str) -> None:
+        held = {f"held.{n}": kept for n, kept in enumerate(self.held.values())}
+        tensors = {
+            "inputs": self._inputs,
+            "settings": self._settings,
+            "shares": self._shares,
+            "features": self._features,
+            **held,
+        }
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        save_file({name: t.contiguous() for name, t in tensors.items()}, cache, {"views": what})
+
+    def _restore(self, cache: Path, *, what: str) -> None:
+        with safe_open(cache, framework="pt") as file:
+            if file.metadata() != {"views": what}:
+                raise ConfigError(f"{cache} keeps other views; remove it or name another file")
+            self._inputs = file.get_tensor("inputs")
+            self._settings = file.get_tensor("settings")
+            self._shares = file.get_tensor("shares")
+            self._features = file.get_tensor("features")
+            places = enumerate(self.config.settings)
+            self.held = {setting: file.get_tensor(f"held.{n}") for n, setting in places}
+
+    def _view(self, training: Labelled, number: int, seed: int) -> View:
+        """One augmented copy of every picture."""
+        logger.warning("view %d of %d", number + 1, self.config.views)
+        rng = np.random.default_rng([seed, number])
+        pictures = training.pictures
+        crops = torch.stack([random_crop(p, rng, config=self.config) for p in pictures])
+        inputs, settings = send(crops, self.config.settings, sight=self.sight, rng=rng)
+        count = len(crops)
+        teaching = Teaching(torch.zeros(count, 0), torch.zeros(count, 0, 0, 0))
+        if self.teacher is not None:
+            teaching = self.teacher.look(crops)
+        return View(inputs=inputs, settings=settings, teaching=teaching)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def sample(self, count: int) -> Tensor:
+        """Some inputs, spread over the views."""
+        flat = self._inputs.flatten(0, 1)
+        return as_input(flat[:: max(1, len(flat) // count)][:count])
+
+    def batch(
+        self, count: int, *, seed: int, step: int, rank: int = 0, share: float = 0.0
+    ) -> LabelledBatch:
+        """Views of one step."""
+        rng = np.random.default_rng([seed, step, rank])
+        view = torch.from_numpy(rng.integers(self.config.views, size=count))
+        picture = torch.from_numpy(rng.integers(len(self), size=count))
+        inputs = as_input(self._inputs[view, picture])
+        targets = F.one_hot(self.labels[picture], len(self.classes)).float()
+        if self.teacher is not None:
+            own = self.teacher.config.share
+            targets = (1.0 - own) * targets + own * self._shares[view, picture]
+        features = (self._features[view, picture].float() - self._center) / self._spread
+        weights = [self.sight.weight(float(s)) for s in self._settings[view, picture]]
+        lmbda = torch.tensor(weights)
+        if self.config.mixup:
+            share = float(rng.beta(self.config.mixup, self.config.mixup))
+            # Rolled, so that pairs are of the batch; both see the rate of the first.
+            inputs, targets, features = (
+                share * x + (1.0 - share) * x.roll(1, dims=0) for x in (inputs, targets, features)
+            )
+        return LabelledBatch(inputs=inputs, targets=targets, lmbda=lmbda, features=features)
+
+
+def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and spread of every channel, (C, 1, 1), of some of the features (V, N, C, h, w)."""
+    flat = features.flatten(0, 1)
+    some = flat[:: max(1, len(flat) // 1000)].float()
+    if not some.numel():
+        return torch.zeros(0, 1, 1), torch.ones(0, 1, 1)
+    center, spread = some.mean(dim=(0, 2, 3)), some.std(dim=(0, 2, 3)).clamp_min(1e-3)
+    return center[:, None, None], spread[:, None, None]
+
+
+def random_crop(picture: Tensor, rng: np.random.Generator, *, config: ViewConfig) -> Tensor:
+    """A random part of a uint8 picture (3, H, W), flipped half of the time, at full size again."""
+    _, height, width = picture.shape
+    share = rng.uniform(config.area, 1.0)
+    ratio = np.exp(rng.uniform(-0.25, 0.25))
+    rows = min(height, max(1, round(height * np.sqrt(share / ratio))))
+    columns = min(width, max(1, round(width * np.sqrt(share * ratio))))
+    top = int(rng.integers(height - rows + 1))
+    left = int(rng.integers(width - columns + 1))
+    part = picture[:, top : top + rows, left : left + columns]
+    part = part.flip(2) if rng.random() < 0.5 else part
+    return fit(part, config.size)
+
+
+def send(
+    pictures: Tensor, settings: Sequence[float], *, sight: Sight, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """What a sight shows of pictures, each at a setting drawn for it, and those settings, (N,).
+
+    Args:
+        pictures: uint8 (N, 3, H, W).
+        settings: to draw from; every one equally often, whatever the picture.
+        sight: what they are sent through.
+        rng: that draws.
+    """
+    drawn = rng.permutation(np.resize(np.arange(len(settings)), len(pictures)))
+    inputs: Tensor | None = None
+    for place, setting in enumerate(settings):
+        chosen = torch.from_numpy(np.flatnonzero(drawn == place))
+        if not len(chosen):
+            continue
+        seen = compact(sight.see(pictures[chosen], setting))
+        if inputs is None:
+            inputs = seen.new_empty((len(pictures), *seen.shape[1:]))
+        inputs[chosen] = seen
+    assert inputs is not None
+    return inputs, torch.tensor(settings)[torch.from_numpy(drawn)]
+
+
+def fit(picture: Tensor, size: int) -> Tensor:
+    """A uint8 picture (3, H, W) reduced or enlarged to a square of `size` px."""
+    if tuple(picture.shape[1:]) == (size, size):
+        return picture
+    return F.interpolate(
+        picture[None], size=(size, size), mode="bilinear", antialias=True, align_corners=False
+    )[0]
+
+
+def as_input(kept: Tensor) -> Tensor:
+    """What a network reads, of what was kept: float32, pixels in [0, 1]."""
+    return kept.float() / 255.0 if kept.dtype == torch.uint8 else kept.float()
+
+
+def compact(seen: Tensor) -> Tensor:
+    """How it is kept: pixels as they are, latents in float16."""
+    return seen if seen.dtype == torch.uint8 else seen.half()

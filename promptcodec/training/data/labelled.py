@@ -1,0 +1,85 @@
+"""Pictures with labels, in folders of classes or in zip files of such folders.
+
+train/n01440764_tench/1.webp        class "tench": a WordNet number before the name is left out
+val/...                             a split stands above the classes
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from promptcodec.errors import DataError
+from promptcodec.io import images
+from promptcodec.training.data.sources import Source, find_pictures
+
+WORDNET = re.compile(r"^n\d{8}_")
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Pictures of one split.
+
+    Args:
+        pictures: uint8 (3, H, W) each.
+        labels: (N,), int64, places in `classes`.
+        classes: names, sorted.
+        names: file names, for records.
+    """
+
+    pictures: list[Tensor]
+    labels: Tensor
+    classes: tuple[str, ...]
+    names: list[str]
+
+    def part(self, chosen: list[int]) -> Labelled:
+        """Some of the pictures."""
+        return Labelled(
+            pictures=[self.pictures[i] for i in chosen],
+            labels=self.labels[chosen],
+            classes=self.classes,
+            names=[self.names[i] for i in chosen],
+        )
+
+    def held_out(self, *, one_in: int) -> tuple[Labelled, Labelled]:
+        """The rest, and one picture in so many of every class, spread over the set."""
+        held: list[int] = []
+        for label in range(len(self.classes)):
+            held += (self.labels == label).nonzero().flatten().tolist()[::one_in]
+        inside = set(held)
+        return self.part([i for i in range(len(self.names)) if i not in inside]), self.part(held)
+
+
+def read_labelled(source: Path, *, split: str) -> Labelled:
+    """Read one split of a labelled set.
+
+    Args:
+        source: folder or zip file.
+        split: name of the folder above the classes.
+    Raises:
+        DataError: no such split, fewer than two classes, or a picture that cannot be read.
+    """
+    found: list[tuple[str, str, Source]] = []
+    for place in find_pictures(source):
+        parts = PurePosixPath(place.member or place.path.as_posix()).parts
+        if len(parts) >= 3 and parts[-3] == split:
+            found.append((WORDNET.sub("", parts[-2]), parts[-1], place))
+    classes = tuple(sorted({label for label, _, _ in found}))
+    if len(classes) < 2:
+        raise DataError(
+            f"{source} has {len(classes)} classes in {split!r}; need folders {split}/CLASS/picture "
+            "of two classes or more"
+        )
+    found.sort(key=lambda item: item[:2])
+    pictures = [images.load(place.read()).rgb for _, _, place in found]
+    return Labelled(
+        pictures=[torch.from_numpy(np.ascontiguousarray(p)).permute(2, 0, 1) for p in pictures],
+        labels=torch.tensor([classes.index(label) for label, _, _ in found]),
+        classes=classes,
+        names=[f"{label}/{name}" for label, name, _ in found],
+    )

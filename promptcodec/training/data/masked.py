@@ -1,0 +1,132 @@
+"""Pictures with masks, in folders or in zip files of such folders.
+
+train/images/NAME.webp     RGB
+train/masks/NAME.png       one value a pixel: the number of its class
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from promptcodec.errors import DataError
+from promptcodec.io import images
+from promptcodec.models.heads.config import IGNORE
+from promptcodec.training.data.sources import Source, find_pictures
+
+RUN = 12  # neighbouring frames look alike, so that whole runs of them are held out
+
+
+@dataclass(frozen=True, eq=False)
+class Masked:
+    """Pictures of one split.
+
+    Args:
+        pictures: uint8 (3, H, W) each.
+        masks: uint8 (H, W) each: classes, `IGNORE` for none.
+        names: without suffix, sorted.
+    """
+
+    pictures: list[Tensor]
+    masks: list[Tensor]
+    names: list[str]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def part(self, chosen: list[int]) -> Masked:
+        """Some of the pictures."""
+        return Masked(
+            pictures=[self.pictures[i] for i in chosen],
+            masks=[self.masks[i] for i in chosen],
+            names=[self.names[i] for i in chosen],
+        )
+
+    def held_out(self, *, one_in: int) -> tuple[Masked, Masked]:
+        """The rest, and one run of neighbours in so many.
+
+        Raises:
+            DataError: too few pictures to hold one out.
+        """
+        if len(self) < one_in:
+            raise DataError(f"{len(self)} pictures; need {one_in} or more to hold one out of them")
+        run = min(RUN, max(1, len(self) // one_in))
+        held = [i for i in range(len(self)) if i // run % one_in == one_in // 2]
+        rest = sorted(set(range(len(self))) - set(held))
+        return self.part(rest), self.part(held)
+
+    def frequencies(self, classes: int) -> Tensor:
+        """Share of each class in the labelled pixels, float64 (classes,)."""
+        counts = sum(torch.bincount(m.flatten(), minlength=IGNORE + 1) for m in self.masks)
+        shares = torch.as_tensor(counts)[:classes].double()
+        return shares / shares.sum()
+
+
+def read_masked(source: Path, *, split: str, classes: int, ignore: tuple[int, ...]) -> Masked:
+    """Read one split of a set of pictures with masks.
+
+    Args:
+        source: folder or zip file.
+        split: name of the folder above `images` and `masks`.
+        classes: number of them; masks hold 0 to classes - 1.
+        ignore: values for pixels of no class.
+    Raises:
+        DataError: no such split, a picture without a mask or a mask without a picture, of another
+            size or with another value, or one that cannot be read.
+    """
+    found: dict[str, dict[str, Source]] = {"images": {}, "masks": {}}
+    for place in find_pictures(source):
+        parts = PurePosixPath(place.member or place.path.as_posix()).parts
+        if len(parts) >= 3 and parts[-3] == split and parts[-2] in found:
+            found[parts[-2]][PurePosixPath(parts[-1]).stem] = place
+    pictures, masks = found["images"], found["masks"]
+    alone = sorted(pictures.keys() ^ masks.keys())
+    if alone:
+        other = "mask" if alone[0] in pictures else "picture"
+        raise DataError(f"{source}: {split}/{alone[0]} has no {other} beside it; add it")
+    if not pictures:
+        raise DataError(
+            f"{source} has no pictures in {split!r}; need {split}/images/NAME and "
+            f"{split}/masks/NAME.png"
+        )
+    names = sorted(pictures)
+    loaded = [images.load(pictures[name].read()).rgb for name in names]
+    return Masked(
+        pictures=[torch.from_numpy(np.ascontiguousarray(p)).permute(2, 0, 1) for p in loaded],
+        masks=[
+            _read_mask(masks[name], size=picture.shape[:2], classes=classes, ignore=ignore)
+            for name, picture in zip(names, loaded, strict=True)
+        ],
+        names=names,
+    )
+
+
+def _read_mask(
+    place: Source, *, size: tuple[int, ...], classes: int, ignore: tuple[int, ...]
+) -> Tensor:
+    try:
+        with Image.open(io.BytesIO(place.read())) as picture:
+            mode, values = picture.mode, np.array(picture)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"mask {place} cannot be read: {error}") from None
+    if mode not in ("L", "P") or values.dtype != np.uint8:
+        raise DataError(f"mask {place} is of mode {mode}; need one number of 8 bits for each pixel")
+    if values.shape != tuple(size):
+        raise DataError(
+            f"mask {place} is {values.shape[1]}x{values.shape[0]} and its picture "
+            f"{size[1]}x{size[0]}; need the same size"
+        )
+    none = np.isin(values, ignore)
+    wrong = values[~none & (values >= classes)]
+    if wrong.size:
+        raise DataError(
+            f"mask {place} has the value {wrong[0]}; there are {classes} labels, 0 to "
+            f"{classes - 1}: name all of them, or add the value to `ignore`"
+        )
+    return torch.from_numpy(np.where(none, np.uint8(IGNORE), values))

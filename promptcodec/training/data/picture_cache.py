@@ -1,0 +1,134 @@
+"""Decoded pictures: in memory, or in one file that is mapped and shared by processes.
+
+The file: the pixels of all pictures, one after the other, uint8 (H, W, 3); JSON of what they are;
+its length in 8 bytes, little-endian; 8 bytes of magic. It belongs to files of certain paths, sizes
+and times; where these have changed it is made anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from promptcodec.errors import PictureError, UsageError
+from promptcodec.io import images
+from promptcodec.io.atomic import write_atomically
+from promptcodec.training.data.sources import Source
+
+MAGIC = b"PCPIXEL1"
+CHUNK = 64  # pictures decoded ahead
+
+
+@dataclass
+class Decoded:
+    """What became of some sources.
+
+    Attributes:
+        pictures: uint8 (H, W, 3) of each that could be decoded.
+        faults: of the others, what is wrong.
+    """
+
+    pictures: dict[Source, Tensor] = field(default_factory=dict)
+    faults: dict[Source, str] = field(default_factory=dict)
+
+
+def decode(sources: Sequence[Source], *, cache: Path | None = None) -> Decoded:
+    """Decode pictures on all threads of torch, or take them from a file.
+
+    Args:
+        sources: what to decode.
+        cache: file to keep the pixels in, mapped from there; None keeps them in memory.
+    Raises:
+        UsageError: the cache is a file of another kind.
+    """
+    if cache is None:
+        found = Decoded()
+        for source, pixels in _decoded(sources):
+            if isinstance(pixels, str):
+                found.faults[source] = pixels
+            else:
+                found.pictures[source] = torch.from_numpy(pixels)
+        return found
+    key = _key(sources)
+    facts = _read_facts(cache)
+    if cache.exists() and not facts:
+        raise UsageError(f"{cache} is no cache of pictures: name another file, or remove it")
+    if facts.get("key") != key:
+        write_atomically(cache, lambda file: _write(file, sources, key=key), force=True)
+        facts = _read_facts(cache)
+    return _mapped(cache, sources, facts)
+
+
+def _decoded(sources: Sequence[Source]) -> Iterator[tuple[Source, np.ndarray | str]]:
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        for start in range(0, len(sources), CHUNK):
+            part = sources[start : start + CHUNK]
+            yield from zip(part, pool.map(_decode, part), strict=True)
+
+
+def _decode(source: Source) -> np.ndarray | str:
+    try:
+        return np.ascontiguousarray(images.load(source.read()).rgb)
+    except PictureError as error:
+        return str(error)
+
+
+def _key(sources: Sequence[Source]) -> str:
+    files = {}
+    for path in {source.path for source in sources}:
+        status = path.stat()
+        files[path] = (str(path.resolve()), status.st_size, status.st_mtime_ns)
+    facts = [(*files[source.path], source.member) for source in sources]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _write(file: BinaryIO, sources: Sequence[Source], *, key: str) -> None:
+    results: list[Any] = []  # of each source: height and width, or what is wrong
+    for _, pixels in _decoded(sources):
+        if isinstance(pixels, str):
+            results.append(pixels)
+        else:
+            results.append(pixels.shape[:2])
+            file.write(pixels.tobytes())
+    text = json.dumps({"key": key, "results": results}).encode()
+    file.write(text + len(text).to_bytes(8, "little") + MAGIC)
+
+
+def _read_facts(cache: Path) -> dict[str, Any]:
+    """What the end of the file says; {} where it is no such file."""
+    try:
+        with cache.open("rb") as file:
+            end = file.seek(-16, 2)
+            length, magic = int.from_bytes(file.read(8), "little"), file.read(8)
+            if magic != MAGIC or length > end:
+                return {}
+            file.seek(end - length)
+            return json.loads(file.read(length))
+    except (OSError, ValueError):
+        return {}
+
+
+def _mapped(cache: Path, sources: Sequence[Source], facts: dict[str, Any]) -> Decoded:
+    shapes = [r for r in facts["results"] if not isinstance(r, str)]
+    size = sum(3 * height * width for height, width in shapes)
+    # A private mapping: processes share its pages, and nobody writes to them.
+    pixels = torch.from_file(str(cache), shared=False, size=max(size, 1), dtype=torch.uint8)
+    found, offset = Decoded(), 0
+    for source, result in zip(sources, facts["results"], strict=True):
+        if isinstance(result, str):
+            found.faults[source] = result
+            continue
+        height, width = result
+        end = offset + 3 * height * width
+        found.pictures[source] = pixels[offset:end].view(height, width, 3)
+        offset = end
+    return found

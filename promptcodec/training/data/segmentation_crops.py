@@ -1,0 +1,214 @@
+"""What segmentation is trained on: parts of pictures with masks, sent through a sight beforehand.
+
+A frozen codec sees every scaled, lit and flipped part once, at a rate drawn for it, and what it
+gives is kept. A step then cuts crops out of the kept latents, at origins of whole latents (16 px).
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from promptcodec.config import LAMBDAS, STRIDE
+from promptcodec.errors import ConfigError, DataError
+from promptcodec.training.data.augmented import as_input, compact, send
+from promptcodec.training.data.inputs import Sight
+from promptcodec.training.data.masked import Masked
+
+logger = logging.getLogger(__name__)
+
+LATENT = 16  # px
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneConfig:
+    """How pictures with masks are varied.
+
+    Args:
+        height: of a part, px, a multiple of 64, so that all of its latents show the picture.
+        width: of a part, px, likewise.
+        crop: edge of what one step sees of a part, px, a multiple of 16.
+        views: parts of each picture.
+        smallest: scale that a picture is reduced to at most.
+        largest: scale that it is enlarged to at most.
+        light: how far brightness and contrast are moved.
+        settings: rate indexes, or qualities, that parts are sent at.
+        held_settings: those that held-out pictures are sent at.
+    """
+
+    height: int = 320
+    width: int = 384
+    crop: int = 256
+    views: int = 8
+    smallest: float = 0.9
+    largest: float = 1.8
+    light: float = 0.25
+    settings: tuple[float, ...] = tuple(float(index) for index in range(len(LAMBDAS)))
+    held_settings: tuple[float, ...] = (1.0, 4.0, 7.0)
+
+    def __post_init__(self) -> None:
+        if min(self.height, self.width) < STRIDE or self.height % STRIDE or self.width % STRIDE:
+            raise ConfigError(
+                f"height is {self.height} and width {self.width}; need positive multiples of "
+                f"{STRIDE}"
+            )
+        if self.crop % LATENT or not LATENT <= self.crop <= min(self.height, self.width):
+            raise ConfigError(
+                f"crop is {self.crop}; need a multiple of {LATENT} of at most height and width"
+            )
+        if not 0.0 < self.smallest <= self.largest or not 0.0 <= self.light < 1.0:
+            raise ConfigError(
+                f"smallest is {self.smallest}, largest {self.largest}, light {self.light}; need "
+                "0 < smallest <= largest and 0 <= light < 1"
+            )
+        if self.views < 1 or not self.settings or not self.held_settings:
+            raise ConfigError("views needs 1 or more, settings and held_settings one or more")
+
+
+@dataclass(frozen=True, eq=False)
+class SceneBatch:
+    """What one step sees.
+
+    Args:
+        inputs: latents or pixels in [0, 1], (B, C, h, w).
+        masks: int64 (B, crop, crop), `IGNORE` for no class.
+        lmbda: of each part's rate, (B,).
+    """
+
+    inputs: Tensor
+    masks: Tensor
+    lmbda: Tensor
+
+    def to(self, device: torch.device) -> SceneBatch:
+        """The same, where a model is."""
+        return SceneBatch(**{name: value.to(device) for name, value in vars(self).items()})
+
+
+class SceneStore:
+    """Parts of a training set, and whole pictures held out of it.
+
+    Args:
+        name: of the data.
+        training: pictures to learn from.
+        held: pictures to choose by, sent whole at every held setting.
+        sight: what a network gets to see.
+        config: how they are varied.
+        seed: of the parts.
+    Raises:
+        DataError: a picture that is smaller than the parts at the largest scale.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        training: Masked,
+        held: Masked,
+        *,
+        sight: Sight,
+        config: SceneConfig,
+        seed: int,
+    ) -> None:
+        self.name, self.config, self.sight = name, config, sight
+        self._size = len(training)
+        _check_sizes(training, config)
+        inputs, masks, settings = [], [], []
+        for number in range(config.views):
+            logger.warning("view %d of %d", number + 1, config.views)
+            rng = np.random.default_rng([seed, number])
+            parts = [
+                part_of(picture, mask, config=config, rng=rng)
+                for picture, mask in zip(training.pictures, training.masks, strict=True)
+            ]
+            pictures = torch.stack([picture for picture, _ in parts])
+            seen, drawn = send(pictures, config.settings, sight=sight, rng=rng)
+            inputs.append(seen)
+            masks.append(torch.stack([mask for _, mask in parts]))
+            settings.append(drawn)
+        self._inputs, self._masks = torch.stack(inputs), torch.stack(masks)
+        self._settings = torch.stack(settings)
+        self.held_masks = held.masks
+        self.held = {
+            setting: [compact(sight.see(picture[None], setting)) for picture in held.pictures]
+            for setting in config.held_settings
+        }
+
+    def __len__(self) -> int:
+        return self._size
+
+    def sample(self, count: int) -> Tensor:
+        """Some inputs, spread over the views."""
+        flat = self._inputs.flatten(0, 1)
+        return as_input(flat[:: max(1, len(flat) // count)][:count])
+
+    def batch(
+        self, count: int, *, seed: int, step: int, rank: int = 0, share: float = 0.0
+    ) -> SceneBatch:
+        """Crops of one step."""
+        rng = np.random.default_rng([seed, step, rank])
+        config = self.config
+        unit = config.height // self._inputs.shape[-2]  # px of one element of an input
+        size = config.crop // unit
+        inputs, masks, weights = [], [], []
+        for _ in range(count):
+            view, picture = rng.integers(config.views), rng.integers(self._size)
+            top = LATENT * int(rng.integers((config.height - config.crop) // LATENT + 1))
+            left = LATENT * int(rng.integers((config.width - config.crop) // LATENT + 1))
+            rows, columns = (slice(at // unit, at // unit + size) for at in (top, left))
+            inputs.append(self._inputs[view, picture, :, rows, columns])
+            mask = self._masks[view, picture, top : top + config.crop, left : left + config.crop]
+            masks.append(mask.long())
+            weights.append(self.sight.weight(float(self._settings[view, picture])))
+        return SceneBatch(
+            inputs=as_input(torch.stack(inputs)),
+            masks=torch.stack(masks),
+            lmbda=torch.tensor(weights),
+        )
+
+
+def part_of(
+    picture: Tensor, mask: Tensor, *, config: SceneConfig, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """A part of a picture at a random scale, in other light, flipped half of the time.
+
+    Args:
+        picture: uint8 (3, H, W).
+        mask: uint8 (H, W).
+        config: how it is varied.
+        rng: that draws.
+    Returns:
+        uint8 (3, height, width) and (height, width).
+    """
+    _, height, width = picture.shape
+    least = max(config.height / height, config.width / width)  # below it the part is not filled
+    low, high = np.log([max(config.smallest, least), max(config.largest, least)])
+    scale = np.exp(rng.uniform(low, high))
+    rows = min(height, round(config.height / scale))
+    columns = min(width, round(config.width / scale))
+    top = int(rng.integers(height - rows + 1))
+    left = int(rng.integers(width - columns + 1))
+    size = (config.height, config.width)
+    part = picture[None, :, top : top + rows, left : left + columns].float()
+    part = F.interpolate(part, size=size, mode="bilinear", antialias=True, align_corners=False)[0]
+    contrast = 1.0 + rng.uniform(-config.light, config.light)
+    brightness = 255.0 * rng.uniform(-config.light, config.light) / 2
+    part = (contrast * (part - 127.5) + 127.5 + brightness).round().clamp(0.0, 255.0)
+    truth = mask[None, None, top : top + rows, left : left + columns].float()
+    truth = F.interpolate(truth, size=size, mode="nearest-exact")[0, 0]
+    if rng.random() < 0.5:
+        part, truth = part.flip(2), truth.flip(1)
+    return part.to(torch.uint8), truth.to(torch.uint8)
+
+
+def _check_sizes(training: Masked, config: SceneConfig) -> None:
+    for name, picture in zip(training.names, training.pictures, strict=True):
+        _, height, width = picture.shape
+        if height * config.largest < config.height or width * config.largest < config.width:
+            raise DataError(
+                f"{name} is {width}x{height}, and parts are {config.width}x{config.height} at "
+                f"scales up to {config.largest:g}; lower height and width in the recipe"
+            )

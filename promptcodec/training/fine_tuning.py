@@ -1,0 +1,204 @@
+"""What prompts are measured against: the base itself fine-tuned to a rate, whole or by LoRA.
+
+    tune: base    every weight of the base is trained, a codec for each rate: the ceiling
+    tune: lora    PEFT's LoRA on every linear layer and convolution of g_a and g_s
+
+Either may train a rate's gains besides. What is written is a codec that stands by itself, `base/`,
+with LoRA merged into it, and the gains as an adapter of that codec, `prompts/rate-N/`; so the same
+commands measure it that measure everything else. `lora/` keeps the adapter as PEFT saves it.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor, nn
+
+from promptcodec.coding.entropy.tables import SCALE_STEP
+from promptcodec.config import BaseConfig
+from promptcodec.errors import ConfigError
+from promptcodec.io.atomic import write_atomically
+from promptcodec.models.adapters.checkpoint import build as build_adapter
+from promptcodec.models.adapters.checkpoint import pack_tensors, read_adapter, write_adapter
+from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
+from promptcodec.models.checkpoint import read_base, write_base
+from promptcodec.models.codec_model import CodecModel, TrainingOutput
+from promptcodec.training.data.pictures import PictureStore
+from promptcodec.training.entropy_tables import fit_tables
+from promptcodec.training.rate_adapter import TRAINING_FILE, PromptConfig, PromptTask
+from promptcodec.training.trainer import Trainer
+from promptcodec.training.validation import validate
+
+logger = logging.getLogger(__name__)
+
+BASE, PROMPTS, LORA = "base", "prompts", "lora"  # folders of a result
+TABLE_PICTURES = 500  # counted for the entropy tables, at the rate's own gains
+
+
+@dataclass(frozen=True, kw_only=True)
+class TunedConfig(PromptConfig):
+    """One rate by fine-tuning.
+
+    Args:
+        tune: "base" or "lora".
+        lora_rank: of LoRA's updates; its scale alpha is twice the rank.
+        gains: train the rate's gains as well.
+    """
+
+    tune: str = BASE
+    lora_rank: int = 8
+    gains: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tune not in (BASE, LORA):
+            raise ConfigError(f"tune is {self.tune!r}; need 'base' or 'lora'")
+        if self.lora_rank < 1:
+            raise ConfigError(f"lora_rank is {self.lora_rank}; need 1 or more")
+
+
+class Tuned(nn.Module):
+    """A codec in training and the gains of its rate.
+
+    Args:
+        codec: a `CodecModel`, or PEFT's wrapper of one.
+        prompts: of which the gains alone are used.
+    """
+
+    def __init__(self, codec: nn.Module, prompts: LayerAdaptivePrompts) -> None:
+        super().__init__()
+        self.codec = codec
+        self.prompts = prompts
+
+    def forward(self, x: Tensor) -> TrainingOutput:
+        """See `CodecModel.forward`; z is rounded, as the base's training left it."""
+        return self.codec(x, round_z=True, adapter=self.prompts)
+
+    def merged(self) -> CodecModel:
+        """A codec of its own, LoRA merged into its weights."""
+        codec: Any = copy.deepcopy(self.codec)
+        codec = codec.merge_and_unload() if isinstance(codec, PeftModel) else codec
+        return codec.requires_grad_(False).eval()
+
+
+class TunedTask(PromptTask):
+    """A fine-tuned codec as what a `Trainer` trains.
+
+    Args:
+        config: the run; `init_from` is the result of another one.
+    """
+
+    config: TunedConfig
+
+    def __init__(self, config: TunedConfig) -> None:
+        super().__init__(replace(config, init_from=None, width=1, rank=0))
+        self.config = config
+        self.start_folder = None if config.init_from is None else Path(config.init_from)
+
+    def build(self) -> Tuned:
+        """The base with nothing changed."""
+        config = self.config
+        prompts = LayerAdaptivePrompts(self.base.config.codec, width=1, rank=0)
+        prompts.requires_grad_(False)
+        prompts.log_gains.requires_grad_(config.gains)
+        codec: Any = copy.deepcopy(self.base.model)
+        if config.tune == BASE:
+            return Tuned(codec.requires_grad_(True), prompts)
+        if self.start_folder is not None:
+            folder = str(self.start_folder / LORA)
+            return Tuned(PeftModel.from_pretrained(codec, folder, is_trainable=True), prompts)
+        return Tuned(get_peft_model(codec, lora_config(codec, rank=config.lora_rank)), prompts)
+
+    def initialise(self, model: Tuned, store: PictureStore) -> None:
+        """Start from a neighbour, where the recipe names one, else from the base."""
+        known = self.base.config.lmbda
+        if self.start_folder is not None:
+            start = read_base(self.start_folder / BASE)
+            if self.config.tune == BASE:
+                codec: Any = model.codec
+                codec.load_state_dict(start.model.state_dict())
+            (folder,) = (self.start_folder / PROMPTS).iterdir()
+            adapter = read_adapter(folder, base=start)
+            model.prompts.load_state_dict(adapter.prompts.state_dict())
+            known = adapter.config.lmbda
+        if self.config.gains:
+            steps = 0.5 * math.log(self.config.rate_weight / known) / SCALE_STEP
+            with torch.no_grad():
+                model.prompts.log_gains.add_(steps)
+
+    def validate(self, model: Tuned, store: PictureStore, *, samples: Path) -> dict[str, float]:
+        """Rate and distortion on held-out pictures with the gains as integers."""
+        adapter = build_adapter(
+            pack_tensors(model.prompts),
+            config=self._adapter_config(),
+            codec=self.base.config.codec,
+            where="the gains in training",
+        )
+        found = validate(model.merged(), store.validation, samples=samples, adapter=adapter)
+        return found.figures(lmbda=self.config.rate_weight)
+
+    def write(
+        self, model: Tuned, folder: Path, *, store: PictureStore, record: dict[str, Any]
+    ) -> None:
+        """Write codec, gains and, with LoRA, PEFT's own folder; the record comes last."""
+        codec = model.merged()
+        config = BaseConfig(
+            codec=codec.config, rate_index=self.config.rate_index, lmbda=self.config.rate_weight
+        )
+        tables = self.base.tables  # LoRA leaves the entropy model as it is
+        if self.config.tune == BASE:
+            tables = fit_tables(codec, store.sample(TABLE_PICTURES), gains=model.prompts.gains())
+        own = write_base(folder / BASE, codec, config=config, tables=tables)
+        write_adapter(
+            folder / PROMPTS / self.result,
+            model.prompts,
+            config=replace(self._adapter_config(), base_sha256=own.hex()),
+        )
+        if isinstance(model.codec, PeftModel):
+            model.codec.save_pretrained(str(folder / LORA))
+        trained = self.build().named_parameters()
+        record = {
+            **record,
+            "parameters": sum(p.numel() for _, p in trained if p.requires_grad),
+            "base_sha256": self.base.sha256.hex(),
+        }
+        text = json.dumps(record, indent=2) + "\n"
+        write_atomically(folder / TRAINING_FILE, text.encode(), force=True)
+
+    def _adapter_config(self) -> Any:
+        return replace(super()._adapter_config(), width=1, rank=0)
+
+
+def train_tuned(
+    config: TunedConfig,
+    *,
+    data: Path,
+    out: Path,
+    resume: bool = False,
+    device: str | None = None,
+) -> Path:
+    """Fine-tune a base to one rate; arguments as `train_prompts`.
+
+    Returns:
+        Folder of the result.
+    """
+    trainer = Trainer(config, TunedTask(config), data=data, out=out, resume=resume, device=device)
+    return trainer.run()
+
+
+def lora_config(codec: nn.Module, *, rank: int) -> LoraConfig:
+    """LoRA on every linear layer and convolution of the two transforms."""
+    targets = [
+        name
+        for name, module in codec.named_modules()
+        if name.startswith(("g_a.", "g_s.")) and isinstance(module, nn.Linear | nn.Conv2d)
+    ]
+    return LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=targets)

@@ -1,0 +1,94 @@
+"""What joint training sees: crops of pictures, labelled or not, each step at one rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from promptcodec.training.data.augmented import ViewConfig, fit, random_crop
+from promptcodec.training.data.labelled import Labelled
+from promptcodec.training.data.pictures import PictureStore
+
+
+@dataclass(frozen=True)
+class JointBatch:
+    """What one step sees.
+
+    Args:
+        x: RGB in [0, 1], (B, 3, size, size).
+        targets: shares of the classes, (B, classes); 0 for all of a picture without a label.
+        rate: index of the rate that it is sent at.
+    """
+
+    x: Tensor
+    targets: Tensor
+    rate: int
+
+    @property
+    def labelled(self) -> Tensor:
+        """Which pictures have a label, bool (B,)."""
+        return self.targets.sum(dim=1) > 0.0
+
+
+class JointStore:
+    """Labelled pictures, cropped anew at every step.
+
+    Args:
+        name: of the data.
+        training: pictures to learn from.
+        held: pictures to choose by.
+        rates: that steps draw from.
+        config: how pictures are varied.
+        unlabelled: pictures that have no labels; None is none.
+        share: of a batch that they are.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        training: Labelled,
+        held: Labelled,
+        *,
+        rates: Sequence[int],
+        config: ViewConfig,
+        unlabelled: PictureStore | None = None,
+        share: float = 0.5,
+    ) -> None:
+        self.name, self.config, self.rates = name, config, tuple(rates)
+        self.training, self.held = training, held
+        self.unlabelled, self.share = unlabelled, share
+
+    def __len__(self) -> int:
+        return len(self.training.labels)
+
+    def batch(
+        self, count: int, *, seed: int, step: int, rank: int = 0, share: float = 0.0
+    ) -> JointBatch:
+        """Crops of one step, at one rate."""
+        rng = np.random.default_rng([seed, step, rank])
+        others = 0 if self.unlabelled is None else round(self.share * count)
+        chosen = rng.integers(len(self), size=count - others)
+        crops = [random_crop(self.training.pictures[n], rng, config=self.config) for n in chosen]
+        targets = F.one_hot(self.training.labels[torch.from_numpy(chosen)], len(self.classes))
+        # All rates in turn, so that none is left to chance.
+        rate = self.rates[step % len(self.rates)]
+        x, targets = torch.stack(crops).float() / 255.0, targets.float()
+        if self.unlabelled is not None:
+            x = torch.cat([x, self.unlabelled.batch(others, seed=seed, step=step, rank=rank)])
+            targets = torch.cat([targets, targets.new_zeros(others, len(self.classes))])
+        return JointBatch(x, targets, rate)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self.training.classes
+
+    def sample(self, count: int) -> list[Tensor]:
+        """Training pictures, uint8, spread over the set."""
+        step = max(1, len(self) // count)
+        return [fit(p, self.config.size) for p in self.training.pictures[::step][:count]]

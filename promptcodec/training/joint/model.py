@@ -1,0 +1,117 @@
+"""Codec and classifier as one module, at any rate of a ladder, with task prompts or without."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+from torch import Tensor, nn
+
+from promptcodec.config import STRIDE
+from promptcodec.io import images
+from promptcodec.models.adapters.checkpoint import RateAdapter
+from promptcodec.models.adapters.task_prompts import TaskPrompts, WithTask
+from promptcodec.models.codec_model import Adapter, CodecModel, TrainingOutput
+from promptcodec.models.heads.classifier import LatentClassifier
+from promptcodec.training.distillation import Hint, split_pass
+
+
+@dataclass(frozen=True)
+class JointOutput:
+    """What one pass gives.
+
+    Args:
+        codec: what the rate-distortion loss needs.
+        logits: of the head, (B, classes).
+        middle: its features at 1/16, (B, width, h, w).
+    """
+
+    codec: TrainingOutput
+    logits: Tensor
+    middle: Tensor
+
+
+class JointModel(nn.Module):
+    """Codec, head and task prompts; the rates' adapters move along, frozen.
+
+    Args:
+        codec: a base.
+        head: a classifier.
+        task: task prompts; None without any.
+        hint: to a teacher's features; None without any.
+        adapters: of the rates.
+    """
+
+    adapters: dict[int, RateAdapter]
+
+    def __init__(
+        self,
+        codec: CodecModel,
+        head: LatentClassifier,
+        task: TaskPrompts | None,
+        *,
+        hint: Hint | None = None,
+        adapters: dict[int, RateAdapter],
+    ) -> None:
+        super().__init__()
+        self.codec, self.head = codec, head
+        self.task = nn.Identity() if task is None else task
+        self.hint = nn.Identity() if hint is None else hint
+        object.__setattr__(self, "adapters", adapters)  # past the registry of modules
+
+    def train(self, mode: bool = True) -> Self:
+        """Training or not; batch norms of the head keep their statistics.
+
+        A step sees one rate alone, and its statistics are not those of them all.
+        """
+        super().train(mode)
+        for module in self.head.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+    def adapter(self, rate: int) -> Adapter:
+        """What a rate adds, and the task prompts."""
+        own: Adapter = self.adapters[rate].prompts
+        return WithTask(own, self.task) if isinstance(self.task, TaskPrompts) else own
+
+    def forward(self, x: Tensor, *, rate: int, plain: bool = False) -> JointOutput:
+        """One pass; z is rounded.
+
+        Args:
+            x: (B, 3, H, W), padded to multiples of 64 px as coding does, and x_hat cropped.
+            rate: index.
+            plain: without quantisation, and no rate.
+        """
+        adapter, padded = self.adapter(rate), images.pad(x, STRIDE)
+        if plain:
+            y, none = self.codec.to_latents(padded, adapter), x.new_zeros(())
+            x_hat = self.codec.to_picture(y, adapter)
+            output = TrainingOutput(x_hat=x_hat, y_bits=none, z_bits=none, room_bits=none, y_hat=y)
+            y_hat = y
+        else:
+            output = self.codec(padded, round_z=True, adapter=adapter)
+            y_hat = output.y_hat + (self.sent(padded, rate=rate) - output.y_hat.detach())
+        assert output.x_hat is not None
+        middle, logits = split_pass(self.head, self.tokens(y_hat, rate=rate))
+        output = replace(output, x_hat=images.crop(output.x_hat, *x.shape[2:]))
+        return JointOutput(codec=output, logits=logits, middle=middle)
+
+    def sent(self, x: Tensor, *, rate: int) -> Tensor:
+        """y_hat as a stream has it, without a gradient.
+
+        In a training pass means come from noisy latents; a head that learned on those would do
+        worse on what is transmitted.
+        """
+        self.codec.freeze_scale_path()
+        gains, adapter = self.adapters[rate].gains, self.adapter(rate)
+        return self.codec.analyse(x, gains=gains, adapter=adapter).y_hat.clone()
+
+    def logits(self, y_hat: Tensor, *, rate: int) -> Tensor:
+        """The head on latents of a rate."""
+        return split_pass(self.head, self.tokens(y_hat, rate=rate))[1]
+
+    def tokens(self, y_hat: Tensor, *, rate: int) -> Tensor:
+        """What the head's body reads of latents of a rate."""
+        lmbda = y_hat.new_full((len(y_hat),), self.adapters[rate].config.lmbda)
+        return self.head.tokens(y_hat, lmbda)

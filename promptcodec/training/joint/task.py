@@ -1,0 +1,345 @@
+"""Training codec and classifier together, or some of their parts.
+
+    loss = rate + beta * lambda * 255^2 * mse + alpha * cross-entropy
+
+`parts` says what learns: the whole codec and the head is joint training (Bai et al. 2022,
+arXiv:2112.09300; their second step, the first being the trained base and head that a run starts
+from, or `plain_steps` without quantisation); the head alone is its control (Torfason et al. 2018,
+arXiv:1803.06131); g_s alone is a decoder afterwards (Chamain et al. 2022); task prompts leave the
+base frozen. Every step draws one of the rates, so one run serves them all.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from promptcodec.codec.coder import EntropyTables, estimate_bits
+from promptcodec.coding.entropy.tables import SCALE_STEP
+from promptcodec.config import STRIDE
+from promptcodec.errors import ConfigError
+from promptcodec.io import images
+from promptcodec.io.atomic import write_atomically
+from promptcodec.io.hub import find_base, find_heads, find_prompts
+from promptcodec.models.adapters.checkpoint import RateAdapter, read_adapter, write_adapter
+from promptcodec.models.adapters.task_checkpoint import TaskConfig, write_task
+from promptcodec.models.adapters.task_prompts import TaskPrompts
+from promptcodec.models.checkpoint import Base, read_base, write_base
+from promptcodec.models.heads.checkpoint import Head, read_head, write_head
+from promptcodec.models.heads.classifier import LatentClassifier
+from promptcodec.training.config import DataConfig
+from promptcodec.training.data.augmented import fit
+from promptcodec.training.data.labelled import read_labelled
+from promptcodec.training.data.pictures import PictureStore
+from promptcodec.training.distillation import Hint, read_teacher, stage_at_16
+from promptcodec.training.entropy_tables import fit_tables
+from promptcodec.training.joint.config import CODEC_PARTS, PARTS, JointRun
+from promptcodec.training.joint.data import JointBatch, JointStore
+from promptcodec.training.joint.model import JointModel
+from promptcodec.training.losses import RateDistortion, rate_distortion
+from promptcodec.training.rate_adapter import TRAINING_FILE
+from promptcodec.training.trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+TABLE_PICTURES = 500  # counted for the entropy tables
+HINT_PICTURES = 200  # that a hint is fitted to before it learns
+# Parts of 1 to 2.5 times the crop's edge, which are most of a small photograph.
+UNLABELLED = DataConfig(
+    reduce_probability=1.0, reduce_min=0.4, reduce_max=1.0, validation_pictures=1
+)
+
+
+@dataclass(frozen=True)
+class JointObjective:
+    """One step's loss and its parts.
+
+    Args:
+        loss: what is differentiated.
+        codec: rate and distortion.
+        cross_entropy: nats.
+        hint: how far features are from a teacher's, weighted; 0 without a teacher.
+        accuracy: share of the batch whose largest logit is the label.
+    """
+
+    loss: Tensor
+    codec: RateDistortion
+    cross_entropy: Tensor
+    hint: Tensor
+    accuracy: Tensor
+
+    def figures(self) -> dict[str, float]:
+        """All parts."""
+        return {
+            **self.codec.figures(),
+            "loss": round(float(self.loss.detach()), 4),
+            "cross_entropy": round(float(self.cross_entropy.detach()), 4),
+            "hint": round(float(self.hint.detach()), 4),
+            "accuracy": round(float(self.accuracy), 4),
+        }
+
+
+class JointTask:
+    """Joint training as what a `Trainer` trains.
+
+    Args:
+        config: the run.
+        unlabelled: folder or zip files of pictures that only the teacher judges; None is none.
+    Raises:
+        CheckpointError: no base, adapter or head to start from.
+        ConfigError: a rate that has no adapter, or a task and no teacher for pictures without
+            labels.
+    """
+
+    def __init__(self, config: JointRun, *, unlabelled: Path | None = None) -> None:
+        self.config, self.unlabelled = config, unlabelled
+        if unlabelled is not None and config.teacher is None and config.alpha:
+            raise ConfigError("pictures without labels need a teacher: name one in the recipe")
+        others = round(config.unlabelled_share * config.batch)
+        if unlabelled is not None and not 0 < others < config.batch:
+            raise ConfigError(
+                f"unlabelled_share {config.unlabelled_share:g} of a batch of {config.batch} leaves "
+                "no picture with a label or none without: need one of each"
+            )
+        if unlabelled is not None and config.views.size % 64:
+            raise ConfigError(
+                f"views.size is {config.views.size}; with --unlabelled it needs a multiple of 64"
+            )
+        self.base: Base = read_base(find_base(config.base))
+        folders = find_prompts(config.prompts, base=config.base)
+        found = [read_adapter(folder, base=self.base) for folder in folders]
+        self.weights = {a.config.rate_index: config.beta * a.config.lmbda for a in found}
+        moves = "prompts" not in config.parts and config.beta not in (0.0, 1.0)
+        if moves:
+            found = [moved(adapter, found, beta=config.beta) for adapter in found]
+        self.own_codec = moves or bool(set(config.parts) & CODEC_PARTS)
+        self.result = "joint" if self.own_codec else "task"
+        self.adapters = {adapter.config.rate_index: adapter for adapter in found}
+        missing = sorted(set(config.rates) - set(self.adapters))
+        if missing:
+            raise ConfigError(
+                f"rate {missing[0]} has no adapter; there are {', '.join(map(str, self.adapters))}"
+            )
+        heads = find_heads(config.head, base=config.base)
+        if not heads:
+            raise ConfigError("head is None, and this base has none: name a trained head")
+        self.head: Head = read_head(heads[0], base_sha256=self.base.sha256)
+        self.teacher = None
+        if config.teacher is not None:
+            self.teacher = read_teacher(config.teacher, classes=self.head.config.labels)
+
+    def open_store(self, data: Path, *, device: str, validation: Path | None) -> JointStore:
+        """Read the pictures."""
+        training, held = read_labelled(data, split="train").held_out(one_in=self.config.one_in)
+        if validation is not None:
+            held = read_labelled(validation, split="val")
+        if training.classes != self.head.config.labels:
+            raise ConfigError(
+                f"{data} has classes {', '.join(training.classes[:4])} ..., and the head knows "
+                f"{', '.join(self.head.config.labels[:4])} ...: train a head for these pictures"
+            )
+        config, unlabelled = self.config, None
+        if self.unlabelled is not None:
+            unlabelled = PictureStore(self.unlabelled, replace(UNLABELLED, crop=config.views.size))
+        names = [Path(data).name, *([] if unlabelled is None else [unlabelled.name])]
+        return JointStore(
+            " and ".join(names),
+            training,
+            held,
+            rates=config.rates,
+            config=config.views,
+            unlabelled=unlabelled,
+            share=config.unlabelled_share,
+        )
+
+    def build(self) -> JointModel:
+        """Copies of base and head; what does not learn is frozen."""
+        config, codec = self.config, copy.deepcopy(self.base.model)
+        task = hint = None
+        if "prompts" in config.parts:
+            task = TaskPrompts(self.base.config.codec, width=config.width, rank=config.rank)
+        head = copy.deepcopy(self.head.model)
+        assert isinstance(head, LatentClassifier)
+        if self.teacher is not None:
+            teacher = self.teacher.model
+            hint = Hint(*(m.config.widths[stage_at_16(m)] for m in (head, teacher)))
+        model = JointModel(codec, head, task, hint=hint, adapters=self.adapters)
+        prefixes = tuple(prefix for part in config.parts for prefix in PARTS[part])
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.startswith((*prefixes, "hint.")))
+        return model
+
+    @torch.no_grad()
+    def initialise(self, model: JointModel, store: JointStore) -> None:
+        """Everything starts from what was trained; a hint from what fits best."""
+        if not isinstance(model.hint, Hint) or self.teacher is None:
+            return
+        pictures, rate = torch.stack(store.sample(HINT_PICTURES)), self.config.rates[-1]
+        features = self.teacher.look(pictures).features.float()
+        model.eval()  # so that looking changes nothing
+        output = [model(x.float() / 255.0, rate=rate) for x in pictures.split(self.config.batch)]
+        model.train()
+        middle = torch.cat([part.middle for part in output])
+        rows, columns = features.shape[2:]
+        model.hint.fit(middle[:, :, :rows, :columns], features)
+
+    def loss(
+        self, model: nn.Module, batch: JointBatch, *, step: int, share: float = 0.0
+    ) -> JointObjective:
+        """Rate, distortion and task of a batch."""
+        config = self.config
+        output = model(batch.x, rate=batch.rate, plain=step < config.plain_steps)
+        codec = rate_distortion(output.codec, batch.x, lmbda=self.weights[batch.rate])
+        targets, apart = self._smoothed(batch), codec.loss.new_zeros(())
+        if self.teacher is not None:
+            teaching = self.teacher.look(torch.round(255.0 * batch.x).to(torch.uint8).cpu())
+            # A picture without a label has the teacher's opinion alone.
+            weight = torch.where(batch.labelled, self.teacher.config.share, 1.0)[:, None]
+            targets = (1.0 - weight) * targets + weight * teaching.shares.to(targets.device)
+            bare: Any = getattr(model, "module", model)
+            apart = bare.hint(output.middle.float(), teaching.features.float().to(targets.device))
+            apart = self.teacher.config.hints * apart
+        entropy = F.cross_entropy(output.logits.float(), targets)
+        right = output.logits.argmax(dim=1) == batch.targets.argmax(dim=1)
+        return JointObjective(
+            loss=codec.loss + config.alpha * (entropy + apart),
+            codec=codec,
+            cross_entropy=entropy,
+            hint=apart,
+            accuracy=right[batch.labelled].float().mean(),
+        )
+
+    def _smoothed(self, batch: JointBatch) -> Tensor:
+        """Smoothed labels, (B, classes)."""
+        smoothing, classes = self.config.smoothing, batch.targets.shape[1]
+        return (1.0 - smoothing) * batch.targets + smoothing / classes
+
+    @torch.inference_mode()
+    def validate(self, model: JointModel, store: JointStore, *, samples: Path) -> dict[str, float]:
+        """Rate, PSNR and accuracy on held-out pictures at every rate, rounded as in files."""
+        tables = self.base.tables
+        if self.own_codec:
+            model.codec.freeze_scale_path()
+            tables = EntropyTables.from_model(model.codec)
+        figures, losses = {}, []
+        for rate in self.config.rates:
+            own = tables if self.own_codec else tables.with_sets(self.adapters[rate].z_sets)
+            bpp, psnr, mse, nats, accuracy = self._measure(model, store, rate=rate, tables=own)
+            figures |= {f"bpp_{rate}": bpp, f"psnr_{rate}": psnr, f"accuracy_{rate}": accuracy}
+            distortion = self.weights[rate] * 255.0**2 * mse
+            losses.append(bpp + distortion + self.config.alpha * nats)
+        mean = sum(figures[f"accuracy_{rate}"] for rate in self.config.rates)
+        loss = sum(losses) / len(losses)
+        return {"loss": loss, "accuracy": mean / len(self.config.rates), **figures}
+
+    def _measure(
+        self, model: JointModel, store: JointStore, *, rate: int, tables: EntropyTables
+    ) -> tuple[float, ...]:
+        """bpp, PSNR, mean squared error, cross-entropy and accuracy of a rate."""
+        adapter, gains = model.adapter(rate), self.adapters[rate].gains
+        bits = pixels = 0.0
+        errors, logits = [], []
+        size = store.config.size
+        for picture in store.held.pictures:
+            x = fit(picture, size)[None].float() / 255.0
+            latents = model.codec.analyse(images.pad(x, STRIDE), gains=gains, adapter=adapter)
+            bits += sum(estimate_bits(latents, tables))
+            pixels += size * size
+            x_hat = model.codec.synthesise(latents.y_hat, adapter=adapter)
+            x_hat = images.crop(x_hat, size, size).clamp(0, 1)
+            errors.append(float((torch.round(255.0 * x_hat) / 255.0 - x).square().mean()))
+            logits.append(model.logits(latents.y_hat, rate=rate))
+        scores = torch.cat(logits)
+        right = (scores.argmax(dim=1) == store.held.labels).float().mean()
+        nats = F.cross_entropy(scores.float(), store.held.labels)
+        psnr = float(np.mean([-10.0 * np.log10(max(error, 1e-10)) for error in errors]))
+        return bits / pixels, psnr, float(np.mean(errors)), float(nats), float(right)
+
+    def write(
+        self, model: JointModel, folder: Path, *, store: JointStore, record: dict[str, Any]
+    ) -> None:
+        """Write what learned, bound to what it belongs to; the record comes last."""
+        own = self.base.sha256
+        if self.own_codec:
+            codec = model.codec.requires_grad_(False).eval()
+            tables = fit_tables(codec, store.sample(TABLE_PICTURES))
+            own = write_base(folder / "base", codec, config=self.base.config, tables=tables)
+            for rate in self.config.rates:
+                adapter = self.adapters[rate]
+                config = replace(adapter.config, base_sha256=own.hex(), init_from=None)
+                write_adapter(folder / "prompts" / f"rate-{rate}", adapter.prompts, config=config)
+        if "head" in self.config.parts or self.own_codec:
+            config = replace(self.head.config, base_sha256=own.hex())
+            write_head(folder / "heads" / "classify", model.head, config=config)
+        if isinstance(model.task, TaskPrompts):
+            config = TaskConfig(
+                task=self.head.config.task,
+                base_sha256=own.hex(),
+                width=self.config.width,
+                rank=self.config.rank,
+            )
+            write_task(folder / "prompts", model.task, config=config)
+        record = {**record, "base_sha256": self.base.sha256.hex(), "classes": store.classes}
+        text = json.dumps(record, indent=2) + "\n"
+        write_atomically(folder / TRAINING_FILE, text.encode(), force=True)
+
+
+def moved(adapter: RateAdapter, ladder: Sequence[RateAdapter], *, beta: float) -> RateAdapter:
+    """An adapter for beta times the lambda of one.
+
+    It starts from the networks of the ladder that are nearest to that lambda, since those of a
+    higher rate, quantised more coarsely, keep less than a low rate's own; its gains, as at a
+    ladder's start, go by half the logarithm.
+
+    Args:
+        adapter: of the rate.
+        ladder: all adapters.
+        beta: above 0.
+    """
+    lmbda = beta * adapter.config.lmbda
+    nearest = min(ladder, key=lambda each: abs(math.log(each.config.lmbda / lmbda)))
+    prompts = copy.deepcopy(nearest.prompts)
+    with torch.no_grad():
+        steps = 0.5 * math.log(lmbda / nearest.config.lmbda) / SCALE_STEP
+        prompts.log_gains.add_(steps)
+    config = replace(nearest.config, rate_index=adapter.config.rate_index, lmbda=lmbda)
+    return replace(nearest, config=config, prompts=prompts, gains=prompts.gains())
+
+
+def train_joint(
+    config: JointRun,
+    *,
+    data: Path,
+    out: Path,
+    resume: bool = False,
+    max_steps: int | None = None,
+    device: str | None = None,
+    unlabelled: Path | None = None,
+) -> Path:
+    """Train codec and classifier together.
+
+    Args:
+        config: the run.
+        data: folder or zip file with `train/CLASS/picture`.
+        out: folder for log, state and the result, `joint/` or, with a frozen codec, `task/`.
+        resume: continue from the state in `out`.
+        max_steps: stop after this step of the schedule, state saved; None runs to the end.
+        device: "cpu" or "cuda"; None takes the GPU when there is one.
+        unlabelled: folder or zip files of pictures that only the teacher judges; None is none.
+    Returns:
+        Folder of the result.
+    """
+    task = JointTask(config, unlabelled=unlabelled)
+    trainer = Trainer(config, task, data=Path(data), out=Path(out), resume=resume, device=device)
+    return trainer.run(max_steps=max_steps)

@@ -1,0 +1,246 @@
+"""Training a segmentation head on what a frozen codec transmits, or on pixels beside it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from promptcodec.api import Codec
+from promptcodec.errors import ConfigError
+from promptcodec.io.atomic import write_atomically
+from promptcodec.models.heads.checkpoint import build_head, write_head
+from promptcodec.models.heads.config import IGNORE, LATENTS, PIXELS, SEGMENT, HeadConfig
+from promptcodec.models.heads.iou import confusion_counts, mean_iou
+from promptcodec.models.heads.predict import classes_of
+from promptcodec.models.heads.segmenter import PIXEL_STAGES, LatentSegmenter
+from promptcodec.models.heads.segmenter import STRIDE as SCORE_STRIDE
+from promptcodec.training.config import LoopConfig, OptimizerConfig
+from promptcodec.training.data.augmented import as_input
+from promptcodec.training.data.inputs import SIGHTS, sight_of
+from promptcodec.training.data.masked import read_masked
+from promptcodec.training.data.segmentation_crops import SceneBatch, SceneConfig, SceneStore
+from promptcodec.training.optim import device_of
+from promptcodec.training.rate_adapter import TRAINING_FILE
+
+MOST_IGNORED = 16
+THINNED = 2  # px between those that the loss looks at
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentRun(LoopConfig):
+    """One training run of a segmentation head, beside what every run has.
+
+    Args:
+        labels: names of the classes, by the numbers in the masks.
+        task: "segment".
+        ignore: numbers in the masks of pixels that have no class.
+        base: folder of the frozen base, or a Hub id; None is the bundled one.
+        sight: what it reads: "latents"; "decoded" pixels; the "original"; or pixels out of "jpeg",
+            "webp" or "avif" files.
+        widths: of latents' one stage at 1/16; of pixels' three, at 1/4, 1/8 and 1/16.
+        depths: Swin blocks of each.
+        mlp_ratio: as `HeadConfig.mlp_ratio`.
+        film: as `HeadConfig.film`; for latents.
+        dropout: share of channels of y_hat that are left out in training.
+        balance: rare classes weigh (median share / own share) ** balance; 0 weighs all alike.
+        one_in: one run of neighbouring training pictures in so many is held out, to choose by.
+        scenes: how pictures are varied.
+    """
+
+    labels: tuple[str, ...]
+    task: str = SEGMENT
+    ignore: tuple[int, ...] = (IGNORE,)
+    base: str | None = None
+    sight: str = LATENTS
+    widths: tuple[int, ...] = (128,)
+    depths: tuple[int, ...] = (4,)
+    mlp_ratio: float = 2.0
+    film: bool = False
+    dropout: float = 0.0
+    balance: float = 0.5
+    one_in: int = 10
+    scenes: SceneConfig = field(default_factory=SceneConfig)
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(
+            name="adamw", learning_rate=1e-3, warmup_steps=100, decay_fraction=0.7, ema_decay=0.995
+        )
+    )
+    steps: int = 2000
+    batch: int = 8
+    validate_every: int = 500
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.task != SEGMENT:
+            raise ConfigError(f"task is {self.task!r}; need {SEGMENT!r}")
+        if self.sight not in SIGHTS:
+            raise ConfigError(f"sight is {self.sight!r}; need one of {', '.join(SIGHTS)}")
+        stages = 1 if self.sight == LATENTS else PIXEL_STAGES
+        if len(self.widths) != stages:
+            raise ConfigError(
+                f"widths has {len(self.widths)} entries; sight {self.sight!r} needs {stages}"
+            )
+        if len(self.ignore) > MOST_IGNORED or not all(0 <= each <= 255 for each in self.ignore):
+            raise ConfigError(f"ignore needs up to {MOST_IGNORED} numbers from 0 to 255")
+        if not 0.0 <= self.balance <= 1.0 or self.one_in < 2:
+            raise ConfigError(
+                f"balance is {self.balance} and one_in {self.one_in}; need 0 to 1, 2 or more"
+            )
+        self.head_config(latent_channels=1, base_sha256="")
+
+    def head_config(self, *, latent_channels: int, base_sha256: str) -> HeadConfig:
+        """The head that this run trains.
+
+        Raises:
+            ConfigError: it cannot be one.
+        """
+        latents = self.sight == LATENTS
+        return HeadConfig(
+            task=SEGMENT,
+            labels=self.labels,
+            reads=LATENTS if latents else PIXELS,
+            latent_channels=latent_channels if latents else 0,
+            widths=self.widths,
+            depths=self.depths,
+            mlp_ratio=self.mlp_ratio,
+            film=self.film and latents,
+            dropout=self.dropout if latents else 0.0,
+            base_sha256=base_sha256 if latents else "",
+        )
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """One step's loss; scalars.
+
+    Args:
+        loss: cross-entropy, nats, weighted by class.
+        accuracy: share of the looked at pixels that are right.
+    """
+
+    loss: Tensor
+    accuracy: Tensor
+
+    def figures(self) -> dict[str, float]:
+        """Loss and accuracy."""
+        return {
+            "loss": round(float(self.loss.detach()), 4),
+            "accuracy": round(float(self.accuracy), 4),
+        }
+
+
+def weighted_cross_entropy(scores: Tensor, masks: Tensor, *, weights: Tensor) -> Segmentation:
+    """Cross-entropy of the labelled pixels, of every second row and column.
+
+    All of them would cost as much as the network and say little more.
+
+    Args:
+        scores: (B, classes, H/8, W/8).
+        masks: int64 (B, H, W), `IGNORE` for no class.
+        weights: of the classes.
+    """
+    masks = masks[:, ::THINNED, ::THINNED]
+    factor = SCORE_STRIDE // THINNED
+    full = F.interpolate(scores.float(), scale_factor=factor, mode="bilinear", align_corners=False)
+    full = full[:, :, : masks.shape[1], : masks.shape[2]]
+    counted = masks != IGNORE
+    # A crop without any label has no loss, rather than the mean of nothing.
+    losses = F.cross_entropy(full, masks, weight=weights, ignore_index=IGNORE, reduction="sum")
+    total = (weights[masks.where(counted, 0)] * counted).sum().clamp_min(1e-6)
+    with torch.no_grad():
+        right = (full.argmax(dim=1) == masks) & counted
+    return Segmentation(loss=losses / total, accuracy=right.sum() / counted.sum().clamp_min(1))
+
+
+class SegmentTask:
+    """A segmentation head as what a `Trainer` trains.
+
+    Args:
+        config: the run.
+    """
+
+    result = "head"
+
+    def __init__(self, config: SegmentRun) -> None:
+        self.config = config
+        self.codec = Codec.load(config.base)
+        self._weights = torch.ones(len(config.labels))
+
+    def open_store(self, data: Path, *, device: str, validation: Path | None) -> SceneStore:
+        """Read the pictures and send them through the codec once."""
+        config, count = self.config, len(self.config.labels)
+        whole = read_masked(data, split="train", classes=count, ignore=config.ignore)
+        training, held = whole.held_out(one_in=config.one_in)
+        shares = training.frequencies(count).clamp_min(1e-6)
+        self._weights = ((shares.median() / shares) ** config.balance).float()
+        return SceneStore(
+            Path(data).name,
+            training,
+            held,
+            sight=sight_of(config.sight, self.codec),
+            config=config.scenes,
+            seed=config.seed,
+        )
+
+    def build(self) -> nn.Module:
+        """A fresh head."""
+        return build_head(self._head_config())
+
+    def _head_config(self) -> HeadConfig:
+        return self.config.head_config(
+            latent_channels=self.codec.config.codec.latent_channels,
+            base_sha256=self.codec.base_hash.hex(),
+        )
+
+    def initialise(self, model: nn.Module, store: SceneStore) -> None:
+        """Standardise the latents."""
+        if isinstance(model, LatentSegmenter):
+            model.stem.standardise(store.sample(200))
+
+    def loss(
+        self, model: nn.Module, batch: SceneBatch, *, step: int, share: float = 0.0
+    ) -> Segmentation:
+        """Cross-entropy on a batch."""
+        device = device_of(model)
+        batch = batch.to(device)
+        scores = model(batch.inputs, batch.lmbda)
+        return weighted_cross_entropy(scores, batch.masks, weights=self._weights.to(device))
+
+    @torch.inference_mode()
+    def validate(self, model: nn.Module, store: SceneStore, *, samples: Path) -> dict[str, float]:
+        """Mean IoU on the held-out pictures at every held setting."""
+        overlaps, losses, count = {}, [], len(self.config.labels)
+        device = device_of(model)
+        for setting, kept in store.held.items():
+            lmbda = torch.full((1,), store.sight.weight(setting), device=device)
+            total = np.zeros((count, count), np.int64)
+            for inputs, mask in zip(kept, store.held_masks, strict=True):
+                scores = model(as_input(inputs).to(device), lmbda).cpu()
+                height, width = mask.shape
+                found = classes_of(scores, height=height, width=width)
+                total += confusion_counts(found, mask.numpy(), classes=count)
+                step = weighted_cross_entropy(scores, mask[None].long(), weights=self._weights)
+                losses.append(float(step.loss))
+            overlaps[f"miou_{setting:g}"] = float(mean_iou(total))
+        mean = sum(overlaps.values()) / len(overlaps)
+        return {"loss": sum(losses) / len(losses), "miou": mean, **overlaps}
+
+    def write(
+        self, model: nn.Module, folder: Path, *, store: SceneStore, record: dict[str, Any]
+    ) -> None:
+        """Write the head with its record."""
+        write_head(folder, model, config=self._head_config())
+        record = {
+            **record,
+            "base_sha256": self.codec.base_hash.hex(),
+            "held_pictures": len(store.held_masks),
+        }
+        text = json.dumps(record, indent=2) + "\n"
+        write_atomically(folder / TRAINING_FILE, text.encode(), force=True)

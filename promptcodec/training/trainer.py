@@ -1,0 +1,430 @@
+"""The one training loop, on Accelerate.
+
+    crops(step) -> model -> objective -> backward -> clip -> optimiser -> average of the weights
+
+Every random choice of step n is seeded with (seed, n, process), so a killed run that resumes from
+its last state continues bit for bit; one that goes by the clock goes on with its schedule. Between
+two lines of the log nothing waits for a GPU.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
+from torch import nn
+
+from promptcodec.errors import UsageError
+from promptcodec.io.provenance import provenance
+from promptcodec.training import state as training_state
+from promptcodec.training.compiled import compile_forward
+from promptcodec.training.config import LoopConfig
+from promptcodec.training.losses import Objective
+from promptcodec.training.muon import product_dtype
+from promptcodec.training.optim import build_optimizer, learning_rate
+from promptcodec.training.pace import Budget, Pace, StepPace
+from promptcodec.training.progress import LOG_EVERY, Progress
+from promptcodec.training.raw_weights import RAW_FILE, write_weights
+from promptcodec.training.trials import is_out_of_memory, try_batches
+from promptcodec.training.updates import Average, guarded_step
+
+logger = logging.getLogger(__name__)
+
+STATE_FILE = "state.safetensors"
+PRE_DECAY_FILE = "state-before-decay.safetensors"
+MAX_MEMORY_FAULTS = 3
+VALIDATIONS, VALIDATION_SHARE = 5, 0.05  # of a run by the clock: at most so many, so much time
+
+
+class Store(Protocol):
+    """What batches are drawn from.
+
+    Attributes:
+        name: of the data, for the record of the run.
+    """
+
+    name: str
+
+    def __len__(self) -> int:
+        """Pictures to train on."""
+        ...
+
+    def batch(self, count: int, *, seed: int, step: int, rank: int = 0, share: float = 0.0) -> Any:
+        """What step `step` of one process sees: a function of the arguments alone."""
+        ...
+
+
+class Task(Protocol):
+    """What is trained: a base codec, an adapter, a head.
+
+    Attributes:
+        result: name of the folder that `write` fills, inside the run's.
+    """
+
+    result: str
+
+    def build(self) -> Any:
+        """A fresh module; what is frozen has `requires_grad` off. Called with the seed set.
+
+        The store is open by then.
+        """
+        ...
+
+    def open_store(self, data: Path, *, device: str, validation: Path | None) -> Store:
+        """Read what to train on."""
+        ...
+
+    def initialise(self, model: Any, store: Any) -> None:
+        """Set a fresh module's first weights, where drawn ones will not do."""
+        ...
+
+    def loss(self, model: nn.Module, batch: Any, *, step: int, share: float = 0.0) -> Objective:
+        """What step `step` minimises on a batch of the store, with `share` of the run done."""
+        ...
+
+    def validate(self, model: Any, store: Any, *, samples: Path) -> dict[str, float]:
+        """Measure averaged weights on what the store holds out; figures by name, `loss` too."""
+        ...
+
+    def write(self, model: Any, folder: Path, *, store: Any, record: dict[str, Any]) -> None:
+        """Write averaged weights with the record of the run."""
+        ...
+
+
+class Trainer:
+    """One run: builds everything, resumes, trains, validates, saves.
+
+    Args:
+        config: the run.
+        task: what is trained.
+        data: training pictures.
+        out: output folder.
+        resume: continue from its state.
+        device: "cpu", "cuda" or None for automatic.
+        validation: folder of its own; None holds pictures out of `data`.
+        budget: wall time that decides when the run ends, and on a GPU its batch; None leaves both
+            to the recipe.
+        compiled: modules of the model to compile; None compiles nothing.
+        resting: some parameters get no gradient in some steps.
+    """
+
+    def __init__(
+        self,
+        config: LoopConfig,
+        task: Task,
+        *,
+        data: Path,
+        out: Path,
+        resume: bool,
+        device: str | None,
+        validation: Path | None = None,
+        budget: Budget | None = None,
+        compiled: Callable[[Any], Sequence[nn.Module]] | None = None,
+        resting: bool = False,
+    ) -> None:
+        self.config, self.task, self.out, self.budget = config, task, out, budget
+        # Accelerate remembers the precision of a process's first run; each run has its own.
+        AcceleratorState._reset_state()
+        gpu = on_gpu(device)
+        self.precision = config.precision
+        if self.precision == "auto":
+            reduced = product_dtype(torch.device("cuda" if gpu else "cpu")) == torch.bfloat16
+            self.precision = "bf16" if reduced else "no"
+        self.accelerator = Accelerator(
+            mixed_precision=self.precision,
+            cpu=not gpu,
+            log_with=config.tracker,
+            project_dir=out,
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=resting)],
+        )
+        self.main = self.accelerator.is_main_process
+        if budget is not None and self.accelerator.num_processes > 1:
+            raise UsageError("a run by the clock needs one process: start it without a launcher")
+        state = self._read_state(resume=resume)
+        self.store = task.open_store(
+            data, device=self.accelerator.device.type, validation=validation
+        )
+        out.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(config.seed)
+        model = task.build().to(memory_format=torch.channels_last)
+        if state is None or state.step == 0:
+            task.initialise(model, self.store)
+        optimizer = build_optimizer(model, config.optimizer)
+        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.average = Average(self.bare, decay=config.optimizer.ema_decay)
+        self.pace: Pace = StepPace(config.steps)
+        self.step, self._done, self._earlier_seconds = 0, 0.0, 0.0
+        if state is not None:
+            training_state.restore(
+                state, model=self.bare, ema=self.average.values, optimizer=self.optimizer
+            )
+            self.step, self._earlier_seconds = state.step, state.seconds
+            by_step = self.pace.share(state.step - 1)
+            self._done = by_step if budget is None else state.share
+        self._trained = [p for p in self.bare.parameters() if p.requires_grad]
+        self._on_cpu = self.accelerator.device.type == "cpu"
+        self._skipped = torch.zeros((), device=self.accelerator.device)
+        self._memory_faults = 0
+        if compiled is not None:
+            compile_forward(compiled(self.bare), attempt=self._attempt)
+        if budget is not None:
+            self._plan(budget)
+        if config.tracker is not None:
+            self.accelerator.init_trackers("promptcodec")
+        self.progress = Progress(
+            out,
+            self.config,
+            start=self.step,
+            name=task.result,
+            enabled=self.main,
+            track=self.accelerator.log,
+        )
+
+    def _read_state(self, *, resume: bool) -> training_state.TrainingState | None:
+        path = self.out / STATE_FILE
+        if not path.exists():
+            return None
+        if not resume:
+            raise UsageError(
+                f"{self.out} holds an earlier run; add --resume to continue it or choose another "
+                "folder"
+            )
+        state = training_state.read_state(path)
+        if self.budget is not None:  # its batch was found by trials
+            self.config = dataclasses.replace(self.config, batch=state.extra["recipe"]["batch"])
+        training_state.check_recipe(state, self.config)
+        return state
+
+    @property
+    def bare(self) -> nn.Module:
+        """The model without Accelerate's wrappers."""
+        return self.accelerator.unwrap_model(self.model)
+
+    def run(self, *, max_steps: int | None = None) -> Path:
+        """Train to the end of the schedule, or to `max_steps`; returns the folder written."""
+        start = self.step
+        before_decay = 1.0 - self.config.optimizer.decay_fraction
+        decaying = self.step > 0 and self._done >= before_decay
+        self._started = saved_at = time.monotonic()
+        with self.progress:
+            if self.budget is not None:
+                self._start_clock(self.budget)
+            config = self.config
+            while self.step != max_steps and (share := self.pace.share(self.step)) < 1.0:
+                if share >= before_decay and not decaying:
+                    decaying = True
+                    self._save_before_decay()
+                result = self._train_step(share)
+                self.step += 1
+                self._done = share
+                if self.step % LOG_EVERY == 0:
+                    self._tell_skipped()
+                if result is not None:
+                    rate = self._learning_rate(share)
+                    self.progress.update(self.step, result, learning_rate=rate, share=share)
+                if self.step % config.validate_every == 0:
+                    self._validate()
+                due = time.monotonic() - saved_at > config.keep_every_seconds
+                if self.step % config.save_every == 0 or due:
+                    self._save(STATE_FILE)
+                    saved_at = time.monotonic()
+            self._tell_skipped()
+            if self.step > start:
+                if self.step % config.validate_every:
+                    self._validate()
+                self._save(STATE_FILE)
+        self.accelerator.wait_for_everyone()
+        folder = self.out / self.task.result
+        if self.main:
+            self._write(folder)
+        return folder
+
+    def _train_step(self, share: float) -> Objective | None:
+        """One optimiser step; None when it had to be skipped."""
+        config = self.config
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["factor"] * self._learning_rate(share)
+        try:
+            for micro in range(config.accumulate):
+                result = self._micro_step(micro, share)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self._skip_for_memory()
+            return None
+        self._memory_faults = 0
+        self._skipped += self._move()
+        self.average.update(self.step)
+        return result
+
+    def _move(self) -> torch.Tensor:
+        skipped = guarded_step(
+            self.optimizer,
+            self._trained,
+            clip_norm=self.config.optimizer.clip_norm,
+            ask=self._on_cpu,
+        )
+        self.optimizer.zero_grad()
+        return skipped
+
+    def _micro_step(self, micro: int, share: float) -> Objective:
+        """Add the gradient of one batch; processes exchange theirs after the last."""
+        config, rank = self.config, self.accelerator.process_index
+        position = self.step * config.accumulate + micro
+        torch.manual_seed(hash((config.seed, position, rank)) & 0x7FFFFFFF)
+        batch = self.store.batch(
+            config.batch, seed=config.seed, step=position, rank=rank, share=share
+        )
+        last = micro == config.accumulate - 1
+        with nullcontext() if last else self.accelerator.no_sync(self.model):
+            result = self.task.loss(self.model, batch, step=self.step, share=share)
+            self.accelerator.backward(result.loss / config.accumulate)
+        return result
+
+    # -- before the first step -----------------------------------------------------------------
+
+    def _attempt(self) -> None:
+        """One pass of every kind that the run will make, without moving anything."""
+        for share in (0.0, 1.0):
+            self._micro_step(self.config.accumulate - 1, share)
+            self.optimizer.zero_grad()
+
+    def _plan(self, budget: Budget) -> None:
+        """Find the batch, and about how many steps there will be; nothing of it stays."""
+        if budget.batch is not None:
+            self.config = dataclasses.replace(
+                self.config, batch=budget.batch, steps=budget.steps, save_every=budget.steps
+            )
+            return
+        before = copy.deepcopy((self.bare.state_dict(), self.optimizer.state_dict()))
+
+        def step(batch: int) -> None:
+            self.config = dataclasses.replace(self.config, batch=batch)
+            self._micro_step(self.config.accumulate - 1, self._done)
+            self._move()
+
+        trial = try_batches(
+            step,
+            batch=self.config.batch,
+            grow=not self._on_cpu and self.step == 0,
+            device=self.accelerator.device,
+            seconds=0.1 * budget.seconds / budget.parts,
+        )
+        self.bare.load_state_dict(before[0])
+        self.optimizer.load_state_dict(before[1])
+        seconds = trial.seconds * self.config.accumulate * budget.parts
+        steps = self.step + round(budget.seconds / seconds)
+        self.config = dataclasses.replace(
+            self.config,
+            batch=trial.batch,
+            steps=max(1, steps),
+            save_every=max(1, steps),
+        )
+
+    def _start_clock(self, budget: Budget) -> None:
+        # A GPU chooses its kernels at the first one, which would be taken for slow.
+        for _ in range(2 if budget.table_pictures and not self._on_cpu else 1):
+            began = time.monotonic()
+            self._validate()
+        seconds = time.monotonic() - began
+        pace = budget.pace(validating=seconds, pictures=len(self.store), done=self._done)
+        often = min(VALIDATIONS, int(VALIDATION_SHARE * pace.seconds / max(seconds, 1e-3)))
+        every = self.config.steps // (often + 1) + 1
+        self.config = dataclasses.replace(self.config, validate_every=every)
+        self.pace = pace
+
+    # -- rare things ---------------------------------------------------------------------------
+
+    def _tell_skipped(self) -> None:
+        skipped = int(self._skipped)
+        if skipped:
+            logger.warning(
+                "up to step %d: %d steps whose gradient was not finite were skipped",
+                self.step,
+                skipped,
+            )
+            self._skipped.zero_()
+
+    def _skip_for_memory(self) -> None:
+        if self.accelerator.num_processes > 1:  # the others already wait for this one's gradient
+            raise UsageError(
+                f"step {self.step}: out of memory; lower batch or data.crop in the recipe, raise "
+                "accumulate, and add --resume"
+            ) from None
+        self.optimizer.zero_grad()
+        self._memory_faults += 1
+        logger.warning("step %d: out of memory; its batch is skipped", self.step)
+        if self._memory_faults >= MAX_MEMORY_FAULTS:
+            raise UsageError(
+                f"{MAX_MEMORY_FAULTS} batches in a row did not fit in memory; lower batch "
+                "or data.crop in the recipe, raise accumulate, and add --resume"
+            ) from None
+
+    def _learning_rate(self, share: float) -> float:
+        return learning_rate(self.step, share=share, config=self.config.optimizer)
+
+    def _averaged_model(self) -> nn.Module:
+        model = self.task.build().to(self.accelerator.device)
+        model.load_state_dict(self.average.values)
+        return model.eval()
+
+    def _validate(self) -> None:
+        if self.main:
+            model, samples = self._averaged_model(), self.out / "samples"
+            figures = self.task.validate(model, self.store, samples=samples)
+            self.progress.validated(self.step, figures)
+
+    def _save(self, name: str) -> None:
+        if self.main:
+            state = training_state.gather(
+                self.step,
+                model=self.bare,
+                ema=self.average.values,
+                optimizer=self.optimizer,
+                share=self._done,
+                seconds=self._seconds(),
+                config=self.config,
+            )
+            training_state.write_state(self.out / name, state)
+
+    def _save_before_decay(self) -> None:
+        self._save(PRE_DECAY_FILE)
+        if self.main:
+            write_weights(self.out / RAW_FILE, self.bare.state_dict())
+
+    def _seconds(self) -> float:
+        return self._earlier_seconds + time.monotonic() - self._started
+
+    def _write(self, folder: Path) -> None:
+        record = {
+            "steps": self.step,
+            "hours": round(self._seconds() / 3600, 3),
+            "processes": self.accelerator.num_processes,
+            **provenance(),
+            "data": self.store.name,
+            "pictures": len(self.store),
+            "recipe": dataclasses.asdict(self.config) | {"precision": self.precision},
+        }
+        self.task.write(self._averaged_model(), folder, store=self.store, record=record)
+
+
+def on_gpu(device: str | None) -> bool:
+    """Whether to train on the GPU.
+
+    Raises:
+        UsageError: an unknown device, or no GPU where one was asked for.
+    """
+    if device not in (None, "cpu", "cuda"):
+        raise UsageError(f"device is {device!r}; need cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("device is cuda, and this machine has no usable GPU; use cpu")
+    return device != "cpu" and torch.cuda.is_available()

@@ -1,0 +1,75 @@
+"""`promptcodec bench`: pairs, ratios, warnings, refusals."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from promptcodec.cli.main import main
+from promptcodec.errors import UsageError
+from promptcodec.evaluation.speed import bench as benching
+from promptcodec.evaluation.speed.bench import bench
+from promptcodec.io import samples
+
+
+@pytest.fixture(scope="module")
+def rgb() -> np.ndarray:
+    return samples.photograph(samples.bundled(), width=128, height=64)
+
+
+def test_ratios_are_of_pairs_and_every_value_is_kept(tiny_checkpoint: Path, rgb) -> None:
+    lines: list[str] = []
+    facts = bench(
+        rgb,
+        base=str(tiny_checkpoint),
+        peers=("jpeg", "webp"),
+        threads=(1,),
+        repeats=3,
+        report=lines.append,
+    )
+    (found,) = facts["comparisons"]
+    names = [f"{n} {way}" for way in ("encode", "decode") for n in ("ours", "jpeg", "webp")]
+    assert list(found["seconds"]) == names
+    for name in ("jpeg encode", "webp decode"):
+        own = found["seconds"][f"ours {name.split()[1]}"]["values"]
+        pairs = [a / b for a, b in zip(found["seconds"][name]["values"], own, strict=True)]
+        assert found["peer_over_ours"][name]["values"] == tuple(pairs) and len(pairs) == 3
+    assert 0 < found["bpp"]["webp"] <= found["bpp"]["ours"]
+    assert found["settings"]["webp"].startswith("quality ")
+    assert len(lines) == 4 and "to encode (quartiles" in lines[0]
+    assert json.loads(json.dumps(facts))["size"] == [128, 64]
+
+
+def test_a_noisy_machine_is_said_to_be_noisy() -> None:
+    quiet = {"noisy": []}
+    assert benching._warnings([quiet], load=0.1) == []
+    (warning,) = benching._warnings([quiet, {"noisy": ["ours encode"]}], load=0.1)
+    assert "noisy" in warning and "ours encode" in warning
+    (warning,) = benching._warnings([quiet], load=2.0)
+    assert "load average 2.0" in warning
+
+
+def test_peers_and_sizes_are_checked_first(rgb) -> None:
+    with pytest.raises(UsageError, match="no peer 'av2' is timed"):
+        bench(rgb, base="/nowhere", peers=("av2",))
+    with pytest.raises(UsageError, match="multiples of 64"):
+        bench(rgb[:50], base="/nowhere", peers=(benching.MODEL,))
+
+
+def test_the_command_prints_a_table_and_writes_json(
+    tiny_checkpoint: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benching, "WIDTH", 128)
+    monkeypatch.setattr(benching, "HEIGHT", 64)
+    out = tmp_path / "speed.json"
+    words = ["bench", "--peers", "jpeg", "--repeats", "2", "--base", str(tiny_checkpoint)]
+    assert main([*words, "--out", str(out)]) == 0
+    printed = capsys.readouterr()
+    assert "float32, 1 threads, jpeg encode" in printed.out and "MB at most" in printed.out
+    assert "times as long as ours to encode" in printed.err
+    facts = json.loads(out.read_text())
+    assert facts["memory"][0]["peak_rss_mb"] > 50
+    assert main([*words, "--out", str(out)]) == 8  # not without --force
+    assert main(["bench", "--threads", "0"]) == 2
+    assert main(["bench", "--peers", "av2"]) == 2

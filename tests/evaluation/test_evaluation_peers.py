@@ -1,0 +1,147 @@
+"""Peers that can run, and what is said of those that cannot."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from places import ASSETS
+
+from promptcodec.errors import CheckpointError, UsageError
+from promptcodec.evaluation.codecs import compressai, pillow
+from promptcodec.evaluation.codecs.compressai import CompressAiModel, find_weights
+from promptcodec.evaluation.codecs.hevc import Hevc
+from promptcodec.evaluation.codecs.registry import CLASSIC, find_peers
+from promptcodec.evaluation.metrics import psnr
+
+
+@pytest.fixture(scope="module")
+def picture() -> Image.Image:
+    y, x = np.mgrid[0:70, 0:100]
+    waves = [128 + 90 * np.sin(x / (5 + c)) * np.cos(y / 9) for c in range(3)]
+    return Image.fromarray(np.stack(waves, axis=2).astype(np.uint8))
+
+
+def test_peers_come_in_the_order_they_are_named() -> None:
+    assert list(find_peers(["webp", "jpeg", "webp"])) == ["webp", "jpeg"]
+    with pytest.raises(UsageError, match=r"'av2': choose among jpeg, jpeg-444, webp"):
+        find_peers(["jpeg", "av2"])
+
+
+def test_a_peer_that_cannot_run_is_skipped_under_all_and_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(pillow.importlib.util, "find_spec", lambda name: None)
+    notes: list[str] = []
+    found = find_peers(["all"], weights=tmp_path, notes=notes)
+    assert list(found) == ["jpeg", "jpeg-444", "webp", "avif"]
+    assert any(note.startswith("jxl: skipped") and "promptcodec[jxl]" in note for note in notes)
+    assert any(note.startswith("hevc: skipped") and "libx265" in note for note in notes)
+    assert any("mbt2018-mean, " in note and "--weights" in note for note in notes)
+    for name, remedy in (("jxl", "pip install"), ("hevc", "ffmpeg"), ("mbt2018", "--weights")):
+        with pytest.raises(UsageError, match=f"peer {name} cannot run.*{remedy}"):
+            find_peers([name], weights=tmp_path)
+        with pytest.raises(UsageError, match=f"peer {name} cannot run"):
+            find_peers(["all", name], weights=tmp_path)  # by name as well
+
+
+def test_on_kodak_published_points_stand_in_for_weights(tmp_path: Path) -> None:
+    notes: list[str] = []
+    found = find_peers(["mbt2018-mean-vbr"], weights=tmp_path, kodak=True, notes=notes)
+    assert found == {}
+    assert "published points" in notes[0]
+
+
+@pytest.mark.parametrize("name", sorted(CLASSIC))
+def test_options_are_complete_and_fit_json(name: str) -> None:
+    if CLASSIC[name].missing():
+        pytest.skip(f"{name} cannot run here")
+    facts = json.loads(json.dumps(CLASSIC[name].options()))
+    assert facts["qualities"] == list(CLASSIC[name].qualities)
+    assert all(value not in (None, "") for value in facts.values())
+
+
+def test_rates_rise_with_quality_wherever_a_sweep_looks() -> None:
+    path = ASSETS / "coffee.png"
+    with Image.open(path) as file:
+        photograph = file.convert("RGB").crop((100, 100, 260, 260))
+    for name, peer in CLASSIC.items():
+        if peer.missing():
+            continue
+        sizes = [len(peer.compress(photograph, quality)) for quality in peer.qualities]
+        assert sizes == sorted(sizes), name
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Untrained models under published names."""
+    from compressai.models import FactorizedPrior, MeanScaleHyperprior, MeanScaleHyperpriorVbr
+
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    for name, model in (
+        ("mbt2018-mean-3-723404a8.pth.tar", MeanScaleHyperprior(8, 12)),
+        ("mbt2018-mean-1-e522738d.pth.tar", MeanScaleHyperprior(8, 12)),
+        ("bmshj2018-factorized-prior-2-87279a02.pth.tar", FactorizedPrior(8, 12)),
+        (
+            "mbt2018-mean-mse-vbr-45d095e9.pth.tar",
+            MeanScaleHyperpriorVbr(8, 12, vr_entbttlnck=True),
+        ),
+    ):
+        torch.save(model.state_dict(), folder / name)
+    return folder
+
+
+class TestCompressAi:
+    def test_weights_are_found_by_their_published_names(self, weights: Path) -> None:
+        assert list(find_weights("mbt2018-mean", weights)) == [1, 3]
+        assert list(find_weights("mbt2018-mean-vbr", weights)) == [0]
+        assert find_weights("mbt2018", weights) == {}
+        assert list(find_weights("bmshj2018-factorized", weights)) == [2]
+
+    def test_every_published_name_is_recognised(self, tmp_path: Path) -> None:
+        from compressai.zoo import image, image_vbr
+
+        urls = {**image.model_urls, **image_vbr.model_urls}
+        for name in compressai.NAMES:
+            mse = urls[name]["mse"]
+            files = mse if isinstance(mse, dict) else {0: mse}
+            for url in files.values():
+                (tmp_path / url.rsplit("/", 1)[1]).touch()
+            found = find_weights(name, tmp_path)
+            assert {q: p.name for q, p in found.items()} == {
+                quality: url.rsplit("/", 1)[1] for quality, url in files.items()
+            }
+
+    @pytest.mark.parametrize("name", ["mbt2018-mean", "bmshj2018-factorized", "mbt2018-mean-vbr"])
+    def test_streams_decode_to_the_size_of_the_picture(
+        self, name: str, weights: Path, picture: Image.Image
+    ) -> None:
+        model = CompressAiModel(name, find_weights(name, weights))
+        quality = model.qualities[-1]
+        data = model.compress(picture, quality)
+        decoded = model.decompress(data)
+        assert decoded.size == picture.size and decoded.mode == "RGB"
+        # Random weights say little of the picture, but always the same.
+        assert np.array_equal(np.asarray(decoded), np.asarray(model.decompress(data)))
+        facts = json.loads(json.dumps(model.options()))
+        assert all(len(digest) == 64 for digest in facts["weights_sha256"].values())
+
+    def test_another_file_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "mbt2018-mean-1-e522738d.pth.tar"
+        path.write_bytes(b"not weights")
+        with pytest.raises(CheckpointError, match="holds no weights of mbt2018-mean"):
+            find_peers(["mbt2018-mean"], weights=tmp_path)
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+def test_hevc_comes_back(picture: Image.Image) -> None:
+    codec = Hevc()
+    data = codec.compress(picture, -20)
+    decoded = np.asarray(codec.decompress(data))
+    assert psnr(np.asarray(picture), decoded) > 35
+    assert len(data) < len(codec.compress(picture, -10))

@@ -1,0 +1,164 @@
+"""Accuracy over rate, from files; payloads; differences of two readers over the same pictures."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from promptcodec.api import Codec
+from promptcodec.errors import StreamError
+from promptcodec.evaluation.classification import Files, paired_difference, predict, shares
+from promptcodec.evaluation.codecs.payload import payload_bytes
+from promptcodec.models.heads.checkpoint import build_head, read_head, write_head
+from promptcodec.models.heads.config import PIXELS, HeadConfig
+
+
+@pytest.fixture(scope="module")
+def heads(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Untrained classifiers of the two colours, on latents and on pixels."""
+    codec = Codec.load(tiny_checkpoint, [])
+    folder = tmp_path_factory.mktemp("heads")
+    for name, facts in (
+        (
+            "latents",
+            {
+                "latent_channels": codec.config.codec.latent_channels,
+                "base_sha256": codec.base_hash.hex(),
+            },
+        ),
+        ("pixels", {"reads": PIXELS}),
+    ):
+        config = HeadConfig(labels=("blue", "red"), widths=(32,), depths=(1,), **facts)
+        torch.manual_seed(2)
+        write_head(folder / name, build_head(config), config=config)
+    return folder
+
+
+@pytest.fixture
+def recipe(tiny_checkpoint: Path, tiny_ladder: Path, heads: Path, tmp_path: Path) -> Path:
+    readers = [{"name": n, "heads": [str(heads / n)] * 2} for n in ("latents", "pixels")]
+    ours = {"name": "ours", "base": str(tiny_checkpoint), "prompts": str(tiny_ladder)}
+    sources = [
+        {**ours, "settings": [2, 2, 4], "gain_steps": [-4, 0, 0], "readers": readers},
+        {"name": "JPEG", "format": "jpeg", "settings": [10, 50], "readers": readers[1:]},
+    ]
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump({"split": "val", "size": 64, "sources": sources}))
+    return path
+
+
+def test_every_reader_of_every_source_is_measured(
+    run, recipe: Path, labelled_pictures: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "results.json"
+    assert run("eval-task", recipe, "--data", labelled_pictures, "-o", out).code == 0
+    report = json.loads(out.read_text())
+    assert report["pictures"] == 8 and report["classes"] == ["blue", "red"]
+    ours, jpeg = report["sources"]
+    assert [row["setting"] for row in ours["settings"]] == [2, 2, 4]
+    assert [row["gain_steps"] for row in ours["settings"]] == [-4, 0, 0]
+    rates = [row["bpp"] for row in ours["settings"]]
+    assert rates == sorted(rates)
+    for source, names in ((ours, {"latents", "pixels"}), (jpeg, {"pixels"})):
+        for row in source["settings"]:
+            assert 0 < row["bpp_payload"] < row["bpp"] and row["psnr"] > 4
+            assert set(row["readers"]) == names
+            for reader in row["readers"].values():
+                assert len(reader["right"]) == len(reader["seeds"]) == 2
+                assert reader["accuracy"] == reader["right"][0].count("1") / 8
+    again = run("eval-task", recipe, "--data", labelled_pictures, "--json")
+    assert json.loads(again.out)["sources"] == report["sources"]
+
+
+def test_predictions_from_a_file_are_those_of_the_forward_pass(
+    tiny_checkpoint: Path, heads: Path
+) -> None:
+    codec = Codec.load(tiny_checkpoint, [], heads=heads / "latents")
+    data = codec.encode(np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8))
+    head = read_head(heads / "latents", base_sha256=codec.base_hash)
+    files = Files([data], torch.empty(1), codec.at().lmbda, codec.latents(data))
+    (place,) = predict(head, files).tolist()
+    assert codec.classify(data, top=1)[0].label == ("blue", "red")[place]
+
+
+def edited(path: Path, **changes: object) -> Path:
+    facts = yaml.safe_load(path.read_text())
+    facts["sources"][1] |= changes
+    path.write_text(yaml.safe_dump(facts))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"format": "gif"}, "format is 'gif'"),
+        ({"settings": []}, "need settings"),
+        ({"gain_steps": [-8]}, "1 gain_steps for 2 settings"),
+        ({"colour": 1}, "unknown key 'colour'"),
+        ({"readers": [{"name": "x", "heads": ["nowhere"]}]}, "no head at nowhere"),
+    ],
+)
+def test_recipes_that_do_not_fit(
+    refused, recipe: Path, labelled_pictures: Path, changes: dict, says: str, tmp_path: Path
+) -> None:
+    path = edited(recipe, **changes)
+    code = 7 if "nowhere" in says else 2
+    refused(code, says, "eval-task", path, "--data", labelled_pictures, folder=tmp_path)
+
+
+def test_heads_of_other_classes_are_refused(
+    refused, recipe: Path, tiny_heads: Path, labelled_pictures: Path, tmp_path: Path
+) -> None:
+    facts = yaml.safe_load(recipe.read_text())
+    facts["sources"][0]["readers"] = [{"name": "x", "heads": [str(tiny_heads / "classify")]}]
+    recipe.write_text(yaml.safe_dump(facts))
+    command = ("eval-task", recipe, "--data", labelled_pictures)
+    refused(2, "has 3 classes to classify, and the set has 2", *command, folder=tmp_path)
+
+
+def test_payloads(tiny_codec: Codec) -> None:
+    rng = np.random.default_rng(4)
+    picture = Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8))
+    flat = Image.new("RGB", (64, 64), (9, 99, 199))
+    for kind in ("JPEG", "WEBP", "AVIF"):
+        sizes = []
+        for shown in (picture, flat):
+            buffer = io.BytesIO()
+            shown.save(buffer, kind, quality=30)
+            data = buffer.getvalue()
+            sizes.append((len(data), payload_bytes(data)))
+        # What is not payload is the same for both, but for a few bytes of sizes and tables.
+        overhead = [whole - bare for whole, bare in sizes]
+        assert min(overhead) > 20 and abs(overhead[0] - overhead[1]) < 16, kind
+        assert 0 < sizes[1][1] < 100 < sizes[0][1], kind
+    with_metadata = io.BytesIO()
+    plain = io.BytesIO()
+    picture.save(plain, "JPEG", quality=30)
+    picture.save(with_metadata, "JPEG", quality=30, comment=b"x" * 999, icc_profile=b"y" * 999)
+    assert payload_bytes(with_metadata.getvalue()) == payload_bytes(plain.getvalue())
+    ours = tiny_codec.encode(picture)
+    assert 0 < payload_bytes(ours) < len(ours)
+    with pytest.raises(StreamError, match="its payload is not known"):
+        payload_bytes(b"GIF89a..........")
+
+
+def test_paired_differences() -> None:
+    same = paired_difference(shares(["1100"] * 2), shares(["1100"]))
+    assert same == (0.0, 0.0, 0.0) or (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
+    rng = np.random.default_rng(0)
+    others = rng.random(400) < 0.7
+    ours = others | (rng.random(400) < 0.2)
+    texts = ["".join("01"[int(value)] for value in row) for row in (ours, others)]
+    found = paired_difference(shares(texts[:1]), shares(texts[1:]))
+    assert found.value == pytest.approx(100 * (ours.mean() - others.mean()))
+    assert found.low is not None and found.high is not None
+    assert 0 < found.low < found.value < found.high < 15
+    turned = paired_difference(shares(texts[1:]), shares(texts[:1]))
+    assert turned.value == pytest.approx(-found.value)

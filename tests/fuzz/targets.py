@@ -1,0 +1,258 @@
+"""What is fed with mutations, and what counts as a fault.
+
+An execution either succeeds or raises one of our own errors with one line; anything else is a
+finding, and so are more than a second of processor time and more than 64 MB of memory.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from mutate import mutate_bytes, mutate_json, mutate_safetensors
+from streams import Loose, loosen, mutate_fields, mutate_payload, write
+
+from promptcodec import bitstream
+from promptcodec.api import Codec
+from promptcodec.codec import coder
+from promptcodec.codec.ztables import SPANS, TABLES
+from promptcodec.coding.tiling import Box, Tiling
+from promptcodec.config import STRIDE
+from promptcodec.errors import (
+    CheckpointError,
+    ModelMismatchError,
+    PromptCodecError,
+    StreamError,
+)
+from promptcodec.models.adapters.checkpoint import read_adapter
+from promptcodec.models.adapters.interpolation import RatePoint
+from promptcodec.models.checkpoint import Base, read_base
+
+GOLDEN_FOLDER = Path(__file__).resolve().parents[1] / "golden"
+MAX_PIXELS = 256 * 256  # of one execution: sizes are mutated too
+LONGEST_LINE = 1000
+BASES = ("base", "centroid", "econtext")
+SHARES = {"container": 55, "payload": 41, "adapter": 2, "base": 2}  # of the executions, per cent
+
+
+class Fault(Exception):
+    """An error of ours that breaks its own rules."""
+
+
+def accepted(step: Callable[[], object], allowed: tuple[type[PromptCodecError], ...]) -> bool:
+    """Run a step; False where it raised an allowed error of one line."""
+    try:
+        step()
+    except allowed as error:
+        line = str(error)
+        if not line or "\n" in line or len(line) > LONGEST_LINE:
+            raise Fault(f"{type(error).__name__} is not one line: {line[:80]!r}") from error
+        return False
+    return True
+
+
+@dataclass
+class Seeds:
+    """What mutations start from: the golden streams, bases and adapters of the tests.
+
+    Args:
+        scratch: folder for files that are read by path.
+    """
+
+    scratch: Path
+    codecs: list[Codec] = field(default_factory=list)
+    streams: list[tuple[Codec, bytes, Loose]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        prompts = sorted((GOLDEN_FOLDER / "prompts").iterdir())
+        self.bases = {name: read_base(GOLDEN_FOLDER / name) for name in BASES}
+        self.codecs = [Codec.load(GOLDEN_FOLDER / n, prompts if n == "base" else []) for n in BASES]
+        known = {codec.base_hash[: bitstream.HASH_BYTES]: codec for codec in self.codecs}
+        for path in sorted(GOLDEN_FOLDER.glob("*.pc")):
+            data = path.read_bytes()
+            container = bitstream.parse(data)
+            self.streams.append((known[container.base_hash], data, loosen(container)))
+        self.adapters = prompts
+
+
+def run(target: str, rng: random.Random, seeds: Seeds) -> bool:
+    """One execution of a target; True where the mutation was accepted.
+
+    Raises:
+        Exception: any but an allowed one: a finding.
+    """
+    return _TARGETS[target](rng, seeds)
+
+
+def choose(rng: random.Random) -> str:
+    """A target, by its share."""
+    return rng.choices(list(SHARES), list(SHARES.values()))[0]
+
+
+def check_stream(codec: Codec, data: bytes, *, pixels: bool) -> bool:
+    """Read a stream in every way there is."""
+    allowed = (StreamError, ModelMismatchError)
+    if not accepted(lambda: bitstream.parse(data, max_pixels=MAX_PIXELS), (StreamError,)):
+        return False
+    container = bitstream.parse(data, max_pixels=MAX_PIXELS)
+    if bitstream.pack(container) != data:
+        raise Fault("a stream that is read has two spellings")
+    json.dumps(bitstream.describe(bitstream.parse_header(data), file_bytes=len(data)))
+    if not pixels:
+        return accepted(lambda: codec.decode_latents(data, max_pixels=MAX_PIXELS), allowed)
+    whole = accepted(lambda: codec.decode(data, max_pixels=MAX_PIXELS), allowed)
+    check_parts(codec, data)
+    check_parts(codec, data[: len(data) * 3 // 4])
+    return whole
+
+
+def check_parts(codec: Codec, data: bytes) -> None:
+    """Rebuild what is whole of a stream, and one pixel of it."""
+    allowed = (StreamError, ModelMismatchError)
+    accepted(lambda: codec.decode(data, allow_partial=True, max_pixels=MAX_PIXELS), allowed)
+    accepted(lambda: codec.decode(data, region=(0, 0, 1, 1), max_pixels=MAX_PIXELS), allowed)
+
+
+def container(rng: random.Random, seeds: Seeds) -> bool:
+    """Fields, tables and chunks, mostly under right checksums."""
+    codec, data, loose = rng.choice(seeds.streams)
+    other = rng.choice(seeds.streams)[2]
+    if rng.random() < 0.2:
+        return check_stream(codec, mutate_bytes(rng, data), pixels=False)
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        loose = mutate_fields(rng, loose, other)
+    data = write(loose)
+    if rng.random() < 0.3:
+        data = resealed(rng, data)
+    return check_stream(codec, data, pixels=rng.random() < 0.03)
+
+
+def resealed(rng: random.Random, data: bytes) -> bytes:
+    """Header bytes changed at random, under a right length and checksum."""
+    header = bitstream_header(data)
+    body = mutate_bytes(rng, data[header[0] : header[1] - 4])
+    spelled = b"\x8fPC\n\x01" + bytes([(len(body) + 4) & 0x7F | 0x80, (len(body) + 4) >> 7 & 0x7F])
+    if len(body) + 4 < 0x80:
+        spelled = spelled[:5] + bytes([len(body) + 4])
+    sealed = spelled + body
+    return sealed + zlib.crc32(sealed).to_bytes(4, "little") + data[header[1] :]
+
+
+def bitstream_header(data: bytes) -> tuple[int, int]:
+    """Where the fields of a header begin, and where it ends."""
+    length, position, shift = 0, 5, 0
+    while True:
+        length |= (data[position] & 0x7F) << shift
+        position, shift = position + 1, shift + 7
+        if data[position - 1] < 0x80:
+            return position, min(position + length, len(data))
+
+
+def payload(rng: random.Random, seeds: Seeds) -> bool:
+    """Coded words and escapes under right checksums, those of the indexes included."""
+    codec, _, loose = rng.choice(seeds.streams)
+    other = rng.choice(seeds.streams)[2]
+    for _ in range(rng.choice((1, 1, 1, 2))):
+        loose = mutate_payload(rng, loose, other)
+    if rng.random() < 0.9:
+        loose = with_index_crcs(codec, loose)
+    return check_stream(codec, write(loose), pixels=rng.random() < 0.03)
+
+
+def with_index_crcs(codec: Codec, loose: Loose) -> Loose:
+    """The stream with the checksum of the indexes that a decoder will compute, where it can."""
+    try:
+        parsed = bitstream.parse(write(loose), max_pixels=MAX_PIXELS)
+        point = codec.ladder.of_stream(parsed)
+    except PromptCodecError:
+        return loose
+    tiling, tiles = Tiling(parsed.width, parsed.height, parsed.tile_size, halo=0), []
+    for number, (z, y, index_crc) in enumerate(loose.tiles):
+        box = tiling.tile(number)
+        try:
+            index_crc = _index_crc(codec, z, box, point=point, gain=parsed.gain)
+        except StreamError:
+            pass
+        tiles.append((z, y, index_crc))
+    return replace(loose, tiles=tuple(tiles))
+
+
+def _index_crc(codec: Codec, z: bytes, box: Box, *, point: RatePoint, gain: int) -> int:
+    rows, columns = (-(-side // STRIDE) for side in (box.height, box.width))
+    shape = (codec.config.codec.z_channels, rows, columns)
+    tables = codec.tables.with_sets(point.z_sets)
+    z_hat = coder.from_numpy(coder.decode_z(z, shape, tables), codec.device)
+    indexes = codec.model.indexes(z_hat, gains=point.gains.moved(gain))
+    return zlib.crc32(indexes[0].numpy().tobytes())
+
+
+def adapter(rng: random.Random, seeds: Seeds) -> bool:
+    """Files of an adapter; one that is accepted decodes a stream."""
+    source, folder = rng.choice(seeds.adapters), seeds.scratch / "adapter"
+    config = (source / "adapter_config.json").read_bytes()
+    weights = (source / "adapter_model.safetensors").read_bytes()
+    if rng.random() < 0.4:
+        config = _mutated_config(rng, config)
+    else:
+        weights = mutate_safetensors(rng, weights, often=(TABLES, SPANS))
+    _write_files(folder, {"adapter_config.json": config, "adapter_model.safetensors": weights})
+    allowed = (CheckpointError, ModelMismatchError)
+    base = seeds.bases["base"]
+    if not accepted(lambda: read_adapter(folder, base=base), allowed):
+        return False
+    codec = Codec.load(GOLDEN_FOLDER / "base", [folder])
+    (installed,) = codec.ladder.adapters.values()
+    name = "sets" if installed.z_sets else "adapter"
+    loose = loosen(bitstream.parse((GOLDEN_FOLDER / f"{name}.pc").read_bytes()))
+    flags, profile, _, gain = loose.fixed
+    fixed = (flags, profile, 4096 * installed.config.rate_index, gain)
+    hashes = (installed.sha256[: bitstream.HASH_BYTES],)
+    loose = with_index_crcs(codec, replace(loose, adapters=hashes, fixed=fixed))
+    check_stream(codec, write(loose), pixels=True)
+    return True
+
+
+def base(rng: random.Random, seeds: Seeds) -> bool:
+    """Files of a base: architecture, tables, scale path; one that is accepted decodes a stream."""
+    source, folder = GOLDEN_FOLDER / rng.choice(BASES), seeds.scratch / "base"
+    config = (source / "config.json").read_bytes()
+    weights = (source / "model.safetensors").read_bytes()
+    if rng.random() < 0.4:
+        config = _mutated_config(rng, config)
+    else:
+        weights = mutate_safetensors(rng, weights)
+    _write_files(folder, {"config.json": config, "model.safetensors": weights})
+    found: list[Base] = []
+    if not accepted(lambda: found.append(read_base(folder)), (CheckpointError,)):
+        return False
+    codec = Codec(found[0], device=torch.device("cpu"), precision="float32")
+    name = "rgb" if source.name == "base" else source.name
+    loose = loosen(bitstream.parse((GOLDEN_FOLDER / f"{name}.pc").read_bytes()))
+    loose = replace(loose, base=codec.base_hash[: bitstream.HASH_BYTES])
+    check_stream(codec, write(with_index_crcs(codec, loose)), pixels=True)
+    return True
+
+
+def _mutated_config(rng: random.Random, text: bytes) -> bytes:
+    if rng.random() < 0.2:
+        return mutate_bytes(rng, text)
+    return json.dumps(mutate_json(rng, json.loads(text))).encode()
+
+
+def _write_files(folder: Path, files: dict[str, bytes]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+
+
+_TARGETS: dict[str, Callable[[random.Random, Seeds], bool]] = {
+    "container": container,
+    "payload": payload,
+    "adapter": adapter,
+    "base": base,
+}
