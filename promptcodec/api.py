@@ -21,8 +21,9 @@ from promptcodec import bitstream
 from promptcodec.aim import aim
 from promptcodec.batches import Reading, draft_batch, latents_batch, rebuild_batch
 from promptcodec.bitstream import MAX_PIXELS, Header, Parts
-from promptcodec.codec.coder import EntropyTables
 from promptcodec.coding import memory_limit
+from promptcodec.coding.entropy.rans import EntropyTables
+from promptcodec.coding.latents import Latents
 from promptcodec.coding.results import Clock, Decoded, Encoded, Rate
 from promptcodec.coding.tiling import Box, Tiling
 from promptcodec.config import STRIDE
@@ -46,7 +47,7 @@ from promptcodec.models.adapters.checkpoint import RateAdapter, read_adapter
 from promptcodec.models.adapters.interpolation import RatePoint
 from promptcodec.models.adapters.task_prompts import with_task
 from promptcodec.models.checkpoint import Base, read_base
-from promptcodec.models.codec_model import CodecModel, Latents
+from promptcodec.models.codec_model import CodecModel
 from promptcodec.models.heads import predict
 from promptcodec.models.heads.checkpoint import Head
 from promptcodec.models.heads.config import CLASSIFY, SEGMENT

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from promptcodec.bitstream import Header, Parts
-from promptcodec.codec.gains import Gains
+from promptcodec.coding.gains import Gains, finer
+from promptcodec.coding.latents import Latents
 from promptcodec.coding.tiling import Box, Tiling
 from promptcodec.config import STRIDE
 from promptcodec.drafts import AnyDraft, Draft, Engine, Position, Work
 from promptcodec.io import images
 from promptcodec.io.lazy_pixels import Pixels
 from promptcodec.models.adapters.interpolation import RatePoint
-from promptcodec.models.codec_model import Latents
 from promptcodec.rebuild import Rebuilder, decode_latents
 from promptcodec.tiles import TiledWork
 
@@ -92,8 +92,7 @@ class Reading:
     @property
     def lmbda(self) -> float:
         """Rate-distortion weight that its gains stand for."""
-        finer = Gains.constant(1, self.header.gain).multipliers(torch.device("cpu"))
-        return self.point.lmbda * float(finer) ** 2
+        return self.point.lmbda * finer(self.header.gain)
 
     @property
     def gains(self) -> Gains:

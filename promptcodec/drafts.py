@@ -14,13 +14,15 @@ from torch import Tensor
 
 from promptcodec import bitstream
 from promptcodec.bitstream import Chunk, Container, Tile
-from promptcodec.codec import coder
-from promptcodec.codec.coder import EntropyTables
-from promptcodec.codec.gains import Gains
+from promptcodec.coding.entropy import rans
+from promptcodec.coding.entropy.rans import EntropyTables
+from promptcodec.coding.gains import Gains, finer
+from promptcodec.coding.latents import Latents
 from promptcodec.io import images
 from promptcodec.models.adapters.interpolation import RatePoint
-from promptcodec.models.codec_model import CodecModel, Latents
+from promptcodec.models.codec_model import CodecModel
 from promptcodec.models.refine import SCHEDULES, refine
+from promptcodec.models.tensors import arrays_of
 
 Precision = Literal["float32", "bfloat16"]
 Progress = Callable[[int, int], None]  # steps done, steps
@@ -175,8 +177,6 @@ class Draft:
         """The same position with y and z searched for a lower cost."""
         engine, point = self.work.engine, self.point
         gains = point.gains.moved(self.gain)
-        # A finer gain is for those who weigh distortion more.
-        finer = float(Gains.constant(1, self.gain).multipliers(engine.device)) ** 2
         height, width = self.work.picture.rgb.shape[:2]
         with engine.autocast():
             latents = refine(
@@ -185,7 +185,7 @@ class Draft:
                 size=(height, width),
                 tables=engine.tables_at(point),
                 gains=gains,
-                lmbda=point.lmbda * finer,
+                lmbda=point.lmbda * finer(self.gain),
                 schedule=SCHEDULES[effort],
                 adapter=point.prompts,
                 progress=progress,
@@ -208,7 +208,7 @@ class Draft:
     def estimate_bits(self) -> float:
         """Ideal code length of y and z, without headers."""
         tables = self.work.engine.tables_at(self.point)
-        return sum(coder.estimate_bits(self.latents, tables))
+        return sum(rans.estimate_bits(arrays_of(self.latents), tables))
 
     def rebuilt(self) -> np.ndarray:
         """Pixels that a decoder gets, uint8 (H, W, 3)."""
@@ -306,10 +306,11 @@ class Written:
 
 def code_tile(latents: Latents, tables: EntropyTables) -> Tile:
     """Entropy-code the latents of one tile."""
-    z_hat, indexes, symbols = coder.to_numpy(latents)
+    written = arrays_of(latents)
+    (z_hat,), (indexes,), (symbols,) = written.z_hat, written.indexes, written.symbols
     return Tile(
-        z=coder.encode_z(z_hat, tables),
-        y=coder.encode_y(symbols, indexes, tables),
+        z=rans.encode_z(z_hat, tables),
+        y=rans.encode_y(symbols, indexes, tables),
         index_crc=zlib.crc32(indexes.tobytes()),
     )
 

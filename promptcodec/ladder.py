@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from promptcodec import bitstream
 from promptcodec.bitstream import Container, Header
-from promptcodec.codec.gains import Gains
+from promptcodec.coding.gains import Gains
 from promptcodec.coding.results import Rate
 from promptcodec.config import LAMBDAS, BaseConfig
 from promptcodec.errors import RateError, StreamError, UsageError

@@ -16,15 +16,16 @@ import torch
 from torch import Tensor
 
 from promptcodec.bitstream import Parts, Tile
-from promptcodec.codec import coder
-from promptcodec.codec.gains import Gains
+from promptcodec.coding.entropy import rans
+from promptcodec.coding.gains import Gains
+from promptcodec.coding.latents import Latents
 from promptcodec.coding.tiling import LATENT, Box, Tiling
 from promptcodec.config import STRIDE
 from promptcodec.drafts import Engine
 from promptcodec.errors import StreamError
 from promptcodec.io import images
 from promptcodec.models.adapters.interpolation import RatePoint
-from promptcodec.models.codec_model import Latents
+from promptcodec.models.tensors import tensor_of
 
 MISSING = 128  # level of the pixels of a tile that is not there
 
@@ -209,8 +210,7 @@ def decode_latents(
     """
     model, tables = engine.model, engine.tables_at(point)
     shape = (model.config.z_channels, -(-size[0] // STRIDE), -(-size[1] // STRIDE))
-    z = [coder.from_numpy(coder.decode_z(t.z, shape, tables), engine.device) for t in tiles]
-    z_hat = torch.cat(z)
+    z_hat = tensor_of(np.stack([rans.decode_z(t.z, shape, tables) for t in tiles]), engine.device)
     indexes = model.indexes(z_hat, gains=gains)
     arrays = indexes.cpu().numpy()
     lap("scale_path")
@@ -221,10 +221,9 @@ def decode_latents(
                 "written by a faulty encoder; encode the picture again"
             )
     symbols = [
-        coder.from_numpy(coder.decode_y(tile.y, array, tables), engine.device)
-        for tile, array in zip(tiles, arrays, strict=True)
+        rans.decode_y(tile.y, array, tables) for tile, array in zip(tiles, arrays, strict=True)
     ]
-    residual = torch.cat(symbols)
+    residual = tensor_of(np.stack(symbols), engine.device)
     lap("coding")
     y_hat = model.reconstruct_latents(
         z_hat, residual, indexes=indexes, gains=gains, adapter=point.prompts

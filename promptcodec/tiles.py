@@ -16,15 +16,16 @@ from torch import Tensor
 
 from promptcodec import bitstream
 from promptcodec.bitstream import MAX_TILES, Tile
-from promptcodec.codec import coder
 from promptcodec.coding import memory_limit
+from promptcodec.coding.entropy import rans
+from promptcodec.coding.latents import Latents
 from promptcodec.coding.tiling import LATENT, Box, Tiling
 from promptcodec.config import STRIDE
 from promptcodec.drafts import Engine, Position, Work, code_tile, psnr_of, squared_error
 from promptcodec.errors import PictureError, UsageError
 from promptcodec.io import images
 from promptcodec.models.adapters.interpolation import RatePoint
-from promptcodec.models.codec_model import Latents
+from promptcodec.models.tensors import arrays_of
 from promptcodec.rebuild import Rebuilder
 
 ONE_TILE_PIXELS = 1 << 22  # larger pictures are cut by default; one of this size takes 1 GB
@@ -58,7 +59,7 @@ class TiledWork:
         for number in range(len(self.tiling)):
             latents = self._latents(number, position)
             tiles.append(code_tile(latents, tables))
-            bits += sum(coder.estimate_bits(latents, tables))
+            bits += sum(rans.estimate_bits(arrays_of(latents), tables))
         return TiledDraft(self, position, tuple(tiles), bits)
 
     @torch.inference_mode()

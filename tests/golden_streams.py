@@ -19,8 +19,8 @@ from tiny import TINY
 from promptcodec import bitstream
 from promptcodec.api import Codec
 from promptcodec.bitstream import Chunk
-from promptcodec.codec import coder
-from promptcodec.codec.ztables import ZTables
+from promptcodec.coding.entropy import rans
+from promptcodec.coding.entropy.z_tables import ZTables
 from promptcodec.config import LAMBDAS, BaseConfig, CodecConfig
 from promptcodec.models.adapters.checkpoint import AdapterConfig, write_adapter
 from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
@@ -74,7 +74,7 @@ def without_words(codec: Codec, data: bytes) -> bytes:
     indexes = indexes_of(codec, z_hat, container)
     rng = np.random.default_rng(5)
     symbols = (rng.integers(-9, 10, indexes.shape) * (indexes > 0)).astype(np.int32)
-    y = coder.encode_y(symbols, indexes, codec.tables)
+    y = rans.encode_y(symbols, indexes, codec.tables)
     z = b"" if container.profile == bitstream.BASE_TABLES else b"\0"
     tile = bitstream.Tile(z=z, y=y, index_crc=zlib.crc32(indexes.tobytes()))
     return bitstream.pack(replace(container, tiles=(tile,)))
@@ -95,17 +95,17 @@ def with_every_set(codec: Codec, data: bytes) -> bytes:
     point, tiles = codec.ladder.of_stream(container), []
     for number, tile in enumerate(container.tiles):
         shape = (codec.config.codec.z_channels, 1, 1)
-        z_hat = coder.decode_z(tile.z, shape, codec.tables.with_sets(point.z_sets))
+        z_hat = rans.decode_z(tile.z, shape, codec.tables.with_sets(point.z_sets))
         name = number % len(point.z_sets)
         own = codec.tables.with_sets(point.z_sets[name : name + 1])
-        tiles.append(replace(tile, z=bytes([name]) + coder.encode_z(z_hat, own)[1:]))
+        tiles.append(replace(tile, z=bytes([name]) + rans.encode_z(z_hat, own)[1:]))
     return bitstream.pack(replace(container, tiles=tuple(tiles)))
 
 
 def as_profile_1(codec: Codec, data: bytes) -> bytes:
     """The same symbols by the base's tables, though the adapter has its own."""
     container = bitstream.parse(data)
-    z = coder.encode_z(codec.decode_latents(data).z_hat[0].numpy(), codec.tables)
+    z = rans.encode_z(codec.decode_latents(data).z_hat[0].numpy(), codec.tables)
     tile = replace(container.tiles[0], z=z)
     return bitstream.pack(replace(container, tiles=(tile,), profile=bitstream.BASE_TABLES))
 

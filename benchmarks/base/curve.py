@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from promptcodec.codec.gains import FRACTION_BITS
+from promptcodec.coding.gains import FRACTION_BITS
 from promptcodec.evaluation.bdrate import Curve, bd_rate
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.provenance import provenance

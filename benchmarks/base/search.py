@@ -27,13 +27,15 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.tables import training
-from promptcodec.codec.coder import EntropyTables, estimate_bits
-from promptcodec.codec.gains import FRACTION_BITS, Gains
+from promptcodec.coding.entropy.rans import estimate_bits
 from promptcodec.coding.entropy.tables import SCALE_STEP
+from promptcodec.coding.gains import FRACTION_BITS, Gains
 from promptcodec.config import LAMBDAS, CodecConfig, from_dict
 from promptcodec.evaluation.speed.complexity import complexity_table
 from promptcodec.io.provenance import provenance
+from promptcodec.models.checkpoint import density_tables
 from promptcodec.models.codec_model import CodecModel
+from promptcodec.models.tensors import arrays_of
 from promptcodec.training.config import OptimizerConfig
 from promptcodec.training.initialise import initialise_transforms
 from promptcodec.training.losses import rate_distortion
@@ -249,7 +251,7 @@ def held_out_loss(
     """
     model.eval()
     model.freeze_scale_path()
-    tables = EntropyTables.from_model(model)
+    tables = density_tables(model)
     gains = Gains.constant(model.config.latent_channels, steps << FRACTION_BITS)
     rows = []
     for picture in pictures:
@@ -261,7 +263,7 @@ def held_out_loss(
         )
         latents = model.analyse(x, gains=gains)
         x_hat = torch.round(model.synthesise(latents.y_hat).clamp(0, 1) * 255) / 255
-        y, z = estimate_bits(latents, tables)
+        y, z = estimate_bits(arrays_of(latents), tables)
         mse = float((x_hat - x).square().mean())
         rows.append(((y + z) / (h * w), z / (h * w), mse, -10 * math.log10(mse)))
     model.train()

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from promptcodec.api import Codec
-from promptcodec.codec import coder
-from promptcodec.codec.gains import Gains
+from promptcodec.coding.entropy import rans
+from promptcodec.coding.gains import Gains
 from promptcodec.config import STRIDE
 from promptcodec.evaluation.bdrate import Curve, bd_rate
 from promptcodec.evaluation.evaluate import find_pictures
@@ -32,6 +32,7 @@ from promptcodec.io import images
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.provenance import provenance
 from promptcodec.models.econtext import EContext
+from promptcodec.models.tensors import arrays_of
 
 GAINS = (-2, -1, 0, 1, 2)
 WIDTH, HEIGHT = 768, 512
@@ -55,7 +56,7 @@ def _measure(codec: Codec, path: Path, gains: Gains) -> tuple[float, float]:
     x = images.pad(images.to_tensor(rgb), STRIDE).contiguous(memory_format=torch.channels_last)
     latents = codec.model.analyse(x, gains=gains)
     decoded = images.from_tensor(images.crop(codec.model.synthesise(latents.y_hat), height, width))
-    bits = sum(coder.estimate_bits(latents, codec.tables))
+    bits = sum(rans.estimate_bits(arrays_of(latents), codec.tables))
     return bits / (height * width), psnr(rgb, decoded)
 
 

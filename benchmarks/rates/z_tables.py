@@ -20,12 +20,13 @@ from typing import Any
 import torch
 
 from promptcodec.api import Codec
-from promptcodec.codec import coder
-from promptcodec.codec.ztables import NUM_VALUES, ZTables, pack_sets
+from promptcodec.coding.entropy import rans
+from promptcodec.coding.entropy.z_tables import NUM_VALUES, ZTables, pack_sets
 from promptcodec.config import STRIDE
 from promptcodec.io import images
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.provenance import provenance
+from promptcodec.models.tensors import arrays_of
 from promptcodec.training.data.pictures import Source, find_pictures
 from promptcodec.training.z_sets import ZHat, fit_sets, set_bits
 
@@ -80,7 +81,7 @@ def look(
             seen = (held if out else fitted)[rate]
             if out:
                 latents = codec.model.quantise(y, z, gains=point.gains, adapter=point.prompts)
-                seen.y_bits[pack] += coder.estimate_bits(latents, codec.tables)[0]
+                seen.y_bits[pack] += rans.estimate_bits(arrays_of(latents), codec.tables)[0]
             seen.z[pack].append(torch.round(z[0]).clamp(-128, 127).to(torch.int16).numpy())
     return fitted, held
 
@@ -112,7 +113,7 @@ def measure(codec: Codec, *, rate: int, fitted: Seen, held: Seen) -> dict[str, A
                 "z_percent": percent(bits, own),
                 "total_percent": percent(y_bits + bits, y_bits + own),
                 "z_percent_by_pack": by_pack,
-                "stored_bytes": sum(t.numel() * t.element_size() for t in tensors.values()),
+                "stored_bytes": sum(array.nbytes for array in tensors.values()),
                 "full_bytes": 4 * len(sets) * len(codec.tables.z) * NUM_VALUES,
             }
         )

@@ -16,7 +16,7 @@ from torch.nn import Module
 
 from promptcodec.api import Codec
 from promptcodec.bitstream import Container, parse
-from promptcodec.codec.coder import decode_y, decode_z
+from promptcodec.coding.entropy.rans import decode_y, decode_z
 from promptcodec.config import STRIDE
 from promptcodec.io import images
 

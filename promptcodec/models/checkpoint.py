@@ -19,8 +19,14 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from promptcodec.codec.coder import EntropyTables
-from promptcodec.coding.entropy.tables import NUM_SCALES, TOTAL, table_range
+from promptcodec.coding.entropy.rans import EntropyTables
+from promptcodec.coding.entropy.tables import (
+    NUM_SCALES,
+    TOTAL,
+    gaussian_table,
+    quantise_frequencies,
+    table_range,
+)
 from promptcodec.config import BaseConfig, CodecConfig
 from promptcodec.errors import CheckpointError, ConfigError
 from promptcodec.io.atomic import write_atomically
@@ -73,12 +79,21 @@ def write_base(
         CheckpointError: weights that are not finite, or a scale path beyond the exact range.
         OutputError: the folder cannot be written.
     """
-    tensors = pack_tensors(model, tables or EntropyTables.from_model(model))
+    tensors = pack_tensors(model, tables or density_tables(model))
     build(tensors, config=config, where=str(folder))  # what is written can be read
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / WEIGHTS_FILE, save(tensors), force=True)
     write_atomically(folder / CONFIG_FILE, config.to_json().encode(), force=True)
     return base_hash(tensors, config.codec)
+
+
+def density_tables(model: CodecModel) -> EntropyTables:
+    """Gaussian tables for y, the learned density of z tabulated once."""
+    probabilities = model.hyperprior.prior.integer_probabilities().cpu().numpy()
+    return EntropyTables(
+        y=tuple(gaussian_table(i) for i in range(NUM_SCALES)),
+        z=np.stack([quantise_frequencies(p) for p in probabilities]),
+    )
 
 
 def pack_tensors(model: CodecModel, tables: EntropyTables) -> dict[str, Tensor]:

@@ -14,17 +14,19 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from promptcodec.codec.gains import Gains
 from promptcodec.coding.entropy import golomb
-from promptcodec.coding.entropy.tables import NUM_SCALES
+from promptcodec.coding.entropy.tables import NUM_SCALES, Z_MAX, Z_MIN
+from promptcodec.coding.gains import Gains
+from promptcodec.coding.latents import Latents
 from promptcodec.config import STRIDE, CodecConfig
 from promptcodec.errors import ShapeError
 from promptcodec.models import likelihood
 from promptcodec.models.centroids import Centroids
 from promptcodec.models.context import CheckerboardContext, ContextModel, NoContext
 from promptcodec.models.econtext import EContext
-from promptcodec.models.hyperprior import Z_MAX, Z_MIN, Hyperprior, integer_indexes
+from promptcodec.models.hyperprior import Hyperprior, integer_indexes
 from promptcodec.models.swin import Prompts
+from promptcodec.models.tensors import multipliers, offsets
 from promptcodec.models.transforms import Analysis, Synthesis
 from promptcodec.models.wide import WideAnalysis, WideSynthesis
 
@@ -46,23 +48,6 @@ class TrainingOutput:
     y_bits: Tensor
     z_bits: Tensor
     room_bits: Tensor
-    y_hat: Tensor
-
-
-@dataclass(frozen=True)
-class Latents:
-    """Everything that is written, and what the decoder makes of it.
-
-    Args:
-        z_hat: integers in [-128, 127], (B, Cz, H/64, W/64).
-        indexes: table index of each symbol, uint8, (B, M, H/16, W/16).
-        symbols: quantised residuals r, int32, same shape.
-        y_hat: reconstructed latents, float32, same shape.
-    """
-
-    z_hat: Tensor
-    indexes: Tensor
-    symbols: Tensor
     y_hat: Tensor
 
 
@@ -166,7 +151,7 @@ class CodecModel(nn.Module):
         z_hat = likelihood.round_ste(z) if round_z and not hard else z_sent
         features = self.features(z_hat, adapter)
         steps = adapter.gain_steps() if adapter else y.new_zeros(())
-        gain = Gains.multiplier(steps)
+        gain = likelihood.gain_of(steps)
         known = self._known(features, y, gain) if hard else likelihood.add_noise(y * gain) / gain
         mu, shift = self.context.parallel(features, known)
         with torch.autocast(x.device.type, enabled=False):
@@ -237,13 +222,15 @@ class CodecModel(nn.Module):
             residual, z_hat, shift = residual.detach(), z_hat.detach(), shift.detach()
         index = self.hyperprior.scale_path(z_hat) + shift
         steps = torch.empty(len(index), 1, 1, 1, device=index.device).uniform_(-6.0, 14.0)
-        scaled = likelihood.add_noise(residual.detach() * Gains.multiplier(steps))
+        scaled = likelihood.add_noise(residual.detach() * likelihood.gain_of(steps))
         return likelihood.gaussian_bits(scaled, likelihood.index_to_scale(index + steps)).sum()
 
     # -- coding --------------------------------------------------------------------------------
 
     @torch.inference_mode()
-    def analyse(self, x: Tensor, *, gains: Gains, adapter: Adapter | None = None) -> Latents:
+    def analyse(
+        self, x: Tensor, *, gains: Gains, adapter: Adapter | None = None
+    ) -> Latents[Tensor]:
         """Quantise padded pictures.
 
         Args:
@@ -270,7 +257,7 @@ class CodecModel(nn.Module):
     @torch.inference_mode()
     def quantise(
         self, y: Tensor, z: Tensor, *, gains: Gains, adapter: Adapter | None = None
-    ) -> Latents:
+    ) -> Latents[Tensor]:
         """Round latents into what is written.
 
         Args:
@@ -284,11 +271,13 @@ class CodecModel(nn.Module):
             features = self.features(z_hat, adapter)
             return self._quantise(y, z_hat, features, gains=gains)
 
-    def _quantise(self, y: Tensor, z_hat: Tensor, features: Tensor, *, gains: Gains) -> Latents:
+    def _quantise(
+        self, y: Tensor, z_hat: Tensor, features: Tensor, *, gains: Gains
+    ) -> Latents[Tensor]:
         grouping = self.context.grouping
         targets = grouping.split(y)
         raw = grouping.split(self._raw_indexes(z_hat, gains=gains))
-        gain = gains.multipliers(y.device)
+        gain = multipliers(gains, y.device)
         indexes: list[Tensor] = []
         symbols: list[Tensor] = []
 
@@ -320,7 +309,7 @@ class CodecModel(nn.Module):
         if self._integer_layers is None:
             raise RuntimeError("the scale path is not frozen; call freeze_scale_path first")
         layers = [(w.to(z_hat.device), b.to(z_hat.device)) for w, b in self._integer_layers]
-        return integer_indexes(z_hat, layers) + gains.offsets(z_hat.device)
+        return integer_indexes(z_hat, layers) + offsets(gains, z_hat.device)
 
     @torch.inference_mode()
     def reconstruct_latents(
@@ -335,7 +324,7 @@ class CodecModel(nn.Module):
         """y_hat from what was transmitted and its table indexes, (B, M, h, w) float32."""
         with torch.autocast(z_hat.device.type, enabled=False):
             features = self.features(z_hat.float(), adapter)
-            residual = self.rebuild(symbols.float(), indexes) / gains.multipliers(z_hat.device)
+            residual = self.rebuild(symbols.float(), indexes) / multipliers(gains, z_hat.device)
             residuals = self.context.grouping.split(residual)
             return self.context(features, lambda group, mu, _: residuals[group] + mu)
 

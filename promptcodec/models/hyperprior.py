@@ -17,10 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from promptcodec.coding.entropy.tables import NUM_SCALES
+from promptcodec.coding.entropy.tables import NUM_SCALES, Z_MAX, Z_MIN
 from promptcodec.config import CodecConfig
 
-Z_MIN, Z_MAX = -128, 127
 ACTIVATION_BITS = 8  # fraction bits of an activation of the scale path
 WEIGHT_BITS = 14  # fraction bits of a weight
 INDEX_BITS = 4  # the last layer counts in 16 table steps, or it would learn 16 times too slowly

@@ -17,9 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from promptcodec.codec.gains import Gains
+from promptcodec.coding.gains import Gains
+from promptcodec.coding.latents import Latents
 from promptcodec.models import likelihood
-from promptcodec.models.codec_model import Adapter, CodecModel, Latents
+from promptcodec.models.codec_model import Adapter, CodecModel
+from promptcodec.models.tensors import multipliers
 
 PROBES = 2  # random directions that the curvature is estimated from
 CAUTION = 2.0  # factor on the curvature
@@ -84,7 +86,7 @@ def polish(
     if not rounds:
         return best
     least, curve = cost_of(best), _curvature(ground, best.y_hat)
-    gain = ground.gains.multipliers(y.device)
+    gain = multipliers(ground.gains, y.device)
     for _ in range(rounds):
         y = _step(ground, y, latents, gain=gain, curve=curve)
         latents = ground.quantise(y, z)

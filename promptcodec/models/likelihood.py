@@ -27,6 +27,11 @@ class _LowerBound(torch.autograd.Function):
         return gradient * ((x >= ctx.bound) | (gradient < 0)), None
 
 
+def gain_of(steps: Tensor) -> Tensor:
+    """Gain of a real number of steps of the scale tables."""
+    return torch.exp(steps * SCALE_STEP)
+
+
 def lower_bound(x: Tensor, bound: float) -> Tensor:
     """max(x, bound) with a gradient that can leave the bound. Source: CompressAI's LowerBound."""
     return _LowerBound.apply(x, bound)  # type: ignore[return-value]

@@ -20,13 +20,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from promptcodec.codec import coder
-from promptcodec.codec.coder import EntropyTables
-from promptcodec.codec.gains import Gains
+from promptcodec.coding.entropy import rans
+from promptcodec.coding.entropy.rans import EntropyTables
+from promptcodec.coding.gains import Gains
+from promptcodec.coding.latents import Latents
 from promptcodec.errors import UsageError
 from promptcodec.models import likelihood
-from promptcodec.models.codec_model import Adapter, CodecModel, Latents
+from promptcodec.models.codec_model import Adapter, CodecModel
 from promptcodec.models.integer_steps import Ground, polish
+from promptcodec.models.tensors import arrays_of, multipliers, offsets
 
 MAX_EFFORT = 9
 MAX_PIXELS = 2**23  # activations of g_s are kept for the gradient
@@ -102,7 +104,7 @@ def refine(
     def cost_of(latents: Latents) -> float:
         x_hat = model.synthesise(latents.y_hat, adapter=adapter)[:, :, : size[0], : size[1]]
         mse = float((x_hat.clamp(0.0, 1.0) - target).square().mean())
-        bits = sum(coder.estimate_bits(latents, tables))
+        bits = sum(rans.estimate_bits(arrays_of(latents), tables))
         return bits / (size[0] * size[1]) + lmbda * 255.0**2 * mse
 
     y, z = model.transform(x, adapter=adapter)
@@ -130,8 +132,8 @@ class _Search:
 
     def __init__(self, ground: Ground, y: Tensor, z: Tensor, *, schedule: Schedule) -> None:
         self.ground, self.schedule = ground, schedule
-        self.gain = ground.gains.multipliers(y.device)
-        self.offset = ground.gains.offsets(y.device)
+        self.gain = multipliers(ground.gains, y.device)
+        self.offset = offsets(ground.gains, y.device)
         # What inference mode made cannot be trained; copies can.
         self.fine = (y * self.gain).clone().requires_grad_()  # y in quantisation steps
         self.z = z.clone().requires_grad_()

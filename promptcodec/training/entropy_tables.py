@@ -13,19 +13,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from promptcodec.codec.coder import EntropyTables, to_numpy
-from promptcodec.codec.gains import FRACTION_BITS, Gains
+from promptcodec.coding.entropy.rans import EntropyTables
 from promptcodec.coding.entropy.tables import (
     NUM_SCALES,
+    Z_MIN,
     gaussian_probabilities,
     quantise_frequencies,
     scales,
     table_range,
 )
+from promptcodec.coding.gains import FRACTION_BITS, Gains
 from promptcodec.config import STRIDE
 from promptcodec.io import images
 from promptcodec.models.codec_model import CodecModel
-from promptcodec.models.hyperprior import Z_MIN
+from promptcodec.models.tensors import arrays_of
 
 GAIN_STEPS = (-6, -3, 0, 3, 6)  # the tables serve neighbouring rates too
 PRIOR_COUNT = 1000.0  # weight of the Gaussian, in symbols, where little was counted
@@ -51,7 +52,10 @@ def fit_tables(
         served = [gains]
     for number, picture in enumerate(pictures):
         x = images.pad(picture[None].float() / 255.0, STRIDE)
-        z, indexes, symbols = to_numpy(model.analyse(x, gains=served[number % len(served)]))
+        written = arrays_of(model.analyse(x, gains=served[number % len(served)]))
+        z, indexes, symbols = [
+            part[0] for part in (written.z_hat, written.indexes, written.symbols)
+        ]
         for index in np.unique(indexes[indexes > 0]):
             radius = table_range(int(index))
             part = symbols[indexes == index]

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from promptcodec.codec.ztables import MAX_SETS
 from promptcodec.coding.entropy.tables import SCALE_STEP
+from promptcodec.coding.entropy.z_tables import MAX_SETS
 from promptcodec.config import LAMBDAS, from_dict
 from promptcodec.errors import ConfigError, UsageError
 from promptcodec.io.atomic import write_atomically

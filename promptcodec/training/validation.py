@@ -9,12 +9,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from promptcodec.codec.coder import EntropyTables, estimate_bits
-from promptcodec.codec.gains import Gains
+from promptcodec.coding.entropy.rans import EntropyTables, estimate_bits
+from promptcodec.coding.gains import Gains
 from promptcodec.config import STRIDE
 from promptcodec.io import images
 from promptcodec.models.adapters.checkpoint import RateAdapter
+from promptcodec.models.checkpoint import density_tables
 from promptcodec.models.codec_model import CodecModel
+from promptcodec.models.tensors import arrays_of
 
 SAMPLES = 3
 
@@ -63,7 +65,7 @@ def validate(
     """
     if tables is None:
         model.freeze_scale_path()
-        tables = EntropyTables.from_model(model)
+        tables = density_tables(model)
     gains = adapter.gains if adapter else Gains.constant(model.config.latent_channels)
     gains = gains.moved(gain_steps)
     prompts = adapter.prompts if adapter else None
@@ -76,7 +78,7 @@ def validate(
             0, 1
         )
         x_hat = torch.round(x_hat * 255.0) / 255.0
-        y_bits, z_bits = estimate_bits(latents, tables)
+        y_bits, z_bits = estimate_bits(arrays_of(latents), tables)
         mse = float((x_hat - x).square().mean())
         psnr = -10.0 * torch.log10(torch.tensor(mse)).item()
         rows.append(((y_bits + z_bits) / (height * width), z_bits / (height * width), psnr, mse))

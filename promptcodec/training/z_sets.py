@@ -18,13 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from promptcodec.codec.ztables import MAX_SETS, NUM_VALUES, SET_BITS, Frequencies, ZTables
-from promptcodec.coding.entropy.tables import TOTAL, quantise_frequencies
+from promptcodec.coding.entropy.tables import TOTAL, Z_MAX, Z_MIN, quantise_frequencies
+from promptcodec.coding.entropy.z_tables import MAX_SETS, NUM_VALUES, SET_BITS, Frequencies, ZTables
 from promptcodec.config import STRIDE
 from promptcodec.errors import UsageError
 from promptcodec.io import images
 from promptcodec.models.codec_model import Adapter, CodecModel
-from promptcodec.models.hyperprior import Z_MAX, Z_MIN
 from promptcodec.tiles import ONE_TILE_PIXELS, TILE_SIZE
 
 BASE_COUNT = 100.0  # weight of the base's tables, in symbols, where little was counted

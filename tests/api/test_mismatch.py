@@ -8,7 +8,7 @@ from places import GOLDEN_FOLDER
 
 from promptcodec import bitstream
 from promptcodec.api import Codec
-from promptcodec.codec import coder
+from promptcodec.coding.entropy import rans
 from promptcodec.errors import ModelMismatchError
 
 PICTURE = np.full((20, 30, 3), 120, np.uint8)
@@ -36,8 +36,8 @@ def no_symbols(monkeypatch):
     def read(*_):
         raise AssertionError("a symbol was read")
 
-    monkeypatch.setattr(coder, "decode_z", read)
-    monkeypatch.setattr(coder, "decode_y", read)
+    monkeypatch.setattr(rans, "decode_z", read)
+    monkeypatch.setattr(rans, "decode_y", read)
 
 
 @pytest.mark.parametrize(("writer", "reader"), list(permutations(BASES, 2)))
@@ -63,8 +63,8 @@ def test_every_pair_of_ladders(ladders, monkeypatch, writer, reader):
             assert ladders[reader].decode(data) == ladders[writer].decode(data)
             continue
         with monkeypatch.context() as patch:
-            patch.setattr(coder, "decode_z", None)
-            patch.setattr(coder, "decode_y", None)
+            patch.setattr(rans, "decode_z", None)
+            patch.setattr(rans, "decode_y", None)
             with pytest.raises(ModelMismatchError) as caught:
                 ladders[reader].decode(data)
         for digest in (missing[0], *installed):

@@ -13,13 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from promptcodec.codec import coder
-from promptcodec.codec.coder import EntropyTables, decode_y, decode_z, encode_y, encode_z
-from promptcodec.codec.gains import Gains
-from promptcodec.coding.entropy import golomb
+from promptcodec.coding.entropy import golomb, rans
+from promptcodec.coding.entropy.rans import EntropyTables, decode_y, decode_z, encode_y, encode_z
 from promptcodec.coding.entropy.tables import NUM_SCALES, TOTAL, scales, table_range
+from promptcodec.coding.gains import Gains
+from promptcodec.coding.latents import Latents
 from promptcodec.errors import StreamError
-from promptcodec.models.codec_model import Latents
+from promptcodec.models.checkpoint import density_tables
+from promptcodec.models.tensors import arrays_of
 
 SHAPE_Y = (12, 8, 12)
 SHAPE_Z = (4, 2, 3)
@@ -204,15 +205,6 @@ def test_empty_payload_of_z_is_all_first_symbols(tables: EntropyTables) -> None:
     np.testing.assert_array_equal(decode_z(b"", SHAPE_Z, tables), lowest)
 
 
-def test_batches_of_one_survive_numpy() -> None:
-    array = np.arange(24, dtype=np.int32).reshape(2, 3, 4)[:, ::-1]
-    tensor = coder.from_numpy(array, torch.device("cpu"))
-    assert tensor.shape == (1, 2, 3, 4)
-    latents = Latents(z_hat=tensor, indexes=tensor + 1, symbols=tensor + 2, y_hat=tensor)
-    for number, part in enumerate(coder.to_numpy(latents)):
-        np.testing.assert_array_equal(part, array + number)
-
-
 # -- the specification -----------------------------------------------------------------------------
 
 
@@ -285,7 +277,7 @@ def test_indexes_are_those_of_the_specification(
 
 
 def test_stored_tables_are_those_of_the_model(tiny_codec) -> None:
-    built = EntropyTables.from_model(tiny_codec.model)
+    built = density_tables(tiny_codec.model)
     assert len(tiny_codec.tables.y) == NUM_SCALES
     for stored, fresh in zip(tiny_codec.tables.y, built.y, strict=True):
         np.testing.assert_array_equal(stored, fresh)
@@ -404,8 +396,7 @@ def test_a_few_bytes_for_a_large_picture_end_soon(tables: EntropyTables) -> None
 
 
 def as_latents(z: np.ndarray, indexes: np.ndarray, symbols: np.ndarray) -> Latents:
-    parts = [torch.from_numpy(a)[None] for a in (z, indexes, symbols)]
-    return Latents(z_hat=parts[0], indexes=parts[1], symbols=parts[2], y_hat=parts[2].float())
+    return Latents(z[None], indexes[None], symbols[None], y_hat=symbols[None].astype(np.float32))
 
 
 @pytest.mark.parametrize("outliers", [0.0, 0.01])
@@ -417,7 +408,7 @@ def test_estimate_is_close_to_the_bytes(
     z = draw_z(rng, tables, (4, 16, 16))
     indexes = rng.integers(*spread, (12, 64, 64)).astype(np.uint8)
     symbols = draw_y(rng, indexes, outliers=outliers)
-    y_bits, z_bits = coder.estimate_bits(as_latents(z, indexes, symbols), tables)
+    y_bits, z_bits = rans.estimate_bits(as_latents(z, indexes, symbols), tables)
     for bits, payload in (
         (y_bits, encode_y(symbols, indexes, tables)),
         (z_bits, encode_z(z, tables)),
@@ -431,8 +422,9 @@ def test_estimate_of_a_coded_picture(tiny_codec) -> None:
     x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
     gains = Gains.constant(tiny_codec.config.codec.latent_channels)
     latents = tiny_codec.model.analyse(x, gains=gains)
-    z, indexes, symbols = coder.to_numpy(latents)
-    bits = sum(coder.estimate_bits(latents, tiny_codec.tables))
+    latents = arrays_of(latents)
+    z, indexes, symbols = latents.z_hat[0], latents.indexes[0], latents.symbols[0]
+    bits = sum(rans.estimate_bits(latents, tiny_codec.tables))
     payload = encode_z(z, tiny_codec.tables) + encode_y(symbols, indexes, tiny_codec.tables)
     assert len(payload) > 100
     assert abs(len(payload) - bits / 8) <= 0.005 * bits / 8 + 16  # 8 for each payload
@@ -445,4 +437,4 @@ def test_estimate_of_a_coded_picture(tiny_codec) -> None:
 def test_certain_zeros_have_no_bits(tables: EntropyTables) -> None:
     nothing = np.zeros(SHAPE_Y, np.uint8)
     latents = as_latents(np.zeros(SHAPE_Z, np.int16), nothing, nothing.astype(np.int32))
-    assert coder.estimate_bits(latents, tables)[0] == 0
+    assert rans.estimate_bits(latents, tables)[0] == 0

@@ -19,8 +19,8 @@ from streams import Loose, loosen, mutate_fields, mutate_payload, write
 
 from promptcodec import bitstream
 from promptcodec.api import Codec
-from promptcodec.codec import coder
-from promptcodec.codec.ztables import SPANS, TABLES
+from promptcodec.coding.entropy import rans
+from promptcodec.coding.entropy.z_tables import SPANS, TABLES
 from promptcodec.coding.tiling import Box, Tiling
 from promptcodec.config import STRIDE
 from promptcodec.errors import (
@@ -32,6 +32,7 @@ from promptcodec.errors import (
 from promptcodec.models.adapters.checkpoint import read_adapter
 from promptcodec.models.adapters.interpolation import RatePoint
 from promptcodec.models.checkpoint import Base, read_base
+from promptcodec.models.tensors import tensor_of
 
 GOLDEN_FOLDER = Path(__file__).resolve().parents[1] / "golden"
 MAX_PIXELS = 256 * 256  # of one execution: sizes are mutated too
@@ -186,7 +187,7 @@ def _index_crc(codec: Codec, z: bytes, box: Box, *, point: RatePoint, gain: int)
     rows, columns = (-(-side // STRIDE) for side in (box.height, box.width))
     shape = (codec.config.codec.z_channels, rows, columns)
     tables = codec.tables.with_sets(point.z_sets)
-    z_hat = coder.from_numpy(coder.decode_z(z, shape, tables), codec.device)
+    z_hat = tensor_of(rans.decode_z(z, shape, tables)[None], codec.device)
     indexes = codec.model.indexes(z_hat, gains=point.gains.moved(gain))
     return zlib.crc32(indexes[0].numpy().tobytes())
 

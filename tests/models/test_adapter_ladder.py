@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from promptcodec.bitstream import RATE_STEPS
-from promptcodec.codec.gains import Gains
+from promptcodec.coding.gains import Gains
 from promptcodec.config import CodecConfig
 from promptcodec.errors import RateError
 from promptcodec.models.adapters.checkpoint import AdapterConfig, RateAdapter
@@ -25,7 +25,7 @@ def adapter(index: int, *, gain: int, seed: int = 0, width: int = 4) -> RateAdap
     config = AdapterConfig(
         rate_index=index, lmbda=0.01 * 4.0**index, base_sha256="", width=width, rank=2
     )
-    gains = Gains(torch.full((12,), gain, dtype=torch.int16))
+    gains = Gains.constant(12, gain)
     return RateAdapter(config, prompts.requires_grad_(False), gains, bytes([index]) * 32)
 
 

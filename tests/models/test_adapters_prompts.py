@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny import TINY
 
-from promptcodec.codec.gains import Gains
+from promptcodec.coding.gains import Gains
 from promptcodec.models.adapters.prompts import LayerAdaptivePrompts, blocks_of_g_a
 from promptcodec.models.codec_model import CodecModel
 from promptcodec.models.swin import Prompts, SwinBlock, partition

@@ -6,12 +6,11 @@ import pytest
 import torch
 from tiny import TINY
 
-from promptcodec.codec.coder import EntropyTables
-from promptcodec.codec.gains import Gains
+from promptcodec.coding.gains import Gains
 from promptcodec.config import BaseConfig
 from promptcodec.errors import CheckpointError, ConfigError
 from promptcodec.models.centroids import Centroids, laplacian_pull
-from promptcodec.models.checkpoint import build, pack_tensors
+from promptcodec.models.checkpoint import build, density_tables, pack_tensors
 from promptcodec.models.codec_model import CodecModel
 from promptcodec.models.likelihood import index_to_scale
 
@@ -71,7 +70,7 @@ def test_the_table_learns() -> None:
 
 
 def test_it_is_part_of_the_base_and_old_bases_have_none(model: CodecModel) -> None:
-    tensors = pack_tensors(model, EntropyTables.from_model(model))
+    tensors = pack_tensors(model, density_tables(model))
     assert "centroids.pull" in tensors
     build(tensors, config=BaseConfig(codec=CONFIG), where="here")
     plain = replace(CONFIG, reconstruction="middle")

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from promptcodec.api import Codec
-from promptcodec.codec.gains import Gains
+from promptcodec.coding.gains import Gains
 from promptcodec.config import STRIDE
 from promptcodec.errors import (
     CheckpointError,
@@ -134,7 +134,7 @@ def test_a_large_mask_is_made_in_bands(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_stream_is_read_at_its_own_rate(codec: Codec, picture: np.ndarray) -> None:
     """The head is told the lambda that the gain amounts to: 6 steps of a gain halve the step."""
-    finer = float(Gains.constant(1, 6 * 256).multipliers(torch.device("cpu"))) ** 2
+    finer = float(Gains.constant(1, 6 * 256).multipliers()[0]) ** 2
     data = codec.encode(picture, rate_index=4, gain_steps=6)
     y_hat = codec.latents(data)
     expected = predict.classify(

@@ -6,10 +6,11 @@ import torch
 from PIL import Image
 
 from promptcodec.api import Codec
-from promptcodec.codec import coder
-from promptcodec.codec.gains import Gains
+from promptcodec.coding.entropy import rans
+from promptcodec.coding.gains import Gains
 from promptcodec.errors import UsageError
 from promptcodec.models.refine import MAX_EFFORT, SCHEDULES, Schedule, refine
+from promptcodec.models.tensors import arrays_of
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def picture() -> Image.Image:
 
 def loss(codec: Codec, picture: Image.Image, data: bytes) -> float:
     latents = codec.decode_latents(data)
-    bits = sum(coder.estimate_bits(latents, codec.tables))
+    bits = sum(rans.estimate_bits(arrays_of(latents), codec.tables))
     error = np.asarray(picture, float) - np.asarray(codec.decode(data), float)
     pixels = picture.width * picture.height
     return bits / pixels + codec.config.lmbda * float((error**2).mean())

@@ -19,11 +19,12 @@ from benchmarks.reliability import determinism
 from benchmarks.reliability import determinism_decode as stepwise
 from promptcodec.api import Codec
 from promptcodec.bitstream import parse
-from promptcodec.codec import coder
-from promptcodec.codec.ztables import ZTables
+from promptcodec.coding.entropy import rans
+from promptcodec.coding.entropy.z_tables import ZTables
 from promptcodec.evaluation.codecs import compressai_timing
 from promptcodec.evaluation.speed import memory, timing
 from promptcodec.io import samples
+from promptcodec.models.tensors import arrays_of
 
 
 def test_actions_take_turns_and_warm_up_is_not_counted() -> None:
@@ -180,7 +181,7 @@ def test_tables_of_z_are_measured_on_other_sources(
     for _, place, out in z_tables.chosen([pack], pictures=30):
         if out:
             latents = codec.decode_latents(codec.encode(place.read(), rate_index=2))
-            y_bits += coder.estimate_bits(latents, codec.tables)[0]
+            y_bits += rans.estimate_bits(arrays_of(latents), codec.tables)[0]
     assert row["y_bits"] == pytest.approx(y_bits, rel=0.01)
 
 

@@ -17,7 +17,7 @@ ORDER = (
     {"", "errors", "config", "bitstream"},
     {"io"},
     {"coding"},
-    {"models", "codec"},
+    {"models"},
     {"targets", "settings", "ladder"},
     {"drafts"},
     {"aim", "batches", "rebuild", "tiles", "sources"},

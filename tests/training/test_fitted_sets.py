@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from promptcodec.api import Codec
-from promptcodec.codec.ztables import ZTables
 from promptcodec.coding.entropy.tables import TOTAL
+from promptcodec.coding.entropy.z_tables import ZTables
 from promptcodec.errors import UsageError
 from promptcodec.tiles import ONE_TILE_PIXELS
 from promptcodec.training import z_sets

@@ -5,9 +5,11 @@ import torch
 import torch.nn.functional as F
 
 from promptcodec.api import Codec
-from promptcodec.codec.coder import EntropyTables, estimate_bits
-from promptcodec.codec.gains import Gains
+from promptcodec.coding.entropy.rans import estimate_bits
 from promptcodec.coding.entropy.tables import TOTAL
+from promptcodec.coding.gains import Gains
+from promptcodec.models.checkpoint import density_tables
+from promptcodec.models.tensors import arrays_of
 from promptcodec.training.entropy_tables import fit_tables
 
 
@@ -25,5 +27,5 @@ def test_fitted_tables_are_valid_and_cheaper(tiny_codec: Codec) -> None:
         assert len(differs) <= 2  # the rounding remainder may stand on one side of a flat top
     gains = Gains.constant(model.config.latent_channels)
     latents = model.analyse(pictures[:1].float() / 255, gains=gains)
-    own = sum(estimate_bits(latents, EntropyTables.from_model(model)))
-    assert sum(estimate_bits(latents, fitted)) < own
+    own = sum(estimate_bits(arrays_of(latents), density_tables(model)))
+    assert sum(estimate_bits(arrays_of(latents), fitted)) < own

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from promptcodec.codec.ztables import ZTables
 from promptcodec.coding.entropy.tables import SCALE_STEP
+from promptcodec.coding.entropy.z_tables import ZTables
 from promptcodec.errors import ConfigError, ModelMismatchError
 from promptcodec.models.adapters.checkpoint import LOG_GAINS, PREFIX, read_adapter
 from promptcodec.models.checkpoint import read_base

@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 NUM_SCALES = 64
+Z_MIN, Z_MAX = -128, 127  # of z_hat
 SCALE_MIN = 0.11  # at this deviation all but 5e-6 of the mass rounds to zero
 SCALE_MAX = 100.0
 SCALE_STEP = math.log(SCALE_MAX / SCALE_MIN) / (NUM_SCALES - 1)

@@ -22,8 +22,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from promptcodec.codec.gains import FRACTION_BITS, Gains
-from promptcodec.codec.ztables import ZTables, pack_sets, take_sets
+from promptcodec.coding.entropy.z_tables import SPANS, TABLES, ZTables, pack_sets, read_sets
+from promptcodec.coding.gains import FRACTION_BITS, Gains
 from promptcodec.config import LAMBDAS, CodecConfig, from_dict
 from promptcodec.errors import CheckpointError, ConfigError, ModelMismatchError
 from promptcodec.io.atomic import write_atomically
@@ -118,7 +118,8 @@ def write_adapter(
         )
     if not bool(torch.isfinite(prompts.log_gains).all()):
         raise CheckpointError(f"{folder}: a log-gain is not finite; train again")
-    tensors = pack_tensors(prompts) | pack_sets(z_sets)
+    sets = {name: torch.from_numpy(array) for name, array in pack_sets(z_sets).items()}
+    tensors = pack_tensors(prompts) | sets
     _check(tensors, where=str(folder))
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / WEIGHTS_FILE, save(tensors), force=True)
@@ -131,7 +132,7 @@ def pack_tensors(prompts: LayerAdaptivePrompts) -> dict[str, Tensor]:
     """Tensors under PEFT's names, in the types that are stored."""
     state = prompts.state_dict()
     tensors = {PREFIX + n: v.detach().cpu().half().contiguous() for n, v in state.items()}
-    tensors[PREFIX + LOG_GAINS] = prompts.gains().log_gains
+    tensors[PREFIX + LOG_GAINS] = torch.from_numpy(prompts.gains().log_gains)
     return tensors
 
 
@@ -224,12 +225,13 @@ def build(
                 f"{tuple(value.shape)}"
             )
         state[name] = found.float() / (1 << FRACTION_BITS) if kind == torch.int16 else found.float()
-    z_sets = take_sets(left, channels=codec.z_channels, where=where)
+    stored = {name: left.pop(name).numpy() for name in (TABLES, SPANS) if name in left}
+    z_sets = read_sets(stored, channels=codec.z_channels, where=where)
     if left:
         raise CheckpointError(f"{where}: unknown tensor {min(left)}; not this kind of adapter")
     prompts.load_state_dict(state)
     prompts.requires_grad_(False)
-    gains = Gains(tensors[PREFIX + LOG_GAINS].clone())
+    gains = Gains(tensors[PREFIX + LOG_GAINS].numpy().copy())
     return RateAdapter(config, prompts.eval(), gains, sha256=digest, z_sets=z_sets)
 
 

@@ -11,15 +11,18 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from promptcodec.bitstream import HASH_BYTES, RATE_STEPS
-from promptcodec.codec.gains import Gains
-from promptcodec.codec.ztables import ZTables
+from promptcodec.coding.entropy.z_tables import ZTables
+from promptcodec.coding.gains import Gains
 from promptcodec.errors import ModelMismatchError, RateError
 from promptcodec.models.adapters.checkpoint import RateAdapter
 from promptcodec.models.codec_model import Adapter
+
+LogGains = NDArray[np.int16]
 
 
 @dataclass(frozen=True)
@@ -172,8 +175,8 @@ def _between(low: RateAdapter, high: RateAdapter, share: tuple[int, int]) -> Rat
     )
 
 
-def _mix_integers(low: Tensor, high: Tensor, share: tuple[int, int]) -> Tensor:
+def _mix_integers(low: LogGains, high: LogGains, share: tuple[int, int]) -> LogGains:
     """Log-gains between two, rounded half up; integers, so that every machine agrees."""
     numerator, denominator = share
-    total = low.to(torch.int64) * (denominator - numerator) + high.to(torch.int64) * numerator
-    return torch.div(total + denominator // 2, denominator, rounding_mode="floor").to(torch.int16)
+    total = low.astype(np.int64) * (denominator - numerator) + high.astype(np.int64) * numerator
+    return ((total + denominator // 2) // denominator).astype(np.int16)

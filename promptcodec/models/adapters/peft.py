@@ -24,8 +24,8 @@ from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from peft.utils import register_peft_method
 from torch import Tensor, nn
 
-from promptcodec.codec.gains import FRACTION_BITS
-from promptcodec.codec.ztables import SPANS, TABLES
+from promptcodec.coding.entropy.z_tables import SPANS, TABLES
+from promptcodec.coding.gains import FRACTION_BITS
 from promptcodec.config import CodecConfig
 from promptcodec.errors import UsageError
 from promptcodec.models.adapters.checkpoint import LOG_GAINS, PEFT_TYPE, AdapterConfig

@@ -21,11 +21,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from promptcodec.codec.gains import FRACTION_BITS, Gains
+from promptcodec.coding.gains import FRACTION_BITS, LEAST, MOST, Gains
 from promptcodec.config import STRIDE, CodecConfig
 from promptcodec.models.adapters.lowrank import LowRankUpdates
 from promptcodec.models.swin import Prompts
@@ -186,8 +187,8 @@ class LayerAdaptivePrompts(nn.Module):
 
     def gains(self) -> Gains:
         """Log-gains as the integers that files are written with."""
-        fixed = torch.round(self.log_gains.detach().cpu().double() * (1 << FRACTION_BITS))
-        return Gains(fixed.clamp(-(1 << 15), (1 << 15) - 1).to(torch.int16))
+        fixed = np.rint(self.log_gains.detach().cpu().double().numpy() * (1 << FRACTION_BITS))
+        return Gains(fixed.clip(LEAST, MOST).astype(np.int16))
 
     def touch(self, features: Tensor) -> Tensor:
         """Features of the means, (B, N, h, w), scaled and moved channel by channel."""

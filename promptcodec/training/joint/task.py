@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from promptcodec.codec.coder import EntropyTables, estimate_bits
+from promptcodec.coding.entropy.rans import EntropyTables, estimate_bits
 from promptcodec.coding.entropy.tables import SCALE_STEP
 from promptcodec.config import STRIDE
 from promptcodec.errors import ConfigError
@@ -35,9 +35,10 @@ from promptcodec.io.hub import find_base, find_heads, find_prompts
 from promptcodec.models.adapters.checkpoint import RateAdapter, read_adapter, write_adapter
 from promptcodec.models.adapters.task_checkpoint import TaskConfig, write_task
 from promptcodec.models.adapters.task_prompts import TaskPrompts
-from promptcodec.models.checkpoint import Base, read_base, write_base
+from promptcodec.models.checkpoint import Base, density_tables, read_base, write_base
 from promptcodec.models.heads.checkpoint import Head, read_head, write_head
 from promptcodec.models.heads.classifier import LatentClassifier
+from promptcodec.models.tensors import arrays_of
 from promptcodec.training.config import DataConfig
 from promptcodec.training.data.augmented import fit
 from promptcodec.training.data.labelled import read_labelled
@@ -231,7 +232,7 @@ class JointTask:
         tables = self.base.tables
         if self.own_codec:
             model.codec.freeze_scale_path()
-            tables = EntropyTables.from_model(model.codec)
+            tables = density_tables(model.codec)
         figures, losses = {}, []
         for rate in self.config.rates:
             own = tables if self.own_codec else tables.with_sets(self.adapters[rate].z_sets)
@@ -254,7 +255,7 @@ class JointTask:
         for picture in store.held.pictures:
             x = fit(picture, size)[None].float() / 255.0
             latents = model.codec.analyse(images.pad(x, STRIDE), gains=gains, adapter=adapter)
-            bits += sum(estimate_bits(latents, tables))
+            bits += sum(estimate_bits(arrays_of(latents), tables))
             pixels += size * size
             x_hat = model.codec.synthesise(latents.y_hat, adapter=adapter)
             x_hat = images.crop(x_hat, size, size).clamp(0, 1)

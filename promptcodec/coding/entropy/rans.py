@@ -14,21 +14,19 @@ from typing import Any
 
 import constriction
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from promptcodec.codec.ztables import SET_BITS, Frequencies, ZTables, categorical, cheapest
 from promptcodec.coding.entropy import golomb
-from promptcodec.coding.entropy.tables import (
-    NUM_SCALES,
-    TOTAL,
-    gaussian_table,
-    quantise_frequencies,
-    table_range,
+from promptcodec.coding.entropy.tables import NUM_SCALES, TOTAL, Z_MIN, table_range
+from promptcodec.coding.entropy.z_tables import (
+    SET_BITS,
+    Frequencies,
+    ZTables,
+    categorical,
+    cheapest,
 )
+from promptcodec.coding.latents import Latents
 from promptcodec.errors import StreamError
-from promptcodec.models.codec_model import CodecModel, Latents
-from promptcodec.models.hyperprior import Z_MIN
 
 _stream: Any = constriction.stream  # type: ignore[attr-defined]  # a compiled module without stubs
 AnsCoder: Any = _stream.stack.AnsCoder
@@ -47,15 +45,6 @@ class EntropyTables:
     y: tuple[Frequencies, ...]
     z: Frequencies
     z_sets: tuple[ZTables, ...] = ()
-
-    @classmethod
-    def from_model(cls, model: CodecModel) -> EntropyTables:
-        """Gaussian tables for y, the learned density of z tabulated once."""
-        probabilities = model.hyperprior.prior.integer_probabilities().cpu().numpy()
-        return cls(
-            y=tuple(gaussian_table(i) for i in range(NUM_SCALES)),
-            z=np.stack([quantise_frequencies(p) for p in probabilities]),
-        )
 
     @cached_property
     def y_models(self) -> list[Any]:
@@ -176,13 +165,13 @@ def decode_y(data: bytes, indexes: NDArray[np.uint8], tables: EntropyTables) -> 
     return symbols.reshape(indexes.shape)
 
 
-def estimate_bits(latents: Latents, tables: EntropyTables) -> tuple[float, float]:
+def estimate_bits(latents: Latents[NDArray[Any]], tables: EntropyTables) -> tuple[float, float]:
     """Ideal code length of y and of z in bits under the integer tables, without headers.
 
     Where a rate has sets of tables of z, each picture takes its cheapest one and says which.
     """
-    grouped, bounds = _group(latents.indexes.cpu().numpy())
-    symbols = latents.symbols.cpu().numpy().ravel()[grouped]
+    grouped, bounds = _group(latents.indexes)
+    symbols = latents.symbols.ravel()[grouped]
     y_bits = 0.0
     for index in range(1, NUM_SCALES):
         radius = table_range(index)
@@ -191,7 +180,7 @@ def estimate_bits(latents: Latents, tables: EntropyTables) -> tuple[float, float
         coded = np.where(outside, 2 * radius + 1, part + radius)
         y_bits -= float(np.log2(tables.y[index][coded] / TOTAL).sum())
         y_bits += golomb.bits(np.abs(part[outside]) - radius)
-    return y_bits, sum(_z_bits(z_hat, tables) for z_hat in latents.z_hat.cpu().numpy())
+    return y_bits, sum(_z_bits(z_hat, tables) for z_hat in latents.z_hat)
 
 
 def _z_bits(z_hat: NDArray[np.int16], tables: EntropyTables) -> float:
@@ -224,14 +213,3 @@ def _coder(data: bytes) -> Any:
 def _check_empty(coder: Any) -> None:
     if not coder.is_empty():
         raise StreamError("coded latents go on after the last symbol: the stream is damaged")
-
-
-def to_numpy(latents: Latents, picture: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """z_hat, indexes and symbols of one picture of a batch."""
-    parts = (latents.z_hat, latents.indexes, latents.symbols)
-    return tuple(p[picture].cpu().numpy() for p in parts)  # type: ignore[return-value]
-
-
-def from_numpy(array: np.ndarray, device: torch.device) -> torch.Tensor:
-    """One picture's array as a batch of one."""
-    return torch.from_numpy(np.ascontiguousarray(array)).to(device)[None]

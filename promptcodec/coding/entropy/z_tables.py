@@ -9,20 +9,17 @@ which is exact and a small part of 256 values a channel.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import constriction
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from promptcodec.coding.entropy.tables import TOTAL
+from promptcodec.coding.entropy.tables import TOTAL, Z_MAX, Z_MIN
 from promptcodec.errors import CheckpointError
-from promptcodec.models.hyperprior import Z_MAX, Z_MIN
 
 Categorical: Any = constriction.stream.model.Categorical  # type: ignore[attr-defined]
 Frequencies = NDArray[np.uint32]
@@ -70,8 +67,8 @@ def cheapest(sets: Sequence[ZTables], z_hat: NDArray[np.int16]) -> int:
     return bits.index(min(bits))
 
 
-def pack_sets(sets: Sequence[ZTables]) -> dict[str, Tensor]:
-    """Sets as an adapter stores them; no tensors for none.
+def pack_sets(sets: Sequence[ZTables]) -> dict[str, np.ndarray]:
+    """Sets as an adapter stores them; no arrays for none.
 
     Each channel has one span for all sets: from the lowest to the highest value that any of them
     gives more than the least frequency.
@@ -83,32 +80,34 @@ def pack_sets(sets: Sequence[ZTables]) -> dict[str, Tensor]:
     spans = np.stack([_first(inside), NUM_VALUES - 1 - _first(inside[:, ::-1])], axis=1)
     kept = np.ascontiguousarray(tables[:, _held(spans)])
     return {
-        TABLES: torch.from_numpy(kept.astype(np.uint16)),
-        SPANS: torch.from_numpy((spans + Z_MIN).astype(np.int16)),
+        TABLES: kept.astype(np.uint16),
+        SPANS: (spans + Z_MIN).astype(np.int16),
     }
 
 
-def take_sets(tensors: dict[str, Tensor], *, channels: int, where: str) -> tuple[ZTables, ...]:
-    """Take the sets out of an adapter's tensors; none where it has neither tensor.
+def read_sets(
+    stored: Mapping[str, np.ndarray], *, channels: int, where: str
+) -> tuple[ZTables, ...]:
+    """Sets of tables from what an adapter stores; none where it has neither array.
 
     Args:
-        tensors: by name; those of the sets are removed.
+        stored: `TABLES` and `SPANS`, or neither.
         channels: Cz of the base.
         where: names the file.
     Raises:
         CheckpointError: a tensor of another type or shape, a span that is none, or frequencies
             below 1 or of another sum than 2^16.
     """
-    if TABLES not in tensors and SPANS not in tensors:
+    if not stored:
         return ()
-    spans = _take(tensors, SPANS, torch.int16, where).astype(np.int64)
+    spans = _checked(stored, SPANS, np.int16, where).astype(np.int64)
     if spans.shape != (channels, 2) or not _are_spans(spans):
         raise CheckpointError(
             f"{where}: tensor {SPANS} does not hold a lowest and a highest value from {Z_MIN} to "
             f"{Z_MAX} for each of {channels} channels; get the file again"
         )
     held = _held(spans - Z_MIN)
-    kept = _take(tensors, TABLES, torch.uint16, where)
+    kept = _checked(stored, TABLES, np.uint16, where)
     if kept.ndim != 2 or not 1 <= len(kept) <= MAX_SETS or kept.shape[1] != held.sum():
         raise CheckpointError(
             f"{where}: tensor {TABLES} is {kept.shape}; need 1 to {MAX_SETS} sets of {held.sum()}"
@@ -125,13 +124,14 @@ def take_sets(tensors: dict[str, Tensor], *, channels: int, where: str) -> tuple
     return tuple(ZTables(table) for table in tables)
 
 
-def _take(tensors: dict[str, Tensor], name: str, kind: torch.dtype, where: str) -> np.ndarray:
-    if name not in tensors:
+def _checked(stored: Mapping[str, np.ndarray], name: str, kind: type, where: str) -> np.ndarray:
+    if name not in stored:
         raise CheckpointError(f"{where}: tensor {name} is missing; get the file again")
-    value = tensors.pop(name)
-    if value.dtype != kind:
-        raise CheckpointError(f"{where}: tensor {name} is {value.dtype}; need {kind}")
-    return value.numpy()
+    if stored[name].dtype != kind:
+        raise CheckpointError(
+            f"{where}: tensor {name} is {stored[name].dtype}; need {np.dtype(kind)}"
+        )
+    return stored[name]
 
 
 def _are_spans(spans: np.ndarray) -> bool:

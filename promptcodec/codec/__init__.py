@@ -1,1 +1,0 @@
-"""The base codec: transforms, hyperprior, context model, entropy coder."""
