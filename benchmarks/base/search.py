@@ -24,7 +24,7 @@ import numpy as np
 import torch
 import yaml
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.tables import training
 from promptcodec.coding.entropy.rans import estimate_bits
@@ -32,10 +32,13 @@ from promptcodec.coding.entropy.tables import SCALE_STEP
 from promptcodec.coding.gains import FRACTION_BITS, Gains
 from promptcodec.config import LAMBDAS, CodecConfig, from_dict
 from promptcodec.evaluation.speed.complexity import complexity_table
+from promptcodec.io.hub import find_base
 from promptcodec.io.provenance import provenance
-from promptcodec.models.checkpoint import density_tables
+from promptcodec.models.checkpoint import density_tables, read_base
 from promptcodec.models.codec_model import CodecModel
+from promptcodec.models.swin import SwinBlock
 from promptcodec.models.tensors import arrays_of
+from promptcodec.models.transforms import ResidualBlock
 from promptcodec.training.config import OptimizerConfig
 from promptcodec.training.initialise import initialise_transforms
 from promptcodec.training.losses import rate_distortion
@@ -165,9 +168,11 @@ class Variant:
         z_noise: share of the time with noisy z.
         z_free: share of the time until z has its price.
         rate_index: of the ladder; sets lambda.
+        grown: start from the bundled base, with what it lacks adding nothing at first.
     """
 
     codec: CodecConfig
+    grown: bool = False
     optimizer: str = "muon"
     band: int = 0
     period: int = 5
@@ -234,6 +239,41 @@ def optimiser(model: CodecModel, variant: Variant, rate: float) -> torch.optim.O
     )
 
 
+@torch.no_grad()
+def grow(model: CodecModel, trained: dict[str, Tensor]) -> None:
+    """Give a model the weights of a smaller one, so that it does at first what that one does.
+
+    Args:
+        model: freshly built; its further blocks stand behind those of the smaller one, and its
+            wider layers have more hidden channels.
+        trained: state of the smaller model.
+    """
+    for module in model.modules():
+        if isinstance(module, SwinBlock):
+            for layer in (module.attention.proj, module.mlp[2]):
+                nn.init.zeros_(layer.weight)
+                nn.init.zeros_(layer.bias)
+        elif isinstance(module, ResidualBlock):
+            nn.init.zeros_(module.conv2.weight)
+            nn.init.zeros_(module.conv2.bias)
+    for name, value in model.state_dict().items():
+        known = trained.get(name)
+        if known is None:
+            print("new:", name)
+        elif known.shape == value.shape:
+            value.copy_(known)
+        else:
+            print("wider:", name, tuple(known.shape), tuple(value.shape))
+            inputs = known.shape[1:] != value.shape[1:]
+            own = torch.zeros_like(value) if inputs else value
+            place = [
+                slice((b - a) // 2, (b - a) // 2 + a) if number > 1 else slice(0, a)
+                for number, (a, b) in enumerate(zip(known.shape, value.shape, strict=True))
+            ]
+            own[tuple(place)] = known
+            value.copy_(own)
+
+
 # -- a run -------------------------------------------------------------------------------------
 
 
@@ -286,8 +326,11 @@ def run(
     torch.manual_seed(1)
     model = CodecModel(variant.codec).to(memory_format=torch.channels_last)
     model.room_detached = variant.room_detached
-    crops = [draw(2**32 + i) for i in range(12)]
-    initialise_transforms(model, crops, lmbda=lmbda)
+    if variant.grown:
+        grow(model, read_base(find_base(None)).model.state_dict())
+    else:
+        crops = [draw(2**32 + i) for i in range(12)]
+        initialise_transforms(model, crops, lmbda=lmbda)
     optimizer = optimiser(model, variant, rate)
     reduced = product_dtype(torch.device("cpu")) == torch.bfloat16
     stem = f"{name}@{rate:g}@{minutes:g}"
