@@ -23,6 +23,7 @@ from promptcodec.drafts import AnyDraft, Draft, Engine, Position, Work
 from promptcodec.io import images
 from promptcodec.io.lazy_pixels import Pixels
 from promptcodec.models.adapters.interpolation import RatePoint
+from promptcodec.models.tensors import crop, from_tensor
 from promptcodec.rebuild import Rebuilder, decode_latents
 from promptcodec.tiles import TiledWork
 
@@ -171,8 +172,8 @@ def _rebuild_together(engine: Engine, readings: list[Reading]) -> Iterator[np.nd
     with engine.autocast():
         x_hat = engine.model.synthesise(y_hat, adapter=adapter)
     for n, reading in enumerate(readings):
-        own = images.crop(x_hat[n : n + 1], reading.header.height, reading.header.width)
-        yield images.from_tensor(own)
+        own = crop(x_hat[n : n + 1], reading.header.height, reading.header.width)
+        yield from_tensor(own)
 
 
 def _rebuild_tiles(engine: Engine, reading: Reading) -> np.ndarray | Pixels:

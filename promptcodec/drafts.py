@@ -19,10 +19,11 @@ from promptcodec.coding.entropy.rans import EntropyTables
 from promptcodec.coding.gains import Gains, finer
 from promptcodec.coding.latents import Latents
 from promptcodec.io import images
+from promptcodec.io.alpha import encode_alpha
 from promptcodec.models.adapters.interpolation import RatePoint
 from promptcodec.models.codec_model import CodecModel
 from promptcodec.models.refine import SCHEDULES, refine
-from promptcodec.models.tensors import arrays_of
+from promptcodec.models.tensors import arrays_of, crop, from_tensor
 
 Precision = Literal["float32", "bfloat16"]
 Progress = Callable[[int, int], None]  # steps done, steps
@@ -216,7 +217,7 @@ class Draft:
         height, width = self.work.picture.rgb.shape[:2]
         with engine.autocast():
             x_hat = engine.model.synthesise(self.latents.y_hat, adapter=self.point.prompts)
-        return images.from_tensor(images.crop(x_hat, height, width))
+        return from_tensor(crop(x_hat, height, width))
 
     def log_bytes(self) -> float:
         """Logarithm of the bytes of the whole file."""
@@ -333,6 +334,6 @@ def chunks_of(picture: images.Picture) -> tuple[Chunk, ...]:
     """Alpha and metadata as they travel beside the latents."""
     chunks = []
     if picture.alpha is not None:
-        chunks.append(Chunk(b"ALPH", images.encode_alpha(picture.alpha)))
+        chunks.append(Chunk(b"ALPH", encode_alpha(picture.alpha)))
     metadata = ((b"ICCP", picture.icc), (b"EXIF", picture.exif), (b"XMP ", picture.xmp))
     return (*chunks, *(Chunk(kind, data) for kind, data in metadata if data))

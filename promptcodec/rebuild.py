@@ -23,9 +23,8 @@ from promptcodec.coding.tiling import LATENT, Box, Tiling
 from promptcodec.config import STRIDE
 from promptcodec.drafts import Engine
 from promptcodec.errors import StreamError
-from promptcodec.io import images
 from promptcodec.models.adapters.interpolation import RatePoint
-from promptcodec.models.tensors import tensor_of
+from promptcodec.models.tensors import from_tensor, tensor_of
 
 MISSING = 128  # level of the pixels of a tile that is not there
 
@@ -96,7 +95,7 @@ class Rebuilder:
             x_hat = self.engine.model.synthesise(y_hat, adapter=self.point.prompts)
         self.lap("g_s")
         rows, columns = part.slices(window)
-        rgb = images.from_tensor(x_hat[:, :, rows, columns])
+        rgb = from_tensor(x_hat[:, :, rows, columns])
         self.lap("picture")
         return rgb
 

@@ -16,6 +16,7 @@ from promptcodec.coding.tiling import Box, Tiling
 from promptcodec.config import STRIDE
 from promptcodec.errors import PromptCodecError, StreamError, UsageError
 from promptcodec.io import images
+from promptcodec.io.alpha import decode_alpha
 from promptcodec.io.lazy_pixels import Pixels
 
 Region = tuple[int, int, int, int]  # x, y, width, height, px
@@ -103,7 +104,7 @@ def picture_of(
     """Decoded pixels of a region with what the chunks of the stream add to them."""
     alpha = None
     if b"ALPH" in chunks:
-        alpha = images.decode_alpha(chunks[b"ALPH"], width=header.width, height=header.height)
+        alpha = decode_alpha(chunks[b"ALPH"], width=header.width, height=header.height)
         alpha = alpha[region.slices(Box(0, 0, header.height, header.width))]
     return images.Picture(
         pixels=pixels,

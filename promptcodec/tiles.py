@@ -25,7 +25,7 @@ from promptcodec.drafts import Engine, Position, Work, code_tile, psnr_of, squar
 from promptcodec.errors import PictureError, UsageError
 from promptcodec.io import images
 from promptcodec.models.adapters.interpolation import RatePoint
-from promptcodec.models.tensors import arrays_of
+from promptcodec.models.tensors import arrays_of, pad, to_tensor
 from promptcodec.rebuild import Rebuilder
 
 ONE_TILE_PIXELS = 1 << 22  # larger pictures are cut by default; one of this size takes 1 GB
@@ -83,7 +83,7 @@ class TiledWork:
     def _pixels(self, window: Box) -> Tensor:
         """A window of the padded picture as g_a takes it, (1, 3, H, W)."""
         part = self.picture.pixels[window.top : window.bottom, window.left : window.right]
-        x = images.pad(images.to_tensor(part).to(self.engine.device), STRIDE)
+        x = pad(to_tensor(part).to(self.engine.device), STRIDE)
         return x.contiguous(memory_format=torch.channels_last)
 
 
@@ -182,7 +182,7 @@ def begin(
         )
     if len(tiling) == 1:
         picture = replace(picture, pixels=picture.rgb)
-        x = images.pad(images.to_tensor(picture.rgb).to(engine.device), STRIDE)
+        x = pad(to_tensor(picture.rgb).to(engine.device), STRIDE)
         x = x.contiguous(memory_format=torch.channels_last)
         return Work(engine, picture, x=x)
     if effort:

@@ -22,6 +22,7 @@ from promptcodec.evaluation.metrics import psnr
 from promptcodec.io import images
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.provenance import provenance
+from promptcodec.models.tensors import from_tensor
 from promptcodec.training.aggregation import AggregatingDecoder, read_aggregation
 
 
@@ -29,7 +30,7 @@ from promptcodec.training.aggregation import AggregatingDecoder, read_aggregatio
 def rebuilt(model: AggregatingDecoder, codec: Codec, data: bytes, *, rate: float) -> np.ndarray:
     """Pixels of a stream by a decoder with aggregation, padded, uint8 (H, W, 3)."""
     y_hat = codec.latents(data)
-    return images.from_tensor(model(y_hat, model.read(y_hat, rate=rate), rate=rate))
+    return from_tensor(model(y_hat, model.read(y_hat, rate=rate), rate=rate))
 
 
 def main() -> None:

@@ -28,8 +28,8 @@ from promptcodec.evaluation.segmentation import check_pixels, compare_overlap, r
 from promptcodec.evaluation.speed.complexity import complexity_table, count_macs, count_parameters
 from promptcodec.io import masks
 from promptcodec.io.atomic import write_atomically
-from promptcodec.io.images import encode_file
 from promptcodec.io.provenance import provenance
+from promptcodec.io.save import encode_file
 from promptcodec.models.heads.checkpoint import Head, build_head, read_head
 from promptcodec.models.heads.config import SEGMENT, HeadConfig
 from promptcodec.models.heads.iou import class_iou, confusion_counts

@@ -249,13 +249,13 @@ def grow(model: CodecModel, trained: dict[str, Tensor]) -> None:
         trained: state of the smaller model.
     """
     for module in model.modules():
+        last: tuple[nn.Module, ...] = ()
         if isinstance(module, SwinBlock):
-            for layer in (module.attention.proj, module.mlp[2]):
-                nn.init.zeros_(layer.weight)
-                nn.init.zeros_(layer.bias)
+            last = (module.attention.proj, module.mlp[2])
         elif isinstance(module, ResidualBlock):
-            nn.init.zeros_(module.conv2.weight)
-            nn.init.zeros_(module.conv2.bias)
+            last = (module.conv2,)
+        for parameter in (p for layer in last for p in layer.parameters()):
+            nn.init.zeros_(parameter)
     for name, value in model.state_dict().items():
         known = trained.get(name)
         if known is None:

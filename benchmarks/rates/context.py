@@ -32,7 +32,7 @@ from promptcodec.io import images
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.provenance import provenance
 from promptcodec.models.econtext import EContext
-from promptcodec.models.tensors import arrays_of
+from promptcodec.models.tensors import arrays_of, crop, from_tensor, pad, to_tensor
 
 GAINS = (-2, -1, 0, 1, 2)
 WIDTH, HEIGHT = 768, 512
@@ -53,16 +53,16 @@ def curve(codec: Codec, pictures: list[Path]) -> list[dict[str, float]]:
 def _measure(codec: Codec, path: Path, gains: Gains) -> tuple[float, float]:
     rgb = images.load(path).rgb
     height, width = rgb.shape[:2]
-    x = images.pad(images.to_tensor(rgb), STRIDE).contiguous(memory_format=torch.channels_last)
+    x = pad(to_tensor(rgb), STRIDE).contiguous(memory_format=torch.channels_last)
     latents = codec.model.analyse(x, gains=gains)
-    decoded = images.from_tensor(images.crop(codec.model.synthesise(latents.y_hat), height, width))
+    decoded = from_tensor(crop(codec.model.synthesise(latents.y_hat), height, width))
     bits = sum(rans.estimate_bits(arrays_of(latents), codec.tables))
     return bits / (height * width), psnr(rgb, decoded)
 
 
 def seconds(codecs: dict[str, Codec], rgb: np.ndarray, *, repeats: int) -> dict[str, Any]:
     """Seconds of encoding and decoding latents and picture, all codecs in turn."""
-    x = images.to_tensor(rgb).contiguous(memory_format=torch.channels_last)
+    x = to_tensor(rgb).contiguous(memory_format=torch.channels_last)
     actions: dict[str, Callable[[], object]] = {}
     for name, codec in codecs.items():
         model = codec.model

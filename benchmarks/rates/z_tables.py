@@ -26,7 +26,7 @@ from promptcodec.config import STRIDE
 from promptcodec.io import images
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.provenance import provenance
-from promptcodec.models.tensors import arrays_of
+from promptcodec.models.tensors import arrays_of, pad, to_tensor
 from promptcodec.training.data.pictures import Source, find_pictures
 from promptcodec.training.z_sets import ZHat, fit_sets, set_bits
 
@@ -73,7 +73,7 @@ def look(
     """What each rate makes of pictures to fit on, and of those to measure on."""
     fitted, held = ({rate: Seen() for rate in rates} for _ in range(2))
     for pack, place, out in chosen(packs, pictures=pictures):
-        x = images.pad(images.to_tensor(images.load(place.read()).rgb), STRIDE)
+        x = pad(to_tensor(images.load(place.read()).rgb), STRIDE)
         x = x.contiguous(memory_format=torch.channels_last)
         for rate in rates:
             point = codec.at(rate)

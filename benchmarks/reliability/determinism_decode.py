@@ -18,7 +18,7 @@ from promptcodec.api import Codec
 from promptcodec.bitstream import Container, parse
 from promptcodec.coding.entropy.rans import decode_y, decode_z
 from promptcodec.config import STRIDE
-from promptcodec.io import images
+from promptcodec.models.tensors import crop, from_tensor
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,8 @@ def decode(codec: Codec, container: Container, variant: Variant) -> Decoded:
         symbol_batch = among_others(torch.from_numpy(symbols), variant.batch).to(device)
         y_hat = rebuild(z_batch, symbol_batch, indexes=index_batch, gains=gains, adapter=adapter)
         x_hat = synthesise(y_hat, adapter=adapter)[own : own + 1].cpu()
-    x_hat = images.crop(x_hat, container.height, container.width)
-    return Decoded(indexes, symbols, images.from_tensor(x_hat))
+    x_hat = crop(x_hat, container.height, container.width)
+    return Decoded(indexes, symbols, from_tensor(x_hat))
 
 
 def compiled(method: Callable[..., Tensor]) -> Callable[..., Tensor]:

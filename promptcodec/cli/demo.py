@@ -19,7 +19,7 @@ from promptcodec.evaluation.metrics import bpp, psnr
 from promptcodec.evaluation.reports.compare import side_by_side
 from promptcodec.evaluation.reports.equal_size import largest_within
 from promptcodec.io.atomic import write_atomically
-from promptcodec.io.images import encode_file
+from promptcodec.io.save import encode_file
 
 ASSETS = Path(__file__).parents[1] / "io" / "assets"
 OUTPUT = Path("demo/side-by-side.png")

@@ -158,7 +158,7 @@ def decode(
             verbose=verbose,
         )
         return
-    from promptcodec.io.images import OUTPUT_SUFFIXES
+    from promptcodec.io.save import OUTPUT_SUFFIXES
     from promptcodec.sources import check_header
 
     (stream,) = names.names

@@ -108,7 +108,7 @@ def segment(
     from promptcodec.cli.codec_options import load_codec
     from promptcodec.coding.results import Clock
     from promptcodec.io import masks
-    from promptcodec.io.images import OUTPUT_SUFFIXES, encode_file
+    from promptcodec.io.save import OUTPUT_SUFFIXES, encode_file
 
     suffix = ".overlay.png" if overlay else ".mask.png"
     target = console.choose_output(source, output, suffix=suffix, as_json=as_json, force=force)

@@ -1,34 +1,28 @@
-"""Pictures to tensors and back.
+"""Pictures of any kind to one form, and back to Pillow.
 
-    path, bytes, file, PIL picture, array, tensor --load--> Picture --to_tensor--> x --pad--> g_a
-    g_s --> crop --> from_tensor --> Picture --to_pil--> PIL picture --encode_file--> bytes
-
-Pillow and numpy only; torch is imported by the functions that take or return tensors.
+path, bytes, file, PIL picture, array, tensor --load--> Picture --to_pil--> PIL picture
 """
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from PIL import Image
 
 from promptcodec.bitstream import MAX_PIXELS
-from promptcodec.errors import OutputError, PictureError, ShapeError, StreamError
+from promptcodec.errors import PictureError, ShapeError
 from promptcodec.io.formats import (
     Decoded,
     Reading,
     check_size,
     normalise,
-    open_header,
-    photograph_tags,
     read_picture,
 )
 from promptcodec.io.lazy_pixels import STRIP, Pixels
@@ -38,20 +32,6 @@ if TYPE_CHECKING:
 
 # A float may leave [0, 1] by half an 8-bit level: resampling errs by less, a wrong scale by more.
 _TOLERANCE = 0.5 / 255
-
-_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
-
-# What Pillow needs for each suffix. The decoded picture is stored without further loss, except in
-# JPEG, which has no such mode: there as good as it gets.
-_WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
-    ".png": ("PNG", {}),
-    ".webp": ("WEBP", {"lossless": True, "exact": True}),
-    ".jpg": ("JPEG", {"quality": 95, "subsampling": 0, "optimize": True}),
-    ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0, "optimize": True}),
-    ".tif": ("TIFF", {"compression": "tiff_adobe_deflate"}),
-    ".tiff": ("TIFF", {"compression": "tiff_adobe_deflate"}),
-}
-OUTPUT_SUFFIXES = tuple(_WRITERS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,7 +189,9 @@ def _load_tensor(tensor: Tensor, *, max_pixels: int) -> Picture:
         raise PictureError(
             f"the tensor has values from {low:.4g} to {high:.4g}; need finite ones in [0, 1]"
         )
-    return Picture(from_tensor(tensor))
+    levels = tensor.detach().reshape(shape[-3:]).float().clamp(0, 1).mul_(255).round_()
+    planes = levels.permute(1, 2, 0).cpu().numpy().astype(np.uint8)
+    return Picture(np.ascontiguousarray(planes))
 
 
 def _from_pil(decoded: Decoded, *, in_place: bool) -> Picture:
@@ -265,162 +247,3 @@ def join(
     if image is None or top != height:
         raise ShapeError(f"the strips have {top} rows; need {height} of width {width}")
     return Pixels(image)
-
-
-def encode_file(image: Image.Image, suffix: str) -> bytes:
-    """The bytes of what `write_file` writes."""
-    output = io.BytesIO()
-    write_file(image, suffix, output)
-    return output.getvalue()
-
-
-def write_file(image: Image.Image, suffix: str, file: BinaryIO) -> None:
-    """Write a picture file with the ICC profile, EXIF and XMP from `image.info`.
-
-    Args:
-        image: mode L, LA, RGB or RGBA, as from `to_pil`.
-        suffix: one of `OUTPUT_SUFFIXES`, in any case. PNG, WebP and TIFF are lossless; JPEG has
-            quality 95 without chroma subsampling.
-        file: empty; TIFF needs it readable.
-
-    Raises:
-        OutputError: an unknown suffix, alpha or too much metadata for JPEG, too large for WebP.
-        OSError: of the file, such as a full disk.
-    """
-    if suffix.lower() not in _WRITERS:
-        raise OutputError(
-            f"cannot write a picture as {suffix or 'a file without suffix'}; "
-            f"use one of {', '.join(OUTPUT_SUFFIXES)}"
-        )
-    kind, options = _WRITERS[suffix.lower()]
-    if kind == "JPEG" and image.mode in ("LA", "RGBA"):
-        raise OutputError(f"{suffix} holds no alpha; use .png, .webp or .tif")
-    # libtiff writes to the file by itself: only so is the result not held in memory.
-    sink = file if kind == "TIFF" else cast(BinaryIO, _Sink(file))
-    try:
-        image.save(sink, kind, **options, **_metadata_options(image, kind))
-    except Exception as error:  # too large for the format, mostly; Pillow raises many types
-        if isinstance(error, OSError) and error.errno:
-            raise
-        hint = "is the disk full? else use .png" if kind == "TIFF" else "use .png"
-        raise OutputError(f"cannot write as {suffix} ({error}); {hint}") from error
-
-
-class _Sink:
-    """A file without a descriptor: what Pillow writes to one by itself fails without a reason."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.write, self.seek, self.tell, self.flush = file.write, file.seek, file.tell, file.flush
-
-
-def _metadata_options(image: Image.Image, kind: str) -> dict[str, Any]:
-    """Pillow's four ways to be told about three blocks."""
-    icc, exif, xmp = (image.info.get(key) for key in ("icc_profile", "exif", "xmp"))
-    options: dict[str, Any] = {"icc_profile": icc} if icc else {}
-    if kind == "TIFF":  # XMP is a tag among those of EXIF
-        tags = photograph_tags(_parsed_exif(exif))
-        if xmp:
-            tags[0x02BC] = xmp
-        return {**options, "exif": tags}
-    if exif:
-        options["exif"] = exif
-    if xmp and kind == "PNG":
-        from PIL.PngImagePlugin import PngInfo
-
-        text = PngInfo()
-        text.add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
-        options["pnginfo"] = text
-    elif xmp:
-        options["xmp"] = xmp
-    return options
-
-
-def _parsed_exif(exif: bytes | None) -> Image.Exif:
-    tags = Image.Exif()
-    with contextlib.suppress(Exception):  # damaged EXIF must not keep the pixels from being written
-        tags.load(exif or b"")
-    return tags
-
-
-def to_tensor(rgb: np.ndarray) -> Tensor:
-    """Scale (H, W, 3) uint8 to (1, 3, H, W) float32 in [0, 1]."""
-    import torch
-
-    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
-        raise ShapeError(f"got {rgb.dtype} {rgb.shape}; need uint8 (H, W, 3): call `load` first")
-    planes = np.array(rgb.transpose(2, 0, 1), order="C")  # turned while it is small
-    return torch.from_numpy(planes)[None].float().div_(255)
-
-
-def from_tensor(x: Tensor) -> np.ndarray:
-    """Clamp and round (1, 3, H, W) or (3, H, W) in [0, 1] to (H, W, 3) uint8; NaN becomes 0."""
-    import torch
-
-    shape = tuple(x.shape)
-    if shape[-3:-2] != (3,) or shape[:-3] not in ((), (1,)):
-        raise ShapeError(f"x has shape {shape}; need (1, 3, H, W) or (3, H, W)")
-    planes = x.detach().reshape(shape[-3:]).float().clamp(0, 1)  # a copy: the rest is in place
-    levels = planes.mul_(255).round_().nan_to_num_(0.0).to(torch.uint8)
-    return levels.permute(1, 2, 0).contiguous().cpu().numpy()
-
-
-def pad(x: Tensor, multiple: int) -> Tensor:
-    """Repeat the last row and column of (N, C, H, W) until H and W are multiples of `multiple`."""
-    if x.ndim != 4 or min(x.shape) < 1 or multiple < 1:
-        raise ShapeError(
-            f"x has shape {tuple(x.shape)} and multiple is {multiple}; "
-            "need a non-empty (N, C, H, W) and a positive multiple"
-        )
-    from torch.nn import functional
-
-    bottom, right = -x.shape[2] % multiple, -x.shape[3] % multiple
-    return functional.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x
-
-
-def crop(x: Tensor, height: int, width: int) -> Tensor:
-    """The top left (N, C, height, width) of x; undoes `pad`. A view."""
-    if not (1 <= height <= x.shape[-2] and 1 <= width <= x.shape[-1]):
-        raise ShapeError(
-            f"cannot crop {tuple(x.shape)} to {height} x {width}; need 1 x 1 up to the size of x"
-        )
-    return x[..., :height, :width]
-
-
-def encode_alpha(alpha: np.ndarray) -> bytes:
-    """(H, W) uint8 as a grey PNG: of one bit if all is 0 or 255, which is mostly so, else of 8."""
-    if alpha.dtype != np.uint8 or alpha.ndim != 2 or alpha.size == 0:
-        raise ShapeError(f"alpha is {alpha.dtype} {alpha.shape}; need a non-empty uint8 (H, W)")
-    image = Image.fromarray(np.ascontiguousarray(alpha))
-    if all(np.isin(row, (0, 255)).all() for row in alpha):
-        image = image.convert("1", dither=Image.Dither.NONE)
-    output = io.BytesIO()
-    image.save(output, "PNG", optimize=True)
-    return output.getvalue()
-
-
-def decode_alpha(data: bytes, *, width: int, height: int) -> np.ndarray:
-    """Invert `encode_alpha`; the size is compared before a pixel is decoded.
-
-    Returns:
-        (height, width) uint8.
-
-    Raises:
-        StreamError: no grey PNG of 1 or 8 bits, of another size, or damaged.
-    """
-    try:
-        with open_header(io.BytesIO(data), ("PNG",)) as image:
-            bits, mode, size = data[24], image.mode, image.size
-            fits = (bits, mode) in ((1, "1"), (8, "L")) and size == (width, height)
-            if fits:
-                image.verify()  # every CRC but that of the end; leaves the picture unusable
-                if not data.endswith(_PNG_END):
-                    raise ValueError("no end")
-        if fits:
-            with open_header(io.BytesIO(data), ("PNG",)) as image:
-                return np.array(image.convert("L"))
-    except Exception as error:  # Pillow raises a dozen unrelated types on damaged files
-        raise StreamError("the alpha of this stream is damaged; get a whole copy") from error
-    raise StreamError(
-        f"the alpha of this stream is {size[0]} x {size[1]} of mode {mode} with {bits} bits; "
-        f"need {width} x {height} of grey with 1 or 8 bits: get a whole copy"
-    )

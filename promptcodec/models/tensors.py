@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from promptcodec.coding.gains import Gains
 from promptcodec.coding.latents import Latents
+from promptcodec.errors import ShapeError
 
 
 def arrays_of(latents: Latents[Tensor]) -> Latents[NDArray]:
@@ -28,3 +31,41 @@ def multipliers(gains: Gains, device: torch.device) -> Tensor:
 def offsets(gains: Gains, device: torch.device) -> Tensor:
     """Whole table steps, int32 (1, M, 1, 1)."""
     return torch.from_numpy(gains.offsets()).to(device)[None, :, None, None]
+
+
+def to_tensor(rgb: np.ndarray) -> Tensor:
+    """Scale (H, W, 3) uint8 to (1, 3, H, W) float32 in [0, 1]."""
+    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
+        raise ShapeError(f"got {rgb.dtype} {rgb.shape}; need uint8 (H, W, 3): call `load` first")
+    planes = np.array(rgb.transpose(2, 0, 1), order="C")  # turned while it is small
+    return torch.from_numpy(planes)[None].float().div_(255)
+
+
+def from_tensor(x: Tensor) -> np.ndarray:
+    """Clamp and round (1, 3, H, W) or (3, H, W) in [0, 1] to (H, W, 3) uint8; NaN becomes 0."""
+    shape = tuple(x.shape)
+    if shape[-3:-2] != (3,) or shape[:-3] not in ((), (1,)):
+        raise ShapeError(f"x has shape {shape}; need (1, 3, H, W) or (3, H, W)")
+    planes = x.detach().reshape(shape[-3:]).float().clamp(0, 1)  # a copy: the rest is in place
+    levels = planes.mul_(255).round_().nan_to_num_(0.0).to(torch.uint8)
+    return levels.permute(1, 2, 0).contiguous().cpu().numpy()
+
+
+def pad(x: Tensor, multiple: int) -> Tensor:
+    """Repeat the last row and column of (N, C, H, W) until H and W are multiples of `multiple`."""
+    if x.ndim != 4 or min(x.shape) < 1 or multiple < 1:
+        raise ShapeError(
+            f"x has shape {tuple(x.shape)} and multiple is {multiple}; "
+            "need a non-empty (N, C, H, W) and a positive multiple"
+        )
+    bottom, right = -x.shape[2] % multiple, -x.shape[3] % multiple
+    return F.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x
+
+
+def crop(x: Tensor, height: int, width: int) -> Tensor:
+    """The top left (N, C, height, width) of x; undoes `pad`. A view."""
+    if not (1 <= height <= x.shape[-2] and 1 <= width <= x.shape[-1]):
+        raise ShapeError(
+            f"cannot crop {tuple(x.shape)} to {height} x {width}; need 1 x 1 up to the size of x"
+        )
+    return x[..., :height, :width]

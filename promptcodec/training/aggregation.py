@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from promptcodec.api import Codec
 from promptcodec.config import STRIDE, from_dict
 from promptcodec.errors import ConfigError
-from promptcodec.io import images
 from promptcodec.io.atomic import write_atomically
 from promptcodec.models.heads.aggregation import BLOCKS, Aggregation, first_blocks
 from promptcodec.models.heads.classifier import LatentClassifier
 from promptcodec.models.heads.config import CLASSIFY
+from promptcodec.models.tensors import crop, pad
 from promptcodec.models.transforms import Synthesis
 from promptcodec.models.weights import as_half, load_weights, read_weights
 from promptcodec.models.wide import WideSynthesis
@@ -194,9 +194,9 @@ class AggregationTask:
 def measure(model: AggregatingDecoder, picture: Tensor, *, rate: float) -> float:
     """PSNR, dB, of a uint8 picture (3, H, W) at a rate."""
     height, width = picture.shape[1:]
-    x = images.pad(picture[None].float() / 255.0, STRIDE)
+    x = pad(picture[None].float() / 255.0, STRIDE)
     y_hat, read = model.latents(x, rate=rate)
-    x_hat = images.crop(model(y_hat, read, rate=rate), height, width).clamp(0, 1)
+    x_hat = crop(model(y_hat, read, rate=rate), height, width).clamp(0, 1)
     error = float((torch.round(255.0 * x_hat) - picture.float()).square().mean())
     return -10.0 * float(np.log10(max(error, 1e-6) / 255.0**2))
 

@@ -24,9 +24,8 @@ from promptcodec.coding.entropy.tables import (
 )
 from promptcodec.coding.gains import FRACTION_BITS, Gains
 from promptcodec.config import STRIDE
-from promptcodec.io import images
 from promptcodec.models.codec_model import CodecModel
-from promptcodec.models.tensors import arrays_of
+from promptcodec.models.tensors import arrays_of, pad
 
 GAIN_STEPS = (-6, -3, 0, 3, 6)  # the tables serve neighbouring rates too
 PRIOR_COUNT = 1000.0  # weight of the Gaussian, in symbols, where little was counted
@@ -51,7 +50,7 @@ def fit_tables(
     if gains is not None:
         served = [gains]
     for number, picture in enumerate(pictures):
-        x = images.pad(picture[None].float() / 255.0, STRIDE)
+        x = pad(picture[None].float() / 255.0, STRIDE)
         written = arrays_of(model.analyse(x, gains=served[number % len(served)]))
         z, indexes, symbols = [
             part[0] for part in (written.z_hat, written.indexes, written.symbols)

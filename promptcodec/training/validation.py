@@ -12,11 +12,10 @@ from torch import Tensor
 from promptcodec.coding.entropy.rans import EntropyTables, estimate_bits
 from promptcodec.coding.gains import Gains
 from promptcodec.config import STRIDE
-from promptcodec.io import images
 from promptcodec.models.adapters.checkpoint import RateAdapter
 from promptcodec.models.checkpoint import density_tables
 from promptcodec.models.codec_model import CodecModel
-from promptcodec.models.tensors import arrays_of
+from promptcodec.models.tensors import arrays_of, crop, from_tensor, pad
 
 SAMPLES = 3
 
@@ -73,10 +72,8 @@ def validate(
     for number, picture in enumerate(pictures):
         x = picture[None].float() / 255.0
         height, width = x.shape[2:]
-        latents = model.analyse(images.pad(x, STRIDE), gains=gains, adapter=prompts)
-        x_hat = images.crop(model.synthesise(latents.y_hat, adapter=prompts), height, width).clamp(
-            0, 1
-        )
+        latents = model.analyse(pad(x, STRIDE), gains=gains, adapter=prompts)
+        x_hat = crop(model.synthesise(latents.y_hat, adapter=prompts), height, width).clamp(0, 1)
         x_hat = torch.round(x_hat * 255.0) / 255.0
         y_bits, z_bits = estimate_bits(arrays_of(latents), tables)
         mse = float((x_hat - x).square().mean())
@@ -85,5 +82,5 @@ def validate(
         if samples is not None and number < SAMPLES:
             samples.mkdir(parents=True, exist_ok=True)
             both = torch.cat([x, x_hat], dim=3)
-            Image.fromarray(images.from_tensor(both)).save(samples / f"{number}.png")
+            Image.fromarray(from_tensor(both)).save(samples / f"{number}.png")
     return Validation(*(sum(column) / len(rows) for column in zip(*rows, strict=True)))

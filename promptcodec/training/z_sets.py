@@ -22,8 +22,8 @@ from promptcodec.coding.entropy.tables import TOTAL, Z_MAX, Z_MIN, quantise_freq
 from promptcodec.coding.entropy.z_tables import MAX_SETS, NUM_VALUES, SET_BITS, Frequencies, ZTables
 from promptcodec.config import STRIDE
 from promptcodec.errors import UsageError
-from promptcodec.io import images
 from promptcodec.models.codec_model import Adapter, CodecModel
+from promptcodec.models.tensors import pad
 from promptcodec.tiles import ONE_TILE_PIXELS, TILE_SIZE
 
 BASE_COUNT = 100.0  # weight of the base's tables, in symbols, where little was counted
@@ -62,7 +62,7 @@ def hyper_latents(
         adapter: of the rate.
     """
     for picture in pictures:
-        x = images.pad(_tile(picture)[None].float() / 255.0, STRIDE)
+        x = pad(_tile(picture)[None].float() / 255.0, STRIDE)
         _, z = model.transform(x.contiguous(memory_format=torch.channels_last), adapter=adapter)
         yield torch.round(z[0]).clamp_(Z_MIN, Z_MAX).to(torch.int16).cpu().numpy()
 

@@ -18,23 +18,12 @@ from hypothesis.extra import numpy as npst
 from PIL import Image, ImageCms
 
 from promptcodec.errors import OutputError, PictureError, ShapeError, StreamError
+from promptcodec.io.alpha import decode_alpha, encode_alpha
 from promptcodec.io.atomic import write_atomically
-from promptcodec.io.images import (
-    OUTPUT_SUFFIXES,
-    Picture,
-    crop,
-    decode_alpha,
-    encode_alpha,
-    encode_file,
-    from_tensor,
-    join,
-    load,
-    pad,
-    to_pil,
-    to_tensor,
-    write_file,
-)
+from promptcodec.io.images import Picture, join, load, to_pil
 from promptcodec.io.lazy_pixels import Pixels
+from promptcodec.io.save import OUTPUT_SUFFIXES, encode_file, write_file
+from promptcodec.models.tensors import crop, from_tensor, pad, to_tensor
 
 RNG = np.random.default_rng(3)
 RGB = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)

@@ -20,11 +20,11 @@ from promptcodec.errors import (
     StreamError,
     UsageError,
 )
-from promptcodec.io import images
 from promptcodec.models.heads import predict
 from promptcodec.models.heads.checkpoint import build_head, read_head_config, write_head
 from promptcodec.models.heads.config import HeadConfig
 from promptcodec.models.heads.segmenter import upsample
+from promptcodec.models.tensors import pad
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def forward_latents(codec: Codec, picture: np.ndarray, *, rate_index: float, gai
     point = codec.at(rate_index)
     with torch.inference_mode():
         return codec.model.analyse(
-            images.pad(x, STRIDE), gains=point.gains.moved(gain), adapter=point.prompts
+            pad(x, STRIDE), gains=point.gains.moved(gain), adapter=point.prompts
         ).y_hat
 
 

@@ -164,9 +164,9 @@ class DecodeTask:
         Args:
             data: the stream or the path of its file.
             codec: what decodes.
-            suffix: one of `images.OUTPUT_SUFFIXES`.
+            suffix: one of `OUTPUT_SUFFIXES`.
         """
-        from promptcodec.io.images import write_file
+        from promptcodec.io.save import write_file
 
         settings, size = self.settings, _size(data)
         decoded = codec.decode_detailed(

@@ -11,7 +11,8 @@ from promptcodec.evaluation.measure import Measurement
 from promptcodec.evaluation.reports.equal_size import View, views
 from promptcodec.evaluation.reports.html_page import Slide, write_page
 from promptcodec.io.atomic import write_atomically
-from promptcodec.io.images import encode_file, load
+from promptcodec.io.images import load
+from promptcodec.io.save import encode_file
 
 LABEL_HEIGHT = 28  # px
 MIN_FONT = 8  # px

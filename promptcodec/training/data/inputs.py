@@ -17,7 +17,7 @@ from torch import Tensor
 
 from promptcodec.api import Codec
 from promptcodec.config import STRIDE
-from promptcodec.io import images
+from promptcodec.models.tensors import crop, pad
 
 BATCH = 32  # pictures in one pass of the codec
 FORMATS = {"jpeg": "JPEG", "webp": "WEBP", "avif": "AVIF"}
@@ -60,13 +60,13 @@ class CodecSight:
         model, parts = self.codec.model, []
         for batch in pictures.split(BATCH):
             height, width = batch.shape[2:]
-            x = images.pad(batch.float() / 255.0, STRIDE)
+            x = pad(batch.float() / 255.0, STRIDE)
             latents = model.analyse(x, gains=point.gains, adapter=point.prompts)
             if not self.decoded:
                 parts.append(latents.y_hat)
                 continue
             x_hat = model.synthesise(latents.y_hat, adapter=point.prompts)
-            x_hat = images.crop(x_hat, height, width).clamp(0.0, 1.0)
+            x_hat = crop(x_hat, height, width).clamp(0.0, 1.0)
             parts.append(torch.round(255.0 * x_hat).to(torch.uint8))
         return torch.cat(parts)
 

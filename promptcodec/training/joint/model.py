@@ -8,11 +8,11 @@ from typing import Self
 from torch import Tensor, nn
 
 from promptcodec.config import STRIDE
-from promptcodec.io import images
 from promptcodec.models.adapters.checkpoint import RateAdapter
 from promptcodec.models.adapters.task_prompts import TaskPrompts, WithTask
 from promptcodec.models.codec_model import Adapter, CodecModel, TrainingOutput
 from promptcodec.models.heads.classifier import LatentClassifier
+from promptcodec.models.tensors import crop, pad
 from promptcodec.training.distillation import Hint, split_pass
 
 
@@ -83,7 +83,7 @@ class JointModel(nn.Module):
             rate: index.
             plain: without quantisation, and no rate.
         """
-        adapter, padded = self.adapter(rate), images.pad(x, STRIDE)
+        adapter, padded = self.adapter(rate), pad(x, STRIDE)
         if plain:
             y, none = self.codec.to_latents(padded, adapter), x.new_zeros(())
             x_hat = self.codec.to_picture(y, adapter)
@@ -94,7 +94,7 @@ class JointModel(nn.Module):
             y_hat = output.y_hat + (self.sent(padded, rate=rate) - output.y_hat.detach())
         assert output.x_hat is not None
         middle, logits = split_pass(self.head, self.tokens(y_hat, rate=rate))
-        output = replace(output, x_hat=images.crop(output.x_hat, *x.shape[2:]))
+        output = replace(output, x_hat=crop(output.x_hat, *x.shape[2:]))
         return JointOutput(codec=output, logits=logits, middle=middle)
 
     def sent(self, x: Tensor, *, rate: int) -> Tensor:

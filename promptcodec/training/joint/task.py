@@ -29,7 +29,6 @@ from promptcodec.coding.entropy.rans import EntropyTables, estimate_bits
 from promptcodec.coding.entropy.tables import SCALE_STEP
 from promptcodec.config import STRIDE
 from promptcodec.errors import ConfigError
-from promptcodec.io import images
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.hub import find_base, find_heads, find_prompts
 from promptcodec.models.adapters.checkpoint import RateAdapter, read_adapter, write_adapter
@@ -38,7 +37,7 @@ from promptcodec.models.adapters.task_prompts import TaskPrompts
 from promptcodec.models.checkpoint import Base, density_tables, read_base, write_base
 from promptcodec.models.heads.checkpoint import Head, read_head, write_head
 from promptcodec.models.heads.classifier import LatentClassifier
-from promptcodec.models.tensors import arrays_of
+from promptcodec.models.tensors import arrays_of, crop, pad
 from promptcodec.training.config import DataConfig
 from promptcodec.training.data.augmented import fit
 from promptcodec.training.data.labelled import read_labelled
@@ -254,11 +253,11 @@ class JointTask:
         size = store.config.size
         for picture in store.held.pictures:
             x = fit(picture, size)[None].float() / 255.0
-            latents = model.codec.analyse(images.pad(x, STRIDE), gains=gains, adapter=adapter)
+            latents = model.codec.analyse(pad(x, STRIDE), gains=gains, adapter=adapter)
             bits += sum(estimate_bits(arrays_of(latents), tables))
             pixels += size * size
             x_hat = model.codec.synthesise(latents.y_hat, adapter=adapter)
-            x_hat = images.crop(x_hat, size, size).clamp(0, 1)
+            x_hat = crop(x_hat, size, size).clamp(0, 1)
             errors.append(float((torch.round(255.0 * x_hat) / 255.0 - x).square().mean()))
             logits.append(model.logits(latents.y_hat, rate=rate))
         scores = torch.cat(logits)
