@@ -18,29 +18,25 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from promptcodec.errors import PictureError
+from promptcodec.io.metadata import (
+    MAX_EXIF,
+    MAX_ICC,
+    MAX_XMP,
+    UPRIGHT,
+    bounded,
+    exif_of,
+    orientation_of,
+    upright_exif,
+    upright_xmp,
+    xmp_of,
+)
 
 # Formats whose depth can be told and that need no outside program (EPS starts one) or guessing (TGA
 # has no magic). The plugins of the first five are quick to import, so they are asked first.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000", "QOI")
 
-# Upper bounds in bytes for what is carried along. Cameras write some 10 kB of EXIF (64 KiB is the
-# most that JPEG can hold), editors up to some 100 kB of XMP, and RGB profiles rarely pass 1 MB.
-MAX_EXIF = 1 << 20
-MAX_XMP = 1 << 20
-MAX_ICC = 4 << 20
-
 _HEAD = 1 << 16  # bytes of a file that are searched for the depth
-_ORIENTATION = 0x0112
 _PHOTOMETRIC = 0x0106
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _TARGET_MODES = {
     **dict.fromkeys(("1", "L"), "L"),
     **dict.fromkeys(("LA", "La"), "LA"),
@@ -48,10 +44,6 @@ _TARGET_MODES = {
     **dict.fromkeys(("PA", "RGBA", "RGBa"), "RGBA"),
 }
 _DEEP_MODES = ("I", "I;16", "I;16B", "I;16L")
-# Description, maker, model, software, date, artist, copyright, and the folders Exif and GPS.
-_TAG_FOLDERS = (0x8769, 0x8825)
-_PHOTOGRAPH_TAGS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298, *_TAG_FOLDERS)
-
 # Magic, width, height, greatest value; comments may stand between them.
 _GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"
 _PPM_HEADER = re.compile(rb"P[2356]" + (_GAP + rb"\d+") * 2 + _GAP + rb"(\d+)\s")
@@ -164,19 +156,19 @@ def normalise(
     below = _attempt(lambda: _hidden_below(image, bits), fault)
     _attempt(image.load, fault)
     # Metadata comes after the pixels: PNG may have it behind them, and TIFF is turned by Pillow.
-    orientation, exif, xmp = _orientation(image), _exif(image), _xmp(image)
+    orientation, exif, xmp = orientation_of(image), exif_of(image), xmp_of(image)
     upright = _attempt(lambda: _to_target(_eight_bits(image, bits, head=head, below=below)), fault)
     if orientation != 1:
-        upright = upright.transpose(_UPRIGHT[orientation])
-        exif, xmp = _reset_exif_orientation(exif), _reset_xmp_orientation(xmp)
+        upright = upright.transpose(UPRIGHT[orientation])
+        exif, xmp = upright_exif(exif), upright_xmp(xmp)
     if reading.strip:
         return Decoded(upright, icc=None, exif=None, xmp=None)
     icc = _kept_profile(image, grey=upright.mode in ("L", "LA"))
     return Decoded(
         image=upright,
-        icc=_bounded(icc, MAX_ICC, "ICC profile", name=name),
-        exif=_bounded(exif, MAX_EXIF, "EXIF", name=name),
-        xmp=_bounded(xmp, MAX_XMP, "XMP", name=name),
+        icc=bounded(icc, MAX_ICC, "ICC profile", name=name),
+        exif=bounded(exif, MAX_EXIF, "EXIF", name=name),
+        xmp=bounded(xmp, MAX_XMP, "XMP", name=name),
     )
 
 
@@ -188,7 +180,7 @@ def upright_size(file: BinaryIO) -> tuple[int, int]:
     """
     with open_header(file, FORMATS) as image:
         width, height = image.size
-        return (height, width) if _orientation(image) >= 5 else (width, height)
+        return (height, width) if orientation_of(image) >= 5 else (width, height)
 
 
 def check_size(width: int, height: int, *, name: str, max_pixels: int) -> None:
@@ -374,71 +366,3 @@ def _kept_profile(image: Image.Image, *, grey: bool) -> bytes | None:
     if image.mode in ("CMYK", "LAB") or not isinstance(icc, bytes) or len(icc) < 128:
         return None
     return icc if icc[16:20] == (b"GRAY" if grey else b"RGB ") else None
-
-
-# --- metadata and orientation ------------------------------------------------------------------
-
-
-def _bounded(data: bytes | None, bound: int, kind: str, *, name: str) -> bytes | None:
-    if data and len(data) > bound:
-        raise PictureError(
-            f"{name}: has {len(data)} bytes of {kind} and at most {bound} are kept; "
-            "remove it first, for example: exiftool -all= INPUT"
-        )
-    return data or None
-
-
-def _exif(image: Image.Image) -> bytes:
-    exif = image.info.get("exif")
-    if isinstance(exif, bytes):
-        while exif.startswith(b"Exif\0\0"):
-            exif = exif[6:]
-        return exif
-    try:  # TIFF, and old PNG with EXIF as text: there is no block to keep, so write one
-        tags = photograph_tags(image.getexif())
-        return tags.tobytes()[6:] if tags else b""
-    except Exception:  # unreadable tags must not keep the pixels from being coded
-        return b""
-
-
-def photograph_tags(tags: Image.Exif) -> Image.Exif:
-    """The tags about the photograph, without those on how a TIFF file stores its pixels."""
-    kept = Image.Exif()
-    for tag in _PHOTOGRAPH_TAGS:
-        if tag in tags:
-            kept[tag] = dict(tags.get_ifd(tag)) if tag in _TAG_FOLDERS else tags[tag]
-    return kept
-
-
-def _xmp(image: Image.Image) -> bytes:
-    xmp = image.info.get("xmp")
-    return xmp.encode() if isinstance(xmp, str) else xmp if isinstance(xmp, bytes) else b""
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        value = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # damaged EXIF says nothing about how to turn the picture
-        return 1
-    return value if value in _UPRIGHT else 1
-
-
-def _reset_exif_orientation(exif: bytes) -> bytes:
-    """Set orientation to 1 in place: all other bytes, thumbnail and maker notes included, stay."""
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
-    if order is None or len(exif) < 10:
-        return exif
-    patched = bytearray(exif)
-    (start,) = struct.unpack_from(f"{order}I", exif, 4)
-    if start + 2 > len(exif):
-        return exif
-    (count,) = struct.unpack_from(f"{order}H", exif, start)
-    for entry in range(start + 2, min(start + 2 + 12 * count, len(exif) - 11), 12):
-        tag, kind = struct.unpack_from(f"{order}HH", exif, entry)
-        if tag == _ORIENTATION and kind in (3, 4):  # SHORT, LONG
-            struct.pack_into(order + ("H" if kind == 3 else "I"), patched, entry + 8, 1)
-    return bytes(patched)
-
-
-def _reset_xmp_orientation(xmp: bytes) -> bytes:
-    return re.sub(rb"(tiff:Orientation(?:=[\"']|>))[2-8]", rb"\g<1>1", xmp)

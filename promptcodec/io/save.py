@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, cast
 from PIL import Image
 
 from promptcodec.errors import OutputError
-from promptcodec.io.formats import photograph_tags
+from promptcodec.io.metadata import photograph_tags
 
 # What Pillow needs for each suffix. The decoded picture is stored without further loss, except in
 # JPEG, which has no such mode: there as good as it gets.

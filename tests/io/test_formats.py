@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from promptcodec.errors import PictureError
-from promptcodec.io.formats import FORMATS, MAX_EXIF, MAX_ICC, MAX_XMP, Reading, normalise
+from promptcodec.io.formats import FORMATS, Reading, normalise
 from promptcodec.io.images import load, to_pil
+from promptcodec.io.metadata import MAX_EXIF, MAX_ICC, MAX_XMP
 
 RNG = np.random.default_rng(7)
 NOISE = RNG.integers(0, 256, (9, 13, 4), dtype=np.uint8)
