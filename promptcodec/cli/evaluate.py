@@ -222,6 +222,7 @@ def eval_task(
     from promptcodec.evaluation import classification
     from promptcodec.io.atomic import check_output, write_atomically
     from promptcodec.io.provenance import provenance
+    from promptcodec.training.config import read_recipe
     from promptcodec.training.data.augmented import fit
     from promptcodec.training.data.labelled import read_labelled
 
@@ -229,7 +230,7 @@ def eval_task(
         check_output(output, force=force)
     if threads is not None:
         torch.set_num_threads(threads)
-    config = classification.read_evaluation(recipe)
+    config = read_recipe(recipe, classification.TaskEvaluation)
     config.read_sources()
     labelled = read_labelled(data, split=config.split)
     pictures = torch.stack([fit(picture, config.size) for picture in labelled.pictures])

@@ -97,8 +97,9 @@ def train_ladder(
     """Train the adapters of all rates, each from its neighbour."""
     began = time.monotonic()
     from promptcodec.training import ladder
+    from promptcodec.training.config import read_recipe
 
-    config = ladder.read_ladder(recipe)
+    config = read_recipe(recipe, ladder.LadderConfig)
     if minutes is not None:
         config = dataclasses.replace(config, minutes=_left(minutes, began))
     folder = ladder.train_ladder(
@@ -125,9 +126,10 @@ def ablate(
     verbose: options.Verbose = False,
 ) -> None:
     """Compare ways to adapt the base, each trained at the same rates; a stopped run goes on."""
-    from promptcodec.training.ablation import ablate, read_ablation, render_ablation
+    from promptcodec.training.ablation import AblationConfig, ablate, render_ablation
+    from promptcodec.training.config import read_recipe
 
-    config = read_ablation(recipe)
+    config = read_recipe(recipe, AblationConfig)
     folder = out or Path("runs") / recipe.stem
     report = ablate(config, data=data, out=folder, only=method or (), device=device)
     console.answer("ablate", report, render_ablation(report), as_json=as_json)

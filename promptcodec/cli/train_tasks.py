@@ -56,10 +56,11 @@ def train_joint(
     verbose: options.Verbose = False,
 ) -> None:
     """Train codec and classifier together, or task prompts for a frozen codec."""
-    from promptcodec.training.joint.config import read_joint_recipe
+    from promptcodec.training.config import read_recipe
+    from promptcodec.training.joint.config import JointRun
     from promptcodec.training.joint.task import train_joint as train
 
-    config = read_joint_recipe(recipe)
+    config = read_recipe(recipe, JointRun)
     if seed is not None:
         config = dataclasses.replace(config, seed=seed)
     folder = train(
@@ -91,9 +92,10 @@ def train_aggregation(
 ) -> None:
     """Train a decoder that uses what the classifier has read."""
     from promptcodec.training import aggregation
+    from promptcodec.training.config import read_recipe
 
     folder = aggregation.train_aggregation(
-        aggregation.read_aggregation_recipe(recipe),
+        read_recipe(recipe, aggregation.AggregationRun),
         data=data,
         out=out or Path("runs") / recipe.stem,
         resume=resume,

@@ -29,7 +29,6 @@ from promptcodec.evaluation.codecs.payload import payload_bytes
 from promptcodec.evaluation.metrics import psnr
 from promptcodec.models.heads.checkpoint import Head, read_head, read_head_config
 from promptcodec.models.heads.config import CLASSIFY, LATENTS
-from promptcodec.training.config import read_yaml
 from promptcodec.training.data.inputs import FORMATS, FileSight
 from promptcodec.training.data.labelled import Labelled
 
@@ -120,15 +119,6 @@ class TaskEvaluation:
         if not self.sources:
             raise ConfigError("the recipe names no sources; need one or more")
         return [from_dict(SourceConfig, source, where="a source") for source in self.sources]
-
-
-def read_evaluation(path: Path) -> TaskEvaluation:
-    """Read a YAML recipe.
-
-    Raises:
-        ConfigError: no such file, not YAML, or a key or value that does not fit.
-    """
-    return from_dict(TaskEvaluation, read_yaml(path), where=str(path))
 
 
 @dataclass(frozen=True, eq=False)

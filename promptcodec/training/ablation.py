@@ -17,14 +17,14 @@ from typing import Any
 
 from torch import Tensor
 
-from promptcodec.config import LAMBDAS, from_dict
+from promptcodec.config import LAMBDAS
 from promptcodec.errors import ConfigError, DataError, UsageError
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.hub import find_base
 from promptcodec.io.provenance import provenance
 from promptcodec.models.adapters.checkpoint import RateAdapter, read_adapter
 from promptcodec.models.checkpoint import Base, read_base
-from promptcodec.training.config import OptimizerConfig, read_yaml
+from promptcodec.training.config import OptimizerConfig
 from promptcodec.training.data.pictures import PictureStore
 from promptcodec.training.fine_tuning import BASE, PROMPTS, TunedConfig, train_tuned
 from promptcodec.training.ladder import order_of
@@ -130,15 +130,6 @@ class AblationConfig:
             for name in method.optimizers or (own.name,)
             for choice in method.learning_rates or (own.learning_rate,)
         ]
-
-
-def read_ablation(path: Path) -> AblationConfig:
-    """Read a YAML recipe of an ablation.
-
-    Raises:
-        ConfigError: no such file, not YAML, or a key or value that does not fit.
-    """
-    return from_dict(AblationConfig, read_yaml(path), where=str(path))
 
 
 def ablate(

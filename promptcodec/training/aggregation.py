@@ -17,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from promptcodec.api import Codec
-from promptcodec.config import STRIDE, from_dict
+from promptcodec.config import STRIDE
 from promptcodec.errors import ConfigError
 from promptcodec.io.atomic import write_atomically
 from promptcodec.models.heads.aggregation import BLOCKS, Aggregation, first_blocks
@@ -27,7 +27,7 @@ from promptcodec.models.tensors import crop, pad
 from promptcodec.models.transforms import Synthesis
 from promptcodec.models.weights import as_half, load_weights, read_weights
 from promptcodec.models.wide import WideSynthesis
-from promptcodec.training.config import DataConfig, LoopConfig, OptimizerConfig, read_yaml
+from promptcodec.training.config import DataConfig, LoopConfig, OptimizerConfig
 from promptcodec.training.data.pictures import PictureStore
 from promptcodec.training.rate_adapter import TRAINING_FILE
 from promptcodec.training.trainer import Trainer
@@ -214,15 +214,6 @@ def read_aggregation(folder: Path, codec: Codec) -> AggregatingDecoder:
     model = AggregatingDecoder(codec, features=record["recipe"]["features"])
     load_weights(model, read_weights(folder / WEIGHTS_FILE), where=str(folder))
     return model.requires_grad_(False).eval()
-
-
-def read_aggregation_recipe(path: Path) -> AggregationRun:
-    """Read a YAML recipe of a decoder with aggregation.
-
-    Raises:
-        ConfigError: no such file, not YAML, or a key or value that does not fit.
-    """
-    return from_dict(AggregationRun, read_yaml(path), where=str(path))
 
 
 def train_aggregation(

@@ -64,7 +64,7 @@ def train_base(
         Folder of the checkpoint.
     """
     budget = None if minutes is None else Budget(60.0 * minutes)
-    config = read_recipe(recipe)
+    config = read_recipe(recipe, RunConfig)
     if budget is not None:
         budget = replace(
             budget,

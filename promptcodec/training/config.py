@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from promptcodec.config import LAMBDAS, CodecConfig, from_dict
 from promptcodec.errors import ConfigError
+
+T = TypeVar("T")
 
 PARTS = ("g_a", "g_s", "hyperprior", "context")  # of a CodecModel
 
@@ -263,13 +265,16 @@ class RunConfig(RateConfig):
             raise ConfigError(f"init_parts has {min(unknown)!r}; need some of {', '.join(PARTS)}")
 
 
-def read_recipe(path: Path) -> RunConfig:
-    """Read a YAML recipe of a base codec.
+def read_recipe(path: Path, kind: type[T]) -> T:
+    """Read a YAML recipe.
 
+    Args:
+        path: of the file.
+        kind: what it describes: a dataclass of settings.
     Raises:
         ConfigError: no such file, not YAML, or a key or value that does not fit.
     """
-    return from_dict(RunConfig, read_yaml(path), where=str(path))
+    return from_dict(kind, read_yaml(path), where=str(path))
 
 
 def read_yaml(path: Path) -> Any:

@@ -65,7 +65,7 @@ def convert_state(
     """
     if new.exists():
         raise OutputError(f"{new} exists: name a file that does not")
-    state, config = read_state(old), read_recipe(recipe)
+    state, config = read_state(old), read_recipe(recipe, RunConfig)
     tensors = {}
     for key, value in state.tensors.items():
         group, _, name = key.partition(".")  # model, ema, optimizer

@@ -21,13 +21,12 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from promptcodec.config import LAMBDAS, from_dict
+from promptcodec.config import LAMBDAS
 from promptcodec.errors import ConfigError, UsageError
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.hub import find_base
 from promptcodec.models.adapters.checkpoint import CONFIG_FILE, WEIGHTS_FILE
 from promptcodec.models.checkpoint import read_base
-from promptcodec.training.config import read_yaml
 from promptcodec.training.data.pictures import PictureStore
 from promptcodec.training.pace import Budget
 from promptcodec.training.rate_adapter import TRAINING_FILE, PromptConfig, same_run, train_prompts
@@ -64,15 +63,6 @@ class LadderConfig:
             raise ConfigError(f"minutes are {self.minutes}; need a positive number")
         if self.prompts.init_from is not None or self.prompts.lmbda is not None:
             raise ConfigError("prompts.init_from and prompts.lmbda are set for each rate")
-
-
-def read_ladder(path: Path) -> LadderConfig:
-    """Read a YAML recipe of a ladder.
-
-    Raises:
-        ConfigError: no such file, not YAML, or a key or value that does not fit.
-    """
-    return from_dict(LadderConfig, read_yaml(path), where=str(path))
 
 
 def order_of(rates: Sequence[int], *, anchor: int) -> list[tuple[int, int | None]]:

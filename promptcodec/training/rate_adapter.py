@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from promptcodec.coding.entropy.tables import SCALE_STEP
 from promptcodec.coding.entropy.z_tables import MAX_SETS
-from promptcodec.config import LAMBDAS, from_dict
+from promptcodec.config import LAMBDAS
 from promptcodec.errors import ConfigError, UsageError
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.hub import find_base, find_prompts
@@ -32,7 +32,12 @@ from promptcodec.models.adapters.checkpoint import build as build_adapter
 from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
 from promptcodec.models.checkpoint import Base, read_base
 from promptcodec.models.codec_model import CodecModel, TrainingOutput
-from promptcodec.training.config import DataConfig, OptimizerConfig, RateConfig, read_yaml
+from promptcodec.training.config import (
+    DataConfig,
+    OptimizerConfig,
+    RateConfig,
+    read_recipe,
+)
 from promptcodec.training.data.pictures import PictureStore
 from promptcodec.training.losses import RateDistortion, rate_distortion
 from promptcodec.training.pace import Budget
@@ -250,15 +255,6 @@ class PromptTask:
         )
 
 
-def read_prompt_recipe(path: Path) -> PromptConfig:
-    """Read a YAML recipe of a rate's prompts.
-
-    Raises:
-        ConfigError: no such file, not YAML, or a key or value that does not fit.
-    """
-    return from_dict(PromptConfig, read_yaml(path), where=str(path))
-
-
 @dataclass(frozen=True)
 class ChosenRun:
     """A run of prompts, and the pictures it learns from.
@@ -293,7 +289,7 @@ def choose_run(
     Raises:
         UsageError: neither lmbda nor rate_index nor a recipe.
     """
-    config = read_prompt_recipe(recipe) if recipe is not None else PromptConfig()
+    config = read_recipe(recipe, PromptConfig) if recipe is not None else PromptConfig()
     if recipe is None and lmbda is None and rate_index is None:
         raise UsageError("no rate given: add --lambda, --rate-index or --recipe")
     if lmbda is not None:

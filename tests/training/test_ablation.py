@@ -20,10 +20,9 @@ from promptcodec.training.ablation import (
     AblationConfig,
     Method,
     ablate,
-    read_ablation,
     render_ablation,
 )
-from promptcodec.training.config import DataConfig, OptimizerConfig
+from promptcodec.training.config import DataConfig, OptimizerConfig, RunConfig, read_recipe
 from promptcodec.training.rate_adapter import PARTS, PromptConfig
 from promptcodec.training.z_sets import fit_sets, hyper_latents
 
@@ -137,9 +136,8 @@ def test_lora_is_what_peft_loads(prompts: PromptConfig, tmp_path: Path) -> None:
 
 
 def test_every_parameter_belongs_to_one_part() -> None:
-    from promptcodec.training.config import read_recipe
 
-    codec = read_recipe(RECIPES / "base" / "base-tiny.yaml").codec
+    codec = read_recipe(RECIPES / "base" / "base-tiny.yaml", RunConfig).codec
     torch.manual_seed(0)
     for name, _ in LayerAdaptivePrompts(codec, width=4, rank=2).named_parameters():
         owners = [part for part, starts in PARTS.items() if name.startswith(starts)]
@@ -166,4 +164,4 @@ def test_every_parameter_belongs_to_one_part() -> None:
 def test_recipe_faults(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "bad.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message):
-        read_ablation(tmp_path / "bad.yaml")
+        read_recipe(tmp_path / "bad.yaml", AblationConfig)

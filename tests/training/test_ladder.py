@@ -12,9 +12,9 @@ from promptcodec.cli.main import main
 from promptcodec.errors import ConfigError, UsageError
 from promptcodec.models.adapters.checkpoint import read_adapter
 from promptcodec.models.checkpoint import read_base
-from promptcodec.training.config import DataConfig, OptimizerConfig
+from promptcodec.training.config import DataConfig, OptimizerConfig, read_recipe
 from promptcodec.training.data.pictures import PictureStore
-from promptcodec.training.ladder import LadderConfig, order_of, read_ladder, train_ladder
+from promptcodec.training.ladder import LadderConfig, order_of, train_ladder
 from promptcodec.training.rate_adapter import PromptConfig, choose_run, nearest_rate, same_run
 
 
@@ -103,7 +103,7 @@ def test_without_progress_all_start_from_the_base(
 def test_recipe_faults(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "bad.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message):
-        read_ladder(tmp_path / "bad.yaml")
+        read_recipe(tmp_path / "bad.yaml", LadderConfig)
 
 
 def test_an_anchor_outside_the_rates(config: LadderConfig, pictures: Path, tmp_path: Path) -> None:

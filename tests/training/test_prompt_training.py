@@ -15,9 +15,9 @@ from promptcodec.coding.entropy.z_tables import ZTables
 from promptcodec.errors import ConfigError, ModelMismatchError
 from promptcodec.models.adapters.checkpoint import LOG_GAINS, PREFIX, read_adapter
 from promptcodec.models.checkpoint import read_base
-from promptcodec.training.config import DataConfig, OptimizerConfig
+from promptcodec.training.config import DataConfig, OptimizerConfig, read_recipe
 from promptcodec.training.data.pictures import PictureStore
-from promptcodec.training.rate_adapter import PromptConfig, read_prompt_recipe, train_prompts
+from promptcodec.training.rate_adapter import PromptConfig, train_prompts
 from promptcodec.training.z_sets import hyper_latents
 
 
@@ -139,4 +139,4 @@ def test_a_neighbour_of_another_base_is_refused(
 def test_recipe_faults(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "bad.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message):
-        read_prompt_recipe(tmp_path / "bad.yaml")
+        read_recipe(tmp_path / "bad.yaml", PromptConfig)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from promptcodec.errors import CheckpointError, UsageError
 from promptcodec.models.codec_model import CodecModel
 from promptcodec.training.base import train_base
-from promptcodec.training.config import read_recipe
+from promptcodec.training.config import RunConfig, read_recipe
 from promptcodec.training.convert import Rename, convert_state
 from promptcodec.training.optim import build_optimizer
 from promptcodec.training.state import parameter_names
@@ -93,7 +93,7 @@ def test_weights_from_before_the_decay_are_written_and_start_another_run(
     whole: Path, pictures: Path, tmp_path: Path
 ) -> None:
     raw, state = load_file(whole / "raw.safetensors"), load_file(whole / FILES[1])
-    model = CodecModel(read_recipe(whole.parent / "recipe.yaml").codec)
+    model = CodecModel(read_recipe(whole.parent / "recipe.yaml", RunConfig).codec)
     assert raw.keys() == model.state_dict().keys()
     for name, value in raw.items():
         assert torch.equal(value, state[f"model.{name}"].bfloat16()), name
@@ -126,7 +126,7 @@ def as_older_tree(path: Path, into: Path, *, by_place: bool, recipe: Path) -> No
     """The state as a tree wrote it that had other names, or counted parameters."""
     facts = metadata(path)
     extra = json.loads(facts["extra"])
-    config = read_recipe(recipe)
+    config = read_recipe(recipe, RunConfig)
     model = CodecModel(config.codec)
     names = parameter_names(model, build_optimizer(model, config.optimizer))
 

@@ -22,7 +22,7 @@ from promptcodec.training.updates import Average, guarded_step
 
 @pytest.fixture
 def config() -> RunConfig:
-    return read_recipe(RECIPES / "base" / "base-tiny.yaml")
+    return read_recipe(RECIPES / "base" / "base-tiny.yaml", RunConfig)
 
 
 def network() -> nn.Module:
@@ -103,7 +103,9 @@ def test_the_average_forgets_as_it_should() -> None:
 def test_a_step_asks_the_device_nothing(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On "meta" nothing has a value: whatever asks for one, as `.item()`, fails."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # there is none
-    found = replace(read_recipe(RECIPES / "base" / recipe), init_from=None, hard_fraction=0.5)
+    found = replace(
+        read_recipe(RECIPES / "base" / recipe, RunConfig), init_from=None, hard_fraction=0.5
+    )
     task = BaseTask(found)
     model = task.build().to("meta")
     optimizer = build_optimizer(model, found.optimizer)

@@ -21,15 +21,15 @@ from safetensors.torch import load_file
 
 from promptcodec.api import Codec
 from promptcodec.errors import CheckpointError, ConfigError, DataError, UsageError
-from promptcodec.evaluation.classification import read_evaluation
-from promptcodec.training.ablation import read_ablation
-from promptcodec.training.aggregation import read_aggregation_recipe
+from promptcodec.evaluation.classification import TaskEvaluation
+from promptcodec.training.ablation import AblationConfig
+from promptcodec.training.aggregation import AggregationRun
 from promptcodec.training.base import train_base
 from promptcodec.training.classifier import read_head_recipe
-from promptcodec.training.config import DataConfig, OptimizerConfig, read_recipe
+from promptcodec.training.config import DataConfig, OptimizerConfig, RunConfig, read_recipe
 from promptcodec.training.data.pictures import PictureStore
-from promptcodec.training.joint.config import read_joint_recipe
-from promptcodec.training.ladder import read_ladder
+from promptcodec.training.joint.config import JointRun
+from promptcodec.training.ladder import LadderConfig
 from promptcodec.training.optim import learning_rate
 
 RECIPE = """
@@ -318,19 +318,19 @@ def test_schedule() -> None:
 @pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.yaml")), ids=lambda p: p.name)
 def test_every_recipe_loads(path: Path) -> None:
     if path.name.startswith("ladder-"):
-        assert read_ladder(path).prompts.steps > 0
+        assert read_recipe(path, LadderConfig).prompts.steps > 0
     elif path.name.startswith("ablation"):
-        assert read_ablation(path).methods
+        assert read_recipe(path, AblationConfig).methods
     elif path.name.startswith(("classify", "segment")):
         assert read_head_recipe(path).steps > 0
     elif path.name.startswith("eval-"):
-        assert read_evaluation(path).read_sources()
+        assert read_recipe(path, TaskEvaluation).read_sources()
     elif path.name.startswith("aggregation"):
-        assert read_aggregation_recipe(path).steps > 0
+        assert read_recipe(path, AggregationRun).steps > 0
     elif path.name.startswith(("joint", "task")):
-        assert read_joint_recipe(path).steps > 0
+        assert read_recipe(path, JointRun).steps > 0
     else:
-        assert read_recipe(path).steps > 0
+        assert read_recipe(path, RunConfig).steps > 0
 
 
 @pytest.mark.parametrize(
@@ -359,9 +359,9 @@ def test_recipe_faults(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=message):
-        read_recipe(path)
+        read_recipe(path, RunConfig)
 
 
 def test_missing_recipe(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
-        read_recipe(tmp_path / "nothing.yaml")
+        read_recipe(tmp_path / "nothing.yaml", RunConfig)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from promptcodec.config import from_dict
 from promptcodec.errors import ConfigError
-from promptcodec.training.config import LoopConfig, OptimizerConfig, read_yaml
+from promptcodec.training.config import LoopConfig, OptimizerConfig
 from promptcodec.training.data.augmented import ViewConfig
 from promptcodec.training.distillation import TeacherConfig
 
@@ -87,12 +85,3 @@ class JointRun(LoopConfig):
             )
         if self.views.mixup:
             raise ConfigError("views.mixup mixes pictures, which distortion is measured on: set 0")
-
-
-def read_joint_recipe(path: Path) -> JointRun:
-    """Read a YAML recipe of joint training.
-
-    Raises:
-        ConfigError: no such file, not YAML, or a key or value that does not fit.
-    """
-    return from_dict(JointRun, read_yaml(path), where=str(path))
