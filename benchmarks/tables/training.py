@@ -12,7 +12,9 @@ def search(report: dict[str, Any]) -> str:
     ]
     for row in sorted(report["rows"], key=lambda row: (-row["minutes"], row["loss"])):
         curve = {point["share"]: point for point in row["curve"]}
-        losses = " | ".join(f"{curve[share]['loss']:.3f}" for share in (0.25, 0.5, 0.75))
+        losses = " | ".join(
+            f"{curve[share]['loss']:.3f}" if share in curve else "-" for share in (0.25, 0.5, 0.75)
+        )
         cost = row["kmac_per_pixel"]
         lines.append(
             f"| {row['minutes']:g} | {row['variant']} | {row['loss']:.4f} | {losses} "
