@@ -64,7 +64,7 @@ def main() -> None:
         codecs = {}
         for folder in (arguments.base, arguments.other):
             codec = Codec.load(folder, precision=precision)
-            name = f"{codec.model.config.name} ({codec.base_hash[:8]})"
+            name = f"{codec.model.config.name} ({codec.base_hash.hex()[:8]})"
             codecs[name] = codec
             report["bases"][name] = {
                 "parameters": count_parameters(codec.model),

@@ -4,7 +4,7 @@
         [--steps 12] [--repeats 3] [--out docs/results/throughput.json]
 
 One thread; processor time, so that what else runs counts little. The earlier commit trains its
-`recipes/base/base-nano.yaml`, as it stands and in float32. Nothing is validated or written.
+`recipes/base-nano.yaml`, as it stands and in float32. Nothing is validated or written.
 """
 
 import argparse
