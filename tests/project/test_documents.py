@@ -36,6 +36,8 @@ def between(document: Path, name: str) -> str:
         "ledger",
         "aggregation",
         "z-tables",
+        "throughput",
+        "base-search",
     ],
 )
 def test_tables_of_benchmarks(name: str) -> None:
