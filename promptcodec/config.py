@@ -21,6 +21,7 @@ MAX_BLOCKS = 256  # of one stage, and layers and segments of the context
 MAX_HALO = 512  # px; a tile's window grows with its square
 MAX_RATIO = 64.0  # of an MLP's hidden width
 MAX_TOKENS = 2048  # of a window of econtext over all its slots; its bias takes their square
+CLASSIFY, SEGMENT = "classify", "segment"  # tasks of heads
 LAMBDAS = (0.0013, 0.0035, 0.0067, 0.013, 0.025, 0.0483, 0.0932, 0.18)  # by rate index
 
 

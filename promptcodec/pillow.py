@@ -16,6 +16,7 @@ where an earlier stream must outlive a failed save, save under another name and 
 from __future__ import annotations
 
 import threading
+from dataclasses import fields
 from typing import IO, TYPE_CHECKING, Any
 
 from PIL import Image, ImageFile
@@ -26,21 +27,18 @@ from promptcodec.bitstream import (
     MAX_PIXELS,
     decoded_pixels,
     fixed_to_rate,
-    open_parts,
     parse,
+    read_stream,
 )
+from promptcodec.coding.settings import EncodeSettings
 from promptcodec.errors import UsageError
-from promptcodec.sources import read_chunks
 
 if TYPE_CHECKING:
     from promptcodec.api import Codec
 
 FORMAT = "PROMPTCODEC"
 _ANY_SIZE = 1 << 64  # px; Pillow has a limit of its own
-_PARAMETERS = {
-    "rate_index", "gain_steps", "target_bpp", "target_bytes", "target_psnr", "strict", "effort",
-    "tile_size", "allow_8bit", "strip",
-}  # fmt: skip
+_PARAMETERS = {each.name for each in fields(EncodeSettings)} - {"max_pixels", "task"}
 _METADATA = {"exif": b"EXIF", "icc_profile": b"ICCP", "xmp": b"XMP "}
 
 _codec: Codec | None = None
@@ -75,17 +73,17 @@ class StreamImageFile(ImageFile.ImageFile):
     format_description = "promptcodec stream"
 
     def _open(self) -> None:
-        parts = open_parts(
+        stream = read_stream(
             self._read_at,
             self._file().seek(0, 2),
             max_pixels=_ANY_SIZE,
             allow_partial=ImageFile.LOAD_TRUNCATED_IMAGES,
         )
-        header = parts.header
+        header = stream.header
         self._size = header.width, header.height
         self.info["rate_index"] = fixed_to_rate(header.rate)
         self.info["gain_steps"] = header.gain / GAIN_STEPS
-        chunks = read_chunks(parts, allow_partial=ImageFile.LOAD_TRUNCATED_IMAGES)
+        chunks = stream.chunks(allow_partial=ImageFile.LOAD_TRUNCATED_IMAGES)
         self._mode = ("L" if header.grey else "RGB") + "A" * (b"ALPH" in chunks)
         for name, kind in _METADATA.items():
             if kind in chunks:

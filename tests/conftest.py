@@ -44,9 +44,9 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_codec(tiny_checkpoint: Path):
     """The same codec, loaded."""
-    from promptcodec.api import Codec
+    from promptcodec.models.codec import TorchCodec
 
-    return Codec.load(tiny_checkpoint)
+    return TorchCodec.load(tiny_checkpoint)
 
 
 @pytest.fixture(scope="session")

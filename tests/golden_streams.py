@@ -17,7 +17,6 @@ from places import GOLDEN_FOLDER
 from tiny import TINY
 
 from promptcodec import bitstream
-from promptcodec.api import Codec
 from promptcodec.bitstream import Chunk
 from promptcodec.coding.entropy import rans
 from promptcodec.coding.entropy.z_tables import ZTables
@@ -25,6 +24,7 @@ from promptcodec.config import LAMBDAS, BaseConfig, CodecConfig
 from promptcodec.models.adapters.checkpoint import AdapterConfig, write_adapter
 from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
 from promptcodec.models.checkpoint import read_base, write_base
+from promptcodec.models.codec import TorchCodec
 from promptcodec.models.codec_model import CodecModel
 
 FOLDER = GOLDEN_FOLDER
@@ -49,12 +49,12 @@ class Golden:
     mode: str = "RGB"
     base: str = "base"
     options: dict[str, Any] = field(default_factory=dict)
-    edit: Callable[[Codec, bytes], bytes] = lambda codec, data: data
+    edit: Callable[[TorchCodec, bytes], bytes] = lambda codec, data: data
     noisy: bool = False
     rates: tuple[int, ...] = (2, 6)
 
 
-def with_chunks(codec: Codec, data: bytes) -> bytes:
+def with_chunks(codec: TorchCodec, data: bytes) -> bytes:
     """The same picture with a profile, an XMP packet and a chunk that readers may skip."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     xmp = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>"
@@ -62,15 +62,15 @@ def with_chunks(codec: Codec, data: bytes) -> bytes:
     return bitstream.pack(replace(bitstream.parse(data), chunks=chunks))
 
 
-def with_large_tile(codec: Codec, data: bytes) -> bytes:
+def with_large_tile(codec: TorchCodec, data: bytes) -> bytes:
     """A tile size that exceeds the picture, which a reader must accept."""
     return bitstream.pack(replace(bitstream.parse(data), tile_size=64 * 1000))
 
 
-def without_words(codec: Codec, data: bytes) -> bytes:
+def without_words(codec: TorchCodec, data: bytes) -> bytes:
     """No coded words for z: every symbol is symbol 0, -128."""
     container = bitstream.parse(data)
-    z_hat = torch.full_like(codec.decode_latents(data).z_hat, -128)
+    z_hat = np.full_like(codec.decode_latents(data).z_hat, -128)
     indexes = indexes_of(codec, z_hat, container)
     rng = np.random.default_rng(5)
     symbols = (rng.integers(-9, 10, indexes.shape) * (indexes > 0)).astype(np.int32)
@@ -80,7 +80,7 @@ def without_words(codec: Codec, data: bytes) -> bytes:
     return bitstream.pack(replace(container, tiles=(tile,)))
 
 
-def all_certain(codec: Codec, data: bytes) -> bytes:
+def all_certain(codec: TorchCodec, data: bytes) -> bytes:
     """The coarsest gain there is: every element of y is certainly zero and takes no bits."""
     container = replace(bitstream.parse(data), gain=-(1 << 15))
     indexes = indexes_of(codec, codec.decode_latents(data).z_hat, container)
@@ -89,7 +89,7 @@ def all_certain(codec: Codec, data: bytes) -> bytes:
     return bitstream.pack(replace(container, tiles=(tile,)))
 
 
-def with_every_set(codec: Codec, data: bytes) -> bytes:
+def with_every_set(codec: TorchCodec, data: bytes) -> bytes:
     """Tiles that name the sets in turn, whichever is the cheapest."""
     container = bitstream.parse(data)
     point, tiles = codec.ladder.of_stream(container), []
@@ -102,17 +102,17 @@ def with_every_set(codec: Codec, data: bytes) -> bytes:
     return bitstream.pack(replace(container, tiles=tuple(tiles)))
 
 
-def as_profile_1(codec: Codec, data: bytes) -> bytes:
+def as_profile_1(codec: TorchCodec, data: bytes) -> bytes:
     """The same symbols by the base's tables, though the adapter has its own."""
     container = bitstream.parse(data)
-    z = rans.encode_z(codec.decode_latents(data).z_hat[0].numpy(), codec.tables)
+    z = rans.encode_z(codec.decode_latents(data).z_hat[0], codec.tables)
     tile = replace(container.tiles[0], z=z)
     return bitstream.pack(replace(container, tiles=(tile,), profile=bitstream.BASE_TABLES))
 
 
-def indexes_of(codec: Codec, z_hat: torch.Tensor, container: bitstream.Container) -> np.ndarray:
-    gains = codec.ladder.of_stream(container).gains.moved(container.gain)
-    return codec.model.indexes(z_hat, gains=gains)[0].numpy()
+def indexes_of(codec: TorchCodec, z_hat: np.ndarray, container: bitstream.Container) -> np.ndarray:
+    gains = codec.ladder.of_stream(container).gains.shifted(container.gain)
+    return codec.engine.indexes(z_hat, gains=gains)[0]
 
 
 GOLDEN = {
@@ -183,17 +183,17 @@ def prompt_folders(name: str) -> list[Path]:
     return [FOLDER / "prompts" / f"rate-{index}" for index in GOLDEN[name].rates]
 
 
-def load(name: str) -> Codec:
+def load(name: str) -> TorchCodec:
     """The codec that a golden stream needs."""
-    return Codec.load(FOLDER / GOLDEN[name].base, prompt_folders(name))
+    return TorchCodec.load(FOLDER / GOLDEN[name].base, prompt_folders(name))
 
 
-def describe(codec: Codec, data: bytes) -> dict[str, object]:
+def describe(codec: TorchCodec, data: bytes) -> dict[str, object]:
     """Hashes of what every decoder must get, and what the picture is."""
     latents = codec.decode_latents(data)
     parts = {"z": latents.z_hat, "indexes": latents.indexes, "symbols": latents.symbols}
     found: dict[str, object] = {
-        name: hashlib.sha256(part.numpy().tobytes()).hexdigest() for name, part in parts.items()
+        name: hashlib.sha256(part.tobytes()).hexdigest() for name, part in parts.items()
     }
     picture = codec.decode(data)
     return found | {"mode": picture.mode, "size": list(picture.size)}

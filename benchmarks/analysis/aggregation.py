@@ -16,18 +16,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from promptcodec.api import Codec
 from promptcodec.evaluation.evaluate import find_pictures
 from promptcodec.evaluation.metrics import psnr
 from promptcodec.io import images
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.provenance import provenance
+from promptcodec.models.codec import TorchCodec
 from promptcodec.models.tensors import from_tensor
 from promptcodec.training.aggregation import AggregatingDecoder, read_aggregation
 
 
 @torch.inference_mode()
-def rebuilt(model: AggregatingDecoder, codec: Codec, data: bytes, *, rate: float) -> np.ndarray:
+def rebuilt(
+    model: AggregatingDecoder, codec: TorchCodec, data: bytes, *, rate: float
+) -> np.ndarray:
     """Pixels of a stream by a decoder with aggregation, padded, uint8 (H, W, 3)."""
     y_hat = codec.latents(data)
     return from_tensor(model(y_hat, model.read(y_hat, rate=rate), rate=rate))
@@ -44,7 +46,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results/aggregation.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    codec = Codec.load()
+    codec = TorchCodec.load()
     models = {
         name: read_aggregation(folder, codec)
         for name, folder in (("features", arguments.features), ("control", arguments.control))

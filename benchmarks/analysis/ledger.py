@@ -24,13 +24,13 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from promptcodec.api import Codec
 from promptcodec.evaluation.classification import Files, predict
 from promptcodec.evaluation.speed.complexity import complexity_table, count_macs, count_parameters
 from promptcodec.evaluation.speed.timing import in_turn, ratio, summarise
 from promptcodec.io import images
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.provenance import provenance
+from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import Head, read_head
 from promptcodec.training.data.augmented import fit
 from promptcodec.training.data.inputs import FORMATS, FileSight
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results/ledger.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    codec = Codec.load(heads=arguments.latents)
+    codec = TorchCodec.load(heads=arguments.latents)
     rgb = torch.from_numpy(images.load(arguments.picture).rgb.copy()).permute(2, 0, 1)
     heads = {LATENTS: read_head(Path(arguments.latents), base_sha256=codec.base_hash)}
     for name, folder in ((DECODED, arguments.decoded), (SMALL, arguments.small)):
@@ -87,7 +87,7 @@ def main() -> None:
     write_atomically(arguments.out, (json.dumps(report, indent=1) + "\n").encode(), force=True)
 
 
-def server_macs(codec: Codec, heads: dict[str, Head], *, size: int) -> dict[str, Any]:
+def server_macs(codec: TorchCodec, heads: dict[str, Head], *, size: int) -> dict[str, Any]:
     """Millions of MACs of each path, from the file's symbols to the label."""
     rows = {r.name: r for r in complexity_table(codec.model, width=size, height=size)}
     million = {name: row.kmac_per_pixel * size * size / 1000 for name, row in rows.items()}
@@ -108,7 +108,7 @@ def server_macs(codec: Codec, heads: dict[str, Head], *, size: int) -> dict[str,
     return found
 
 
-def edge_macs(codec: Codec, rivals: dict[str, nn.Module], *, size: int) -> dict[str, Any]:
+def edge_macs(codec: TorchCodec, rivals: dict[str, nn.Module], *, size: int) -> dict[str, Any]:
     """Millions of MACs and parameters of what runs where the picture is taken."""
     rows = {r.name: r for r in complexity_table(codec.model, width=size, height=size)}
     found = {
@@ -127,7 +127,7 @@ def edge_macs(codec: Codec, rivals: dict[str, nn.Module], *, size: int) -> dict[
 
 
 def timings(
-    codec: Codec,
+    codec: TorchCodec,
     heads: dict[str, Head],
     rivals: dict[str, nn.Module],
     picture: Tensor,

@@ -21,7 +21,6 @@ import torch
 from PIL import Image
 from torch import nn
 
-from promptcodec.api import Codec
 from promptcodec.cli.options import parse_rates
 from promptcodec.evaluation.reports.compare import side_by_side
 from promptcodec.evaluation.segmentation import check_pixels, compare_overlap, read_masks
@@ -30,6 +29,7 @@ from promptcodec.io import masks
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.provenance import provenance
 from promptcodec.io.save import encode_file
+from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import Head, build_head, read_head
 from promptcodec.models.heads.config import SEGMENT, HeadConfig
 from promptcodec.models.heads.iou import class_iou, confusion_counts
@@ -40,7 +40,7 @@ SIDES = ("latents", "decoded")
 
 
 def stream_of(
-    codec: Codec, picture: torch.Tensor, name: str, *, rate: float, folder: Path
+    codec: TorchCodec, picture: torch.Tensor, name: str, *, rate: float, folder: Path
 ) -> bytes:
     """The file of a picture, kept in a folder of its rate and of the base that wrote it."""
     path = folder / codec.base_hash.hex()[:16] / f"rate-{rate:g}" / f"{name}.pc"
@@ -52,7 +52,7 @@ def stream_of(
 
 
 def measure(
-    codec: Codec, pixels: Head, data: Masked, *, rate: float, streams: Path
+    codec: TorchCodec, pixels: Head, data: Masked, *, rate: float, streams: Path
 ) -> dict[str, Any]:
     """One rate: bpp of the files, mean IoU of both ways, and what both are computed from."""
     classes = len(pixels.config.labels)
@@ -88,7 +88,7 @@ def _thirds(counts: np.ndarray) -> list[list[int]]:
     return [counts.diagonal().tolist(), counts.sum(axis=1).tolist(), counts.sum(axis=0).tolist()]
 
 
-def costs(codec: Codec, pixels: Head) -> dict[str, dict[str, float]]:
+def costs(codec: TorchCodec, pixels: Head) -> dict[str, dict[str, float]]:
     """Parameters and kMAC/px of both networks and of g_s, which the second needs first."""
     latents = codec.config.codec.latent_channels
     grid = (1, latents, HEIGHT // 16, WIDTH // 16)
@@ -114,7 +114,7 @@ def _meta(config: HeadConfig) -> nn.Module:
 
 
 def sheet(
-    codec: Codec, pixels: Head, data: Masked, *, rates: list[float], count: int, streams: Path
+    codec: TorchCodec, pixels: Head, data: Masked, *, rates: list[float], count: int, streams: Path
 ) -> Image.Image:
     """Pictures spread over the set: truth, and both masks at the lowest and the highest rate."""
     labels = codec.labels(SEGMENT)
@@ -166,7 +166,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     torch.set_num_threads(arguments.threads)
-    codec = Codec.load(arguments.base, heads=arguments.heads)
+    codec = TorchCodec.load(arguments.base, heads=arguments.heads)
     pixels = read_head(arguments.pixels, base_sha256=b"")
     labels = codec.labels(SEGMENT)
     check_pixels(pixels, labels=labels)

@@ -16,18 +16,18 @@ from typing import Any
 
 import torch
 
-from promptcodec.api import Codec
 from promptcodec.evaluation.speed.bench import HEIGHT, WIDTH
 from promptcodec.evaluation.speed.complexity import complexity_table, count_parameters
 from promptcodec.evaluation.speed.timing import in_turn, ratio, summarise
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.provenance import provenance
 from promptcodec.io.samples import bundled, photograph
+from promptcodec.models.codec import TorchCodec
 
 PRECISIONS = ("float32", "bfloat16")
 
 
-def times(codecs: dict[str, Codec], *, repeats: int) -> dict[str, Any]:
+def times(codecs: dict[str, TorchCodec], *, repeats: int) -> dict[str, Any]:
     """Seconds of each codec, and the ratio of the first to the second."""
     picture = photograph(bundled(), width=WIDTH, height=HEIGHT)
     actions: dict[str, Callable[[], object]] = {}
@@ -63,7 +63,7 @@ def main() -> None:
     for precision in PRECISIONS:
         codecs = {}
         for folder in (arguments.base, arguments.other):
-            codec = Codec.load(folder, precision=precision)
+            codec = TorchCodec.load(folder, precision=precision)
             name = f"{codec.model.config.name} ({codec.base_hash.hex()[:8]})"
             codecs[name] = codec
             report["bases"][name] = {

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from promptcodec.api import Codec
 from promptcodec.coding.entropy import rans
 from promptcodec.coding.gains import Gains
 from promptcodec.config import STRIDE
@@ -31,6 +30,7 @@ from promptcodec.evaluation.speed.timing import in_turn, ratio, summarise
 from promptcodec.io import images
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.provenance import provenance
+from promptcodec.models.codec import TorchCodec
 from promptcodec.models.econtext import EContext
 from promptcodec.models.tensors import arrays_of, crop, from_tensor, pad, to_tensor
 
@@ -39,7 +39,7 @@ WIDTH, HEIGHT = 768, 512
 PARTS = ("h_a", "scale path", "h_means", "context", "entropy model")
 
 
-def curve(codec: Codec, pictures: list[Path]) -> list[dict[str, float]]:
+def curve(codec: TorchCodec, pictures: list[Path]) -> list[dict[str, float]]:
     """Mean rate and PSNR at each gain."""
     points = []
     for steps in GAINS:
@@ -50,7 +50,7 @@ def curve(codec: Codec, pictures: list[Path]) -> list[dict[str, float]]:
     return points
 
 
-def _measure(codec: Codec, path: Path, gains: Gains) -> tuple[float, float]:
+def _measure(codec: TorchCodec, path: Path, gains: Gains) -> tuple[float, float]:
     rgb = images.load(path).rgb
     height, width = rgb.shape[:2]
     x = pad(to_tensor(rgb), STRIDE).contiguous(memory_format=torch.channels_last)
@@ -60,7 +60,7 @@ def _measure(codec: Codec, path: Path, gains: Gains) -> tuple[float, float]:
     return bits / (height * width), psnr(rgb, decoded)
 
 
-def seconds(codecs: dict[str, Codec], rgb: np.ndarray, *, repeats: int) -> dict[str, Any]:
+def seconds(codecs: dict[str, TorchCodec], rgb: np.ndarray, *, repeats: int) -> dict[str, Any]:
     """Seconds of encoding and decoding latents and picture, all codecs in turn."""
     x = to_tensor(rgb).contiguous(memory_format=torch.channels_last)
     actions: dict[str, Callable[[], object]] = {}
@@ -174,7 +174,7 @@ def threads(count: int) -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def check_same_transforms(codecs: dict[str, Codec]) -> None:
+def check_same_transforms(codecs: dict[str, TorchCodec]) -> None:
     """Stop unless g_a and g_s are the same in all."""
     (first, reference), *others = codecs.items()
     for name, codec in others:
@@ -195,7 +195,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results/context.json"))
     arguments = parser.parse_args()
     named = dict(pair.split("=", 1) for pair in arguments.bases)
-    codecs = {name: Codec.load(folder) for name, folder in named.items()}
+    codecs = {name: TorchCodec.load(folder) for name, folder in named.items()}
     check_same_transforms(codecs)
     pictures = find_pictures(arguments.pictures)
     rgb = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)

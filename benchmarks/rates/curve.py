@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from promptcodec.api import Codec
 from promptcodec.errors import UsageError
 from promptcodec.evaluation.bdrate import Curve, bd_rate, kodak_anchors
 from promptcodec.evaluation.evaluate import find_pictures
@@ -32,6 +31,7 @@ from promptcodec.io.hub import find_base, find_prompts
 from promptcodec.io.provenance import provenance
 from promptcodec.models.adapters.checkpoint import read_adapter
 from promptcodec.models.checkpoint import read_base
+from promptcodec.models.codec import TorchCodec
 
 BETWEEN = (0.2, 0.4, 0.6, 0.8)  # positions between two neighbours
 RIVALS = ("VTM", "AV1", "WebP", "JPEG", "mbt2018-mean")
@@ -44,7 +44,7 @@ TARGETS: tuple[dict[str, Any], ...] = (
 )
 
 
-def curve(codec: Codec, pictures: list[Path]) -> dict[str, Any]:
+def curve(codec: TorchCodec, pictures: list[Path]) -> dict[str, Any]:
     """Rate and PSNR at every installed position and four between each two."""
     indexes = [rate.index for rate in codec.rates]
     middle = [low + part for low in indexes[:-1] for part in BETWEEN]
@@ -95,7 +95,7 @@ def _bd_rates(points: list[dict[str, Any]]) -> dict[str, list[float | None]]:
     return {name: [attempt(name, q) for q in (None, *quarters)] for name in RIVALS}
 
 
-def targets(codec: Codec, pictures: list[Path]) -> list[dict[str, Any]]:
+def targets(codec: TorchCodec, pictures: list[Path]) -> list[dict[str, Any]]:
     """How nearly targets are met, and how often g_a ran."""
     rows = []
     for wanted in TARGETS:
@@ -135,7 +135,7 @@ def storage(base: Path, folders: list[Path]) -> dict[str, Any]:
     loaded = read_base(base)
     own = sum(p.numel() for p in loaded.model.parameters())
     adapters = [read_adapter(folder, base=loaded) for folder in folders]
-    counts = [sum(p.numel() for p in a.prompts.parameters()) for a in adapters]
+    counts = [sum(p.numel() for p in a.network.parameters()) for a in adapters]
     sizes = [sum(f.stat().st_size for f in _files(folder)) for folder in folders]
     base_bytes = sum(f.stat().st_size for f in _files(base))
     return {
@@ -159,7 +159,7 @@ def _files(folder: Path) -> list[Path]:
     return [folder / name for name in wanted if (folder / name).is_file()]
 
 
-def swap(codec: Codec, folders: list[Path], pictures: list[Path]) -> dict[str, Any]:
+def swap(codec: TorchCodec, folders: list[Path], pictures: list[Path]) -> dict[str, Any]:
     """16 threads decode 1,000 streams while adapters are swapped; every picture is compared."""
     crops = [images.load(path).rgb[:96, :128] for path in pictures]
     indexes = [rate.index for rate in codec.rates]
@@ -204,13 +204,12 @@ def speed(base: Path, folders: list[Path], picture: Path) -> dict[str, Any]:
     """Milliseconds to load and to swap an adapter; what prompts add to encoding and decoding."""
     loaded = read_base(base)
     adapter = read_adapter(folders[0], base=loaded)
-    alone, ladder = Codec.load(base, []), Codec.load(base, folders)
+    alone, ladder = TorchCodec.load(base, []), TorchCodec.load(base, folders)
     own = alone.rates[0].index
     plain, prompted = alone.encode(picture), ladder.encode(picture, rate_index=own)
-    bank = ladder.ladder.bank
     second: list[Callable[[], object]] = [
         lambda: read_adapter(folders[0], base=loaded),
-        lambda: bank.with_adapter(adapter).at(0),
+        lambda: ladder.ladder.with_adapters([adapter]).at(0),
     ]
     load, swapped = (summarise(in_turn({"x": f}, repeats=50)["x"]).median for f in second)
     taken = in_turn(
@@ -246,7 +245,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     base = find_base(arguments.base)
     folders = find_prompts(arguments.prompts, base=arguments.base)
-    codec = Codec.load(base, folders)
+    codec = TorchCodec.load(base, folders)
     identity = {
         "base_sha256": codec.base_hash.hex(),
         "adapters_sha256": [a.sha256.hex() for a in codec.ladder.adapters.values()],

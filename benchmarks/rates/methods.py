@@ -155,7 +155,7 @@ def _trained(rates: list[int]) -> dict[str, Any]:
     folders = [f for f in find_prompts(None, base=None) if int(f.name[5:]) in rates]
     records = [json.loads((folder / "training.json").read_text("utf-8")) for folder in folders]
     adapters = Codec.load(find_base(None), folders).ladder.adapters.values()
-    counts = [sum(p.numel() for p in adapter.prompts.parameters()) for adapter in adapters]
+    counts = [sum(p.numel() for p in adapter.network.parameters()) for adapter in adapters]
     return {"steps": max(record["steps"] for record in records), "parameters": max(counts)}
 
 

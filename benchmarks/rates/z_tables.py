@@ -19,13 +19,13 @@ from typing import Any
 
 import torch
 
-from promptcodec.api import Codec
 from promptcodec.coding.entropy import rans
 from promptcodec.coding.entropy.z_tables import NUM_VALUES, ZTables, pack_sets
 from promptcodec.config import STRIDE
 from promptcodec.io import images
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.provenance import provenance
+from promptcodec.models.codec import TorchCodec
 from promptcodec.models.tensors import arrays_of, pad, to_tensor
 from promptcodec.training.data.pictures import Source, find_pictures
 from promptcodec.training.z_sets import ZHat, fit_sets, set_bits
@@ -68,7 +68,7 @@ def chosen(packs: Sequence[Path], *, pictures: int) -> Iterator[tuple[str, Sourc
 
 @torch.inference_mode()
 def look(
-    codec: Codec, packs: Sequence[Path], *, rates: Sequence[int], pictures: int
+    codec: TorchCodec, packs: Sequence[Path], *, rates: Sequence[int], pictures: int
 ) -> tuple[dict[int, Seen], dict[int, Seen]]:
     """What each rate makes of pictures to fit on, and of those to measure on."""
     fitted, held = ({rate: Seen() for rate in rates} for _ in range(2))
@@ -77,16 +77,16 @@ def look(
         x = x.contiguous(memory_format=torch.channels_last)
         for rate in rates:
             point = codec.at(rate)
-            y, z = codec.model.transform(x, adapter=point.prompts)
+            y, z = codec.model.transform(x, adapter=point.network)
             seen = (held if out else fitted)[rate]
             if out:
-                latents = codec.model.quantise(y, z, gains=point.gains, adapter=point.prompts)
+                latents = codec.model.quantise(y, z, gains=point.gains, adapter=point.network)
                 seen.y_bits[pack] += rans.estimate_bits(arrays_of(latents), codec.tables)[0]
             seen.z[pack].append(torch.round(z[0]).clamp(-128, 127).to(torch.int16).numpy())
     return fitted, held
 
 
-def measure(codec: Codec, *, rate: int, fitted: Seen, held: Seen) -> dict[str, Any]:
+def measure(codec: TorchCodec, *, rate: int, fitted: Seen, held: Seen) -> dict[str, Any]:
     """Held-out bits of one rate with the base's tables and with its own."""
     base = ZTables(codec.tables.z)
     y_bits, own = sum(held.y_bits.values()), sum(base.bits(z) for z in held.tiles)
@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results/z-tables.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    codec, rates = Codec.load(), [int(rate) for rate in arguments.rates.split(",")]
+    codec, rates = TorchCodec.load(), [int(rate) for rate in arguments.rates.split(",")]
     fitted, held = look(codec, arguments.packs, rates=rates, pictures=arguments.pictures)
     report = {
         "base_sha256": codec.base_hash.hex(),

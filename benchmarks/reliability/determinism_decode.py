@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-from promptcodec.api import Codec
 from promptcodec.bitstream import Container, parse
 from promptcodec.coding.entropy.rans import decode_y, decode_z
 from promptcodec.config import STRIDE
+from promptcodec.models.codec import TorchCodec
 from promptcodec.models.tensors import crop, from_tensor
 
 
@@ -60,7 +60,7 @@ class Decoded:
 
 
 @torch.no_grad()
-def decode(codec: Codec, container: Container, variant: Variant) -> Decoded:
+def decode(codec: TorchCodec, container: Container, variant: Variant) -> Decoded:
     """Decode the one tile of a stream, step by step.
 
     Args:
@@ -71,8 +71,8 @@ def decode(codec: Codec, container: Container, variant: Variant) -> Decoded:
     device = torch.device("cuda" if variant.cuda else "cpu")
     model, point = codec.model.to(device), codec.ladder.of_stream(container)
     tables = codec.tables.with_sets(point.z_sets)
-    gains = point.gains.moved(container.gain)
-    adapter = point.prompts.to(device) if isinstance(point.prompts, Module) else None
+    gains = point.gains.shifted(container.gain)
+    adapter = point.network.to(device) if isinstance(point.network, Module) else None
     (tile,) = container.tiles
     rows, columns = -(-container.height // STRIDE), -(-container.width // STRIDE)
     steps = (model.indexes, model.reconstruct_latents, model.synthesise)
@@ -115,7 +115,7 @@ def main() -> None:
     arguments = parser.parse_args()
     variant = Variant(**json.loads(arguments.variant))
     torch.set_num_threads(variant.threads)
-    codec = Codec.load(arguments.base)
+    codec = TorchCodec.load(arguments.base)
     container = parse(arguments.stream.read_bytes())
     with torch.backends.mkldnn.flags(enabled=variant.onednn):
         decoded = decode(codec, container, variant)

@@ -166,20 +166,20 @@ def large(settings: Settings) -> dict[str, Any]:
 
 def _counting(path: Path, reads: list[int], action: Callable[[], Any]) -> Any:
     """Note the bytes of every read of a stream during an action."""
-    from promptcodec import sources
+    from promptcodec.bitstream import random_access
 
-    read = sources._read_at
+    read = random_access._read_at
 
     def counted(file: Any, at: int, size: int) -> bytes:
         content = read(file, at, size)
         reads.append(len(content))
         return content
 
-    sources._read_at = counted
+    random_access._read_at = counted
     try:
         return action()
     finally:
-        sources._read_at = read
+        random_access._read_at = read
 
 
 def _peak_gb(words: list[str]) -> float:

@@ -36,7 +36,13 @@ from promptcodec.bitstream.fields import (
     rate_to_fixed,
     tile_grid_of,
 )
-from promptcodec.bitstream.random_access import Parts, ReadAt, open_parts
+from promptcodec.bitstream.random_access import (
+    ReadAt,
+    StreamFile,
+    load_stream,
+    open_stream,
+    read_stream,
+)
 from promptcodec.bitstream.reader import check_file_bytes, parse, parse_header
 from promptcodec.bitstream.summary import describe
 from promptcodec.bitstream.writer import pack
@@ -62,18 +68,20 @@ __all__ = [
     "ChunkRecord",
     "Container",
     "Header",
-    "Parts",
     "ReadAt",
+    "StreamFile",
     "Tile",
     "TileRecord",
     "check_file_bytes",
     "decoded_pixels",
     "describe",
     "fixed_to_rate",
-    "open_parts",
+    "load_stream",
+    "open_stream",
     "pack",
     "parse",
     "parse_header",
     "rate_to_fixed",
+    "read_stream",
     "tile_grid_of",
 ]

@@ -1,16 +1,20 @@
-"""Single tiles and chunks of a stream, each read and checked when it is asked for."""
+"""A stream in bytes or in a file: its header first, then single tiles and chunks on demand."""
 
 from __future__ import annotations
 
+import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import accumulate
+from pathlib import Path
+from typing import BinaryIO
 
 from promptcodec.bitstream.fields import MAX_HEADER_BYTES, MAX_PIXELS, Header, Tile
 from promptcodec.bitstream.reader import check_file_bytes, parse_header
 from promptcodec.bitstream.signature import AGAIN
-from promptcodec.errors import StreamError
+from promptcodec.errors import PromptCodecError, StreamError
 
 ReadAt = Callable[[int, int], bytes]  # offset, bytes at most
 
@@ -18,7 +22,7 @@ _READS = (1 << 12, 1 << 16)  # bytes; the first holds nearly every header, 1.2 M
 
 
 @dataclass(frozen=True)
-class Parts:
+class StreamFile:
     """A stream whose header is known and whose payload is read by parts.
 
     Args:
@@ -72,10 +76,81 @@ class Parts:
             raise StreamError(f"{name} is damaged, its checksum does not match: {AGAIN}")
         return data
 
+    def chunks(self, *, allow_partial: bool) -> dict[bytes, bytes]:
+        """Contents of the chunks, by kind.
 
-def open_parts(
+        Args:
+            allow_partial: leave out those that a partial stream does not hold.
+        Raises:
+            StreamError: see `chunk`.
+        """
+        found = {}
+        for row in self.header.chunks:
+            try:
+                found[row.kind] = self.chunk(row.kind) or b""
+            except StreamError:
+                if not allow_partial:
+                    raise
+        return found
+
+
+@contextmanager
+def open_stream(
+    source: bytes | str | Path, *, allow_partial: bool = False, max_pixels: int = MAX_PIXELS
+) -> Iterator[StreamFile]:
+    """A stream in bytes or in a file, which stays open meanwhile.
+
+    Args:
+        source: the stream, or the path of its file.
+        allow_partial: permission for a file that is truncated behind its header.
+        max_pixels: as for `parse_header`.
+    Raises:
+        StreamError: no such file, no stream, a damaged header, or a file of another size than the
+            header says.
+    """
+    with _open(source) as (read, file_bytes):
+        yield read_stream(read, file_bytes, allow_partial=allow_partial, max_pixels=max_pixels)
+
+
+def load_stream(source: bytes | str | Path, *, max_pixels: int = MAX_PIXELS) -> StreamFile:
+    """A whole stream in memory; arguments and errors as `open_stream`."""
+    with _open(source) as (read, file_bytes):
+        content = read(0, file_bytes)
+    return read_stream(
+        lambda at, size: content[at : at + size], len(content), max_pixels=max_pixels
+    )
+
+
+@contextmanager
+def _open(source: bytes | str | Path) -> Iterator[tuple[ReadAt, int]]:
+    """How to read of a source, and its size."""
+    if isinstance(source, str | Path):
+        try:
+            with open(source, "rb") as file:
+                yield (lambda at, size: _read_at(file, at, size)), file.seek(0, os.SEEK_END)
+        except (OSError, ValueError) as error:
+            if isinstance(error, PromptCodecError):
+                raise
+            reason = getattr(error, "strerror", None) or error
+            raise StreamError(f"{source} cannot be read: {reason}: name a readable file") from None
+        return
+    try:
+        content = bytes(memoryview(source))
+    except TypeError:
+        raise StreamError(
+            f"a stream is bytes or the path of a file, not {type(source).__name__}"
+        ) from None
+    yield (lambda at, size: content[at : at + size]), len(content)
+
+
+def _read_at(file: BinaryIO, at: int, size: int) -> bytes:
+    file.seek(at)
+    return file.read(size)
+
+
+def read_stream(
     read: ReadAt, file_bytes: int, *, allow_partial: bool = False, max_pixels: int = MAX_PIXELS
-) -> Parts:
+) -> StreamFile:
     """Read the header and nothing more.
 
     Args:
@@ -89,7 +164,7 @@ def open_parts(
     header = _read_header(read, max_pixels=max_pixels)
     if not (allow_partial and file_bytes < header.size + header.payload_bytes):
         check_file_bytes(header, file_bytes)
-    return Parts(header, read, file_bytes)
+    return StreamFile(header, read, file_bytes)
 
 
 def _read_header(read: ReadAt, *, max_pixels: int) -> Header:

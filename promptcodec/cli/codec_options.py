@@ -1,4 +1,4 @@
-"""A codec as a command's options ask for it; torch is imported when it is called."""
+"""Which codec a command works with; torch is imported when it is loaded."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -8,16 +8,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Setup:
-    """Which codec, and how it computes.
+class CodecOptions:
+    """Arguments of `Codec.load`; picklable, so that every process can load its own.
 
     Args:
-        base: as `Codec.load` takes it.
-        prompts: likewise; empty is None.
+        base: folder of a checkpoint, or a Hub id; None is the bundled one.
+        prompts: adapters, folders of adapters or Hub ids; empty is the bundled ladder.
         device: "cpu", "cuda", ...
-        threads: that torch may use; None leaves it to torch.
-        precision: of the transforms.
-        tasks: task prompts, as `Codec.load` takes them.
+        threads: CPU threads; None leaves them as they are.
+        precision: number format of the transforms.
+        heads: a head or a folder of heads; None is the bundled ones.
+        tasks: task prompts or a folder of them; None is the bundled ones.
     """
 
     base: str | None = None
@@ -25,37 +26,19 @@ class Setup:
     device: str = "cpu"
     threads: int | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
+    heads: str | None = None
     tasks: str | None = None
 
     def load(self) -> "Codec":
         """Load it; errors as `Codec.load`."""
-        return load_codec(
+        from promptcodec.api import Codec
+
+        return Codec.load(
             self.base,
-            list(self.prompts),
-            device=self.device,
-            threads=self.threads,
-            precision=self.precision,
+            list(self.prompts) or None,
+            heads=self.heads,
             tasks=self.tasks,
+            device=self.device,
+            precision=self.precision,
+            threads=self.threads,
         )
-
-
-def load_codec(
-    base: str | None,
-    prompts: list[str] | None,
-    *,
-    heads: str | None = None,
-    tasks: str | None = None,
-    device: str = "cpu",
-    threads: int | None = None,
-    precision: Literal["float32", "bfloat16"] = "float32",
-) -> "Codec":
-    """Load a codec; arguments as `Codec.load`, and the threads that torch may use."""
-    from promptcodec.api import Codec
-
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
-    return Codec.load(
-        base, prompts or None, heads=heads, tasks=tasks, device=device, precision=precision
-    )

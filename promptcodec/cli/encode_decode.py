@@ -13,7 +13,7 @@ import typer
 
 from promptcodec.cli import console, options
 from promptcodec.cli import file_options as file_options
-from promptcodec.cli.codec_options import Setup
+from promptcodec.cli.codec_options import CodecOptions
 from promptcodec.cli.inputs import Names, Selection
 from promptcodec.errors import OutputError, StreamError, UsageError
 from promptcodec.io.atomic import refuse_input
@@ -63,11 +63,11 @@ def encode(
     from promptcodec.bitstream import MAX_PIXELS
     from promptcodec.cli.batch.tasks import EncodeTask
     from promptcodec.cli.progress import progress_bar
-    from promptcodec.settings import EncodeSettings
+    from promptcodec.coding.settings import EncodeSettings
 
     names = Names(tuple(pictures or ["-"]), PICTURE_SUFFIXES, recursive=recursive)
     work = EncodeTask(
-        Setup(base, tuple(prompts or ()), device, threads, precision, tasks),
+        CodecOptions(base, tuple(prompts or ()), device, threads, precision, tasks=tasks),
         EncodeSettings(
             rate_index=rate_index,
             gain_steps=gain_steps,
@@ -132,14 +132,14 @@ def decode(
 
     Of several files, finished ones are skipped, and one that fails does not stop the others.
     """
-    from promptcodec.bitstream import MAX_PIXELS, parse
+    from promptcodec.bitstream import MAX_PIXELS, open_stream, parse
     from promptcodec.cli.batch.tasks import DecodeTask
-    from promptcodec.settings import DecodeSettings
+    from promptcodec.coding.settings import DecodeSettings
 
     names = Names(tuple(streams or ["-"]), STREAM_SUFFIXES, recursive=recursive)
     part = None if region is None else file_options.read_region(region)
     task = DecodeTask(
-        Setup(base, tuple(prompts or ()), device, threads, precision),
+        CodecOptions(base, tuple(prompts or ()), device, threads, precision),
         DecodeSettings(part, allow_partial, max_pixels or MAX_PIXELS, strip),
     )
     suffix = f".{picture_format}"
@@ -159,7 +159,6 @@ def decode(
         )
         return
     from promptcodec.io.save import OUTPUT_SUFFIXES
-    from promptcodec.sources import check_header
 
     (stream,) = names.names
     target = console.choose_output(stream, output, suffix=suffix, as_json=as_json, force=force)
@@ -174,7 +173,8 @@ def decode(
         data = Path(stream) if stream != "-" and Path(stream).is_file() else data
     else:
         data = console.read_input(stream, error=StreamError) if stream == "-" else Path(stream)
-        check_header(data, allow_partial=allow_partial)
+        with open_stream(data, allow_partial=allow_partial, max_pixels=1 << 64):
+            pass  # its header is looked at
     made = task.decode(data, task.setup.load(), suffix=suffix)
     _deliver("decode", stream, made, target, force=force, as_json=as_json, verbose=verbose)
 

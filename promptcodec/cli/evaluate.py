@@ -7,7 +7,6 @@ import typer
 
 from promptcodec.bitstream import MAX_PIXELS
 from promptcodec.cli import console, options
-from promptcodec.cli.codec_options import load_codec
 from promptcodec.errors import PictureError, UsageError
 from promptcodec.io.atomic import check_output, refuse_input
 
@@ -291,7 +290,9 @@ def complexity(
 ) -> None:
     """Count parameters and kMAC/px of each part of a codec."""
     from promptcodec.evaluation.speed.complexity import complexity_table, render_complexity
+    from promptcodec.io.hub import find_base
+    from promptcodec.models.checkpoint import read_base
 
-    rows = complexity_table(load_codec(base, None).model)
+    rows = complexity_table(read_base(find_base(base)).model)
     facts = {"parts": [dataclasses.asdict(row) for row in rows]}
     console.answer("complexity", facts, render_complexity(rows), as_json=as_json)

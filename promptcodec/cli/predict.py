@@ -42,7 +42,7 @@ def classify(
     Without SOURCE: of standard input.
     """
     from promptcodec.bitstream import MAX_PIXELS
-    from promptcodec.cli.codec_options import load_codec
+    from promptcodec.cli.codec_options import CodecOptions
 
     found = _expand(sources or ["-"])
     first = None
@@ -52,7 +52,7 @@ def classify(
             raise refusal
         first = _read(source)
     limit = max_pixels or MAX_PIXELS
-    codec = load_codec(base, prompts, heads=heads, device=device, threads=threads)
+    codec = CodecOptions(base, tuple(prompts or ()), device, threads, heads=heads).load()
     codec.labels()  # without a head nothing more is read
     codes: set[int] = set()
     rows: list[dict[str, Any]] = []
@@ -105,8 +105,8 @@ def segment(
     A stream is not decoded for it, except to lay the classes over it by --overlay.
     """
     from promptcodec.bitstream import MAX_PIXELS
-    from promptcodec.cli.codec_options import load_codec
-    from promptcodec.coding.results import Clock
+    from promptcodec.cli.codec_options import CodecOptions
+    from promptcodec.coding.results import Stopwatch
     from promptcodec.io import masks
     from promptcodec.io.save import OUTPUT_SUFFIXES, encode_file
 
@@ -118,11 +118,11 @@ def segment(
         what = "overlay" if overlay else "mask"
         raise UsageError(f"{target}: no {what} is written as {kind!r}: choose {', '.join(known)}")
     content = _read(source)
-    codec = load_codec(base, prompts, heads=heads, device=device, threads=threads)
+    codec = CodecOptions(base, tuple(prompts or ()), device, threads, heads=heads).load()
     labels = codec.labels(SEGMENT)
     limit = max_pixels or MAX_PIXELS
     data = _stream(codec, content, source, rate_index=rate_index, max_pixels=limit)
-    clock = Clock()
+    clock = Stopwatch()
     mask = codec.segment(data, max_pixels=limit)
     clock.lap("mask")
     if overlay:

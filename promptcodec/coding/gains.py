@@ -28,8 +28,8 @@ class Gains:
         """The same log-gain for every channel, `steps` in 1/256 of a table step."""
         return cls(np.full(channels, steps, np.int16))
 
-    def moved(self, steps: int) -> Gains:
-        """Every log-gain moved by `steps` in 1/256 of a table step, cut at the ends of int16."""
+    def shifted(self, steps: int) -> Gains:
+        """Every log-gain shifted by `steps` in 1/256 of a table step, cut at the ends of int16."""
         total = self.log_gains.astype(np.int32) + steps
         return Gains(total.clip(LEAST, MOST).astype(np.int16))
 

@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+from promptcodec.coding.tiling import LATENT, Box
+
 Array = TypeVar("Array")
 
 
@@ -23,3 +28,9 @@ class Latents(Generic[Array]):
     indexes: Array
     symbols: Array
     y_hat: Array
+
+
+def blank_latents(box: Box, channels: int) -> NDArray[np.float32]:
+    """Room for y_hat of a rectangle, zeros (1, M, h, w); channels lie last, as networks like it."""
+    shape = (1, box.height // LATENT, box.width // LATENT, channels)
+    return np.zeros(shape, np.float32).transpose(0, 3, 1, 2)

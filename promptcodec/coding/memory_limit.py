@@ -4,9 +4,10 @@ What grows with a picture are its pixels, the latents of a tile and what the net
 window. The first is bounded by the limit of pixels; a stream that is one huge tile is caught here.
 """
 
-from promptcodec.bitstream import MAX_PIXELS
+from promptcodec.bitstream import MAX_PIXELS, Header
 from promptcodec.coding.tiling import Box, Tiling
 from promptcodec.config import CodecConfig
+from promptcodec.errors import StreamError
 
 ALLOWED = 48  # bytes for each pixel of the limit: 4.3 GB at the default one
 
@@ -33,12 +34,12 @@ def estimate(
     if config.wide:  # either side may be the wider one at a resolution
         widths = tuple(map(max, config.encoder_channels, config.decoder_channels))
     stages = sum(width / 4 ** (n + 1) for n, width in enumerate(widths))
-    networks = 4 * _TENSORS * stages * _area(window)
+    networks = 4 * _TENSORS * stages * window.area
     latent = 4 * config.latent_channels / 256  # bytes/px of y_hat
-    latents = latent * (_CODING * _area(tile) + _area(region.within(tiling.whole)))
+    latents = latent * (_CODING * tile.area + region.within(tiling.whole).area)
     if latents_alone:
         return int(latents)
-    return int(_PICTURE * _area(region) + networks + latents)
+    return int(_PICTURE * region.area + networks + latents)
 
 
 def excess(
@@ -69,5 +70,22 @@ def excess(
     )
 
 
-def _area(box: Box) -> int:
-    return box.width * box.height
+def check_stream(
+    config: CodecConfig,
+    header: Header,
+    region: Box,
+    *,
+    max_pixels: int,
+    latents_alone: bool = False,
+) -> None:
+    """Refuse a stream that takes more than is allowed; arguments as `excess`.
+
+    Raises:
+        StreamError: it does.
+    """
+    tiling = Tiling.of(header, config)
+    more = excess(config, tiling, region, max_pixels=max_pixels, latents_alone=latents_alone)
+    if more:
+        raise StreamError(
+            f"{more}: if you trust the stream, raise --max-pixels (in Python max_pixels)"
+        )

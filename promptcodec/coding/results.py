@@ -62,7 +62,7 @@ class Decoded:
     missing: tuple[str, ...] = ()
 
 
-class Clock:
+class Stopwatch:
     """Seconds between laps, by name."""
 
     def __init__(self) -> None:

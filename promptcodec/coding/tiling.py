@@ -49,6 +49,11 @@ class Box:
         """Columns."""
         return self.right - self.left
 
+    @property
+    def area(self) -> int:
+        """Pixels."""
+        return self.width * self.height
+
     def grown(self, border: int) -> Box:
         """With a border on every side."""
         return Box(self.top - border, self.left - border, self.bottom + border, self.right + border)

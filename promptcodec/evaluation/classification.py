@@ -21,12 +21,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from promptcodec.api import Codec
 from promptcodec.config import from_dict
 from promptcodec.errors import ConfigError
 from promptcodec.evaluation.bootstrap import CONFIDENCE, RESAMPLES, Estimate
 from promptcodec.evaluation.codecs.payload import payload_bytes
 from promptcodec.evaluation.metrics import psnr
+from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import Head, read_head, read_head_config
 from promptcodec.models.heads.config import CLASSIFY, LATENTS
 from promptcodec.training.data.inputs import FORMATS, FileSight
@@ -138,16 +138,16 @@ class Files:
     y_hat: Tensor | None
 
 
-def open_codec(source: SourceConfig) -> Codec | None:
+def open_codec(source: SourceConfig) -> TorchCodec | None:
     """The codec of a source; None of a classic one."""
     if source.format != "pc":
         return None
-    return Codec.load(source.base, source.prompts, tasks=source.tasks)
+    return TorchCodec.load(source.base, source.prompts, tasks=source.tasks)
 
 
 def write_files(
     source: SourceConfig,
-    codec: Codec | None,
+    codec: TorchCodec | None,
     pictures: Tensor,
     setting: float,
     *,

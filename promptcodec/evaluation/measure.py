@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from promptcodec.bitstream import MAX_PIXELS
+from promptcodec.coding.ladder import gain_to_fixed
 from promptcodec.errors import PromptCodecError
 from promptcodec.evaluation.codecs.registry import Peer, find_peers
 from promptcodec.evaluation.codecs.sweep import sweep
@@ -20,10 +21,11 @@ from promptcodec.evaluation.perceptual import Judge
 from promptcodec.evaluation.results import Failure, Measured, PictureRecord
 from promptcodec.evaluation.speed.memory import peak_rss_mb
 from promptcodec.io.images import Picture, load
-from promptcodec.ladder import gain_to_fixed
 
 if TYPE_CHECKING:
-    from promptcodec.api import Codec, Encoded, Precision
+    from promptcodec.api import Codec
+    from promptcodec.coding.engine import Precision
+    from promptcodec.coding.results import Encoded
     from promptcodec.io.hub import PromptsSource
 
 

@@ -1,6 +1,6 @@
 """Mean IoU of masks from latents and from decoded pixels, both out of the same files.
 
-    picture -> Codec.encode -> file -> y_hat -> segmentation head -> mask
+    picture -> TorchCodec.encode -> file -> y_hat -> segmentation head -> mask
                                          '---> g_s -> 8 bit RGB -> network on pixels -> mask
 
 Counts are kept for each picture, so that intervals come from resampling pictures, and the
@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from promptcodec.api import Codec
+from promptcodec.coding.predict import classes_of
 from promptcodec.errors import UsageError
 from promptcodec.evaluation.bootstrap import CONFIDENCE, MIN_PICTURES, RESAMPLES, Estimate
+from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads import predict
 from promptcodec.models.heads.checkpoint import Head
 from promptcodec.models.heads.config import PIXELS, SEGMENT
@@ -37,7 +38,7 @@ class Masks:
     decoded: np.ndarray
 
 
-def read_masks(codec: Codec, data: bytes, *, pixels: Head) -> Masks:
+def read_masks(codec: TorchCodec, data: bytes, *, pixels: Head) -> Masks:
     """Both masks of a stream.
 
     Args:
@@ -54,7 +55,7 @@ def read_masks(codec: Codec, data: bytes, *, pixels: Head) -> Masks:
     with torch.inference_mode():
         scores = predict.scores(pixels, x, lmbda=[1.0])
     height, width = found.shape
-    return Masks(found, predict.classes_of(scores, height=height, width=width))
+    return Masks(found, classes_of(scores[0].cpu().numpy(), height=height, width=width))
 
 
 def check_pixels(pixels: Head, *, labels: Sequence[str]) -> None:

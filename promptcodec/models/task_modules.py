@@ -14,12 +14,12 @@ from promptcodec.models.heads.checkpoint import Head, read_head, read_head_confi
 from promptcodec.models.heads.config import LATENTS
 
 
-class Shelf:
-    """What stands beside a base and needs no stream to change.
+class TaskModules:
+    """Heads and task prompts of a base.
 
     Args:
-        base: that all belong to.
-        device: where their networks run.
+        base: the codec that all belong to.
+        device: place where their networks run.
         heads: folders of heads.
         tasks: folders of task prompts.
     """

@@ -33,6 +33,17 @@ def offsets(gains: Gains, device: torch.device) -> Tensor:
     return torch.from_numpy(gains.offsets()).to(device)[None, :, None, None]
 
 
+def from_pixels(rgb: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """Scale (B, H, W, 3) to (B, 3, H, W) float32 in [0, 1], channels last in memory."""
+    return torch.from_numpy(rgb).to(device).permute(0, 3, 1, 2).float().div_(255)
+
+
+def to_pixels(x: Tensor) -> NDArray[np.uint8]:
+    """Clamp and round (B, 3, H, W) in [0, 1] to (B, H, W, 3); NaN becomes 0."""
+    levels = x.detach().float().permute(0, 2, 3, 1).clamp(0, 1).mul_(255).round_()
+    return levels.nan_to_num_(0.0).to(torch.uint8).contiguous().cpu().numpy()
+
+
 def to_tensor(rgb: np.ndarray) -> Tensor:
     """Scale (H, W, 3) uint8 to (1, 3, H, W) float32 in [0, 1]."""
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:

@@ -300,5 +300,5 @@ def _parameters(method: Method, folder: Path, base: Base) -> int:
     if method.tune != "adapter":
         return json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8"))["parameters"]
     names = tuple(name for part in method.parts for name in PARTS[part])
-    prompts = open_result(folder, base)[1].prompts
+    prompts = open_result(folder, base)[1].network
     return sum(p.numel() for n, p in prompts.named_parameters() if n.startswith(names))

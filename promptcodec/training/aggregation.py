@@ -16,10 +16,10 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from promptcodec.api import Codec
 from promptcodec.config import STRIDE
 from promptcodec.errors import ConfigError
 from promptcodec.io.atomic import write_atomically
+from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.aggregation import BLOCKS, Aggregation, first_blocks
 from promptcodec.models.heads.classifier import LatentClassifier
 from promptcodec.models.heads.config import CLASSIFY
@@ -90,10 +90,10 @@ class AggregatingDecoder(nn.Module):
         ConfigError: the head's first stage is too short, or it is no classifier.
     """
 
-    codec: Codec
+    codec: TorchCodec
     reader: LatentClassifier
 
-    def __init__(self, codec: Codec, *, features: bool) -> None:
+    def __init__(self, codec: TorchCodec, *, features: bool) -> None:
         super().__init__()
         reader = codec.head(CLASSIFY).model
         facts = reader.config if isinstance(reader, LatentClassifier) else None
@@ -108,7 +108,7 @@ class AggregatingDecoder(nn.Module):
     def latents(self, x: Tensor, *, rate: float) -> tuple[Tensor, list[Tensor]]:
         """y_hat of padded pictures at a rate, and what the head reads of it."""
         point = self.codec.at(rate)
-        found = self.codec.model.analyse(x, gains=point.gains, adapter=point.prompts)
+        found = self.codec.model.analyse(x, gains=point.gains, adapter=point.network)
         y_hat = found.y_hat.clone()
         return y_hat, self.read(y_hat, rate=rate)
 
@@ -122,7 +122,7 @@ class AggregatingDecoder(nn.Module):
 
     def forward(self, y_hat: Tensor, read: list[Tensor], *, rate: float) -> Tensor:
         """Pictures of latents, (B, 3, 16 h, 16 w)."""
-        adapter = self.codec.at(rate).prompts
+        adapter = self.codec.at(rate).network
         mixed = self.aggregation(y_hat, read)
         if adapter is None:
             return self.g_s(mixed)
@@ -141,7 +141,7 @@ class AggregationTask:
 
     def __init__(self, config: AggregationRun) -> None:
         self.config = config
-        self.codec = Codec.load(config.base, heads=config.head)
+        self.codec = TorchCodec.load(config.base, heads=config.head)
 
     def open_store(self, data: Path, *, device: str, validation: Path | None) -> PictureStore:
         """Read the pictures."""
@@ -201,7 +201,7 @@ def measure(model: AggregatingDecoder, picture: Tensor, *, rate: float) -> float
     return -10.0 * float(np.log10(max(error, 1e-6) / 255.0**2))
 
 
-def read_aggregation(folder: Path, codec: Codec) -> AggregatingDecoder:
+def read_aggregation(folder: Path, codec: TorchCodec) -> AggregatingDecoder:
     """A trained decoder with aggregation, for the codec it was trained with.
 
     Raises:

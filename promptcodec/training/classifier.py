@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from promptcodec.api import Codec
 from promptcodec.config import from_dict
 from promptcodec.errors import ConfigError
 from promptcodec.io.atomic import write_atomically
+from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import build_head, write_head
 from promptcodec.models.heads.classifier import LatentClassifier
 from promptcodec.models.heads.config import CLASSIFY, LATENTS, PIXELS, SEGMENT, HeadConfig
@@ -135,7 +135,7 @@ class HeadTask:
 
     def __init__(self, config: HeadRun, *, cache: Path | None = None) -> None:
         self.config, self.cache = config, cache
-        self.codec = Codec.load(config.base)
+        self.codec = TorchCodec.load(config.base)
         self._classes: tuple[str, ...] = ()
         self._hints = 0
 

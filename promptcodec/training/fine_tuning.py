@@ -127,7 +127,7 @@ class TunedTask(PromptTask):
                 codec.load_state_dict(start.model.state_dict())
             (folder,) = (self.start_folder / PROMPTS).iterdir()
             adapter = read_adapter(folder, base=start)
-            model.prompts.load_state_dict(adapter.prompts.state_dict())
+            model.prompts.load_state_dict(adapter.network.state_dict())
             known = adapter.config.lmbda
         if self.config.gains:
             steps = 0.5 * math.log(self.config.rate_weight / known) / SCALE_STEP

@@ -187,7 +187,7 @@ class PromptTask:
         """
         known = self.base.config.lmbda
         if self.start is not None:
-            model.prompts.load_state_dict(self.start.prompts.state_dict())
+            model.prompts.load_state_dict(self.start.network.state_dict())
             known = self.start.config.lmbda
         with torch.no_grad():
             steps = 0.5 * math.log(self.config.rate_weight / known) / SCALE_STEP
@@ -203,7 +203,7 @@ class PromptTask:
     def validate(self, model: Adapted, store: PictureStore, *, samples: Path) -> dict[str, float]:
         """Rate and distortion on held-out pictures with the gains as integers."""
         adapter = self._adapter(model)
-        adapter.prompts.to(next(self.base.model.parameters()).device)
+        adapter.network.to(next(self.base.model.parameters()).device)
         found = validate(
             self.base.model,
             store.validation,
@@ -231,7 +231,7 @@ class PromptTask:
         """Tables of z for the weights that are written."""
         if not self.config.z_table_sets:
             return FittedSets()
-        prompts = self._adapter(model).prompts.to(next(self.base.model.parameters()).device)
+        prompts = self._adapter(model).network.to(next(self.base.model.parameters()).device)
         tiles = hyper_latents(self.base.model, store.sample(TABLE_PICTURES), adapter=prompts)
         return choose_sets(list(tiles), self.base.tables.z, most=self.config.z_table_sets)
 

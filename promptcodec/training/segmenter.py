@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from promptcodec.api import Codec
+from promptcodec.coding.predict import classes_of
 from promptcodec.errors import ConfigError
 from promptcodec.io.atomic import write_atomically
+from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import build_head, write_head
 from promptcodec.models.heads.config import IGNORE, LATENTS, PIXELS, SEGMENT, HeadConfig
 from promptcodec.models.heads.iou import confusion_counts, mean_iou
-from promptcodec.models.heads.predict import classes_of
 from promptcodec.models.heads.segmenter import PIXEL_STAGES, LatentSegmenter
 from promptcodec.models.heads.segmenter import STRIDE as SCORE_STRIDE
 from promptcodec.training.config import LoopConfig, OptimizerConfig
@@ -170,7 +170,7 @@ class SegmentTask:
 
     def __init__(self, config: SegmentRun) -> None:
         self.config = config
-        self.codec = Codec.load(config.base)
+        self.codec = TorchCodec.load(config.base)
         self._weights = torch.ones(len(config.labels))
 
     def open_store(self, data: Path, *, device: str, validation: Path | None) -> SceneStore:
@@ -224,7 +224,7 @@ class SegmentTask:
             for inputs, mask in zip(kept, store.held_masks, strict=True):
                 scores = model(as_input(inputs).to(device), lmbda).cpu()
                 height, width = mask.shape
-                found = classes_of(scores, height=height, width=width)
+                found = classes_of(scores[0].numpy(), height=height, width=width)
                 total += confusion_counts(found, mask.numpy(), classes=count)
                 step = weighted_cross_entropy(scores, mask[None].long(), weights=self._weights)
                 losses.append(float(step.loss))

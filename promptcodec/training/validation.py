@@ -66,8 +66,8 @@ def validate(
         model.freeze_scale_path()
         tables = density_tables(model)
     gains = adapter.gains if adapter else Gains.constant(model.config.latent_channels)
-    gains = gains.moved(gain_steps)
-    prompts = adapter.prompts if adapter else None
+    gains = gains.shifted(gain_steps)
+    prompts = adapter.network if adapter else None
     rows: list[tuple[float, float, float, float]] = []
     for number, picture in enumerate(pictures):
         x = picture[None].float() / 255.0

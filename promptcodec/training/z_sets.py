@@ -18,13 +18,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from promptcodec.coding.encoder import ONE_TILE_PIXELS, TILE_SIZE
 from promptcodec.coding.entropy.tables import TOTAL, Z_MAX, Z_MIN, quantise_frequencies
 from promptcodec.coding.entropy.z_tables import MAX_SETS, NUM_VALUES, SET_BITS, Frequencies, ZTables
 from promptcodec.config import STRIDE
 from promptcodec.errors import UsageError
 from promptcodec.models.codec_model import Adapter, CodecModel
 from promptcodec.models.tensors import pad
-from promptcodec.tiles import ONE_TILE_PIXELS, TILE_SIZE
 
 BASE_COUNT = 100.0  # weight of the base's tables, in symbols, where little was counted
 SHARED_COUNT = 200.0  # weight of all tiles together in each of several sets

@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from promptcodec import bitstream
-from promptcodec.api import Codec
 from promptcodec.errors import CheckpointError, ModelMismatchError, RateError, UsageError
 from promptcodec.models.adapters.checkpoint import AdapterConfig, read_adapter, write_adapter
 from promptcodec.models.checkpoint import read_base
+from promptcodec.models.codec import TorchCodec
 
 
 @pytest.fixture(scope="module")
-def codec(tiny_checkpoint: Path, tiny_ladder: Path) -> Codec:
-    return Codec.load(tiny_checkpoint, tiny_ladder)
+def codec(tiny_checkpoint: Path, tiny_ladder: Path) -> TorchCodec:
+    return TorchCodec.load(tiny_checkpoint, tiny_ladder)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def header(data: bytes) -> bitstream.Header:
 
 def altered(ladder: Path, base: Path, folder: Path, *, index: int, gain: int) -> Path:
     """The adapter of a rate with another gain."""
-    prompts = read_adapter(ladder / f"rate-{index}", base=read_base(base)).prompts
+    prompts = read_adapter(ladder / f"rate-{index}", base=read_base(base)).network
     with torch.no_grad():
         prompts.log_gains.add_(gain)
     digest = read_base(base).sha256.hex()
@@ -42,7 +42,7 @@ def altered(ladder: Path, base: Path, folder: Path, *, index: int, gain: int) ->
     return folder
 
 
-def test_every_installed_rate_and_any_between(codec: Codec, picture: np.ndarray) -> None:
+def test_every_installed_rate_and_any_between(codec: TorchCodec, picture: np.ndarray) -> None:
     assert [rate.index for rate in codec.rates] == [2, 4, 6]
     sizes = {}
     for index in (2, 2.5, 3.99, 4, 5.2, 6):
@@ -57,19 +57,21 @@ def test_every_installed_rate_and_any_between(codec: Codec, picture: np.ndarray)
 
 
 def test_the_decoder_rebuilds_what_the_encoder_saw(
-    tiny_checkpoint: Path, tiny_ladder: Path, codec: Codec, picture: np.ndarray
+    tiny_checkpoint: Path, tiny_ladder: Path, codec: TorchCodec, picture: np.ndarray
 ) -> None:
-    other = Codec.load(tiny_checkpoint, tiny_ladder)
+    other = TorchCodec.load(tiny_checkpoint, tiny_ladder)
     for index in (2, 3.3):
         data = codec.encode(picture, rate_index=index, gain_steps=1.5)
         np.testing.assert_array_equal(codec.decode(data), other.decode(data))
 
 
-def test_no_prompts_is_the_base(tiny_checkpoint: Path, codec: Codec, picture: np.ndarray) -> None:
-    alone = Codec.load(tiny_checkpoint, [])
+def test_no_prompts_is_the_base(
+    tiny_checkpoint: Path, codec: TorchCodec, picture: np.ndarray
+) -> None:
+    alone = TorchCodec.load(tiny_checkpoint, [])
     data = alone.encode(picture)
     assert header(data).adapter_hashes == ()
-    assert data == Codec.load(tiny_checkpoint).encode(picture)
+    assert data == TorchCodec.load(tiny_checkpoint).encode(picture)
     # A codec with adapters still reads what the base wrote.
     np.testing.assert_array_equal(codec.decode(data), alone.decode(data))
     with pytest.raises(RateError, match="installed: 4; train it with"):
@@ -85,22 +87,22 @@ def test_forms_of_prompts(form: str, tiny_checkpoint: Path, tiny_ladder: Path) -
         "dict": folders,
         "one": folders[4],
     }[form]
-    rates = [r.index for r in Codec.load(tiny_checkpoint, given).rates]
+    rates = [r.index for r in TorchCodec.load(tiny_checkpoint, given).rates]
     assert rates == ([4] if form == "one" else [2, 4, 6])
 
 
 def test_a_dict_that_names_wrongly(tiny_checkpoint: Path, tiny_ladder: Path) -> None:
     with pytest.raises(UsageError, match="given for rates 3, and the folders hold 2"):
-        Codec.load(tiny_checkpoint, {3: tiny_ladder / "rate-2"})
+        TorchCodec.load(tiny_checkpoint, {3: tiny_ladder / "rate-2"})
     crossed = {2: tiny_ladder / "rate-4", 4: tiny_ladder / "rate-2"}
     with pytest.raises(UsageError, match="given for rates 2, 4, and the folders hold 4, 2"):
-        Codec.load(tiny_checkpoint, []).add_prompts(crossed)
+        TorchCodec.load(tiny_checkpoint, []).add_prompts(crossed)
 
 
 def test_the_base_alone_stays_a_rate_where_no_adapter_reaches(
     tiny_checkpoint: Path, tiny_ladder: Path, picture: np.ndarray
 ) -> None:
-    codec = Codec.load(tiny_checkpoint, tiny_ladder / "rate-2")
+    codec = TorchCodec.load(tiny_checkpoint, tiny_ladder / "rate-2")
     assert [rate.index for rate in codec.rates] == [2, 4]
     assert header(codec.encode(picture)).adapter_hashes == ()
     codec.add_prompts(tiny_ladder / "rate-6")
@@ -116,7 +118,7 @@ def test_a_model_that_peft_has_filled_codes_no_base_streams(
     from promptcodec.models.adapters.peft import register
 
     register()
-    codec = Codec.load(tiny_checkpoint, [])
+    codec = TorchCodec.load(tiny_checkpoint, [])
     data = codec.encode(picture)
     PeftModel.from_pretrained(codec.model, tiny_ladder / "rate-2")
     with pytest.raises(UsageError, match="a model of its own"):
@@ -126,26 +128,26 @@ def test_a_model_that_peft_has_filled_codes_no_base_streams(
 
 
 @pytest.mark.parametrize("index", [-1, 1.9, 6.01, 8, 9.5, "high", float("nan"), 1e9])
-def test_rates_that_are_not_there(codec: Codec, picture: np.ndarray, index: object) -> None:
+def test_rates_that_are_not_there(codec: TorchCodec, picture: np.ndarray, index: object) -> None:
     with pytest.raises(RateError, match="is not installed; installed: 2, 4, 6"):
         codec.encode(picture, rate_index=index)  # type: ignore[arg-type]
 
 
 def test_a_stream_of_a_missing_adapter(
-    tiny_checkpoint: Path, tiny_ladder: Path, codec: Codec, picture: np.ndarray
+    tiny_checkpoint: Path, tiny_ladder: Path, codec: TorchCodec, picture: np.ndarray
 ) -> None:
     data = codec.encode(picture, rate_index=4.5)
     low, high = header(data).adapter_hashes
     with pytest.raises(ModelMismatchError, match=rf"rate 4\.5 with rate adapter {low.hex()}"):
-        Codec.load(tiny_checkpoint, []).decode(data)
-    partly = Codec.load(tiny_checkpoint, tiny_ladder / "rate-4")
+        TorchCodec.load(tiny_checkpoint, []).decode(data)
+    partly = TorchCodec.load(tiny_checkpoint, tiny_ladder / "rate-4")
     with pytest.raises(ModelMismatchError, match=f"{high.hex()}, which is not installed"):
         partly.decode(data)
     partly.add_prompts(tiny_ladder / "rate-6")
     np.testing.assert_array_equal(partly.decode(data), codec.decode(data))
 
 
-def test_a_header_whose_rate_and_adapters_disagree(codec: Codec, picture: np.ndarray) -> None:
+def test_a_header_whose_rate_and_adapters_disagree(codec: TorchCodec, picture: np.ndarray) -> None:
     from dataclasses import replace
 
     container = bitstream.parse(codec.encode(picture, rate_index=4.5), max_pixels=10**6)
@@ -160,7 +162,7 @@ def test_a_header_whose_rate_and_adapters_disagree(codec: Codec, picture: np.nda
 def test_a_replaced_adapter_still_decodes(
     tiny_checkpoint: Path, tiny_ladder: Path, picture: np.ndarray, tmp_path: Path
 ) -> None:
-    codec = Codec.load(tiny_checkpoint, tiny_ladder)
+    codec = TorchCodec.load(tiny_checkpoint, tiny_ladder)
     before = codec.encode(picture, rate_index=4)
     shown = np.asarray(codec.decode(before))
     finer = altered(tiny_ladder, tiny_checkpoint, tmp_path / "finer", index=4, gain=6)
@@ -173,7 +175,7 @@ def test_a_replaced_adapter_still_decodes(
 def test_nothing_is_installed_when_one_is_broken(
     tiny_checkpoint: Path, tiny_ladder: Path, tmp_path: Path
 ) -> None:
-    codec = Codec.load(tiny_checkpoint, tiny_ladder / "rate-4")
+    codec = TorchCodec.load(tiny_checkpoint, tiny_ladder / "rate-4")
     shutil.copytree(tiny_ladder, tmp_path / "ladder")
     (tmp_path / "ladder" / "rate-6" / "adapter_model.safetensors").write_bytes(b"no")
     with pytest.raises(CheckpointError, match="rate-6"):
@@ -186,7 +188,7 @@ def test_nothing_is_installed_when_one_is_broken(
 def test_decoding_while_adapters_swap(
     tiny_checkpoint: Path, tiny_ladder: Path, picture: np.ndarray, tmp_path: Path
 ) -> None:
-    codec = Codec.load(tiny_checkpoint, tiny_ladder)
+    codec = TorchCodec.load(tiny_checkpoint, tiny_ladder)
     finer = altered(tiny_ladder, tiny_checkpoint, tmp_path / "finer", index=4, gain=6)
     streams = [codec.encode(picture, rate_index=index) for index in (2, 3.5, 4, 6)]
     shown = [np.asarray(codec.decode(data)) for data in streams]
@@ -212,7 +214,7 @@ def test_decoding_while_adapters_swap(
 
 
 @pytest.mark.parametrize("index", [2, 4.5])
-def test_effort_keeps_the_rate(codec: Codec, picture: np.ndarray, index: float) -> None:
+def test_effort_keeps_the_rate(codec: TorchCodec, picture: np.ndarray, index: float) -> None:
     data = codec.encode(picture, rate_index=index, effort=2)
     assert header(data).rate == bitstream.rate_to_fixed(index)
     assert codec.decode(data).size == (117, 83)

@@ -50,7 +50,8 @@ def test_symbols_are_those_on_record(name: str) -> None:
 def test_rebuilt_residuals(name: str) -> None:
     codec = load(name)
     latents = codec.decode_latents((FOLDER / f"{name}.pc").read_bytes())
-    ours = codec.model.rebuild(latents.symbols.float(), latents.indexes)[0].numpy()
+    symbols, indexes = map(torch.from_numpy, (latents.symbols, latents.indexes))
+    ours = codec.model.rebuild(symbols.float(), indexes)[0].numpy()
     (tile,) = read(name)
     assert np.allclose(tile.rebuilt, ours, atol=1e-5)
     assert (tile.rebuilt != tile.symbols).any() == (name == "centroid")

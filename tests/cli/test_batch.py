@@ -16,7 +16,7 @@ from promptcodec import bitstream
 from promptcodec.cli import main
 from promptcodec.cli.batch.runner import Batch
 from promptcodec.cli.batch.tasks import EncodeTask
-from promptcodec.cli.codec_options import Setup
+from promptcodec.cli.codec_options import CodecOptions
 from promptcodec.cli.inputs import Item, Names
 from promptcodec.errors import OutputError, UsageError
 from promptcodec.io import atomic
@@ -425,7 +425,7 @@ class TestFinished:
     def test_another_run_that_is_faster(self, run, photos, tmp_path, tiny_checkpoint, monkeypatch):
         """The same file twice at once: both runs end well, and the file is written once."""
         item = Item(photos / "a.png", tmp_path / "a.pc")
-        task = EncodeTask(Setup(str(tiny_checkpoint)))
+        task = EncodeTask(CodecOptions(str(tiny_checkpoint)))
         make = EncodeTask.make
 
         def make_late(self, item, codec):
@@ -516,7 +516,7 @@ class TestProcesses:
 
     @pytest.mark.slow
     def test_a_process_that_dies_costs_one_file(self, many, tmp_path, tiny_checkpoint, monkeypatch):
-        task = DeadlyTask(Setup(str(tiny_checkpoint), threads=1))
+        task = DeadlyTask(CodecOptions(str(tiny_checkpoint), threads=1))
         items = [
             Item(path, tmp_path / "out" / f"{path.stem}.pc") for path in sorted(many.iterdir())
         ]

@@ -42,7 +42,7 @@ def stream(base: Path, picture: Image.Image) -> bytes:
 
 
 def decoded(codec: Codec, stream: bytes) -> tuple[np.ndarray, np.ndarray]:
-    symbols = codec.decode_latents(stream).symbols.numpy()
+    symbols = codec.decode_latents(stream).symbols
     assert np.abs(symbols).max() > 3
     return symbols, np.asarray(codec.decode(stream), np.int16)
 

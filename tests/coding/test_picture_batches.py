@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from promptcodec import batches
-from promptcodec.api import Codec
+from promptcodec.coding import batch
 from promptcodec.errors import ModelMismatchError, RateError, StreamError, UsageError
+from promptcodec.models.codec import TorchCodec
 
 SIZES = ((70, 90), (128, 64), (90, 70), (65, 66), (1, 1), (128, 128))
 RATES = (2, 3, 3, 2.5, 2, 3)
 
 
 @pytest.fixture(scope="module")
-def codec(tiny_checkpoint: Path, tiny_ladder: Path) -> Codec:
-    return Codec.load(tiny_checkpoint, tiny_ladder)
+def codec(tiny_checkpoint: Path, tiny_ladder: Path) -> TorchCodec:
+    return TorchCodec.load(tiny_checkpoint, tiny_ladder)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def pictures() -> list[np.ndarray]:
     return [rng.integers(0, 256, (*size, 3), np.uint8) for size in SIZES]
 
 
-def calls(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def calls(codec: TorchCodec, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Batch sizes that g_a and g_s are called with from now on."""
     sizes: list[int] = []
     for part in (codec.model.g_a, codec.model.g_s):
@@ -42,7 +42,7 @@ def calls(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_a_batch_gives_what_single_pictures_give(
-    codec: Codec, pictures: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+    codec: TorchCodec, pictures: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     single = [codec.encode(p, rate_index=r) for p, r in zip(pictures, RATES, strict=True)]
     shown = [np.asarray(codec.decode(stream)) for stream in single]
@@ -58,15 +58,15 @@ def test_a_batch_gives_what_single_pictures_give(
 
 
 def test_a_pass_is_bounded(
-    codec: Codec, pictures: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+    codec: TorchCodec, pictures: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "PASS_PIXELS", 2 * 128 * 64)
+    monkeypatch.setattr(batch, "PASS_PIXELS", 2 * 128 * 64)
     sizes = calls(codec, monkeypatch)
     codec.decode_batch(codec.encode_batch([pictures[1]] * 5))
     assert sizes == [2, 2, 1, 2, 2, 1]
 
 
-def test_tiles_and_pictures_mix(codec: Codec, pictures: list[np.ndarray]) -> None:
+def test_tiles_and_pictures_mix(codec: TorchCodec, pictures: list[np.ndarray]) -> None:
     tiled = codec.encode(pictures[5], tile_size=64)
     plain = codec.encode(pictures[1])
     decoded = codec.decode_batch([tiled, plain])
@@ -74,11 +74,11 @@ def test_tiles_and_pictures_mix(codec: Codec, pictures: list[np.ndarray]) -> Non
     assert np.array_equal(np.asarray(decoded[0]), np.asarray(codec.decode(tiled)))
 
 
-def test_nothing_gives_nothing(codec: Codec) -> None:
+def test_nothing_gives_nothing(codec: TorchCodec) -> None:
     assert codec.encode_batch([]) == [] and codec.decode_batch([]) == []
 
 
-def test_errors(codec: Codec, pictures: list[np.ndarray], tiny_checkpoint: Path) -> None:
+def test_errors(codec: TorchCodec, pictures: list[np.ndarray], tiny_checkpoint: Path) -> None:
     with pytest.raises(UsageError, match="6 pictures and 2 rates"):
         codec.encode_batch(pictures, rate_index=[2, 3])
     with pytest.raises(RateError, match="rate index 7 is not installed"):
@@ -87,4 +87,4 @@ def test_errors(codec: Codec, pictures: list[np.ndarray], tiny_checkpoint: Path)
     with pytest.raises(StreamError):
         codec.decode_batch([stream, stream[:-3]])
     with pytest.raises(ModelMismatchError, match="rate"):
-        Codec.load(tiny_checkpoint, []).decode_batch([stream])
+        TorchCodec.load(tiny_checkpoint, []).decode_batch([stream])

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ from PIL import Image
 from places import ASSETS
 
 from promptcodec.api import Codec
+from promptcodec.coding.rate_search import MAX_PASSES, Goal, TargetUnreachable, search_rate
+from promptcodec.coding.settings import Target
 from promptcodec.errors import RateError, UsageError
-from promptcodec.targets import MAX_PASSES, Goal, Target, Unreachable, search
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,12 @@ class Curve:
         size = 4000.0 * math.exp(0.35 * self.position + self.bend * self.position**2)
         return math.log(round(size * math.exp(0.12 * self.gain / 256)))
 
-    def tuned(self, gain: int) -> "Curve":
+    def with_gain(self, gain: int) -> "Curve":
         return Curve(self.position, gain, self.bend)
+
+
+def find(encode_at: Any, goal: Goal) -> tuple[Any, int]:
+    return search_rate(encode_at, lambda c: c.measure, goal=goal, low=0.0, high=7.0, start=4.0)
 
 
 @pytest.mark.parametrize("bend", [0.0, 0.02, -0.015])
@@ -38,7 +44,7 @@ def test_sizes_are_met_in_few_passes(size: int, strict: bool, bend: float) -> No
     if size > 4000 * math.exp(0.35 * 7 + bend * 49):
         pytest.skip("beyond this curve")
     goal = Goal.size(size, strict=strict)
-    trial, passes = search(lambda p: Curve(p, bend=bend), goal=goal, low=0.0, high=7.0, start=4.0)
+    trial, passes = find(lambda p: Curve(p, bend=bend), goal)
     found = math.exp(trial.measure)
     assert abs(found / size - 1) <= 0.01 and passes <= MAX_PASSES
     assert not strict or round(found) <= size
@@ -46,15 +52,15 @@ def test_sizes_are_met_in_few_passes(size: int, strict: bool, bend: float) -> No
 
 @pytest.mark.parametrize("size", [100, 3000, 90000])
 def test_what_cannot_be_reached_says_the_range(size: int) -> None:
-    with pytest.raises(Unreachable) as error:
-        search(Curve, goal=Goal.size(size, strict=False), low=0.0, high=7.0, start=4.0)
+    with pytest.raises(TargetUnreachable) as error:
+        find(Curve, Goal.size(size, strict=False))
     assert math.exp(error.value.lowest) == pytest.approx(4000)
     assert math.exp(error.value.highest) == pytest.approx(46353, abs=1)
 
 
 def test_the_ends_of_the_range_are_reached() -> None:
     for size in (3300, 4000, 46353, 55000):  # and a little beyond, by the gain
-        trial, _ = search(Curve, goal=Goal.size(size, strict=False), low=0.0, high=7.0, start=4.0)
+        trial, _ = find(Curve, Goal.size(size, strict=False))
         assert math.exp(trial.measure) == pytest.approx(size, rel=0.01)
 
 
@@ -68,14 +74,14 @@ class Steps:
     def measure(self) -> float:
         return math.log(75 if self.position >= 4 else 55)
 
-    def tuned(self, gain: int) -> "Steps":
+    def with_gain(self, gain: int) -> "Steps":
         return self
 
 
 def test_coarse_sizes_give_the_nearest_that_is_allowed() -> None:
     for size, strict, expected in ((70, True, 55), (74, True, 55), (66, False, 75)):
         goal = Goal.size(size, strict=strict)
-        trial, passes = search(Steps, goal=goal, low=0.0, high=7.0, start=4.0)
+        trial, passes = find(Steps, goal)
         if strict:
             assert round(math.exp(trial.measure)) == expected
         assert not goal.met_by(trial) and passes <= MAX_PASSES
@@ -86,7 +92,7 @@ def test_a_flat_picture_ends_the_search() -> None:
     class Flat:
         measure: float = math.log(60)
 
-        def tuned(self, gain: int) -> "Flat":
+        def with_gain(self, gain: int) -> "Flat":
             return Flat()
 
     calls = []
@@ -95,8 +101,8 @@ def test_a_flat_picture_ends_the_search() -> None:
         calls.append(position)
         return Flat()
 
-    with pytest.raises(Unreachable):
-        search(run, goal=Goal.size(90, strict=False), low=0.0, high=7.0, start=4.0)
+    with pytest.raises(TargetUnreachable):
+        find(run, Goal.size(90, strict=False))
     assert len(calls) <= MAX_PASSES + 2
 
 

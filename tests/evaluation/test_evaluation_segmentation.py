@@ -12,9 +12,9 @@ from PIL import Image
 
 from benchmarks.analysis import segmentation as module
 from benchmarks.tables import fill
-from promptcodec.api import Codec
 from promptcodec.errors import UsageError
 from promptcodec.evaluation.segmentation import check_pixels, compare_overlap, read_masks
+from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import Head, build_head, read_head, write_head
 from promptcodec.models.heads.config import HeadConfig
 from promptcodec.models.heads.iou import confusion_counts, mean_iou
@@ -43,11 +43,11 @@ def pixels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def codec(tiny_checkpoint: Path, tiny_heads: Path) -> Codec:
-    return Codec.load(tiny_checkpoint, heads=tiny_heads)
+def codec(tiny_checkpoint: Path, tiny_heads: Path) -> TorchCodec:
+    return TorchCodec.load(tiny_checkpoint, heads=tiny_heads)
 
 
-def test_both_masks_come_from_the_file(codec: Codec, pixels: Path) -> None:
+def test_both_masks_come_from_the_file(codec: TorchCodec, pixels: Path) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
     data = codec.encode(picture)
     network = read_head(pixels, base_sha256=b"")
@@ -112,7 +112,7 @@ def test_few_pictures_have_no_interval() -> None:
 
 
 def test_the_script(
-    codec: Codec,
+    codec: TorchCodec,
     tiny_checkpoint: Path,
     tiny_heads: Path,
     pixels: Path,

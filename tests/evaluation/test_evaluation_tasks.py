@@ -12,10 +12,10 @@ import torch
 import yaml
 from PIL import Image
 
-from promptcodec.api import Codec
 from promptcodec.errors import StreamError
 from promptcodec.evaluation.classification import Files, paired_difference, predict, shares
 from promptcodec.evaluation.codecs.payload import payload_bytes
+from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import build_head, read_head, write_head
 from promptcodec.models.heads.config import PIXELS, HeadConfig
 
@@ -23,7 +23,7 @@ from promptcodec.models.heads.config import PIXELS, HeadConfig
 @pytest.fixture(scope="module")
 def heads(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Untrained classifiers of the two colours, on latents and on pixels."""
-    codec = Codec.load(tiny_checkpoint, [])
+    codec = TorchCodec.load(tiny_checkpoint, [])
     folder = tmp_path_factory.mktemp("heads")
     for name, facts in (
         (
@@ -80,7 +80,7 @@ def test_every_reader_of_every_source_is_measured(
 def test_predictions_from_a_file_are_those_of_the_forward_pass(
     tiny_checkpoint: Path, heads: Path
 ) -> None:
-    codec = Codec.load(tiny_checkpoint, [], heads=heads / "latents")
+    codec = TorchCodec.load(tiny_checkpoint, [], heads=heads / "latents")
     data = codec.encode(np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8))
     head = read_head(heads / "latents", base_sha256=codec.base_hash)
     files = Files([data], torch.empty(1), codec.at().lmbda, codec.latents(data))
@@ -123,7 +123,7 @@ def test_heads_of_other_classes_are_refused(
     refused(2, "has 3 classes to classify, and the set has 2", *command, folder=tmp_path)
 
 
-def test_payloads(tiny_codec: Codec) -> None:
+def test_payloads(tiny_codec: TorchCodec) -> None:
     rng = np.random.default_rng(4)
     picture = Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8))
     flat = Image.new("RGB", (64, 64), (9, 99, 199))

@@ -18,7 +18,7 @@ from mutate import mutate_bytes, mutate_json, mutate_safetensors
 from streams import Loose, loosen, mutate_fields, mutate_payload, write
 
 from promptcodec import bitstream
-from promptcodec.api import Codec
+from promptcodec.coding.adapter import RatePoint
 from promptcodec.coding.entropy import rans
 from promptcodec.coding.entropy.z_tables import SPANS, TABLES
 from promptcodec.coding.tiling import Box, Tiling
@@ -30,8 +30,9 @@ from promptcodec.errors import (
     StreamError,
 )
 from promptcodec.models.adapters.checkpoint import read_adapter
-from promptcodec.models.adapters.interpolation import RatePoint
 from promptcodec.models.checkpoint import Base, read_base
+from promptcodec.models.codec import TorchCodec
+from promptcodec.models.engine import TorchEngine
 from promptcodec.models.tensors import tensor_of
 
 GOLDEN_FOLDER = Path(__file__).resolve().parents[1] / "golden"
@@ -66,13 +67,15 @@ class Seeds:
     """
 
     scratch: Path
-    codecs: list[Codec] = field(default_factory=list)
-    streams: list[tuple[Codec, bytes, Loose]] = field(default_factory=list)
+    codecs: list[TorchCodec] = field(default_factory=list)
+    streams: list[tuple[TorchCodec, bytes, Loose]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         prompts = sorted((GOLDEN_FOLDER / "prompts").iterdir())
         self.bases = {name: read_base(GOLDEN_FOLDER / name) for name in BASES}
-        self.codecs = [Codec.load(GOLDEN_FOLDER / n, prompts if n == "base" else []) for n in BASES]
+        self.codecs = [
+            TorchCodec.load(GOLDEN_FOLDER / n, prompts if n == "base" else []) for n in BASES
+        ]
         known = {codec.base_hash[: bitstream.HASH_BYTES]: codec for codec in self.codecs}
         for path in sorted(GOLDEN_FOLDER.glob("*.pc")):
             data = path.read_bytes()
@@ -95,7 +98,7 @@ def choose(rng: random.Random) -> str:
     return rng.choices(list(SHARES), list(SHARES.values()))[0]
 
 
-def check_stream(codec: Codec, data: bytes, *, pixels: bool) -> bool:
+def check_stream(codec: TorchCodec, data: bytes, *, pixels: bool) -> bool:
     """Read a stream in every way there is."""
     allowed = (StreamError, ModelMismatchError)
     if not accepted(lambda: bitstream.parse(data, max_pixels=MAX_PIXELS), (StreamError,)):
@@ -112,7 +115,7 @@ def check_stream(codec: Codec, data: bytes, *, pixels: bool) -> bool:
     return whole
 
 
-def check_parts(codec: Codec, data: bytes) -> None:
+def check_parts(codec: TorchCodec, data: bytes) -> None:
     """Rebuild what is whole of a stream, and one pixel of it."""
     allowed = (StreamError, ModelMismatchError)
     accepted(lambda: codec.decode(data, allow_partial=True, max_pixels=MAX_PIXELS), allowed)
@@ -165,7 +168,7 @@ def payload(rng: random.Random, seeds: Seeds) -> bool:
     return check_stream(codec, write(loose), pixels=rng.random() < 0.03)
 
 
-def with_index_crcs(codec: Codec, loose: Loose) -> Loose:
+def with_index_crcs(codec: TorchCodec, loose: Loose) -> Loose:
     """The stream with the checksum of the indexes that a decoder will compute, where it can."""
     try:
         parsed = bitstream.parse(write(loose), max_pixels=MAX_PIXELS)
@@ -183,12 +186,12 @@ def with_index_crcs(codec: Codec, loose: Loose) -> Loose:
     return replace(loose, tiles=tuple(tiles))
 
 
-def _index_crc(codec: Codec, z: bytes, box: Box, *, point: RatePoint, gain: int) -> int:
+def _index_crc(codec: TorchCodec, z: bytes, box: Box, *, point: RatePoint, gain: int) -> int:
     rows, columns = (-(-side // STRIDE) for side in (box.height, box.width))
     shape = (codec.config.codec.z_channels, rows, columns)
     tables = codec.tables.with_sets(point.z_sets)
     z_hat = tensor_of(rans.decode_z(z, shape, tables)[None], codec.device)
-    indexes = codec.model.indexes(z_hat, gains=point.gains.moved(gain))
+    indexes = codec.model.indexes(z_hat, gains=point.gains.shifted(gain))
     return zlib.crc32(indexes[0].numpy().tobytes())
 
 
@@ -206,7 +209,7 @@ def adapter(rng: random.Random, seeds: Seeds) -> bool:
     base = seeds.bases["base"]
     if not accepted(lambda: read_adapter(folder, base=base), allowed):
         return False
-    codec = Codec.load(GOLDEN_FOLDER / "base", [folder])
+    codec = TorchCodec.load(GOLDEN_FOLDER / "base", [folder])
     (installed,) = codec.ladder.adapters.values()
     name = "sets" if installed.z_sets else "adapter"
     loose = loosen(bitstream.parse((GOLDEN_FOLDER / f"{name}.pc").read_bytes()))
@@ -231,7 +234,7 @@ def base(rng: random.Random, seeds: Seeds) -> bool:
     found: list[Base] = []
     if not accepted(lambda: found.append(read_base(folder)), (CheckpointError,)):
         return False
-    codec = Codec(found[0], device=torch.device("cpu"), precision="float32")
+    codec = TorchCodec(TorchEngine(found[0], device=torch.device("cpu")))
     name = "rgb" if source.name == "base" else source.name
     loose = loosen(bitstream.parse((GOLDEN_FOLDER / f"{name}.pc").read_bytes()))
     loose = replace(loose, base=codec.base_hash[: bitstream.HASH_BYTES])

@@ -56,9 +56,9 @@ def test_what_is_written_comes_back(
         if name == "log_gains":
             expected = torch.round(value * 256) / 256
             assert np.array_equal(adapter.gains.log_gains / np.float32(256), expected)
-        assert torch.equal(adapter.prompts.state_dict()[name], expected)
-    assert not any(p.requires_grad for p in adapter.prompts.parameters())
-    assert adapter.sha256 == write_adapter(folder, adapter.prompts, config=config)
+        assert torch.equal(adapter.network.state_dict()[name], expected)
+    assert not any(p.requires_grad for p in adapter.network.parameters())
+    assert adapter.sha256 == write_adapter(folder, adapter.network, config=config)
 
 
 def test_the_hash_covers_weights_rate_and_base(

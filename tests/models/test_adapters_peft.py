@@ -46,17 +46,17 @@ def same(one: list[Tensor], two: list[Tensor]) -> bool:
 def test_tables_of_z_stay_behind(base: Base, tiny_ladder: Path, tmp_path: Path, x: Tensor) -> None:
     plain = read_adapter(tiny_ladder / "rate-2", base=base)
     sets = made_sets(base.config.codec.z_channels, 2)
-    write_adapter(tmp_path / "a", plain.prompts, config=plain.config, z_sets=sets)
+    write_adapter(tmp_path / "a", plain.network, config=plain.config, z_sets=sets)
     model = PeftModel.from_pretrained(base.model, tmp_path / "a", adapter_name="rate-2")
     assert not model.load_adapter(tmp_path / "a", "again").unexpected_keys
-    assert same(passes(base.model, x), passes(base.model, x, plain.prompts))
+    assert same(passes(base.model, x), passes(base.model, x, plain.network))
     model.save_pretrained(tmp_path / "b")
     assert read_adapter(tmp_path / "b" / "rate-2", base=base).sha256 == plain.sha256
 
 
 def test_peft_reads_what_we_write(base: Base, tiny_ladder: Path, x: Tensor) -> None:
     plain = passes(base.model, x)
-    ours = passes(base.model, x, read_adapter(tiny_ladder / "rate-2", base=base).prompts)
+    ours = passes(base.model, x, read_adapter(tiny_ladder / "rate-2", base=base).network)
     assert not same(plain, ours)
     model = PeftModel.from_pretrained(base.model, tiny_ladder / "rate-2", adapter_name="rate-2")
     assert same(passes(base.model, x), ours)
@@ -72,7 +72,7 @@ def test_peft_reads_what_we_write(base: Base, tiny_ladder: Path, x: Tensor) -> N
     model.delete_adapter("rate-6")
     other = untouched(base)
     adapter = read_adapter(tiny_ladder / "rate-6", base=other)
-    assert same(theirs, passes(other.model, x, adapter.prompts))
+    assert same(theirs, passes(other.model, x, adapter.network))
 
 
 def untouched(base: Base) -> Base:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from promptcodec.api import Codec
+from promptcodec.coding import predict as masks
 from promptcodec.coding.gains import Gains
 from promptcodec.config import STRIDE
 from promptcodec.errors import (
@@ -20,6 +20,7 @@ from promptcodec.errors import (
     StreamError,
     UsageError,
 )
+from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads import predict
 from promptcodec.models.heads.checkpoint import build_head, read_head_config, write_head
 from promptcodec.models.heads.config import HeadConfig
@@ -28,8 +29,8 @@ from promptcodec.models.tensors import pad
 
 
 @pytest.fixture(scope="module")
-def codec(tiny_checkpoint: Path, tiny_ladder: Path, tiny_heads: Path) -> Codec:
-    return Codec.load(tiny_checkpoint, tiny_ladder, heads=tiny_heads)
+def codec(tiny_checkpoint: Path, tiny_ladder: Path, tiny_heads: Path) -> TorchCodec:
+    return TorchCodec.load(tiny_checkpoint, tiny_ladder, heads=tiny_heads)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def picture() -> np.ndarray:
 
 
 @pytest.fixture
-def no_synthesis(codec: Codec) -> Iterator[list[str]]:
+def no_synthesis(codec: TorchCodec) -> Iterator[list[str]]:
     """Names of the parts of g_s that run, as its hooks see them."""
     ran: list[str] = []
     hooks = [
@@ -52,19 +53,19 @@ def no_synthesis(codec: Codec) -> Iterator[list[str]]:
         hook.remove()
 
 
-def forward_latents(codec: Codec, picture: np.ndarray, *, rate_index: float, gain: int = 0):
+def forward_latents(codec: TorchCodec, picture: np.ndarray, *, rate_index: float, gain: int = 0):
     """y_hat as the encoder has it, before anything is coded."""
     x = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255.0
     point = codec.at(rate_index)
     with torch.inference_mode():
         return codec.model.analyse(
-            pad(x, STRIDE), gains=point.gains.moved(gain), adapter=point.prompts
+            pad(x, STRIDE), gains=point.gains.shifted(gain), adapter=point.network
         ).y_hat
 
 
 @pytest.mark.parametrize("rate_index", [2, 4, 4.5, 6])
 def test_a_file_says_what_the_forward_pass_says(
-    codec: Codec, picture: np.ndarray, rate_index: float
+    codec: TorchCodec, picture: np.ndarray, rate_index: float
 ) -> None:
     data = codec.encode(picture, rate_index=rate_index)
     expected = forward_latents(codec, picture, rate_index=rate_index)
@@ -85,7 +86,7 @@ def test_a_file_says_what_the_forward_pass_says(
         assert found[label] == pytest.approx(float(probability), abs=1e-5)
 
 
-def test_g_s_never_runs(codec: Codec, picture: np.ndarray, no_synthesis: list[str]) -> None:
+def test_g_s_never_runs(codec: TorchCodec, picture: np.ndarray, no_synthesis: list[str]) -> None:
     data = codec.encode(picture)
     tiled = codec.encode(picture, tile_size=64)
     for each in (data, tiled):
@@ -97,7 +98,7 @@ def test_g_s_never_runs(codec: Codec, picture: np.ndarray, no_synthesis: list[st
     assert no_synthesis[0] == ""  # g_s itself, so the hooks do see it
 
 
-def test_the_most_probable_comes_first(codec: Codec, picture: np.ndarray) -> None:
+def test_the_most_probable_comes_first(codec: TorchCodec, picture: np.ndarray) -> None:
     data = codec.encode(picture)
     labels = codec.classify(data)
     assert {label.label for label in labels} == set(codec.labels()) == {"cat", "dog", "fish"}
@@ -110,7 +111,7 @@ def test_the_most_probable_comes_first(codec: Codec, picture: np.ndarray) -> Non
         codec.classify(data, top=0)
 
 
-def test_the_mask_has_the_size_of_the_picture(codec: Codec, picture: np.ndarray) -> None:
+def test_the_mask_has_the_size_of_the_picture(codec: TorchCodec, picture: np.ndarray) -> None:
     data = codec.encode(picture)
     mask = codec.segment(data)
     assert mask.shape == picture.shape[:2] and mask.dtype == np.uint8
@@ -128,22 +129,22 @@ def test_a_large_mask_is_made_in_bands(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = torch.randn(1, 3, 23, 9)
     whole = upsample(scores, height=181, width=70)[0].argmax(dim=0).numpy()
     for rows in (1, 5, 22, 100):
-        monkeypatch.setattr(predict, "BAND", rows)
-        assert np.array_equal(predict.classes_of(scores, height=181, width=70), whole)
+        monkeypatch.setattr(masks, "BAND", rows)
+        assert np.array_equal(masks.classes_of(scores[0].numpy(), height=181, width=70), whole)
 
 
-def test_a_stream_is_read_at_its_own_rate(codec: Codec, picture: np.ndarray) -> None:
+def test_a_stream_is_read_at_its_own_rate(codec: TorchCodec, picture: np.ndarray) -> None:
     """The head is told the lambda that the gain amounts to: 6 steps of a gain halve the step."""
     finer = float(Gains.constant(1, 6 * 256).multipliers()[0]) ** 2
     data = codec.encode(picture, rate_index=4, gain_steps=6)
     y_hat = codec.latents(data)
-    expected = predict.classify(
-        codec.head("classify"), [y_hat], lmbdas=[codec.at(4).lmbda * finer], top=3
-    )
-    assert finer > 2 and [codec.classify(data)] == expected
+    logits = predict.scores(codec.head("classify"), y_hat, lmbda=[codec.at(4).lmbda * finer])
+    expected = torch.softmax(logits[0], dim=0).sort(descending=True).values
+    found = [label.probability for label in codec.classify(data)]
+    assert finer > 2 and found == pytest.approx(expected.tolist())
 
 
-def test_a_batch_says_what_single_streams_say(codec: Codec, picture: np.ndarray) -> None:
+def test_a_batch_says_what_single_streams_say(codec: TorchCodec, picture: np.ndarray) -> None:
     other = picture[::-1, 5:]  # of the same padded size
     streams = [
         codec.encode(picture, rate_index=4),
@@ -162,13 +163,13 @@ def test_a_batch_says_what_single_streams_say(codec: Codec, picture: np.ndarray)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 70), (65, 2)])
-def test_smallest_pictures(codec: Codec, size: tuple[int, int]) -> None:
+def test_smallest_pictures(codec: TorchCodec, size: tuple[int, int]) -> None:
     data = codec.encode(np.full((*size, 3), 130, np.uint8))
     assert len(codec.classify(data)) == 3
     assert codec.segment(data).shape == size
 
 
-def test_paths_and_limits(codec: Codec, picture: np.ndarray, tmp_path: Path) -> None:
+def test_paths_and_limits(codec: TorchCodec, picture: np.ndarray, tmp_path: Path) -> None:
     data = codec.encode(picture)
     path = tmp_path / "street.pc"
     path.write_bytes(data)
@@ -182,7 +183,7 @@ def test_paths_and_limits(codec: Codec, picture: np.ndarray, tmp_path: Path) -> 
             read(data[:-3])
 
 
-def test_a_codec_without_heads(tiny_codec: Codec, picture: np.ndarray) -> None:
+def test_a_codec_without_heads(tiny_codec: TorchCodec, picture: np.ndarray) -> None:
     data = tiny_codec.encode(picture)
     with pytest.raises(CheckpointError, match=r"no head to classify: .*--heads"):
         tiny_codec.classify(data)
@@ -192,7 +193,7 @@ def test_a_codec_without_heads(tiny_codec: Codec, picture: np.ndarray) -> None:
 
 
 def test_one_head_alone(tiny_checkpoint: Path, tiny_heads: Path, picture: np.ndarray) -> None:
-    codec = Codec.load(tiny_checkpoint, heads=tiny_heads / "segment")
+    codec = TorchCodec.load(tiny_checkpoint, heads=tiny_heads / "segment")
     data = codec.encode(picture)
     assert codec.segment(data).shape == picture.shape[:2]
     with pytest.raises(CheckpointError, match="no head to classify"):
@@ -201,18 +202,18 @@ def test_one_head_alone(tiny_checkpoint: Path, tiny_heads: Path, picture: np.nda
 
 def test_heads_that_do_not_fit(tiny_checkpoint: Path, tiny_heads: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no head was found in"):
-        Codec.load(tiny_checkpoint, heads=tmp_path)
+        TorchCodec.load(tiny_checkpoint, heads=tmp_path)
     config = read_head_config(tiny_heads / "classify")
     other = replace(config, base_sha256="cd" * 32)
     write_head(tmp_path / "other", build_head(other), config=other)
-    codec = Codec.load(tiny_checkpoint, heads=tmp_path / "other")
+    codec = TorchCodec.load(tiny_checkpoint, heads=tmp_path / "other")
     with pytest.raises(ModelMismatchError, match=r"belongs to base cdcdcdcdcdcdcdcd"):
         codec.labels()
     more = shutil.copytree(tiny_heads / "classify", tmp_path / "more")
     tensors = load_file(more / "head_model.safetensors")
     tensors["out.bias"] = torch.zeros(4).half()
     save_file(tensors, more / "head_model.safetensors")
-    codec = Codec.load(tiny_checkpoint, heads=more)
+    codec = TorchCodec.load(tiny_checkpoint, heads=more)
     with pytest.raises(CheckpointError, match="does not belong to its config"):
         codec.labels()
 
@@ -221,7 +222,7 @@ def test_a_network_on_pixels_is_no_head(tiny_checkpoint: Path, tmp_path: Path) -
     pixels = HeadConfig(labels=("a", "b"), reads="pixels", widths=(16,), depths=(1,),
                         head_channels=8)  # fmt: skip
     write_head(tmp_path / "pixels", build_head(pixels), config=pixels)
-    codec = Codec.load(tiny_checkpoint, heads=tmp_path)
+    codec = TorchCodec.load(tiny_checkpoint, heads=tmp_path)
     with pytest.raises(CheckpointError, match="no head to classify"):
         codec.labels()
 
@@ -231,7 +232,7 @@ def test_two_heads_of_one_task_are_refused(
 ) -> None:
     for name in ("first", "second"):
         shutil.copytree(tiny_heads / "classify", tmp_path / name)
-    codec = Codec.load(tiny_checkpoint, heads=tmp_path)
+    codec = TorchCodec.load(tiny_checkpoint, heads=tmp_path)
     with pytest.raises(CheckpointError, match=r"2 heads to classify: .*first.*second"):
         codec.labels()
 

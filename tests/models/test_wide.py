@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 from tiny import TINY
 
-from promptcodec.api import Codec
 from promptcodec.config import BaseConfig, CodecConfig
 from promptcodec.errors import ConfigError
 from promptcodec.models.adapters.prompts import LayerAdaptivePrompts, blocks_of_g_a, blocks_of_g_s
 from promptcodec.models.checkpoint import write_base
+from promptcodec.models.codec import TorchCodec
 from promptcodec.models.codec_model import CodecModel
 from promptcodec.models.swin import SwinBlock
 from promptcodec.models.wide import BRANCHES, maps_of_g_a, maps_of_g_s
@@ -163,7 +163,7 @@ def test_a_checkpoint_of_this_shape_codes_pictures(model: CodecModel, tmp_path: 
         made.g_s.step.fill_(0.0371)  # no float16
         made.g_s.stages[0].units.fill_(123.45)
     write_base(tmp_path / "base", made, config=BaseConfig(codec=WIDE))
-    codec = Codec.load(tmp_path / "base")
+    codec = TorchCodec.load(tmp_path / "base")
     assert torch.equal(codec.model.g_s.step, made.g_s.step)
     assert torch.equal(codec.model.g_s.stages[0].units, made.g_s.stages[0].units)
     noise = np.random.default_rng(1).integers(0, 256, (5, 7, 3), dtype=np.uint8)

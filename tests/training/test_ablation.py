@@ -10,11 +10,11 @@ import torch
 from peft import PeftModel
 from places import ASSETS, RECIPES
 
-from promptcodec.api import Codec
 from promptcodec.errors import ConfigError, UsageError
 from promptcodec.models.adapters.checkpoint import read_adapter, write_adapter
 from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
 from promptcodec.models.checkpoint import read_base
+from promptcodec.models.codec import TorchCodec
 from promptcodec.training import ablation
 from promptcodec.training.ablation import (
     AblationConfig,
@@ -59,7 +59,7 @@ def test_methods_side_by_side(
     base = read_base(Path(str(prompts.base)))
     gains = read_adapter(tmp_path / "gains" / "rate-3" / "rate-3", base=base)
     assert gains.gains.log_gains.any() and gains.config.init_from is not None  # by way of 4
-    assert not any(gate.any() for gate in gains.prompts.encoder.gates)
+    assert not any(gate.any() for gate in gains.network.encoder.gates)
     apart = read_adapter(tmp_path / "no gains" / "rate-5" / "rate-5", base=base)
     assert not apart.gains.log_gains.any() and apart.config.init_from is None
     before = (tmp_path / "gains" / "rate-5" / "log.jsonl").read_text()
@@ -79,11 +79,11 @@ def test_a_result_is_measured_by_its_own_tables(
     base = read_base(tiny_checkpoint)
     adapter = read_adapter(tiny_ladder / "rate-2", base=base)
     picture = torch.zeros(3, 64, 64, dtype=torch.uint8)
-    tiles = list(hyper_latents(base.model, [picture], adapter=adapter.prompts))
+    tiles = list(hyper_latents(base.model, [picture], adapter=adapter.network))
     sets = fit_sets(tiles, base.tables.z, count=1)
     found = []
     for z_sets in ((), sets):
-        write_adapter(tmp_path, adapter.prompts, config=adapter.config, z_sets=z_sets)
+        write_adapter(tmp_path, adapter.network, config=adapter.config, z_sets=z_sets)
         found.append(ablation._measure(tmp_path, base, [picture])["z_bpp"])
     assert found[1] < found[0]
     assert found[1] == pytest.approx((8 + sets[0].bits(tiles[0])) / 64**2)
@@ -109,7 +109,7 @@ def test_a_tuned_codec_stands_by_itself(prompts: PromptConfig, tmp_path: Path, t
     assert any(name.startswith("g_a.down") for name in moved)
     assert any(name.startswith("g_s.stages") for name in moved)
     assert any(name.startswith("hyperprior.h_a") for name in moved) == (tune == "base")
-    codec = Codec.load(result / "base", result / "prompts")
+    codec = TorchCodec.load(result / "base", result / "prompts")
     picture = ASSETS / "coffee.png"
     assert codec.decode(codec.encode(picture, rate_index=2)).size
     record = json.loads((result / "training.json").read_text())

@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from promptcodec.api import Codec
 from promptcodec.errors import ConfigError
 from promptcodec.models.checkpoint import read_base
+from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.aggregation import Aggregation
 from promptcodec.models.heads.checkpoint import build_head, write_head
 from promptcodec.models.heads.config import HeadConfig
@@ -72,7 +72,7 @@ def pictures(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("features", [True, False])
 def test_a_fresh_one_is_the_codec(tiny_checkpoint: Path, head: Path, features: bool) -> None:
-    codec = Codec.load(tiny_checkpoint, heads=head)
+    codec = TorchCodec.load(tiny_checkpoint, heads=head)
     model = AggregatingDecoder(codec, features=features)
     picture = np.random.default_rng(1).integers(0, 256, (70, 50, 3), np.uint8)
     shown = np.asarray(codec.decode(codec.encode(picture)))
@@ -95,7 +95,7 @@ def test_training_moves_the_decoder_alone(
 ) -> None:
     run = replace(config, features=features)
     folder = train_aggregation(run, data=pictures, out=tmp_path / "run", device="cpu")
-    codec = Codec.load(config.base, heads=config.head)
+    codec = TorchCodec.load(config.base, heads=config.head)
     model = read_aggregation(folder, codec)
     fresh = AggregatingDecoder(codec, features=features)
     picture = torch.from_numpy(np.array(Image.open(pictures / "3.png"))).permute(2, 0, 1)
@@ -109,6 +109,6 @@ def test_training_moves_the_decoder_alone(
 
 
 def test_a_short_head_will_not_do(tiny_checkpoint: Path, tiny_heads: Path) -> None:
-    codec = Codec.load(tiny_checkpoint, heads=tiny_heads)
+    codec = TorchCodec.load(tiny_checkpoint, heads=tiny_heads)
     with pytest.raises(ConfigError, match="3 blocks or more"):
         AggregatingDecoder(codec, features=True)

@@ -6,9 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
-from promptcodec.api import Codec
 from promptcodec.errors import ConfigError, UsageError
 from promptcodec.models.checkpoint import read_base
+from promptcodec.models.codec import TorchCodec
 from promptcodec.training.base import train_base
 
 RECIPE = """
@@ -59,7 +59,7 @@ def test_transforms_stay_and_the_rest_learns(folder: Path, context: str) -> None
             assert torch.equal(trained[name], value)
         elif name.startswith("hyperprior.h_a") and name.endswith("weight"):
             assert not torch.equal(trained[name], value)
-    codec = Codec.load(folder / f"entropy-{context}" / "base")
+    codec = TorchCodec.load(folder / f"entropy-{context}" / "base")
     picture = Image.open(folder / "pictures" / "0.png")
     assert codec.decode(codec.encode(picture)).size == picture.size
 
@@ -81,6 +81,6 @@ def test_econtext_learns_the_size_of_its_channels(folder: Path) -> None:
 
 def test_scales_from_context_write_no_files(folder: Path) -> None:
     base = train(folder, "research", recipe("econtext", scale="context"))
-    codec = Codec.load(base)
+    codec = TorchCodec.load(base)
     with pytest.raises(UsageError, match="streams could not be decoded elsewhere"):
         codec.encode(folder / "pictures" / "0.png")

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from promptcodec.api import Codec
+from promptcodec.coding.encoder import ONE_TILE_PIXELS
 from promptcodec.coding.entropy.tables import TOTAL
 from promptcodec.coding.entropy.z_tables import ZTables
 from promptcodec.errors import UsageError
-from promptcodec.tiles import ONE_TILE_PIXELS
+from promptcodec.models.codec import TorchCodec
 from promptcodec.training import z_sets
 from promptcodec.training.z_sets import choose_sets, fit_sets, hyper_latents, set_bits
 
@@ -85,25 +85,25 @@ def test_a_number_that_cannot_be(count: int) -> None:
         fit_sets(two_kinds(2 if count == 3 else 9, seed=1), BASE, count=count)
 
 
-def test_what_is_fitted_is_what_coding_sees(tiny_codec: Codec) -> None:
+def test_what_is_fitted_is_what_coding_sees(tiny_codec: TorchCodec) -> None:
     rng = np.random.default_rng(5)
     pixels = rng.integers(0, 256, (70, 130, 3), np.uint8)
     picture = torch.from_numpy(pixels).permute(2, 0, 1)
     (z,) = hyper_latents(tiny_codec.model, [picture], adapter=None)
-    coded = tiny_codec.decode_latents(tiny_codec.encode(pixels)).z_hat[0].numpy()
+    coded = tiny_codec.decode_latents(tiny_codec.encode(pixels)).z_hat[0]
     assert z.dtype == np.int16 and np.array_equal(z, coded)
 
 
 def test_the_adapter_counts(tiny_checkpoint: Path, tiny_ladder: Path) -> None:
-    codec = Codec.load(tiny_checkpoint, tiny_ladder)
+    codec = TorchCodec.load(tiny_checkpoint, tiny_ladder)
     pixels = np.random.default_rng(6).integers(0, 256, (70, 130, 3), np.uint8)
     picture = torch.from_numpy(pixels).permute(2, 0, 1)
-    (z,) = hyper_latents(codec.model, [picture], adapter=codec.at(2).prompts)
-    coded = codec.decode_latents(codec.encode(pixels, rate_index=2)).z_hat[0].numpy()
+    (z,) = hyper_latents(codec.model, [picture], adapter=codec.at(2).network)
+    coded = codec.decode_latents(codec.encode(pixels, rate_index=2)).z_hat[0]
     assert np.array_equal(z, coded)
 
 
-def test_of_a_large_picture_one_tile_counts(tiny_codec: Codec) -> None:
+def test_of_a_large_picture_one_tile_counts(tiny_codec: TorchCodec) -> None:
     side = int(ONE_TILE_PIXELS**0.5)
     large = torch.zeros(3, side + 64, side, dtype=torch.uint8)
     (z,) = hyper_latents(tiny_codec.model, [large], adapter=None)

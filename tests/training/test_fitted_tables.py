@@ -4,16 +4,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from promptcodec.api import Codec
 from promptcodec.coding.entropy.rans import estimate_bits
 from promptcodec.coding.entropy.tables import TOTAL
 from promptcodec.coding.gains import Gains
 from promptcodec.models.checkpoint import density_tables
+from promptcodec.models.codec import TorchCodec
 from promptcodec.models.tensors import arrays_of
 from promptcodec.training.entropy_tables import fit_tables
 
 
-def test_fitted_tables_are_valid_and_cheaper(tiny_codec: Codec) -> None:
+def test_fitted_tables_are_valid_and_cheaper(tiny_codec: TorchCodec) -> None:
     generator = torch.Generator().manual_seed(1)
     coarse = torch.rand(10, 3, 8, 8, generator=generator)
     smooth = F.interpolate(coarse, size=128, mode="bicubic").clamp(0, 1)

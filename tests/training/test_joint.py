@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from places import ASSETS
 
-from promptcodec.api import Codec
 from promptcodec.coding.entropy.tables import SCALE_STEP
 from promptcodec.errors import CheckpointError, ConfigError, ModelMismatchError, UsageError
 from promptcodec.models.adapters.checkpoint import read_adapter
 from promptcodec.models.checkpoint import read_base
+from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import build_head, write_head
 from promptcodec.models.heads.config import HeadConfig
 from promptcodec.training.config import OptimizerConfig
@@ -200,7 +200,7 @@ def test_the_head_learns_on_what_a_stream_has(config: JointRun) -> None:
     model.head.stem.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     output = model(x, rate=2)
     adapter = task.adapters[2]
-    sent = model.codec.analyse(x, gains=adapter.gains, adapter=adapter.prompts).y_hat
+    sent = model.codec.analyse(x, gains=adapter.gains, adapter=adapter.network).y_hat
     torch.testing.assert_close(seen[0].detach(), sent.clone())
     output.logits.sum().backward()
     assert all(p.grad is not None and bool(p.grad.any()) for p in model.codec.g_a.parameters())
@@ -221,7 +221,7 @@ def test_joint_training_writes_a_codec_of_its_own(
     before = {p: p.read_bytes() for p in Path(config.base or "").iterdir()}
     folder = train_joint(config, data=labelled_pictures, out=tmp_path / "run", device="cpu")
     assert {p: p.read_bytes() for p in Path(config.base or "").iterdir()} == before
-    codec = Codec.load(folder / "base", folder / "prompts", heads=folder / "heads")
+    codec = TorchCodec.load(folder / "base", folder / "prompts", heads=folder / "heads")
     assert codec.base_hash != read_base(Path(config.base or "")).sha256
     assert [rate.index for rate in codec.rates] == [2, 4]
     picture = np.full((70, 50, 3), (200, 60, 40), np.uint8)
@@ -238,8 +238,8 @@ def test_beta_moves_the_ladder(
 ) -> None:
     config = replace(config, parts=("head",), rates=(2,), beta=0.25, steps=2, validate_every=2)
     folder = train_joint(config, data=labelled_pictures, out=tmp_path, device="cpu")
-    codec = Codec.load(folder / "base", folder / "prompts", heads=folder / "heads")
-    before = Codec.load(tiny_checkpoint, config.prompts)
+    codec = TorchCodec.load(folder / "base", folder / "prompts", heads=folder / "heads")
+    before = TorchCodec.load(tiny_checkpoint, config.prompts)
     assert [rate.index for rate in codec.rates] == [2, 4]  # 4 is the base alone
     assert codec.at(2).lmbda == pytest.approx(before.at(2).lmbda / 4)
     picture = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
@@ -258,8 +258,8 @@ def test_a_moved_rate_starts_from_the_nearest_networks(config: JointRun) -> None
     found = moved(high, ladder, beta=beta)
     assert found.config.rate_index == high.config.rate_index
     assert found.config.lmbda == pytest.approx(1.1 * low.config.lmbda)
-    for name, value in found.prompts.named_parameters():
-        own = low.prompts.get_parameter(name)
+    for name, value in found.network.named_parameters():
+        own = low.network.get_parameter(name)
         steps = (value - own).detach()
         wanted = 0.5 * math.log(1.1) / SCALE_STEP if "log_gains" in name else 0.0
         assert torch.allclose(steps, torch.full_like(steps, wanted), atol=1e-4)
@@ -272,12 +272,12 @@ def test_task_prompts_go_with_those_of_a_rate(
     folder = train_joint(run, data=labelled_pictures, out=tmp_path / "run", device="cpu")
     assert {p.name for p in folder.iterdir()} == {"prompts", "training.json"}
     assert config.base is not None
-    codec = Codec.load(config.base, config.prompts, heads=config.head, tasks=folder)
+    codec = TorchCodec.load(config.base, config.prompts, heads=config.head, tasks=folder)
     picture = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
     moved = codec.encode(picture, rate_index=2, task="classify")
     assert moved != codec.encode(picture, rate_index=2)
     # A decoder that knows nothing of the task reads the stream.
-    plain = Codec.load(config.base, config.prompts)
+    plain = TorchCodec.load(config.base, config.prompts)
     assert np.array_equal(np.asarray(plain.decode(moved)), np.asarray(codec.decode(moved)))
     between = codec.encode(picture, rate_index=2.5, task="classify")
     assert plain.decode(between).size == (80, 64)
@@ -291,7 +291,7 @@ def test_fresh_task_prompts_are_the_rate_alone(config: JointRun) -> None:
     task = JointTask(replace(config, parts=("prompts",)))
     model = task.build()
     x = torch.rand(1, 3, 64, 64)
-    both, rate = model.adapter(2), task.adapters[2].prompts
+    both, rate = model.adapter(2), task.adapters[2].network
     with torch.no_grad():
         assert torch.equal(model.codec.to_latents(x, both), model.codec.to_latents(x, rate))
         for parameter in model.task.parameters():
@@ -327,7 +327,7 @@ def test_task_prompts_of_another_base(
     path = folder / "prompts" / "task_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"base_sha256": "ab" * 32}))
     assert config.base is not None
-    codec = Codec.load(config.base, config.prompts, tasks=folder)
+    codec = TorchCodec.load(config.base, config.prompts, tasks=folder)
     with pytest.raises(ModelMismatchError, match="belong to base abab"):
         codec.encode(np.zeros((64, 64, 3), np.uint8), task="classify")
     assert isinstance(JointTask(config).build(), JointModel)
@@ -342,7 +342,7 @@ def test_the_command_line_encodes_with_a_task(
     ladder = ("--base", config.base, "--prompts", config.prompts, "--rate-index", 2)
     for name, extra in (("plain", ()), ("moved", ("--task", "classify", "--tasks", folder))):
         assert run("encode", photo, "-o", tmp_path / f"{name}.pc", *ladder, *extra).code == 0
-    codec = Codec.load(config.base, config.prompts, tasks=folder)
+    codec = TorchCodec.load(config.base, config.prompts, tasks=folder)
     moved = codec.encode(photo, rate_index=2, task="classify")
     assert (tmp_path / "moved.pc").read_bytes() == moved
     assert (tmp_path / "plain.pc").read_bytes() == codec.encode(photo, rate_index=2)

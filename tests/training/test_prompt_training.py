@@ -57,7 +57,7 @@ def test_the_adapter_learns_and_the_base_stays(
     adapter = read_adapter(folder, base=base)
     assert adapter.config.rate_index == 3 and adapter.config.lmbda == 0.013
     assert adapter.gains.log_gains.any()
-    assert all(bool(gate.any()) for gate in adapter.prompts.encoder.gates)
+    assert all(bool(gate.any()) for gate in adapter.network.encoder.gates)
     assert (tiny_checkpoint / "model.safetensors").read_bytes() == before
     state = load_file(tmp_path / "run" / "state.safetensors")
     assert not any("g_a.down" in name for name in state)  # nothing of the base is kept twice
@@ -79,10 +79,10 @@ def test_tables_of_z_come_with_the_adapter(
     bits = found[4][1]["held_out_bits"]
     assert len(own.z_sets) == 1 and bits[1] < bits[0]  # two training pictures, one held out
     assert plain.sha256 != own.sha256
-    for name, value in plain.prompts.state_dict().items():
-        assert torch.equal(value, own.prompts.state_dict()[name])
+    for name, value in plain.network.state_dict().items():
+        assert torch.equal(value, own.network.state_dict()[name])
     (z,) = hyper_latents(
-        base.model, PictureStore(pictures, config.data).sample(1), adapter=own.prompts
+        base.model, PictureStore(pictures, config.data).sample(1), adapter=own.network
     )
     assert own.z_sets[0].bits(z) < ZTables(base.tables.z).bits(z)
 

@@ -212,7 +212,7 @@ def test_out_of_memory_is_no_fault_of_the_compiler(monkeypatch: pytest.MonkeyPat
 # -- trials -------------------------------------------------------------------------------------
 
 
-class Clock:
+class Stopwatch:
     """Time that passes only by steps."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: dict[int, float]) -> None:
@@ -243,14 +243,14 @@ def test_the_batch_grows_while_that_pays(
     tried: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    clock = Clock(monkeypatch, seconds)
+    clock = Stopwatch(monkeypatch, seconds)
     found = try_batches(clock.step, batch=8, grow=True, device=torch.device("cpu"), seconds=300.0)
     assert found.batch == best and clock.tried == tried
     assert found.seconds == pytest.approx(seconds[best])
 
 
 def test_a_cpu_keeps_the_batch_of_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(monkeypatch, {8: 1.0, 16: 1.0})
+    clock = Stopwatch(monkeypatch, {8: 1.0, 16: 1.0})
     found = try_batches(clock.step, batch=8, grow=False, device=torch.device("cpu"), seconds=9.0)
     assert found.batch == 8 and clock.tried == [8]
     with pytest.raises(RuntimeError, match="out of memory"):

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from promptcodec.api import Codec
 from promptcodec.errors import ConfigError, DataError
+from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import read_head
 from promptcodec.training.calibration import best_temperature
 from promptcodec.training.classifier import (
@@ -62,7 +62,7 @@ def test_two_colours_are_told_apart(
     config = replace(run, sight=sight, views=replace(run.views, settings=settings))
     folder = train_head(config, data=pictures, out=tmp_path / "run", device="cpu")
     assert accuracy_of(tmp_path / "run") == 1.0
-    codec = Codec.load(run.base, [])
+    codec = TorchCodec.load(run.base, [])
     digest = codec.base_hash if sight == "latents" else b""
     assert read_head(folder, base_sha256=digest).config.labels == ("blue", "red")
 
@@ -85,18 +85,18 @@ def test_views_are_a_function_of_seed_and_step(run: HeadRun, pictures: Path) -> 
 
 
 def test_latents_are_those_of_the_file(pictures: Path, tiny_checkpoint: Path) -> None:
-    codec = Codec.load(tiny_checkpoint, [])
+    codec = TorchCodec.load(tiny_checkpoint, [])
     picture = read_labelled(pictures, split="val").pictures[0]
     data = codec.encode(picture.permute(1, 2, 0).numpy())
     seen = _sight(codec, decoded=False).see(picture[None], 4.0)
-    torch.testing.assert_close(seen, codec.decode_latents(data).y_hat, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(seen, codec.latents(data), atol=1e-5, rtol=1e-5)
     shown = _sight(codec, decoded=True).see(picture[None], 4.0)
     decoded = torch.from_numpy(np.asarray(codec.decode(data)).copy()).permute(2, 0, 1)
     assert (shown[0].int() - decoded.int()).abs().max() <= 1
     assert torch.equal(OriginalSight().see(picture[None], 4.0)[0], picture)
 
 
-def _sight(codec: Codec, *, decoded: bool) -> CodecSight:
+def _sight(codec: TorchCodec, *, decoded: bool) -> CodecSight:
     return CodecSight(codec, decoded=decoded)
 
 
@@ -178,7 +178,7 @@ def test_a_student_is_a_head_like_others(
     )
     folder = train_head(config, data=pictures, out=tmp_path / "run", device="cpu")
     assert accuracy_of(tmp_path / "run") == 1.0
-    digest = Codec.load(run.base, []).base_hash if sight == "latents" else b""
+    digest = TorchCodec.load(run.base, []).base_hash if sight == "latents" else b""
     assert not any(
         "hint" in name for name in read_head(folder, base_sha256=digest).model.state_dict()
     )
@@ -215,7 +215,7 @@ def test_the_temperature_is_the_best_one() -> None:
 
 def test_a_head_keeps_its_temperature(run: HeadRun, pictures: Path, tmp_path: Path) -> None:
     folder = train_head(run, data=pictures, out=tmp_path / "run", device="cpu")
-    codec = Codec.load(run.base, [], heads=folder)
+    codec = TorchCodec.load(run.base, [], heads=folder)
     temperature = codec.head("classify").config.temperature
     assert 0.1 <= temperature < 1.0  # two colours are told apart for sure
     data = codec.encode(next((pictures / "train" / "red").iterdir()))
@@ -282,7 +282,7 @@ def test_64_pictures_are_learned_by_heart(run: HeadRun, tmp_path: Path) -> None:
     config = replace(run, steps=200, validate_every=200, batch=32, one_in=99, smoothing=0.0,
                      widths=(64,), views=views)  # fmt: skip
     folder = train_head(config, data=tmp_path / "data", out=tmp_path / "run", device="cpu")
-    codec = Codec.load(run.base, [], heads=folder)
+    codec = TorchCodec.load(run.base, [], heads=folder)
     store = HeadTask(config).open_store(tmp_path / "data", device="cpu", validation=None)
     with torch.inference_mode():
         logits = codec.head("classify").model(store.sample(64), torch.full((62,), 0.025))

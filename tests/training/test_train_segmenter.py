@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from places import RECIPES
 
-from promptcodec.api import Codec
 from promptcodec.errors import ConfigError, DataError
 from promptcodec.models.checkpoint import read_base, write_base
+from promptcodec.models.codec import TorchCodec
 from promptcodec.models.codec_model import CodecModel
 from promptcodec.models.heads.checkpoint import build_head, read_head
 from promptcodec.models.heads.config import IGNORE
@@ -100,7 +100,7 @@ def test_sky_and_road_are_told_apart(
     if sight == "decoded":
         run = replace(run, base=str(principal_components(run.base, tmp_path / "base")))
     folder = train_head(run, data=scenes, out=tmp_path / "run", device="cpu")
-    codec = Codec.load(run.base, [])
+    codec = TorchCodec.load(run.base, [])
     digest = codec.base_hash if sight == "latents" else b""
     head = read_head(folder, base_sha256=digest)
     assert head.config.labels == ("sky", "road") and head.config.task == "segment"
@@ -115,7 +115,7 @@ def test_a_file_is_segmented_by_what_was_trained(
     run: SegmentRun, scenes: Path, tmp_path: Path
 ) -> None:
     folder = train_head(run, data=scenes, out=tmp_path / "run", device="cpu")
-    codec = Codec.load(run.base, [], heads=folder)
+    codec = TorchCodec.load(run.base, [], heads=folder)
     test = read(scenes, split="test")
     for picture, truth in zip(test.pictures, test.masks, strict=True):
         found = codec.segment(codec.encode(picture.permute(1, 2, 0).numpy()))

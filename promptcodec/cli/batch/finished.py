@@ -13,14 +13,13 @@ from promptcodec.bitstream import (
     GAIN_STEPS,
     HASH_BYTES,
     Container,
-    open_parts,
+    open_stream,
     parse,
     rate_to_fixed,
 )
 from promptcodec.cli.inputs import Item
+from promptcodec.coding.settings import EncodeSettings
 from promptcodec.errors import OutputError, StreamError
-from promptcodec.settings import EncodeSettings
-from promptcodec.sources import open_source
 
 if TYPE_CHECKING:
     from promptcodec.api import Codec
@@ -66,10 +65,8 @@ def is_decoded(item: Item, *, allow_partial: bool) -> bool:
     if not (os.path.exists(item.target) and os.path.exists(item.source)):  # False where it fails
         return False
     try:
-        with open_source(item.source) as (read, file_bytes):
-            header = open_parts(
-                read, file_bytes, max_pixels=ANY_SIZE, allow_partial=allow_partial
-            ).header
+        with open_stream(item.source, max_pixels=ANY_SIZE, allow_partial=allow_partial) as stream:
+            header = stream.header
     except StreamError:
         return False  # decoding says it better
     _check_age(item)
@@ -104,7 +101,7 @@ def _fits(container: Container, codec: "Codec", wanted: EncodeSettings, *, file_
         size = wanted.target_bpp * container.width * container.height / 8
     if size is not None and abs(file_bytes - size) > max(COARSEST, TOLERANCE * size):
         return False
-    if not wanted.has_target:
+    if wanted.target is None:
         index = codec.config.rate_index if wanted.rate_index is None else wanted.rate_index
         place = rate_to_fixed(index), round(wanted.gain_steps * GAIN_STEPS)
         if place != (container.rate, container.gain):

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from promptcodec.bitstream import parse, parse_header
 from promptcodec.cli import console
-from promptcodec.cli.codec_options import Setup
+from promptcodec.cli.codec_options import CodecOptions
 from promptcodec.cli.inputs import Item
+from promptcodec.coding.settings import DecodeSettings, EncodeSettings
 from promptcodec.errors import StreamError
 from promptcodec.io.atomic import Content
-from promptcodec.settings import DecodeSettings, EncodeSettings
 
 if TYPE_CHECKING:
     from promptcodec.api import Codec
-    from promptcodec.drafts import Progress
+    from promptcodec.coding.engine import Progress
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Task(Protocol):
     """Work on files, each on its own."""
 
     @property
-    def setup(self) -> Setup:
+    def setup(self) -> CodecOptions:
         """Which codec."""
         ...
 
@@ -70,13 +70,13 @@ class EncodeTask:
         settings: for each picture.
     """
 
-    setup: Setup
+    setup: CodecOptions
     settings: EncodeSettings = field(default_factory=EncodeSettings)
     command = "encode"
 
     def check(self, codec: "Codec") -> None:
         """A RateError where the codec lacks the rate."""
-        if not self.settings.has_target:
+        if self.settings.target is None:
             codec.at(self.settings.rate_index)
 
     def is_finished(self, item: Item, codec: "Codec") -> bool:
@@ -101,10 +101,9 @@ class EncodeTask:
             codec: what encodes.
             progress: as `Codec.encode` takes it.
         """
-        settings = vars(self.settings)
         input_bytes = _size(source)
         given = source if isinstance(source, Path) else console.named(source, name)
-        encoded = codec.encode_detailed(given, **settings, progress=progress)
+        encoded = codec.encode_detailed(given, self.settings, progress=progress)
         header = parse_header(encoded.data, max_pixels=sys.maxsize)
         size, bpp = len(encoded.data), 8 * len(encoded.data) / (header.width * header.height)
         facts = {
@@ -138,7 +137,7 @@ class DecodeTask:
         settings: for each stream.
     """
 
-    setup: Setup
+    setup: CodecOptions
     settings: DecodeSettings = field(default_factory=DecodeSettings)
     command = "decode"
 
@@ -168,16 +167,9 @@ class DecodeTask:
         """
         from promptcodec.io.save import write_file
 
-        settings, size = self.settings, _size(data)
-        decoded = codec.decode_detailed(
-            data,
-            region=settings.region,
-            allow_partial=settings.allow_partial,
-            max_pixels=settings.max_pixels,
-        )
+        size = _size(data)
+        decoded = codec.decode_detailed(data, self.settings)
         picture = decoded.picture
-        if settings.strip:
-            picture.info.clear()
         facts = {
             "width": picture.width,
             "height": picture.height,

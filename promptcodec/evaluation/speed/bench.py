@@ -26,7 +26,8 @@ from promptcodec.io.provenance import provenance
 from promptcodec.io.samples import photograph
 
 if TYPE_CHECKING:
-    from promptcodec.api import Codec, Precision
+    from promptcodec.coding.engine import Precision
+    from promptcodec.models.codec import TorchCodec
 
 MODEL = "mbt2018-mean"
 """The learned peer: CompressAI's model at quality 4, with weights as `peer_model` makes them."""
@@ -83,7 +84,7 @@ def bench(
     Raises:
         UsageError: an unknown peer, one that cannot run here, or a size that it cannot take.
     """
-    from promptcodec.api import Codec
+    from promptcodec.models.codec import TorchCodec
 
     check_peers(peers, height=rgb.shape[0], width=rgb.shape[1])
     before = torch.get_num_threads()
@@ -93,7 +94,7 @@ def bench(
         for count in threads:
             torch.set_num_threads(count)
             for precision in precisions:
-                codec = Codec.load(base, precision=precision)
+                codec = TorchCodec.load(base, precision=precision)
                 found = _compare(codec, rgb, rate=rate, peers=peers, repeats=repeats)
                 comparisons.append({"threads": count, "precision": precision, **found})
                 for line in describe(comparisons[-1]):
@@ -129,7 +130,7 @@ def check_peers(peers: Sequence[str], *, height: int, width: int) -> None:
 
 
 def _compare(
-    codec: "Codec", rgb: np.ndarray, *, rate: float | None, peers: Sequence[str], repeats: int
+    codec: "TorchCodec", rgb: np.ndarray, *, rate: float | None, peers: Sequence[str], repeats: int
 ) -> dict[str, Any]:
     data = codec.encode(rgb, rate_index=rate)
     decode_parts: list[dict[str, float]] = []
@@ -162,7 +163,7 @@ def _compare(
     }
 
 
-def _actions(name: str, codec: "Codec", rgb: np.ndarray, *, limit: int) -> Actions:
+def _actions(name: str, codec: "TorchCodec", rgb: np.ndarray, *, limit: int) -> Actions:
     if name == MODEL:
         return _model_actions(codec, rgb)
     peer, picture = CLASSIC[name], Image.fromarray(rgb)
@@ -178,7 +179,7 @@ def _actions(name: str, codec: "Codec", rgb: np.ndarray, *, limit: int) -> Actio
     )
 
 
-def _model_actions(codec: "Codec", rgb: np.ndarray) -> Actions:
+def _model_actions(codec: "TorchCodec", rgb: np.ndarray) -> Actions:
     x = torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None].float() / 255
     rival = compressai_timing.build(x)
     half = torch.autocast("cpu", torch.bfloat16, enabled=codec.precision == "bfloat16")

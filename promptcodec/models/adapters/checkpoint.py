@@ -12,19 +12,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from promptcodec.coding.adapter import PEFT_TYPE, AdapterConfig, RateAdapter
 from promptcodec.coding.entropy.z_tables import SPANS, TABLES, ZTables, pack_sets, read_sets
 from promptcodec.coding.gains import FRACTION_BITS, Gains
-from promptcodec.config import LAMBDAS, CodecConfig, from_dict
+from promptcodec.config import CodecConfig, from_dict
 from promptcodec.errors import CheckpointError, ConfigError, ModelMismatchError
 from promptcodec.io.atomic import write_atomically
 from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
@@ -33,63 +33,10 @@ from promptcodec.models.weights import check_finite, read_weights
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
-PEFT_TYPE = "LPM"
 PREFIX = "base_model.model.adapter_slot.lpm_prompts."
 LOG_GAINS = "log_gains"
 _SHA256 = re.compile("[0-9a-f]{64}")
 MAX_GAIN = 48 << FRACTION_BITS  # a log-gain beyond 48 table steps is no rate of this ladder
-
-
-@dataclass(frozen=True, kw_only=True)
-class AdapterConfig:
-    """What `adapter_config.json` says.
-
-    Args:
-        rate_index: position on the ladder.
-        lmbda: rate-distortion weight it was trained with.
-        base_sha256: of the base it belongs to, hexadecimal.
-        width: of its trunks.
-        rank: of its updates of linear maps.
-        metric: what distortion means.
-        init_from: hash of the adapter it was started from; None is the base alone.
-        peft_type: name of the method.
-        format_version: of this layout.
-    """
-
-    rate_index: int
-    lmbda: float
-    base_sha256: str
-    width: int = 32
-    rank: int = 10
-    metric: str = "mse"
-    init_from: str | None = None
-    peft_type: str = PEFT_TYPE
-    format_version: int = 1
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.rate_index < len(LAMBDAS):
-            raise ConfigError(f"rate_index is {self.rate_index}; need 0 to {len(LAMBDAS) - 1}")
-        if not 0.0 < self.lmbda < math.inf:
-            raise ConfigError(f"lmbda is {self.lmbda}; need a positive number")
-
-
-@dataclass(frozen=True, eq=False)
-class RateAdapter:
-    """One installed rate; immutable, and safe to share among threads.
-
-    Args:
-        config: what it is.
-        prompts: its networks, in eval mode and frozen.
-        gains: integer log-gains.
-        sha256: hash that streams are bound to, 32 bytes.
-        z_sets: its own tables of z; none leaves the base's.
-    """
-
-    config: AdapterConfig
-    prompts: LayerAdaptivePrompts
-    gains: Gains
-    sha256: bytes
-    z_sets: tuple[ZTables, ...] = ()
 
 
 def write_adapter(

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from promptcodec.config import CodecConfig
 from promptcodec.errors import RateError
-from promptcodec.models.adapters.interpolation import RatePoint
 from promptcodec.models.adapters.lowrank import LowRankUpdates
 from promptcodec.models.adapters.prompts import PIXELS, PromptNetwork, blocks_of_g_a
 from promptcodec.models.codec_model import Adapter
@@ -46,7 +45,7 @@ class TaskPrompts(nn.Module):
 
 
 @dataclass(frozen=True, eq=False)
-class WithTask:
+class RateAndTask:
     """A rate and a task at once, as the codec's model takes an adapter.
 
     Args:
@@ -89,12 +88,12 @@ class WithTask:
         return self.rate.touch(features)
 
 
-def with_task(point: RatePoint, task: TaskPrompts) -> RatePoint:
-    """A position of the ladder with what a task adds; streams carry the rate's hashes alone.
+def with_task(network: Adapter | None, task: TaskPrompts) -> RateAndTask:
+    """What a rate adds with what a task adds; streams carry the rate's hashes alone.
 
     Raises:
-        RateError: the position is the base's own, without an adapter.
+        RateError: no rate, but the base alone.
     """
-    if point.prompts is None:
+    if network is None:
         raise RateError("task prompts go with the prompts of a rate: load a ladder")
-    return replace(point, prompts=WithTask(point.prompts, task))
+    return RateAndTask(network, task)

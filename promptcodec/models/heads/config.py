@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from promptcodec.config import CLASSIFY, SEGMENT
 from promptcodec.errors import ConfigError
 
-CLASSIFY, SEGMENT = "classify", "segment"
 LATENTS, PIXELS = "latents", "pixels"
 SWIN, RESNET = "swin", "resnet"
 IGNORE = 255  # in a mask: a pixel of no class

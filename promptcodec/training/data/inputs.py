@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from promptcodec.api import Codec
 from promptcodec.config import STRIDE
+from promptcodec.models.codec import TorchCodec
 from promptcodec.models.tensors import crop, pad
 
 BATCH = 32  # pictures in one pass of the codec
@@ -45,7 +45,7 @@ class CodecSight:
         decoded: pixels as g_s rebuilds them; False stops at y_hat.
     """
 
-    codec: Codec
+    codec: TorchCodec
     decoded: bool
 
     def __str__(self) -> str:
@@ -61,11 +61,11 @@ class CodecSight:
         for batch in pictures.split(BATCH):
             height, width = batch.shape[2:]
             x = pad(batch.float() / 255.0, STRIDE)
-            latents = model.analyse(x, gains=point.gains, adapter=point.prompts)
+            latents = model.analyse(x, gains=point.gains, adapter=point.network)
             if not self.decoded:
                 parts.append(latents.y_hat)
                 continue
-            x_hat = model.synthesise(latents.y_hat, adapter=point.prompts)
+            x_hat = model.synthesise(latents.y_hat, adapter=point.network)
             x_hat = crop(x_hat, height, width).clamp(0.0, 1.0)
             parts.append(torch.round(255.0 * x_hat).to(torch.uint8))
         return torch.cat(parts)
@@ -120,7 +120,7 @@ class OriginalSight:
         return 1.0
 
 
-def sight_of(name: str, codec: Codec) -> Sight:
+def sight_of(name: str, codec: TorchCodec) -> Sight:
     """The sight of a recipe's name."""
     if name == "original":
         return OriginalSight()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from promptcodec.config import STRIDE
 from promptcodec.models.adapters.checkpoint import RateAdapter
-from promptcodec.models.adapters.task_prompts import TaskPrompts, WithTask
+from promptcodec.models.adapters.task_prompts import RateAndTask, TaskPrompts
 from promptcodec.models.codec_model import Adapter, CodecModel, TrainingOutput
 from promptcodec.models.heads.classifier import LatentClassifier
 from promptcodec.models.tensors import crop, pad
@@ -72,8 +72,8 @@ class JointModel(nn.Module):
 
     def adapter(self, rate: int) -> Adapter:
         """What a rate adds, and the task prompts."""
-        own: Adapter = self.adapters[rate].prompts
-        return WithTask(own, self.task) if isinstance(self.task, TaskPrompts) else own
+        own: Adapter = self.adapters[rate].network
+        return RateAndTask(own, self.task) if isinstance(self.task, TaskPrompts) else own
 
     def forward(self, x: Tensor, *, rate: int, plain: bool = False) -> JointOutput:
         """One pass; z is rounded.

@@ -278,7 +278,7 @@ class JointTask:
             for rate in self.config.rates:
                 adapter = self.adapters[rate]
                 config = replace(adapter.config, base_sha256=own.hex(), init_from=None)
-                write_adapter(folder / "prompts" / f"rate-{rate}", adapter.prompts, config=config)
+                write_adapter(folder / "prompts" / f"rate-{rate}", adapter.network, config=config)
         if "head" in self.config.parts or self.own_codec:
             config = replace(self.head.config, base_sha256=own.hex())
             write_head(folder / "heads" / "classify", model.head, config=config)
@@ -309,12 +309,12 @@ def moved(adapter: RateAdapter, ladder: Sequence[RateAdapter], *, beta: float) -
     """
     lmbda = beta * adapter.config.lmbda
     nearest = min(ladder, key=lambda each: abs(math.log(each.config.lmbda / lmbda)))
-    prompts = copy.deepcopy(nearest.prompts)
+    prompts = copy.deepcopy(nearest.network)
     with torch.no_grad():
         steps = 0.5 * math.log(lmbda / nearest.config.lmbda) / SCALE_STEP
         prompts.log_gains.add_(steps)
     config = replace(nearest.config, rate_index=adapter.config.rate_index, lmbda=lmbda)
-    return replace(nearest, config=config, prompts=prompts, gains=prompts.gains())
+    return replace(nearest, config=config, network=prompts, gains=prompts.gains())
 
 
 def train_joint(

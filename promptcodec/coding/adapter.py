@@ -1,0 +1,86 @@
+"""What one rate adds to the base, as coding sees it: its networks belong to the engine."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from promptcodec.coding.entropy.z_tables import ZTables
+from promptcodec.coding.gains import Gains
+from promptcodec.config import LAMBDAS
+from promptcodec.errors import ConfigError
+
+PEFT_TYPE = "LPM"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterConfig:
+    """What `adapter_config.json` says.
+
+    Args:
+        rate_index: position on the ladder.
+        lmbda: rate-distortion weight it was trained with.
+        base_sha256: hash of its base, hexadecimal.
+        width: channels of its trunks.
+        rank: rank of its updates of linear maps.
+        metric: name of the distortion.
+        init_from: hash of the adapter it was started from; None is the base alone.
+        peft_type: name of the method.
+        format_version: version of this layout.
+    """
+
+    rate_index: int
+    lmbda: float
+    base_sha256: str
+    width: int = 32
+    rank: int = 10
+    metric: str = "mse"
+    init_from: str | None = None
+    peft_type: str = PEFT_TYPE
+    format_version: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rate_index < len(LAMBDAS):
+            raise ConfigError(f"rate_index is {self.rate_index}; need 0 to {len(LAMBDAS) - 1}")
+        if not 0.0 < self.lmbda < math.inf:
+            raise ConfigError(f"lmbda is {self.lmbda}; need a positive number")
+
+
+@dataclass(frozen=True, eq=False)
+class RateAdapter:
+    """One installed rate; immutable, and safe to share among threads.
+
+    Args:
+        config: its `adapter_config.json`.
+        network: prompt networks in the engine's own form, frozen.
+        gains: integer log-gains.
+        sha256: hash that streams are bound to, 32 bytes.
+        z_sets: tables of z of its own; none leaves the base's.
+    """
+
+    config: AdapterConfig
+    network: Any
+    gains: Gains
+    sha256: bytes
+    z_sets: tuple[ZTables, ...] = ()
+
+
+@dataclass(frozen=True)
+class RatePoint:
+    """What one position of the ladder adds to the base.
+
+    Args:
+        network: networks of one adapter, or between two, in the engine's own form; None is the
+            base alone.
+        gains: integer log-gains.
+        lmbda: rate-distortion weight.
+        hashes: hashes of the adapters it is made of, lower one first; what a stream carries.
+        z_sets: tables of z of the nearer adapter, of the lower in the middle; none is the base's.
+    """
+
+    network: Any
+    gains: Gains
+    lmbda: float
+    hashes: tuple[bytes, ...]
+    z_sets: tuple[ZTables, ...] = ()

@@ -1,0 +1,277 @@
+"""Pixels of a stream, a row of tiles at a time: what is held is that row, not the picture.
+
+Tile -> y_hat of this row and the next -> window of y_hat -> g_s -> the tile's pixels
+
+A picture of one tile takes the same way; its window is the whole.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptcodec.bitstream import Header, StreamFile, Tile
+from promptcodec.coding.adapter import RatePoint
+from promptcodec.coding.engine import Engine
+from promptcodec.coding.entropy import rans
+from promptcodec.coding.gains import Gains
+from promptcodec.coding.latents import Latents, blank_latents
+from promptcodec.coding.settings import Region
+from promptcodec.coding.tiling import LATENT, Box, Tiling
+from promptcodec.config import STRIDE
+from promptcodec.errors import StreamError, UsageError
+from promptcodec.io.alpha import decode_alpha
+from promptcodec.io.images import Picture
+from promptcodec.io.lazy_pixels import Pixels
+
+MISSING = 128  # level of the pixels of a tile that is not there
+
+OnStage = Callable[[str], None]  # name of what was just done
+
+
+@dataclass(eq=False)
+class TileDecoder:
+    """Pixels from tiles, a row of them at a time.
+
+    Args:
+        engine: networks that decode.
+        point: adapter of the stream.
+        gains: log-gains that it was coded with.
+        tiling: how the picture is cut.
+        read_tile: gives the payload of a tile; a StreamError where it is not whole.
+        allow_partial: such a tile becomes grey; otherwise its error is passed on.
+        on_stage: called with the name of each part when it is done.
+    """
+
+    engine: Engine
+    point: RatePoint
+    gains: Gains
+    tiling: Tiling
+    read_tile: Callable[[int], Tile]
+    allow_partial: bool = False
+    on_stage: OnStage = lambda _: None
+    missing: set[int] = field(default_factory=set)
+    _rows: dict[int, tuple[Box, NDArray[Any]]] = field(default_factory=dict)  # y_hat, by their top
+    _decoded: set[int] = field(default_factory=set)
+
+    def rows(self, region: Box) -> Iterator[NDArray[np.uint8]]:
+        """Pixels of a region, from top to bottom: bands of one row of tiles after the other.
+
+        Args:
+            region: rectangle inside the picture, px.
+        Yields:
+            (rows, region.width, 3) uint8; together region.height rows.
+        Raises:
+            StreamError: a tile is not whole, its symbols do not fit or no tile is whole.
+        """
+        tiles: dict[int, list[int]] = {}
+        for number in self.tiling.touching(region):
+            tiles.setdefault(self.tiling.tile(number).top, []).append(number)
+        for numbers in tiles.values():
+            for bands in zip(*map(self.tiling.bands, numbers), strict=True):
+                if bands[0].within(region).height:
+                    yield self._pixels_of_row(dict(zip(numbers, bands, strict=True)), region)
+            self._drop_rows_above(self.tiling.tile(numbers[0]).bottom - self.tiling.halo)
+
+    def _pixels_of_row(self, bands: dict[int, Box], region: Box) -> NDArray[np.uint8]:
+        first = next(iter(bands.values()))
+        wanted = Box(first.top, region.left, first.bottom, region.right).within(region)
+        pixels = None
+        for number, band in bands.items():
+            part = band.within(wanted)
+            self._decode_tile(number)
+            if number in self.missing:
+                continue
+            found = self._pixels(band, part)
+            if part == wanted:  # of one tile: nothing to put together
+                return found
+            if pixels is None:
+                pixels = np.full((wanted.height, wanted.width, 3), MISSING, np.uint8)
+            pixels[part.slices(wanted)] = found
+        if pixels is None:
+            return np.full((wanted.height, wanted.width, 3), MISSING, np.uint8)
+        return pixels
+
+    def _pixels(self, band: Box, part: Box) -> NDArray[np.uint8]:
+        """Run g_s on the window of a band and cut out a part of it."""
+        window = self.tiling.window(band)
+        rgb = self.engine.synthesise(self._y_hat(window), network=self.point.network)[0]
+        self.on_stage("g_s")
+        return rgb[part.slices(window)]
+
+    def _y_hat(self, window: Box) -> NDArray[Any]:
+        """y_hat of a window; zero where a tile is missing."""
+        for number in self.tiling.touching(window):
+            self._decode_tile(number)
+        if len(self.tiling) == 1:
+            return self._rows[window.top][1]
+        out = blank_latents(window, self.engine.config.codec.latent_channels)
+        for box, y_hat in self._rows.values():
+            part = box.within(window)
+            rows, columns = part.slices(window, stride=LATENT)
+            here = part.slices(box, stride=LATENT)
+            out[:, :, rows, columns] = y_hat[:, :, here[0], here[1]]
+        return out
+
+    def _decode_tile(self, number: int) -> None:
+        """Decode the latents of a tile that is not known yet."""
+        if number in self._decoded or number in self.missing:
+            return
+        try:
+            tile = self.read_tile(number)
+        except StreamError:
+            if not self.allow_partial:
+                raise
+            self.missing.add(number)
+            return
+        y_hat, box = self.latents_of(number, tile).y_hat, self.tiling.tile(number)
+        self._decoded.add(number)
+        if len(self.tiling) == 1:
+            self._rows[box.top] = box, y_hat
+            return
+        row = Box(box.top, 0, box.bottom, self.tiling.whole.right)
+        if row.top not in self._rows:
+            # One piece for all tiles of a row: many small ones would tear the memory to shreds.
+            channels = self.engine.config.codec.latent_channels
+            self._rows[row.top] = row, blank_latents(row, channels)
+        rows, columns = box.slices(row, stride=LATENT)
+        self._rows[row.top][1][:, :, rows, columns] = y_hat
+
+    def _drop_rows_above(self, above: int) -> None:
+        """Keep of y_hat only what lies below a row of pixels."""
+        for top, (box, y_hat) in list(self._rows.items()):
+            if box.bottom <= above:
+                del self._rows[top]
+            elif box.top < above:
+                kept = Box(above, box.left, box.bottom, box.right)
+                rows, _ = kept.slices(box, stride=LATENT)
+                self._rows[top] = kept, y_hat[:, :, rows].copy(order="K")
+
+    def latents_of(self, number: int, tile: Tile) -> Latents[Any]:
+        """Everything that was transmitted of one tile.
+
+        Raises:
+            StreamError: the payload does not hold exactly the symbols of the tile.
+        """
+        box = self.tiling.tile(number)
+        return decode_together(
+            self.engine,
+            [tile],
+            size=(box.height, box.width),
+            point=self.point,
+            gains=self.gains,
+            on_stage=self.on_stage,
+        )
+
+    def all_latents(self) -> Latents[Any]:
+        """The latents of the whole picture, put together from those of its tiles."""
+        rows, columns = self.tiling.grid
+        numbers = range(len(self.tiling))
+        parts = [self.latents_of(number, self.read_tile(number)) for number in numbers]
+        joined = {}
+        for name in vars(parts[0]):
+            arrays = [getattr(part, name) for part in parts]
+            grid = [arrays[row * columns : (row + 1) * columns] for row in range(rows)]
+            joined[name] = np.block(grid) if len(arrays) > 1 else arrays[0]
+        return Latents(**joined)
+
+
+def decode_together(
+    engine: Engine,
+    tiles: Sequence[Tile],
+    *,
+    size: tuple[int, int],
+    point: RatePoint,
+    gains: Gains,
+    on_stage: OnStage = lambda _: None,
+) -> Latents[Any]:
+    """Everything that was transmitted of tiles of one size at one rate.
+
+    Args:
+        engine: networks that decode.
+        tiles: payloads.
+        size: height and width of each, px.
+        point: what the rate adds, as the streams have it.
+        gains: log-gains that they were coded with.
+        on_stage: called with the name of each part when it is done.
+    Returns:
+        Latents of the batch.
+    Raises:
+        StreamError: a payload does not hold exactly the symbols of its tile.
+    """
+    tables = engine.tables.with_sets(point.z_sets)
+    channels = engine.config.codec.z_channels
+    shape = (channels, -(-size[0] // STRIDE), -(-size[1] // STRIDE))
+    z_hat = np.stack([rans.decode_z(tile.z, shape, tables) for tile in tiles])
+    indexes = engine.indexes(z_hat, gains=gains)
+    on_stage("scale_path")
+    for tile, own in zip(tiles, indexes, strict=True):
+        if zlib.crc32(own.tobytes()) != tile.index_crc:
+            raise StreamError(
+                "the table indexes do not match their checksum: the stream is damaged or was "
+                "written by a faulty encoder; encode the picture again"
+            )
+    coded = [rans.decode_y(tile.y, own, tables) for tile, own in zip(tiles, indexes, strict=True)]
+    symbols = np.stack(coded)
+    on_stage("coding")
+    y_hat = engine.reconstruct(z_hat, symbols, indexes, gains=gains, network=point.network)
+    on_stage("context")
+    return Latents(z_hat=z_hat, indexes=indexes, symbols=symbols, y_hat=y_hat)
+
+
+def missing_parts(stream: StreamFile, tiles: set[int]) -> tuple[str, ...]:
+    """Names of the tiles and chunks that a partial stream does not hold."""
+    names = [f"tile {number}" for number in sorted(tiles)]
+    for row in stream.header.chunks:
+        try:
+            stream.chunk(row.kind)
+        except StreamError:
+            names.append(f"chunk {row.kind.decode('ascii').strip()}")
+    return tuple(names)
+
+
+def check_region(region: Region | None, header: Header, *, max_pixels: int) -> Box:
+    """The part of the picture that is wanted, if it can be had within the limit."""
+    if region is None:
+        return Box(0, 0, header.height, header.width)
+    if len(region) != 4 or not all(isinstance(value, Integral) for value in region):
+        raise UsageError(f"region is {region}: give four whole numbers, x,y,width,height")
+    x, y, width, height = region
+    box = Box(y, x, y + height, x + width)
+    if min(width, height) < 1 or box != box.within(Box(0, 0, header.height, header.width)):
+        raise UsageError(
+            f"region {x},{y},{width},{height} is not inside the picture of {header.width}x"
+            f"{header.height} px: give x,y,width,height"
+        )
+    tiling = Tiling(header.width, header.height, header.tile_size, halo=0)
+    cost = sum(tiling.tile(n).height * tiling.tile(n).width for n in tiling.touching(box))
+    if cost > max(max_pixels, STRIDE**2):
+        raise StreamError(
+            f"the region lies in tiles of {cost} px, over the limit of {max_pixels}: if you trust "
+            "the stream, raise --max-pixels"
+        )
+    return box
+
+
+def assemble_picture(
+    pixels: NDArray[np.uint8] | Pixels, header: Header, chunks: Mapping[bytes, bytes], region: Box
+) -> Picture:
+    """Decoded pixels of a region with what the chunks of the stream add to them."""
+    alpha = None
+    if b"ALPH" in chunks:
+        alpha = decode_alpha(chunks[b"ALPH"], width=header.width, height=header.height)
+        alpha = alpha[region.slices(Box(0, 0, header.height, header.width))]
+    return Picture(
+        pixels=pixels,
+        grey=header.grey,
+        alpha=alpha,
+        icc=chunks.get(b"ICCP"),
+        exif=chunks.get(b"EXIF"),
+        xmp=chunks.get(b"XMP "),
+    )

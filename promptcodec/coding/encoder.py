@@ -1,0 +1,341 @@
+"""A picture on its way to a stream: cut, analysed at a position of the ladder, entropy-coded.
+
+window of the picture -> g_a -> the tile's part of y -> hyperprior, context -> Tile -> container
+
+What is small enough is one tile, whose latents are kept while positions are tried; of a picture of
+many tiles no latents of more than one are held at a time. `tiling` says how a picture is cut,
+`decoder` how its pixels come back.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptcodec import bitstream
+from promptcodec.bitstream import HASH_BYTES, MAX_TILES, Chunk, Container, Tile
+from promptcodec.coding import memory_limit
+from promptcodec.coding.adapter import RatePoint
+from promptcodec.coding.decoder import TileDecoder
+from promptcodec.coding.distortion import psnr_of, squared_error
+from promptcodec.coding.engine import Engine, Progress
+from promptcodec.coding.entropy import rans
+from promptcodec.coding.entropy.rans import EntropyTables
+from promptcodec.coding.gains import Gains, finer
+from promptcodec.coding.latents import Latents, blank_latents
+from promptcodec.coding.tiling import LATENT, Box, Tiling
+from promptcodec.config import STRIDE
+from promptcodec.errors import PictureError, UsageError
+from promptcodec.io.alpha import encode_alpha
+from promptcodec.io.images import Picture
+
+ONE_TILE_PIXELS = 1 << 22  # larger pictures are cut by default; one of this size takes 1 GB
+TILE_SIZE = 512  # px, of a picture that is cut by default; memory follows its area
+
+OnStage = Callable[[str], None]  # name of what was just done
+
+
+@dataclass(frozen=True, eq=False)
+class CodingPoint:
+    """A place on the ladder, as a header has it.
+
+    Args:
+        rate_point: what the position adds to the base.
+        rate: position in 1/4096 of an index.
+        gain: shift of every log-gain, in 1/256 of a table step.
+    """
+
+    rate_point: RatePoint
+    rate: int
+    gain: int = 0
+
+    @property
+    def gains(self) -> Gains:
+        """Log-gains that are coded with."""
+        return self.rate_point.gains.shifted(self.gain)
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedPicture:
+    """A picture, checked and cut.
+
+    Args:
+        engine: networks that encode it.
+        picture: as it was loaded.
+        tiling: how it is cut.
+        on_stage: called with "g_a" and "coding" when a part of either is done.
+    """
+
+    engine: Engine
+    picture: Picture
+    tiling: Tiling
+    on_stage: OnStage = lambda _: None
+
+    @property
+    def is_tiled(self) -> bool:
+        """Whether there are several tiles."""
+        return len(self.tiling) > 1
+
+    def window(self, box: Box) -> NDArray[np.uint8]:
+        """Pixels of a window of the padded picture, (1, H, W, 3)."""
+        part = self.picture.pixels[box.top : box.bottom, box.left : box.right]
+        bottom, right = -part.shape[0] % STRIDE, -part.shape[1] % STRIDE
+        if bottom or right:
+            part = np.pad(part, ((0, bottom), (0, right), (0, 0)), mode="edge")
+        return part[None]
+
+    def encode_at(self, point: CodingPoint) -> Candidate:
+        """What would be written at a position."""
+        if self.is_tiled:
+            return Candidate(self, point, None)
+        return encode_together([self], point)[0]
+
+    def latents_of(self, tile: int, point: CodingPoint) -> Latents[Any]:
+        """What is written of one of many tiles; only g_a sees its neighbours."""
+        box, network = self.tiling.tile(tile), point.rate_point.network
+        y = blank_latents(box, self.engine.config.codec.latent_channels)
+        for band in self.tiling.bands(tile):
+            window = self.tiling.window(band)
+            found = self.engine.analyse(self.window(window), network=network)
+            rows, columns = band.slices(window, stride=LATENT)
+            own_rows, own_columns = band.slices(box, stride=LATENT)
+            y[:, :, own_rows, own_columns] = found[:, :, rows, columns]
+        z = self.engine.hyper_analyse(y)
+        return self.engine.quantise(y, z, gains=point.gains, network=network)
+
+
+@dataclass(frozen=True, eq=False)
+class OneTile:
+    """Latents of a picture of one tile.
+
+    Args:
+        y: before rounding, (1, M, h, w).
+        z: before rounding, (1, Cz, h / 4, w / 4).
+        latents: as they are written.
+    """
+
+    y: NDArray[Any]
+    z: NDArray[Any]
+    latents: Latents[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """What would be written of a picture at one position.
+
+    Args:
+        prepared: the picture.
+        point: place on the ladder.
+        kept: latents of a picture of one tile; those of many are made when they are coded.
+    """
+
+    prepared: PreparedPicture
+    point: CodingPoint
+    kept: OneTile | None
+
+    @property
+    def tables(self) -> EntropyTables:
+        """Entropy tables of the position."""
+        return self.prepared.engine.tables.with_sets(self.point.rate_point.z_sets)
+
+    def with_gain(self, gain: int) -> Candidate:
+        """The same position with another gain; g_a runs again where no latents are kept."""
+        point = replace(self.point, gain=gain)
+        if self.kept is None:
+            return Candidate(self.prepared, point, None)
+        y, z, network = self.kept.y, self.kept.z, point.rate_point.network
+        latents = self.prepared.engine.quantise(y, z, gains=point.gains, network=network)
+        return Candidate(self.prepared, point, OneTile(y, z, latents))
+
+    def refine(self, effort: int, *, progress: Progress | None) -> Candidate:
+        """The same position with latents searched for a lower cost; of one tile alone."""
+        prepared, point = self.prepared, self.point
+        if self.kept is None or not effort:
+            return self
+        latents = prepared.engine.refine(
+            prepared.window(prepared.tiling.whole),
+            size=(prepared.picture.height, prepared.picture.width),
+            tables=self.tables,
+            gains=point.gains,
+            lmbda=point.rate_point.lmbda * finer(point.gain),
+            effort=effort,
+            network=point.rate_point.network,
+            progress=progress,
+        )
+        return replace(self, kept=replace(self.kept, latents=latents))
+
+    @property
+    def tiles(self) -> tuple[Tile, ...]:
+        """The entropy-coded tiles."""
+        return self._coded[0]
+
+    def bits(self) -> float:
+        """Ideal code length of y and z, without headers."""
+        if self.kept is not None:
+            return sum(rans.estimate_bits(self.kept.latents, self.tables))
+        return self._coded[1]
+
+    @cached_property
+    def _coded(self) -> tuple[tuple[Tile, ...], float]:
+        """Coded tiles, and the ideal code length of many of them."""
+        prepared, tables, bits = self.prepared, self.tables, 0.0
+        tiles = []
+        for latents in self._latents():
+            prepared.on_stage("g_a")
+            tiles.append(code_tile(latents, tables))
+            if self.kept is None:
+                bits += sum(rans.estimate_bits(latents, tables))
+            prepared.on_stage("coding")
+        return tuple(tiles), bits
+
+    def _latents(self) -> Iterator[Latents[Any]]:
+        if self.kept is not None:
+            yield self.kept.latents
+            return
+        for tile in range(len(self.prepared.tiling)):
+            yield self.prepared.latents_of(tile, self.point)
+
+    def stream(self) -> bytes:
+        """The whole file."""
+        prepared, rate_point = self.prepared, self.point.rate_point
+        picture = prepared.picture
+        container = Container(
+            width=picture.width,
+            height=picture.height,
+            grey=picture.grey,
+            base_hash=prepared.engine.base_hash[:HASH_BYTES],
+            adapter_hashes=tuple(digest[:HASH_BYTES] for digest in rate_point.hashes),
+            rate=self.point.rate,
+            gain=self.point.gain,
+            profile=bitstream.OWN_TABLES if rate_point.z_sets else bitstream.BASE_TABLES,
+            tile_size=prepared.tiling.size if prepared.is_tiled else 0,
+            tiles=self.tiles,
+            chunks=chunks_of(picture),
+        )
+        return bitstream.pack(container)
+
+    def psnr(self) -> float:
+        """PSNR over RGB, dB, of the pixels that a decoder gets."""
+        picture, top, error = self.prepared.picture, 0, 0.0
+        for rows in self._reconstruct():
+            source = picture.pixels[top : top + len(rows), :]
+            error += squared_error(source, rows, grey=picture.grey)
+            top += len(rows)
+        return psnr_of(error, 3 * picture.width * picture.height)
+
+    def _reconstruct(self) -> Iterator[NDArray[np.uint8]]:
+        """Pixels that a decoder gets, (rows, W, 3) from top to bottom."""
+        prepared, point = self.prepared, self.point
+        height, width = prepared.picture.height, prepared.picture.width
+        if self.kept is not None:
+            y_hat, network = self.kept.latents.y_hat, point.rate_point.network
+            yield prepared.engine.synthesise(y_hat, network=network)[0, :height, :width]
+            return
+        decoder = TileDecoder(
+            engine=prepared.engine,
+            point=point.rate_point,
+            gains=point.gains,
+            tiling=prepared.tiling,
+            read_tile=self.tiles.__getitem__,
+        )
+        yield from decoder.rows(Box(0, 0, height, width))
+
+
+def encode_together(pictures: Sequence[PreparedPicture], point: CodingPoint) -> list[Candidate]:
+    """What would be written of pictures of one tile and one padded size, in one pass."""
+    engine, network = pictures[0].engine, point.rate_point.network
+    rgb = [prepared.window(prepared.tiling.whole) for prepared in pictures]
+    y = engine.analyse(rgb[0] if len(rgb) == 1 else np.concatenate(rgb), network=network)
+    z = engine.hyper_analyse(y)
+    latents = engine.quantise(y, z, gains=point.gains, network=network)
+    candidates = []
+    for n, prepared in enumerate(pictures):
+        own = Latents(**{name: value[n : n + 1] for name, value in vars(latents).items()})
+        candidates.append(Candidate(prepared, point, OneTile(y[n : n + 1], z[n : n + 1], own)))
+    return candidates
+
+
+def prepare(
+    engine: Engine,
+    picture: Picture,
+    *,
+    tile_size: int | None,
+    effort: int,
+    max_pixels: int,
+    on_stage: OnStage = lambda _: None,
+) -> PreparedPicture:
+    """Check a picture and cut it.
+
+    Args:
+        engine: networks that will encode it.
+        picture: as it was loaded.
+        tile_size: side of a tile, px; 0 is one tile; None chooses.
+        effort: amount of refinement; above 0 needs one tile.
+        max_pixels: most pixels that a decoder has to pay for.
+        on_stage: see `PreparedPicture`.
+    Raises:
+        PictureError: it would cost more than `max_pixels`.
+        UsageError: a tile size that cannot be written, or tiles with an effort.
+    """
+    height, width = picture.height, picture.width
+    if bitstream.decoded_pixels(width, height) > max(max_pixels, STRIDE**2):
+        raise PictureError(
+            f"the picture of {width}x{height} px would cost more than {max_pixels} px to "
+            "decode; raise --max-pixels (in Python max_pixels)"
+        )
+    size = tile_size
+    if size is None:
+        size = TILE_SIZE if width * height > ONE_TILE_PIXELS and not effort else 0
+    size = _checked_tile_size(size, width=width, height=height)
+    config = engine.config.codec
+    tiling = Tiling(width, height, size, config.halo)
+    more = memory_limit.excess(config, tiling, Box(0, 0, height, width), max_pixels=max_pixels)
+    if more:
+        raise PictureError(
+            f"{more}: {'leave --effort out' if effort else 'take smaller tiles (--tile-size)'}, "
+            "or raise --max-pixels (in Python max_pixels)"
+        )
+    if len(tiling) == 1:
+        picture = replace(picture, pixels=picture.rgb)
+    elif effort:
+        raise UsageError(
+            f"an effort searches one tile, and tile_size {size} cuts the picture into "
+            f"{len(tiling)}: leave one of them out"
+        )
+    return PreparedPicture(engine, picture, tiling, on_stage)
+
+
+def _checked_tile_size(size: int, *, width: int, height: int) -> int:
+    """A tile size that can be written for a picture of that size; all in px."""
+    if not isinstance(size, Integral) or size < 0 or size % STRIDE:
+        raise UsageError(f"tile_size is {size!r}; need a multiple of {STRIDE}, or 0 for one tile")
+    tiles = len(Tiling(width, height, size, halo=0))
+    if tiles > MAX_TILES:
+        raise UsageError(f"tile_size {size} gives {tiles} tiles, at most {MAX_TILES} can be")
+    return size
+
+
+def code_tile(latents: Latents[Any], tables: EntropyTables) -> Tile:
+    """Entropy-code the latents of one tile."""
+    (z_hat,), (indexes,), (symbols,) = latents.z_hat, latents.indexes, latents.symbols
+    return Tile(
+        z=rans.encode_z(z_hat, tables),
+        y=rans.encode_y(symbols, indexes, tables),
+        index_crc=zlib.crc32(indexes.tobytes()),
+    )
+
+
+def chunks_of(picture: Picture) -> tuple[Chunk, ...]:
+    """Alpha and metadata as they travel beside the latents."""
+    chunks = []
+    if picture.alpha is not None:
+        chunks.append(Chunk(b"ALPH", encode_alpha(picture.alpha)))
+    metadata = ((b"ICCP", picture.icc), (b"EXIF", picture.exif), (b"XMP ", picture.xmp))
+    return (*chunks, *(Chunk(kind, data) for kind, data in metadata if data))

@@ -1,0 +1,160 @@
+"""What coding asks of the networks, on arrays: torch is one engine, ONNX Runtime may be another.
+
+Shapes: B pictures or windows of one size, H and W multiples of 64 px, h = H / 16, w = W / 16,
+M latent channels, Cz channels of z. Every array is on the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptcodec.coding.adapter import RateAdapter
+from promptcodec.coding.entropy.rans import EntropyTables
+from promptcodec.coding.gains import Gains
+from promptcodec.coding.latents import Latents
+from promptcodec.config import BaseConfig
+
+Precision = Literal["float32", "bfloat16"]
+Progress = Callable[[int, int], None]  # steps done, steps
+Array = NDArray[Any]
+
+
+class EngineOptions(TypedDict, total=False):
+    """How an engine is loaded, beside its base.
+
+    Args:
+        heads: a head for `classify` and `segment`, a folder of heads, or a Hub id of either; None
+            is those of the bundled base. They are read when they are first used.
+        tasks: task prompts for `encode(task=...)`, a folder of them, or a Hub id of either; None
+            is those of the bundled base.
+        device: "cpu" (the default), "cuda", "cuda:1", ...
+        precision: number format of g_a and g_s, "float32" (the default) or "bfloat16"; entropy
+            coding is exact in either.
+        threads: CPU threads of the whole process; None leaves them as they are.
+    """
+
+    heads: str | Path | None
+    tasks: str | Path | None
+    device: str
+    precision: Precision
+    threads: int | None
+
+
+class Engine(Protocol):
+    """Networks of a base codec; safe to share among threads.
+
+    `network` is everywhere what a `RatePoint` holds of that name.
+    """
+
+    @property
+    def config(self) -> BaseConfig:
+        """Architecture and rate of the base."""
+        ...
+
+    @property
+    def tables(self) -> EntropyTables:
+        """Entropy tables of the base."""
+        ...
+
+    @property
+    def base_hash(self) -> bytes:
+        """Hash of the base, 32 bytes."""
+        ...
+
+    def analyse(self, rgb: NDArray[np.uint8], *, network: Any) -> Array:
+        """g_a: (B, H, W, 3) to y before rounding, float32 (B, M, h, w)."""
+        ...
+
+    def hyper_analyse(self, y: Array) -> Array:
+        """h_a: y to z before rounding, float32 (B, Cz, h / 4, w / 4)."""
+        ...
+
+    def quantise(self, y: Array, z: Array, *, gains: Gains, network: Any) -> Latents[Array]:
+        """Everything that is written of y and z."""
+        ...
+
+    def indexes(self, z_hat: Array, *, gains: Gains) -> NDArray[np.uint8]:
+        """Table index of every symbol, (B, M, h, w), the same on every machine."""
+        ...
+
+    def reconstruct(
+        self, z_hat: Array, symbols: Array, indexes: Array, *, gains: Gains, network: Any
+    ) -> Array:
+        """y_hat of what was transmitted, float32 (B, M, h, w)."""
+        ...
+
+    def synthesise(self, y_hat: Array, *, network: Any) -> NDArray[np.uint8]:
+        """g_s: y_hat to pixels, (B, H, W, 3)."""
+        ...
+
+    def refine(
+        self,
+        rgb: NDArray[np.uint8],
+        *,
+        size: tuple[int, int],
+        tables: EntropyTables,
+        gains: Gains,
+        lmbda: float,
+        effort: int,
+        network: Any,
+        progress: Progress | None,
+    ) -> Latents[Array]:
+        """Latents of lower cost than those of g_a.
+
+        Args:
+            rgb: one padded picture, (1, H, W, 3).
+            size: height and width of the picture without its padding, px.
+            tables: entropy tables of the rate.
+            gains: log-gains that are coded with.
+            lmbda: rate-distortion weight, cost = bpp + lmbda * mse in squared levels.
+            effort: amount of work, 1 to 9.
+            network: what the rate adds.
+            progress: called with (steps done, steps).
+        Raises:
+            UsageError: an engine without gradients, or too large a picture.
+        """
+        ...
+
+    def between(self, low: Any, high: Any, share: float) -> Any:
+        """A network on the line from `low` (share 0) to `high` (share 1)."""
+        ...
+
+    def with_task(self, network: Any, task: str) -> Any:
+        """A rate's network with the prompts of a task before it.
+
+        Raises:
+            CheckpointError: there are no prompts of that task.
+            RateError: `network` is None, the base alone.
+            UsageError: an engine without task prompts.
+        """
+        ...
+
+    def read_adapter(self, folder: Path) -> RateAdapter:
+        """The rate adapter in a folder; errors as `Codec.load`."""
+        ...
+
+    def labels(self, task: str) -> tuple[str, ...]:
+        """Classes of the head of a task, "classify" or "segment".
+
+        Raises:
+            CheckpointError: there is no such head.
+            ModelMismatchError: the head of another base.
+        """
+        ...
+
+    def predict(self, task: str, y_hat: Array, *, lmbdas: Sequence[float]) -> Array:
+        """Scores of the head of a task, float32; errors as `labels`.
+
+        Args:
+            task: "classify" or "segment".
+            y_hat: latents of B pictures.
+            lmbdas: rate-distortion weight of each picture's rate.
+        Returns:
+            Calibrated logits (B, classes), or for "segment" logits at 1/8, (B, classes, 2 h, 2 w).
+        """
+        ...

@@ -1,0 +1,218 @@
+"""Where a codec can write and read: at its adapters, between two of them, by the base alone.
+
+A ladder never changes; `with_adapters` makes another one. Whoever is coding goes on with the one
+that was there when it began. An adapter that was replaced is kept: streams that were written with
+it still decode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptcodec import bitstream
+from promptcodec.bitstream import HASH_BYTES, RATE_STEPS, Container, Header
+from promptcodec.coding.adapter import RateAdapter, RatePoint
+from promptcodec.coding.engine import Engine
+from promptcodec.coding.gains import Gains
+from promptcodec.coding.results import Rate
+from promptcodec.config import LAMBDAS
+from promptcodec.errors import ModelMismatchError, RateError, StreamError, UsageError
+
+MAX_GAIN_STEPS = 24.0
+
+LogGains = NDArray[np.int16]
+
+
+def gain_to_fixed(gain_steps: float) -> int:
+    """Gain steps as the header has them.
+
+    Raises:
+        UsageError: no number, or too large a one.
+    """
+    if not abs(gain_steps) <= MAX_GAIN_STEPS:
+        raise UsageError(f"gain_steps is {gain_steps}; need {-MAX_GAIN_STEPS} to {MAX_GAIN_STEPS}")
+    return round(gain_steps * bitstream.GAIN_STEPS)
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """A base and the adapters that are installed for it.
+
+    Args:
+        engine: networks of the base.
+        adapters: what is written with, by rate index.
+        known: every adapter that was ever installed, by the part of its hash that streams carry.
+    """
+
+    engine: Engine
+    adapters: MappingProxyType[int, RateAdapter] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    known: MappingProxyType[bytes, RateAdapter] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+
+    @property
+    def indexes(self) -> list[int]:
+        """Rate indexes of the adapters; the base's own where there is none."""
+        return list(self.adapters) or [self.engine.config.rate_index]
+
+    def with_adapters(self, adapters: Sequence[RateAdapter]) -> Ladder:
+        """A ladder that has these too, each in the place of the one of its rate."""
+        by_rate = {**self.adapters, **{each.config.rate_index: each for each in adapters}}
+        known = {**self.known, **{each.sha256[:HASH_BYTES]: each for each in adapters}}
+        return replace(
+            self,
+            adapters=MappingProxyType(dict(sorted(by_rate.items()))),
+            known=MappingProxyType(known),
+        )
+
+    def rates(self) -> tuple[Rate, ...]:
+        """Rates that can be written, lowest first."""
+        config = self.engine.config
+        found = [Rate(a.config.rate_index, a.config.lmbda) for a in self.adapters.values()]
+        if not self._covers(self._own):
+            found.append(Rate(config.rate_index, config.lmbda))  # the base alone
+        return tuple(sorted(found, key=lambda rate: rate.index))
+
+    def position(self, rate_index: float | None) -> int:
+        """A rate index as the header has it, 1/4096, if it can be written; None is the base's own.
+
+        Raises:
+            RateError: it is not installed.
+        """
+        index = self.engine.config.rate_index if rate_index is None else rate_index
+        try:
+            rate = bitstream.rate_to_fixed(float(index))
+        except (TypeError, ValueError, OverflowError):
+            rate = -1
+        inside = rate >= 0 and (rate == self._own or self._covers(rate))
+        if inside:
+            self.at(rate)  # two adapters may not go together
+        else:
+            known = ", ".join(f"{each.index:g}" for each in self.rates())
+            hint = "choose one of these, or a number between two adapters"
+            if index in range(len(LAMBDAS)):
+                hint = f"train it with `promptcodec train-prompt --rate-index {int(index)}`"
+            raise RateError(f"rate index {index} is not installed; installed: {known}; {hint}")
+        return rate
+
+    def at(self, rate: int) -> RatePoint:
+        """What a position adds to the base: an adapter, one between its neighbours, or nothing.
+
+        Args:
+            rate: position in 1/4096 of an index, as in the header of a stream.
+        Raises:
+            RateError: outside what is installed.
+        """
+        if rate == self._own and not self._covers(rate):
+            return self.base()
+        index, rest = divmod(rate, RATE_STEPS)
+        if not rest and index in self.adapters:
+            return _alone(self.adapters[index])
+        below = [i for i in self.adapters if i * RATE_STEPS < rate]
+        above = [i for i in self.adapters if i * RATE_STEPS > rate]
+        if not below or not above:
+            known = ", ".join(map(str, self.adapters)) or "none"
+            raise RateError(
+                f"rate index {rate / RATE_STEPS:g} is not installed and lies between no two that "
+                f"are; installed: {known}"
+            )
+        return self._between(self.adapters[max(below)], self.adapters[min(above)], rate)
+
+    def of_stream(self, header: Header | Container) -> RatePoint:
+        """What a stream was written with.
+
+        Raises:
+            ModelMismatchError: an adapter that was never installed, or the rate is not theirs.
+            StreamError: it was coded with tables that its adapter does not have.
+        """
+        hashes = header.adapter_hashes
+        point = self._of_hashes(hashes, header.rate) if hashes else self.base()
+        if header.profile == bitstream.BASE_TABLES:
+            return replace(point, z_sets=())
+        if not point.z_sets:
+            raise StreamError(
+                f"the stream has numerics profile {header.profile}, and its rate adapter has no "
+                "tables of its own: it was written by a faulty encoder; encode the picture again"
+            )
+        return point
+
+    def base(self) -> RatePoint:
+        """The base alone."""
+        config = self.engine.config
+        return RatePoint(None, Gains.constant(config.codec.latent_channels), config.lmbda, ())
+
+    def _of_hashes(self, hashes: tuple[bytes, ...], rate: int) -> RatePoint:
+        for digest in hashes:
+            if digest not in self.known:
+                installed = ", ".join(each.hex() for each in self.known) or "none"
+                raise ModelMismatchError(
+                    f"the stream was written at rate {rate / RATE_STEPS:g} with rate adapter "
+                    f"{digest.hex()}, which is not installed (there: {installed}): load the folder "
+                    "of that adapter with `--prompts` (in Python `add_prompts`)"
+                )
+        found = [self.known[digest] for digest in hashes]
+        ends = [adapter.config.rate_index * RATE_STEPS for adapter in found]
+        if len(found) == 1 and rate == ends[0]:
+            return _alone(found[0])
+        if len(found) == 2 and ends[0] < rate < ends[1]:
+            return self._between(found[0], found[1], rate)
+        raise ModelMismatchError(
+            f"the stream says rate {rate / RATE_STEPS:g} and names adapters of rate "
+            f"{' and '.join(str(a.config.rate_index) for a in found)}: it was written by a faulty "
+            "encoder; encode the picture again"
+        )
+
+    def _between(self, low: RateAdapter, high: RateAdapter, rate: int) -> RatePoint:
+        """Networks in a line, gains and lambda in a line of their logarithms, the nearer's tables.
+
+        Raises:
+            RateError: two networks of different width or rank.
+        """
+        if (low.config.width, low.config.rank) != (high.config.width, high.config.rank):
+            raise RateError(
+                f"adapters {low.config.rate_index} and {high.config.rate_index} differ in width or "
+                "rank: only their own rates can be used"
+            )
+        start, end = (adapter.config.rate_index * RATE_STEPS for adapter in (low, high))
+        way, whole = rate - start, end - start
+        part = way / whole
+        nearer = low if 2 * way <= whole else high
+        return RatePoint(
+            self.engine.between(low.network, high.network, part),
+            Gains(_mix_integers(low.gains.log_gains, high.gains.log_gains, way, whole)),
+            low.config.lmbda ** (1.0 - part) * high.config.lmbda**part,
+            hashes=(low.sha256, high.sha256),
+            z_sets=nearer.z_sets,
+        )
+
+    def _covers(self, rate: int) -> bool:
+        """Whether a position, in 1/4096 of an index, is an adapter's or lies between two."""
+        places = [index * RATE_STEPS for index in self.adapters]
+        return bool(places) and min(places) <= rate <= max(places)
+
+    @property
+    def _own(self) -> int:
+        return bitstream.rate_to_fixed(self.engine.config.rate_index)
+
+
+def _alone(adapter: RateAdapter) -> RatePoint:
+    return RatePoint(
+        adapter.network,
+        adapter.gains,
+        adapter.config.lmbda,
+        hashes=(adapter.sha256,),
+        z_sets=adapter.z_sets,
+    )
+
+
+def _mix_integers(low: LogGains, high: LogGains, way: int, whole: int) -> LogGains:
+    """Log-gains at `way` of `whole`, rounded half up; integers, so that every machine agrees."""
+    total = low.astype(np.int64) * (whole - way) + high.astype(np.int64) * way
+    return ((total + whole // 2) // whole).astype(np.int16)

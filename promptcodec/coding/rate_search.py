@@ -1,0 +1,262 @@
+"""Encoding to a size or to a quality: the ladder is searched for the position that meets it.
+
+A trial at a position runs g_a once. What it gives, the logarithm of a size or a PSNR, is nearly a
+line over positions, so each trial lands close to the place where the line through the two nearest
+ones meets the target. The last step moves the gain of the best trial instead: that needs no g_a
+and lands within a fraction of the tolerance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+from promptcodec.bitstream import GAIN_STEPS, RATE_STEPS, fixed_to_rate, rate_to_fixed
+from promptcodec.coding.adapter import RatePoint
+from promptcodec.coding.encoder import Candidate, CodingPoint, PreparedPicture
+from promptcodec.coding.settings import Target
+from promptcodec.errors import RateError
+
+MAX_PASSES = 6  # of g_a
+TUNING_STEPS = 12
+MAX_TUNING = 3 * GAIN_STEPS  # about one rate
+NEAR = 0.75  # table steps that are left to the gain
+BEYOND = 2.5  # table steps that it may go past either end of the ladder
+SIZE_TOLERANCE = 0.01  # of the size
+PSNR_TOLERANCE = 0.05  # dB
+
+
+class Codable(Protocol):
+    """What is tried: a picture coded at a position."""
+
+    def with_gain(self, gain: int) -> Self:
+        """The same latents with another gain, in 1/256 of a table step from the position's."""
+        ...
+
+
+T = TypeVar("T", bound=Codable)
+
+
+@dataclass(frozen=True, eq=False)
+class Trial(Generic[T]):
+    """One encoding and what is searched for in it.
+
+    Args:
+        candidate: encoding at a position.
+        measure: logarithm of its bytes, or its PSNR in dB.
+    """
+
+    candidate: T
+    measure: float
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A target in the units of `Trial.measure`.
+
+    Args:
+        wanted: where to aim.
+        least: smallest value that meets the target.
+        most: largest one.
+        slope: expected change of the measure from one rate index to the next.
+        tuning_slope: expected change for a table step of gain.
+    """
+
+    wanted: float
+    least: float
+    most: float
+    slope: float
+    tuning_slope: float
+
+    @classmethod
+    def size(cls, size: float, *, strict: bool) -> Goal:
+        """Bytes of a file, within 1 %; from below when strict."""
+        most = math.log(size) + (0.0 if strict else math.log1p(SIZE_TOLERANCE))
+        least = math.log(size) + math.log1p(-SIZE_TOLERANCE)
+        aim = least + 0.7 * (most - least) if strict else math.log(size)
+        return cls(aim, least, most, slope=0.33, tuning_slope=0.1)
+
+    @classmethod
+    def psnr(cls, psnr: float) -> Goal:
+        """A PSNR within 0.05 dB."""
+        near = 0.8 * PSNR_TOLERANCE  # a decoder with other float kernels may differ by 0.001 dB
+        return cls(psnr, psnr - near, psnr + near, slope=1.6, tuning_slope=0.5)
+
+    def distance(self, trial: Trial[Any]) -> float:
+        """How far a trial is from where to aim."""
+        return abs(trial.measure - self.wanted)
+
+    def met_by(self, trial: Trial[Any]) -> bool:
+        """Whether the trial meets the target."""
+        return self.least - 1e-12 <= trial.measure <= self.most + 1e-12
+
+    def miss(self, trial: Trial[Any]) -> float:
+        """How far off a trial is; one above `most` is behind all that are not."""
+        return self.distance(trial) + (1e3 if trial.measure > self.most + 1e-12 else 0.0)
+
+
+class TargetUnreachable(Exception):
+    """The target lies outside what the ladder gives for this picture.
+
+    Args:
+        lowest: measure at the low end of the ladder.
+        highest: measure at its high end.
+    """
+
+    def __init__(self, lowest: float, highest: float) -> None:
+        super().__init__(f"the ladder gives {lowest} to {highest}")
+        self.lowest, self.highest = lowest, highest
+
+
+def encode_to_target(
+    prepared: PreparedPicture,
+    target: Target,
+    *,
+    point_at: Callable[[int], RatePoint],
+    indexes: Sequence[int],
+    start: float,
+) -> tuple[Candidate, int, bool]:
+    """The nearest candidate, how often g_a ran, and whether the target is met.
+
+    Args:
+        prepared: the picture.
+        target: size or quality to reach.
+        point_at: what a position, in 1/4096 of an index, adds to the base.
+        indexes: rate indexes of the ladder.
+        start: index of the first trial.
+    Raises:
+        RateError: the target is out of reach, or no file is small enough for a strict one.
+    """
+    pixels = prepared.picture.height * prepared.picture.width
+    if target.psnr is not None:
+        goal, measure = Goal.psnr(target.psnr), Candidate.psnr
+    else:
+        size = target.size if target.bpp is None else target.bpp * pixels / 8
+        goal, measure = Goal.size(float(size or 0), strict=target.strict), _log_size
+
+    def encode_at(index: float) -> Candidate:
+        rate = rate_to_fixed(index)
+        return prepared.encode_at(CodingPoint(point_at(rate), rate))
+
+    low, high = min(indexes), max(indexes)
+    try:
+        trial, passes = search_rate(encode_at, measure, goal=goal, low=low, high=high, start=start)
+    except TargetUnreachable as error:
+        raise RateError(_out_of_reach(target, error, pixels=pixels)) from None
+    if target.strict and trial.measure > goal.most + 1e-12:
+        raise RateError(
+            f"no stream of this picture of at most {math.exp(goal.most):,.0f} bytes was found; "
+            f"the nearest has {math.exp(trial.measure):,.0f}: allow a little more"
+        )
+    return trial.candidate, passes, goal.met_by(trial)
+
+
+def _log_size(candidate: Candidate) -> float:
+    return math.log(len(candidate.stream()))
+
+
+def search_rate(
+    encode_at: Callable[[float], T],
+    measure: Callable[[T], float],
+    *,
+    goal: Goal,
+    low: float,
+    high: float,
+    start: float,
+) -> tuple[Trial[T], int]:
+    """Find a trial that meets the goal.
+
+    Args:
+        encode_at: the encoding at a position, a rate index.
+        measure: logarithm of the bytes of an encoding, or its PSNR in dB.
+        goal: the target.
+        low: smallest position.
+        high: largest one.
+        start: first position.
+    Returns:
+        The trial that meets the goal, or the nearest one where a picture is so small that single
+        bytes are coarser than the tolerance; and how many positions were tried.
+    Raises:
+        TargetUnreachable: the target lies outside what `low` and `high` give.
+    """
+
+    def run(position: float) -> Trial[T]:
+        candidate = encode_at(position)
+        return Trial(candidate, measure(candidate))
+
+    tried: dict[float, Trial[T]] = {}
+    best: Trial[T] | None = None
+    position = min(max(start, low), high)
+    while True:
+        trial = tried[position] = run(position)
+        if goal.met_by(trial):
+            return trial, len(tried)
+        short = position == high and trial.measure < goal.least
+        beyond = position == low and trial.measure > goal.most
+        if (short or beyond) and goal.distance(trial) > BEYOND * goal.tuning_slope:
+            ends = [tried[end] if end in tried else run(end) for end in (low, high)]
+            raise TargetUnreachable(*(end.measure for end in ends))
+        near = goal.distance(trial) < NEAR * goal.tuning_slope
+        following = _next_position(tried, goal, low=low, high=high)
+        stuck = following in tried or len(tried) == MAX_PASSES
+        if near or stuck:
+            nearest = trial if near else min(tried.values(), key=goal.distance)
+            tuned = _tune(nearest, measure, goal)
+            best = min(best or nearest, tuned, *tried.values(), key=goal.miss)
+            if stuck or goal.met_by(best):
+                return best, len(tried)
+        position = following
+
+
+def _next_position(tried: dict[float, Trial[T]], goal: Goal, *, low: float, high: float) -> float:
+    """Where the line through the two nearest trials meets the target, in steps of the header."""
+    below = [p for p, trial in tried.items() if trial.measure < goal.wanted]
+    above = [p for p, trial in tried.items() if trial.measure >= goal.wanted]
+    near, slope = max(below) if below else min(above), goal.slope
+    others = [min(above)] if below and above else [p for p in tried if p != near]
+    if others:
+        other = min(others, key=lambda p: abs(p - near))
+        slope = (tried[other].measure - tried[near].measure) / (other - near)
+    slope = max(slope, 0.1 * goal.slope)  # where nothing changes, look at the end at once
+    position = near + (goal.wanted - tried[near].measure) / slope
+    return fixed_to_rate(round(min(max(position, low), high) * RATE_STEPS))
+
+
+def _tune(trial: Trial[T], measure: Callable[[T], float], goal: Goal) -> Trial[T]:
+    """Move the gain of a trial until it meets the goal; else the nearest one that came up."""
+    best, gain, slope = trial, 0, goal.tuning_slope / GAIN_STEPS
+    last_gain, last = 0, trial
+    for _ in range(TUNING_STEPS):
+        step = round((goal.wanted - last.measure) / slope)
+        step = step or (-1 if last.measure > goal.wanted else 1)
+        gain = min(max(last_gain + step, -MAX_TUNING), MAX_TUNING)
+        if gain == last_gain:
+            break
+        candidate = trial.candidate.with_gain(gain)
+        found = Trial(candidate, measure(candidate))
+        best = min(best, found, key=goal.miss)
+        if goal.met_by(best):
+            break
+        measured = (found.measure - last.measure) / (gain - last_gain)
+        # Near the target single symbols hide the slope; then the expected one leads on.
+        slope = measured if measured > 0.3 * goal.tuning_slope / GAIN_STEPS else slope
+        last_gain, last = gain, found
+    return best
+
+
+def _out_of_reach(target: Target, error: TargetUnreachable, *, pixels: int) -> str:
+    if target.psnr is not None:
+        return (
+            f"target_psnr {target.psnr:g} dB cannot be reached: with the installed rates this "
+            f"picture gets {error.lowest:.2f} to {error.highest:.2f} dB: ask for one between"
+        )
+    low, high = (math.exp(measure) for measure in (error.lowest, error.highest))
+    bpp = target.bpp is not None
+    wanted = f"target_bpp {target.bpp:g}" if bpp else f"target_bytes {target.size:g}"
+    return (
+        f"{wanted} cannot be reached: with the installed rates this picture takes {low:,.0f} to "
+        f"{high:,.0f} bytes, {8 * low / pixels:.4f} to {8 * high / pixels:.4f} bpp: ask for "
+        "something between"
+    )

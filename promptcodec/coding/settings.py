@@ -1,0 +1,153 @@
+"""How files are coded: the options of `encode` and `decode` as values."""
+
+import math
+from dataclasses import dataclass
+from typing import TypedDict
+
+from promptcodec.bitstream import MAX_PIXELS
+from promptcodec.errors import UsageError
+
+MAX_EFFORT = 9
+
+Region = tuple[int, int, int, int]  # x, y, width, height, px
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What a stream should become; exactly one of the three is given.
+
+    Args:
+        bpp: 8 * bytes of the file / pixels of the original picture.
+        size: bytes of the file.
+        psnr: dB over RGB.
+        strict: never above the size.
+    Raises:
+        UsageError: none or several given, not a positive number, or strict with a PSNR.
+    """
+
+    bpp: float | None = None
+    size: float | None = None
+    psnr: float | None = None
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        names = {"target_bpp": self.bpp, "target_bytes": self.size, "target_psnr": self.psnr}
+        given = {name: value for name, value in names.items() if value is not None}
+        if len(given) != 1:
+            known = ", ".join(names)
+            raise UsageError(f"{' and '.join(given) or 'no target'} given: choose one of {known}")
+        name, value = next(iter(given.items()))
+        if not 0 < value < math.inf:
+            raise UsageError(f"{name} is {value}; need a positive number")
+        if self.strict and self.psnr is not None:
+            raise UsageError("strict is for target_bpp and target_bytes: a PSNR has no ceiling")
+
+
+@dataclass(frozen=True)
+class EncodeSettings:
+    """Options of `Codec.encode`.
+
+    Args:
+        rate_index: position on the ladder, one of `Codec.rates` or any number between two of
+            them; None is the base's own.
+        gain_steps: finer (positive) or coarser quantisation around that rate, in steps of the
+            scale tables: +6 is about twice as fine.
+        target_bpp: bits per pixel to reach instead of a rate, 8 * bytes of the file / pixels, met
+            within 1 %.
+        target_bytes: size of the file to reach instead of a rate, met within 1 %.
+        target_psnr: PSNR over RGB to reach instead of a rate, dB, met within 0.05 dB.
+        strict: promise that a target of size is never exceeded.
+        effort: 0 to 9; above 0 the latents of this picture are searched for a lower
+            rate-distortion cost, which takes seconds to minutes and about 1 GB for each
+            megapixel; any decoder reads the result.
+        tile_size: side of the tiles that the picture is cut into, px, a multiple of 64; 0 is one
+            tile; None is one tile up to 4 megapixels and with an effort, else 512 px.
+        task: name of a task, "classify" for instance, whose prompts move the encoder toward what
+            the task needs; any decoder of the rate reads the result.
+        max_pixels: limit beyond which a picture is refused, px.
+        allow_8bit: permission to code the upper 8 bits of files with 9 to 16 bits a channel,
+            which are refused otherwise.
+        strip: omission of EXIF, XMP and ICC profile.
+    Raises:
+        UsageError: an effort outside 0 to 9, or options that contradict each other.
+    """
+
+    rate_index: float | None = None
+    gain_steps: float = 0.0
+    target_bpp: float | None = None
+    target_bytes: float | None = None
+    target_psnr: float | None = None
+    strict: bool = False
+    effort: int = 0
+    tile_size: int | None = None
+    task: str | None = None
+    max_pixels: int = MAX_PIXELS
+    allow_8bit: bool = False
+    strip: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.effort, float) or self.effort not in range(MAX_EFFORT + 1):
+            raise UsageError(f"effort is {self.effort}; need a whole number from 0 to {MAX_EFFORT}")
+        if self.task is not None and self.effort:
+            raise UsageError("an effort would search latents away from the task: leave out one")
+        if self.target and (self.rate_index is not None or self.gain_steps or self.effort):
+            raise UsageError(
+                "a target chooses the rate itself, at effort 0: leave out rate_index, "
+                "gain_steps and effort"
+            )
+
+    @property
+    def target(self) -> Target | None:
+        """Size or quality to reach; None leaves it to the rate."""
+        sizes = (self.target_bpp, self.target_bytes, self.target_psnr)
+        if sizes == (None, None, None) and not self.strict:
+            return None
+        return Target(
+            bpp=self.target_bpp, size=self.target_bytes, psnr=self.target_psnr, strict=self.strict
+        )
+
+
+class EncodeOptions(TypedDict, total=False):
+    """`EncodeSettings` as keyword arguments, for editors and type checkers."""
+
+    rate_index: float | None
+    gain_steps: float
+    target_bpp: float | None
+    target_bytes: float | None
+    target_psnr: float | None
+    strict: bool
+    effort: int
+    tile_size: int | None
+    task: str | None
+    max_pixels: int
+    allow_8bit: bool
+    strip: bool
+
+
+@dataclass(frozen=True)
+class DecodeSettings:
+    """Options of `Codec.decode`.
+
+    Args:
+        region: x, y, width, height of the part to rebuild, px; only the tiles that it needs are
+            read and decoded.
+        allow_partial: permission to rebuild the whole tiles of a stream that was cut off; the
+            others are grey, and `Decoded.missing` names them.
+        max_pixels: limit beyond which a picture, or a region, is refused before anything is
+            allocated, px.
+        strip: omission of EXIF, XMP and ICC profile.
+    """
+
+    region: Region | None = None
+    allow_partial: bool = False
+    max_pixels: int = MAX_PIXELS
+    strip: bool = False
+
+
+class DecodeOptions(TypedDict, total=False):
+    """`DecodeSettings` as keyword arguments, for editors and type checkers."""
+
+    region: Region | None
+    allow_partial: bool
+    max_pixels: int
+    strip: bool
