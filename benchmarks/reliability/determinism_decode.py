@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import Module
 
 from promptcodec.bitstream import Container, parse
 from promptcodec.coding.entropy.rans import decode_y, decode_z
@@ -72,7 +72,7 @@ def decode(codec: TorchCodec, container: Container, variant: Variant) -> Decoded
     model, point = codec.model.to(device), codec.ladder.of_stream(container)
     tables = codec.tables.with_sets(point.z_sets)
     gains = point.gains.shifted(container.gain)
-    adapter = point.network.to(device) if isinstance(point.network, Module) else None
+    adapter: Any = point.network and point.network.to(device)
     (tile,) = container.tiles
     rows, columns = -(-container.height // STRIDE), -(-container.width // STRIDE)
     steps = (model.indexes, model.reconstruct_latents, model.synthesise)
