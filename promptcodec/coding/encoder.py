@@ -10,7 +10,7 @@ many tiles no latents of more than one are held at a time. `tiling` says how a p
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Integral
@@ -23,7 +23,7 @@ from promptcodec import bitstream
 from promptcodec.bitstream import HASH_BYTES, MAX_TILES, Chunk, Container, Tile
 from promptcodec.coding import memory_limit
 from promptcodec.coding.adapter import RatePoint
-from promptcodec.coding.decoder import TileDecoder
+from promptcodec.coding.decoder import OnStage, TileDecoder
 from promptcodec.coding.distortion import psnr_of, squared_error
 from promptcodec.coding.engine import Engine, Progress
 from promptcodec.coding.entropy import rans
@@ -38,8 +38,6 @@ from promptcodec.io.images import Picture
 
 ONE_TILE_PIXELS = 1 << 22  # larger pictures are cut by default; one of this size takes 1 GB
 TILE_SIZE = 512  # px, of a picture that is cut by default; memory follows its area
-
-OnStage = Callable[[str], None]  # name of what was just done
 
 
 @dataclass(frozen=True, eq=False)

@@ -50,9 +50,10 @@ def classes_of(scores: NDArray[np.float32], *, height: int, width: int) -> NDArr
     """
     mask = np.empty((height, width), np.uint8)
     left, right, across = _neighbours(width, scores.shape[2])
+    vertical = _neighbours(height, scores.shape[1])
     for top in range(0, height, BAND * SCORES):
         rows = slice(top, min(top + BAND * SCORES, height))
-        above, below, down = (each[rows] for each in _neighbours(height, scores.shape[1]))
+        above, below, down = (each[rows] for each in vertical)
         best, classes = None, mask[rows]
         for number, plane in enumerate(scores):
             wide = plane[:, left] + (plane[:, right] - plane[:, left]) * across
