@@ -18,8 +18,8 @@ import torch
 
 from promptcodec.evaluation.evaluate import find_pictures
 from promptcodec.evaluation.metrics import psnr
-from promptcodec.io import images
 from promptcodec.io.atomic import write_atomically
+from promptcodec.io.load import load_picture
 from promptcodec.io.provenance import provenance
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.tensors import from_tensor
@@ -56,7 +56,7 @@ def main() -> None:
     for rate in map(float, arguments.rates.split(",")):
         bits, quality = [], {name: [] for name in ("codec", *models)}
         for path in pictures:
-            rgb = images.load(path).rgb
+            rgb = load_picture(path).rgb
             height, width = rgb.shape[:2]
             data = codec.encode(path, rate_index=rate)
             bits.append(8 * len(data) / (height * width))

@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from promptcodec.evaluation.classification import Files, predict
 from promptcodec.evaluation.speed.complexity import complexity_table, count_macs, count_parameters
 from promptcodec.evaluation.speed.timing import in_turn, ratio, summarise
-from promptcodec.io import images
 from promptcodec.io.atomic import write_atomically
+from promptcodec.io.load import load_picture
 from promptcodec.io.provenance import provenance
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import Head, read_head
@@ -63,7 +63,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     codec = TorchCodec.load(heads=arguments.latents)
-    rgb = torch.from_numpy(images.load(arguments.picture).rgb.copy()).permute(2, 0, 1)
+    rgb = torch.from_numpy(load_picture(arguments.picture).rgb.copy()).permute(2, 0, 1)
     heads = {LATENTS: read_head(Path(arguments.latents), base_sha256=codec.base_hash)}
     for name, folder in ((DECODED, arguments.decoded), (SMALL, arguments.small)):
         if folder:
@@ -159,7 +159,7 @@ def timings(
         content = sight.compress(picture, quality)
         edge[name] = lambda sight=sight, quality=quality: sight.compress(picture, quality)
         server[name] = lambda content=content: predict(
-            heads[DECODED], _shown(np.asarray(images.load(content).rgb))
+            heads[DECODED], _shown(np.asarray(load_picture(content).rgb))
         )
     files = [data] * arguments.batch
 

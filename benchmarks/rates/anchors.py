@@ -21,7 +21,7 @@ from promptcodec.evaluation.codecs.sweep import summarise, sweep
 from promptcodec.evaluation.comparison import is_kodak
 from promptcodec.evaluation.evaluate import find_pictures
 from promptcodec.io.atomic import write_atomically
-from promptcodec.io.images import load
+from promptcodec.io.load import load_picture
 from promptcodec.io.provenance import provenance
 
 CASES: tuple[tuple[str, str, Peer], ...] = (
@@ -37,7 +37,7 @@ def agreement(peer: Peer, anchor: str, paths: list[Path]) -> dict[str, Any]:
     points = [
         point
         for path in paths
-        for point in sweep(peer, load(path).rgb, picture=path.name, grey=False)
+        for point in sweep(peer, load_picture(path).rgb, picture=path.name, grey=False)
     ]
     result = summarise(anchor, peer, points)
     curve = kodak_anchors()[anchor]

@@ -27,8 +27,8 @@ from promptcodec.evaluation.evaluate import find_pictures
 from promptcodec.evaluation.metrics import psnr
 from promptcodec.evaluation.speed.complexity import complexity_table, count_macs
 from promptcodec.evaluation.speed.timing import in_turn, ratio, summarise
-from promptcodec.io import images
 from promptcodec.io.atomic import write_atomically
+from promptcodec.io.load import load_picture
 from promptcodec.io.provenance import provenance
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.econtext import EContext
@@ -51,7 +51,7 @@ def curve(codec: TorchCodec, pictures: list[Path]) -> list[dict[str, float]]:
 
 
 def _measure(codec: TorchCodec, path: Path, gains: Gains) -> tuple[float, float]:
-    rgb = images.load(path).rgb
+    rgb = load_picture(path).rgb
     height, width = rgb.shape[:2]
     x = pad(to_tensor(rgb), STRIDE).contiguous(memory_format=torch.channels_last)
     latents = codec.model.analyse(x, gains=gains)

@@ -25,9 +25,9 @@ from promptcodec.evaluation.bdrate import Curve, bd_rate, kodak_anchors
 from promptcodec.evaluation.evaluate import find_pictures
 from promptcodec.evaluation.metrics import psnr
 from promptcodec.evaluation.speed.timing import in_turn, ratio, summarise
-from promptcodec.io import images
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.hub import find_base, find_prompts
+from promptcodec.io.load import load_picture
 from promptcodec.io.provenance import provenance
 from promptcodec.models.adapters.checkpoint import read_adapter
 from promptcodec.models.checkpoint import read_base
@@ -52,7 +52,7 @@ def curve(codec: TorchCodec, pictures: list[Path]) -> dict[str, Any]:
     for index in sorted([*indexes, *middle]):
         bpp, quality = [], []
         for path in pictures:
-            rgb = images.load(path).rgb
+            rgb = load_picture(path).rgb
             data = codec.encode(path, rate_index=index)
             bpp.append(8 * len(data) / (rgb.shape[0] * rgb.shape[1]))
             quality.append(psnr(rgb, np.asarray(codec.decode(data).convert("RGB"))))
@@ -101,7 +101,7 @@ def targets(codec: TorchCodec, pictures: list[Path]) -> list[dict[str, Any]]:
     for wanted in TARGETS:
         misses, passes, unreachable = [], [], []
         for path in pictures:
-            rgb = images.load(path).rgb
+            rgb = load_picture(path).rgb
             try:
                 encoded = codec.encode_detailed(path, **wanted)
             except LookupError as error:
@@ -161,7 +161,7 @@ def _files(folder: Path) -> list[Path]:
 
 def swap(codec: TorchCodec, folders: list[Path], pictures: list[Path]) -> dict[str, Any]:
     """16 threads decode 1,000 streams while adapters are swapped; every picture is compared."""
-    crops = [images.load(path).rgb[:96, :128] for path in pictures]
+    crops = [load_picture(path).rgb[:96, :128] for path in pictures]
     indexes = [rate.index for rate in codec.rates]
     positions = [*indexes, *(index + 0.5 for index in indexes[:-1])]
     work = []

@@ -22,8 +22,8 @@ from promptcodec.api import Codec
 from promptcodec.evaluation.bdrate import Curve
 from promptcodec.evaluation.evaluate import find_pictures
 from promptcodec.evaluation.metrics import psnr
-from promptcodec.io import images
 from promptcodec.io.atomic import write_atomically
+from promptcodec.io.load import load_picture
 from promptcodec.io.provenance import provenance
 from promptcodec.models.refine import SCHEDULES
 
@@ -32,7 +32,7 @@ GAINS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)  # of the curve without effort
 
 def measure(codec: Codec, path: Path, *, effort: int, gain_steps: float) -> dict[str, float]:
     """One file: its rate, its PSNR, the seconds it took to write."""
-    rgb = images.load(path).rgb
+    rgb = load_picture(path).rgb
     start = time.perf_counter()
     data = codec.encode(path, effort=effort, gain_steps=gain_steps)
     took = time.perf_counter() - start

@@ -22,9 +22,9 @@ from promptcodec.errors import UsageError
 from promptcodec.evaluation.bdrate import Curve, bd_rate
 from promptcodec.evaluation.evaluate import find_pictures
 from promptcodec.evaluation.metrics import psnr
-from promptcodec.io import images
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.hub import find_base, find_prompts
+from promptcodec.io.load import load_picture
 from promptcodec.io.provenance import provenance
 from promptcodec.training.ablation import REPORT, result_of
 from promptcodec.training.fine_tuning import BASE, PROMPTS
@@ -36,7 +36,7 @@ def measure(codec: Codec, rate: int, pictures: list[Path]) -> dict[str, Any]:
     """Means over the pictures of bits of the file for each pixel, and of PSNR."""
     bpp, quality = [], []
     for path in pictures:
-        rgb = images.load(path).rgb
+        rgb = load_picture(path).rgb
         data = codec.encode(path, rate_index=rate)
         bpp.append(8 * len(data) / (rgb.shape[0] * rgb.shape[1]))
         quality.append(psnr(rgb, np.asarray(codec.decode(data).convert("RGB"))))

@@ -23,8 +23,7 @@ from promptcodec.coding.gains import Gains, finer
 from promptcodec.coding.latents import Latents
 from promptcodec.coding.tiling import Box, Tiling
 from promptcodec.config import STRIDE
-from promptcodec.io import images
-from promptcodec.io.lazy_pixels import Pixels
+from promptcodec.io.pictures import Pixels, join_rows
 
 PASS_PIXELS = 1 << 21  # of one pass, which then takes about 0.5 GB
 HEAD_PICTURES = 64  # that a head reads at once
@@ -109,7 +108,7 @@ def decode_batch(engine: Engine, streams: Sequence[OpenStream]) -> list[NDArray[
         if first.is_tiled:
             height, width, grey = first.header.height, first.header.width, first.header.grey
             rows = first.decoder(engine).rows(Box(0, 0, height, width))
-            rgb[numbers[0]] = images.join(rows, height=height, width=width, grey=grey)
+            rgb[numbers[0]] = join_rows(rows, height=height, width=width, grey=grey)
             continue
         y_hat = _latents_together(engine, [streams[n] for n in numbers]).y_hat
         shown = engine.synthesise(y_hat, network=first.point.network)

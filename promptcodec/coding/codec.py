@@ -39,7 +39,8 @@ from promptcodec.coding.settings import (
 from promptcodec.coding.tiling import Box
 from promptcodec.config import CLASSIFY, SEGMENT, STRIDE
 from promptcodec.errors import ModelMismatchError, StreamError, UsageError
-from promptcodec.io import images
+from promptcodec.io.load import load_picture
+from promptcodec.io.pictures import join_rows, to_pil
 
 Source = bytes | str | Path  # a stream, or the path of its file
 
@@ -112,7 +113,7 @@ class PictureCodec(LoadedBase):
             return replace(point, network=self.engine.with_task(point.network, settings.task))
 
         watch = Stopwatch()
-        picture = images.load(
+        picture = load_picture(
             source,
             max_pixels=settings.max_pixels,
             allow_8bit=settings.allow_8bit,
@@ -174,7 +175,7 @@ class PictureCodec(LoadedBase):
             raise UsageError(f"{len(sources)} pictures and {len(each)} rates: give one each")
         rates = [ladder.position(rate) for rate in each]
         points = [CodingPoint(ladder.at(rate), rate, gain) for rate in rates]
-        pictures = [images.load(source, max_pixels=max_pixels) for source in sources]
+        pictures = [load_picture(source, max_pixels=max_pixels) for source in sources]
         prepared = [
             prepare(self.engine, picture, tile_size=None, effort=0, max_pixels=max_pixels)
             for picture in pictures
@@ -221,14 +222,14 @@ class PictureCodec(LoadedBase):
             )
             chunks = file.chunks(allow_partial=partial)
             rows = decoder.rows(wanted)
-            pixels = images.join(rows, height=wanted.height, width=wanted.width, grey=header.grey)
+            pixels = join_rows(rows, height=wanted.height, width=wanted.width, grey=header.grey)
             if decoder.missing.issuperset(decoder.tiling.touching(wanted)):
                 what = "the stream" if settings.region is None else "the region"
                 raise StreamError(
                     f"no tile of {what} is whole: nothing can be rebuilt; copy the file again"
                 )
             missing = missing_parts(file, decoder.missing) if partial else ()
-        picture = images.to_pil(assemble_picture(pixels, header, chunks, wanted))
+        picture = to_pil(assemble_picture(pixels, header, chunks, wanted))
         if settings.strip:
             picture.info.clear()
         watch.lap("picture")
@@ -253,7 +254,7 @@ class PictureCodec(LoadedBase):
         for stream, pixels in zip(loaded, decode_batch(self.engine, loaded), strict=True):
             whole = Box(0, 0, stream.header.height, stream.header.width)
             chunks = stream.file.chunks(allow_partial=False)
-            pictures.append(images.to_pil(assemble_picture(pixels, stream.header, chunks, whole)))
+            pictures.append(to_pil(assemble_picture(pixels, stream.header, chunks, whole)))
         return pictures
 
     def decode_latents(self, data: Source, *, max_pixels: int = MAX_PIXELS) -> Latents[NDArray]:

@@ -27,8 +27,7 @@ from promptcodec.coding.tiling import LATENT, Box, Tiling
 from promptcodec.config import STRIDE
 from promptcodec.errors import StreamError, UsageError
 from promptcodec.io.alpha import decode_alpha
-from promptcodec.io.images import Picture
-from promptcodec.io.lazy_pixels import Pixels
+from promptcodec.io.pictures import Picture, Pixels
 
 MISSING = 128  # level of the pixels of a tile that is not there
 

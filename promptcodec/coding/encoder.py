@@ -34,7 +34,7 @@ from promptcodec.coding.tiling import LATENT, Box, Tiling
 from promptcodec.config import STRIDE
 from promptcodec.errors import PictureError, UsageError
 from promptcodec.io.alpha import encode_alpha
-from promptcodec.io.images import Picture
+from promptcodec.io.pictures import Picture
 
 ONE_TILE_PIXELS = 1 << 22  # larger pictures are cut by default; one of this size takes 1 GB
 TILE_SIZE = 512  # px, of a picture that is cut by default; memory follows its area

@@ -20,7 +20,8 @@ from promptcodec.evaluation.metrics import bpp
 from promptcodec.evaluation.perceptual import Judge
 from promptcodec.evaluation.results import Failure, Measured, PictureRecord
 from promptcodec.evaluation.speed.memory import peak_rss_mb
-from promptcodec.io.images import Picture, load
+from promptcodec.io.load import load_picture
+from promptcodec.io.pictures import Picture
 
 if TYPE_CHECKING:
     from promptcodec.api import Codec
@@ -171,7 +172,7 @@ class Measurement:
         """
         try:
             content = path.read_bytes()
-            picture = load(path, max_pixels=self.max_pixels)
+            picture = load_picture(path, max_pixels=self.max_pixels)
             records = tuple(self._own(point, picture, name) for point in self.points)
             swept = {
                 key: tuple(

@@ -1,6 +1,6 @@
 """Pictures as they come from files: size and depth from the header, then upright L/LA/RGB/RGBA.
 
-    file -> header: size, bits per sample -> pixels -> colours -> orientation -> Decoded
+    file -> header: size, bits per sample -> pixels -> colours -> orientation -> Picture
 
 Pillow decodes; this module decides what is accepted. Every fault is a `PictureError` of one line.
 """
@@ -11,7 +11,7 @@ import io
 import re
 import struct
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, BinaryIO
 
 import numpy as np
@@ -30,6 +30,7 @@ from promptcodec.io.metadata import (
     upright_xmp,
     xmp_of,
 )
+from promptcodec.io.pictures import Picture, Pixels
 
 # Formats whose depth can be told and that need no outside program (EPS starts one) or guessing (TGA
 # has no magic). The plugins of the first five are quick to import, so they are asked first.
@@ -54,44 +55,30 @@ _open_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What of a picture file is taken.
+class ReadOptions:
+    """How picture files and PIL pictures are read.
 
     Args:
-        max_pixels: most pixels that are decoded; the size is read from the header.
-        allow_8bit: of 16 bits a channel the upper 8 are taken; otherwise such a file is refused.
-        strip: EXIF, XMP and ICC profile are left out; the orientation is applied all the same.
+        max_pixels: limit beyond which a picture is refused, px; the header gives its size.
+        allow_8bit: permission to take the upper 8 bits of files with 9 to 16 bits a channel, which
+            are refused otherwise.
+        strip: omission of EXIF, XMP and ICC profile; the orientation is applied all the same.
+        in_place: pixels are left with Pillow, which halves the memory.
     """
 
     max_pixels: int
     allow_8bit: bool = False
     strip: bool = False
+    in_place: bool = False
 
 
-@dataclass(frozen=True, eq=False)
-class Decoded:
-    """An upright 8-bit picture and what travels with it.
-
-    Attributes:
-        image: mode L, LA, RGB or RGBA.
-        icc: ICC profile of the colour space of `image`, or None.
-        exif: EXIF as a TIFF block without the `Exif` prefix, its orientation 1, or None.
-        xmp: XMP packet, its orientation 1, or None.
-    """
-
-    image: Image.Image
-    icc: bytes | None
-    exif: bytes | None
-    xmp: bytes | None
-
-
-def read_picture(file: BinaryIO, name: str, reading: Reading) -> Decoded:
+def read_picture(file: BinaryIO, name: str, options: ReadOptions) -> Picture:
     """Decode the picture in a file; of an animation or a multi-page file the first frame.
 
     Args:
         file: seekable, at its start.
-        name: what messages call it.
-        reading: what of it is taken.
+        name: name of the picture in messages.
+        options: limits, and what is left out.
 
     Raises:
         PictureError: empty, no picture, damaged, too large, or deeper than is allowed.
@@ -110,7 +97,7 @@ def read_picture(file: BinaryIO, name: str, reading: Reading) -> Decoded:
             f"{name}: is no picture or a damaged one ({_reason(error)}); give a whole copy"
         ) from error
     with image:
-        return normalise(image, name, reading, head=head)
+        return normalise(image, name, options, head=head)
 
 
 def open_header(file: IO[bytes], formats: tuple[str, ...]) -> ImageFile.ImageFile:
@@ -127,24 +114,24 @@ def open_header(file: IO[bytes], formats: tuple[str, ...]) -> ImageFile.ImageFil
 
 
 def normalise(
-    image: Image.Image, name: str, reading: Reading, *, head: bytes | None = None
-) -> Decoded:
+    image: Image.Image, name: str, options: ReadOptions, *, head: bytes | None = None
+) -> Picture:
     """Decode a Pillow picture and bring it to L, LA, RGB or RGBA; `image` keeps its mode.
 
     Args:
         image: decoded or not.
-        name: what messages call it.
-        reading: what of it is taken.
-        head: first bytes of its file, where at hand; None reads them from an undecoded picture.
+        name: name of the picture in messages.
+        options: limits, and what is left out.
+        head: first bytes of its file; None reads them from an undecoded picture.
 
     Raises:
         PictureError: empty, too large, deeper than is allowed, damaged, or metadata over its bound.
     """
-    check_size(*image.size, name=name, max_pixels=reading.max_pixels)
+    check_size(*image.size, name=name, max_pixels=options.max_pixels)
     fault = f"{name}: damaged or truncated {image.format or 'picture'}"
     head = _head_of(image) if head is None else head
     bits = _attempt(lambda: _bits_per_sample(image, head), fault)
-    if bits > 8 and not (reading.allow_8bit and bits <= 16):
+    if bits > 8 and not (options.allow_8bit and bits <= 16):
         way = (
             "convert it, or let `encode --allow-8bit` (in Python allow_8bit=True) take the upper 8"
             if bits <= 16
@@ -161,12 +148,13 @@ def normalise(
     if orientation != 1:
         upright = upright.transpose(UPRIGHT[orientation])
         exif, xmp = upright_exif(exif), upright_xmp(xmp)
-    if reading.strip:
-        return Decoded(upright, icc=None, exif=None, xmp=None)
-    icc = _kept_profile(image, grey=upright.mode in ("L", "LA"))
-    return Decoded(
-        image=upright,
-        icc=bounded(icc, MAX_ICC, "ICC profile", name=name),
+    pixels, grey = Pixels(upright), upright.mode in ("L", "LA")
+    picture = Picture(pixels if options.in_place else pixels[:, :], grey, pixels.alpha())
+    if options.strip:
+        return picture
+    return replace(
+        picture,
+        icc=bounded(_kept_profile(image, grey=grey), MAX_ICC, "ICC profile", name=name),
         exif=bounded(exif, MAX_EXIF, "EXIF", name=name),
         xmp=bounded(xmp, MAX_XMP, "XMP", name=name),
     )

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from promptcodec.errors import DataError
-from promptcodec.io import images
+from promptcodec.io.load import load_picture
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -35,7 +35,7 @@ def photograph(path: Path, *, width: int, height: int) -> np.ndarray:
     Raises:
         PictureError: it is no picture.
     """
-    rgb = Image.fromarray(images.load(path).rgb)
+    rgb = Image.fromarray(load_picture(path).rgb)
     grows = width > rgb.width or height > rgb.height
     scaled = np.asarray(rgb.resize((width, height), Image.Resampling.BICUBIC))
     if not grows:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from promptcodec import bitstream, errors
 from promptcodec.cli import console, main
-from promptcodec.io import images
+from promptcodec.io.load import load_picture
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def config(place: Place) -> None:
 
 
 def shape(place: Place) -> None:
-    images.load(np.zeros((2, 2, 7), np.uint8))
+    load_picture(np.zeros((2, 2, 7), np.uint8))
 
 
 def picture(place: Place) -> None:

@@ -137,13 +137,13 @@ class TestEncoding:
     @pytest.mark.parametrize("mode", ["L", "RGBA", "LA"])
     def test_psnr_of_a_candidate_is_that_of_the_decoder(self, codec, mode):
         from promptcodec.coding.distortion import squared_error
-        from promptcodec.io.images import load
+        from promptcodec.io.load import load_picture
 
-        picture = load(photo(*SIZE, mode=mode))
+        picture = load_picture(photo(*SIZE, mode=mode))
         prepared = encoder.prepare(codec.engine, picture, tile_size=128, effort=0, max_pixels=10**6)
         candidate = prepared.encode_at(encoder.CodingPoint(codec.ladder.base(), 4 * 4096))
         shown = codec.decode(candidate.stream())
-        rgb = load(shown).rgb
+        rgb = load_picture(shown).rgb
         error = squared_error(picture.rgb, rgb, grey=picture.grey) / rgb.size
         assert candidate.psnr() == pytest.approx(10 * np.log10(255**2 / error))
         assert shown.mode == mode

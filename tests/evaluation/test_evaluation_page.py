@@ -26,7 +26,7 @@ from promptcodec.evaluation.reports.html import (
 )
 from promptcodec.evaluation.reports.html_page import Slide, embed, write_page
 from promptcodec.evaluation.results import as_json
-from promptcodec.io.images import load
+from promptcodec.io.load import load_picture
 
 needs_browser = pytest.mark.skipif(PROGRAM is None, reason="chromium is not installed")
 
@@ -226,7 +226,7 @@ def test_pictures_have_short_names() -> None:
 
 
 def test_views_are_real_files_of_equal_size(folder: Path, measurement: Measurement) -> None:
-    picture = load(folder / "1.png")
+    picture = load_picture(folder / "1.png")
     point = measurement.points[-1]
     original, ours, jpeg, webp = views(picture, point, measurement.peers)
     assert original.caption == "original" and original.rgb is picture.rgb

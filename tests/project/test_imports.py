@@ -110,10 +110,10 @@ def test_checker_sees_a_wrong_import():
         "def f():\n    from promptcodec import api, errors\n"
     )
     known = {"promptcodec.api", "promptcodec.errors", "promptcodec.cli.main"}
-    found = imports(ast.parse(source), module="promptcodec.io.images", known=known)
+    found = imports(ast.parse(source), module="promptcodec.io.pictures", known=known)
     assert found == {"typing", "promptcodec.api", "promptcodec.errors"}
-    expected = ["promptcodec.io.images imports promptcodec.api"]
-    assert wrong_direction("promptcodec.io.images", found) == expected
+    expected = ["promptcodec.io.pictures imports promptcodec.api"]
+    assert wrong_direction("promptcodec.io.pictures", found) == expected
     assert wrong_direction("promptcodec.models.heads.x", {"promptcodec.models.adapters.y"})
     assert not wrong_direction("promptcodec.api", {"promptcodec.models.adapters.y", "torch"})
 

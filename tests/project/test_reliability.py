@@ -11,7 +11,7 @@ from benchmarks.reliability import pictures as mixed
 from benchmarks.reliability import run as reliability
 from benchmarks.tables import reliability as page
 from promptcodec.errors import PictureError
-from promptcodec.io import images
+from promptcodec.io.load import load_picture
 
 
 def test_the_tree_is_mixed_and_the_same_each_time(tmp_path):
@@ -22,13 +22,13 @@ def test_the_tree_is_mixed_and_the_same_each_time(tmp_path):
     assert len(tree.good) == 98 and len(tree.broken) == 2
     kinds = set()
     for name, size in tree.good.items():
-        picture = images.load(tmp_path / "a" / name)
+        picture = load_picture(tmp_path / "a" / name)
         assert (picture.width, picture.height) == size
         kinds.add((Path(name).suffix, picture.grey, picture.alpha is not None))
     assert len(kinds) > 12
     for name in tree.broken:
         with pytest.raises(PictureError):
-            images.load(tmp_path / "a" / name)
+            load_picture(tmp_path / "a" / name)
 
 
 def test_photographs_come_from_archives_too(tmp_path):

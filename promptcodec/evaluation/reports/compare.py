@@ -11,7 +11,7 @@ from promptcodec.evaluation.measure import Measurement
 from promptcodec.evaluation.reports.equal_size import View, views
 from promptcodec.evaluation.reports.html_page import Slide, write_page
 from promptcodec.io.atomic import write_atomically
-from promptcodec.io.images import load
+from promptcodec.io.load import load_picture
 from promptcodec.io.save import encode_file
 
 LABEL_HEIGHT = 28  # px
@@ -41,7 +41,7 @@ def compare_picture(path: Path, measurement: Measurement) -> list[Row]:
     Raises:
         PictureError: it is no picture.
     """
-    picture = load(path, max_pixels=measurement.max_pixels)
+    picture = load_picture(path, max_pixels=measurement.max_pixels)
     return [
         Row(point.label, tuple(views(picture, point, measurement.peers)))
         for point in measurement.points

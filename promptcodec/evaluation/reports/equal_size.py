@@ -9,7 +9,7 @@ from PIL import Image
 from promptcodec.evaluation.codecs.registry import CLASSIC, TITLES, Peer
 from promptcodec.evaluation.measure import RatePoint
 from promptcodec.evaluation.metrics import bpp, psnr
-from promptcodec.io.images import Picture
+from promptcodec.io.pictures import Picture
 
 _LOWEST = {"jpeg": 1, "jpeg-444": 1, "avif": 1}  # below the sweep, whose low end serves no one
 

@@ -14,7 +14,7 @@ from promptcodec.evaluation.metrics import Metric, to_db
 from promptcodec.evaluation.reports.equal_size import views
 from promptcodec.evaluation.reports.html_page import Slide, write_page
 from promptcodec.evaluation.results import OWN_NAME
-from promptcodec.io.images import load
+from promptcodec.io.load import load_picture
 
 MAX_PEERS = 3
 """Peers on a slide beside ours: more of them would crowd out pictures."""
@@ -140,7 +140,7 @@ def make_slides(
     return [
         Slide(
             name if len(chosen) == 1 else f"{name}, {point.label}",
-            views(load(folder / name, max_pixels=measurement.max_pixels), point, peers),
+            views(load_picture(folder / name, max_pixels=measurement.max_pixels), point, peers),
         )
         for name in names
         for point in chosen

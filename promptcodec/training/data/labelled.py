@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from promptcodec.errors import DataError
-from promptcodec.io import images
+from promptcodec.io.load import load_picture
 from promptcodec.training.data.sources import Source, find_pictures
 
 WORDNET = re.compile(r"^n\d{8}_")
@@ -76,7 +76,7 @@ def read_labelled(source: Path, *, split: str) -> Labelled:
             "of two classes or more"
         )
     found.sort(key=lambda item: item[:2])
-    pictures = [images.load(place.read()).rgb for _, _, place in found]
+    pictures = [load_picture(place.read()).rgb for _, _, place in found]
     return Labelled(
         pictures=[torch.from_numpy(np.ascontiguousarray(p)).permute(2, 0, 1) for p in pictures],
         labels=torch.tensor([classes.index(label) for label, _, _ in found]),

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from promptcodec.errors import DataError
-from promptcodec.io import images
+from promptcodec.io.load import load_picture
 from promptcodec.models.heads.config import IGNORE
 from promptcodec.training.data.sources import Source, find_pictures
 
@@ -96,7 +96,7 @@ def read_masked(source: Path, *, split: str, classes: int, ignore: tuple[int, ..
             f"{split}/masks/NAME.png"
         )
     names = sorted(pictures)
-    loaded = [images.load(pictures[name].read()).rgb for name in names]
+    loaded = [load_picture(pictures[name].read()).rgb for name in names]
     return Masked(
         pictures=[torch.from_numpy(np.ascontiguousarray(p)).permute(2, 0, 1) for p in loaded],
         masks=[

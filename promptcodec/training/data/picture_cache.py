@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from promptcodec.errors import PictureError, UsageError
-from promptcodec.io import images
 from promptcodec.io.atomic import write_atomically
+from promptcodec.io.load import load_picture
 from promptcodec.training.data.sources import Source
 
 MAGIC = b"PCPIXEL1"
@@ -77,7 +77,7 @@ def _decoded(sources: Sequence[Source]) -> Iterator[tuple[Source, np.ndarray | s
 
 def _decode(source: Source) -> np.ndarray | str:
     try:
-        return np.ascontiguousarray(images.load(source.read()).rgb)
+        return np.ascontiguousarray(load_picture(source.read()).rgb)
     except PictureError as error:
         return str(error)
 

@@ -1,6 +1,6 @@
-"""Pictures of any kind to one form, and back to Pillow.
+"""Pictures of any kind to one form.
 
-path, bytes, file, PIL picture, array, tensor --load--> Picture --to_pil--> PIL picture
+path, bytes, file, PIL picture, array, tensor --load_picture--> Picture
 """
 
 from __future__ import annotations
@@ -8,8 +8,6 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -18,14 +16,8 @@ from PIL import Image
 
 from promptcodec.bitstream import MAX_PIXELS
 from promptcodec.errors import PictureError, ShapeError
-from promptcodec.io.formats import (
-    Decoded,
-    Reading,
-    check_size,
-    normalise,
-    read_picture,
-)
-from promptcodec.io.lazy_pixels import STRIP, Pixels
+from promptcodec.io.formats import ReadOptions, check_size, normalise, read_picture
+from promptcodec.io.pictures import Picture
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,45 +26,7 @@ if TYPE_CHECKING:
 _TOLERANCE = 0.5 / 255
 
 
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """An upright picture as the codec sees it.
-
-    Attributes:
-        pixels: (H, W, 3) uint8; three equal channels if `grey`. Of a large picture they may stay
-            with Pillow, to be read by parts.
-        grey: the source had one channel and the decoded picture gets one.
-        alpha: (H, W) uint8, coded without loss; None if the source had no alpha. An alpha of 255
-            everywhere is kept, so that RGBA stays RGBA.
-        icc: ICC profile of the colour space of `pixels` (of the grey axis if `grey`).
-        exif: EXIF as a TIFF block, without the `Exif` prefix; its orientation is 1.
-        xmp: XMP packet; its orientation is 1.
-    """
-
-    pixels: np.ndarray | Pixels
-    grey: bool = False
-    alpha: np.ndarray | None = None
-    icc: bytes | None = None
-    exif: bytes | None = None
-    xmp: bytes | None = None
-
-    @property
-    def rgb(self) -> np.ndarray:
-        """All pixels as an array."""
-        return self.pixels if isinstance(self.pixels, np.ndarray) else self.pixels[:, :]
-
-    @property
-    def height(self) -> int:
-        """Height in px."""
-        return self.pixels.shape[0]
-
-    @property
-    def width(self) -> int:
-        """Width in px."""
-        return self.pixels.shape[1]
-
-
-def load(
+def load_picture(
     source: Any,
     *,
     max_pixels: int = MAX_PIXELS,
@@ -108,34 +62,30 @@ def load(
     torch = sys.modules.get("torch")  # whoever holds a tensor has imported it
     if torch is not None and isinstance(source, torch.Tensor):
         return _load_tensor(source, max_pixels=max_pixels)
-    decoded = _decode(source, Reading(max_pixels, allow_8bit=allow_8bit, strip=strip))
-    return _from_pil(decoded, in_place=in_place)
-
-
-def _decode(source: Any, reading: Reading) -> Decoded:
+    options = ReadOptions(max_pixels, allow_8bit=allow_8bit, strip=strip, in_place=in_place)
     if isinstance(source, str) and not source:
         raise PictureError("the path is empty; give the path of a picture")
     if isinstance(source, (str, os.PathLike)):
-        return _load_path(Path(source), reading)
+        return _load_path(Path(source), options)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return read_picture(io.BytesIO(source), "the given bytes", reading)
+        return read_picture(io.BytesIO(source), "the given bytes", options)
     if isinstance(source, Image.Image):
-        return normalise(source, "the given picture", reading)
+        return normalise(source, "the given picture", options)
     if hasattr(source, "read"):
-        return _load_stream(source, reading)
+        return _load_stream(source, options)
     raise PictureError(
         f"a {type(source).__name__} holds no picture; give a path, bytes, a binary file, "
         "a PIL picture, a uint8 array (H, W, 3) or a float tensor (3, H, W)"
     )
 
 
-def _load_path(path: Path, reading: Reading) -> Decoded:
+def _load_path(path: Path, options: ReadOptions) -> Picture:
     name = str(path) if str(path).isprintable() else repr(str(path))
     try:
         if path.is_dir():
             raise PictureError(f"{name}: is a folder; give one picture")
         with path.open("rb") as file:
-            return read_picture(file, name, reading)
+            return read_picture(file, name, options)
     except FileNotFoundError:
         raise PictureError(f"{name}: there is no such file; check the path") from None
     except PermissionError:
@@ -146,7 +96,7 @@ def _load_path(path: Path, reading: Reading) -> Decoded:
         raise PictureError(f"{name}: cannot be opened ({error}); check the path") from error
 
 
-def _load_stream(stream: BinaryIO, reading: Reading) -> Decoded:
+def _load_stream(stream: BinaryIO, options: ReadOptions) -> Picture:
     name = getattr(stream, "name", None)
     name = name if isinstance(name, str) and name.isprintable() else "the given file"
     try:
@@ -155,7 +105,7 @@ def _load_stream(stream: BinaryIO, reading: Reading) -> Decoded:
         raise PictureError(f"{name}: cannot be read ({error}); give an open binary file") from error
     if not isinstance(data, bytes):
         raise PictureError(f"{name}: gives {type(data).__name__}; open it in binary mode ('rb')")
-    return read_picture(io.BytesIO(data), name, reading)
+    return read_picture(io.BytesIO(data), name, options)
 
 
 def _load_array(array: np.ndarray, *, max_pixels: int) -> Picture:
@@ -192,58 +142,3 @@ def _load_tensor(tensor: Tensor, *, max_pixels: int) -> Picture:
     levels = tensor.detach().reshape(shape[-3:]).float().clamp(0, 1).mul_(255).round_()
     planes = levels.permute(1, 2, 0).cpu().numpy().astype(np.uint8)
     return Picture(np.ascontiguousarray(planes))
-
-
-def _from_pil(decoded: Decoded, *, in_place: bool) -> Picture:
-    pixels, grey = Pixels(decoded.image), decoded.image.mode in ("L", "LA")
-    return Picture(
-        pixels if in_place else pixels[:, :],
-        grey,
-        pixels.alpha(),
-        decoded.icc,
-        decoded.exif,
-        decoded.xmp,
-    )
-
-
-def to_pil(picture: Picture) -> Image.Image:
-    """A PIL picture of mode L, LA, RGB or RGBA; its `info` has icc_profile, exif and xmp.
-
-    The grey of a decoded picture is the rounded mean of three channels that are nearly equal.
-    """
-    if isinstance(picture.pixels, Pixels):
-        image = picture.pixels.image
-    else:
-        image = _shown(picture.pixels, grey=picture.grey)
-    if picture.alpha is not None:
-        image.putalpha(Image.fromarray(np.ascontiguousarray(picture.alpha)))
-    exif = b"Exif\0\0" + picture.exif if picture.exif else None  # the form that Pillow writes
-    for key, value in (("icc_profile", picture.icc), ("exif", exif), ("xmp", picture.xmp)):
-        if value:
-            image.info[key] = value
-    return image
-
-
-def _shown(rgb: np.ndarray, *, grey: bool) -> Image.Image:
-    if not grey:
-        return Image.fromarray(np.ascontiguousarray(rgb))
-    total = rgb.sum(axis=2, dtype=np.uint16)
-    return Image.fromarray(((total + 1) // 3).astype(np.uint8))
-
-
-def join(
-    strips: Iterable[np.ndarray], *, height: int, width: int, grey: bool
-) -> np.ndarray | Pixels:
-    """Strips of rows (h, width, 3) uint8 as the pixels of a picture; several go to Pillow."""
-    top, image = 0, None
-    for strip in strips:
-        if len(strip) == height:
-            return strip
-        if image is None:
-            image = Image.new("L" if grey else "RGB", (width, height))
-        for row in range(0, len(strip), STRIP):
-            image.paste(_shown(strip[row : row + STRIP], grey=grey), (0, top + row))
-        top += len(strip)
-    if image is None or top != height:
-        raise ShapeError(f"the strips have {top} rows; need {height} of width {width}")
-    return Pixels(image)
