@@ -1,12 +1,15 @@
-# A fresh machine needs python3 (3.11 or 3.12) and make; everything else goes into $(VENV).
+# A fresh machine needs python3 (3.11 to 3.13) and make; everything else goes into $(VENV) and, for
+# the peers, which need an older numpy, into $(VENV)-peers, both at the versions of requirements/.
 #   make demo      encode and decode a photograph with the bundled checkpoint
-#   make test      run the test suite
+#   make test      run the test suite, and the tests of the peers where they can be installed
+#   make test-latest  run the suite with the newest versions there are, in $(VENV)-latest
 #   make test-all  the slow tests as well, and those for a GPU where there is one
 #   make lint      ruff and pyright
 #   make bench     speed and memory against peers
 #   make fuzz      mutate streams, adapters and bases; goes on where docs/results/fuzz.json ends
 #   make fuzz-guided  the same by coverage, with Atheris (Linux)
-#   make clean     remove what these commands made, except $(VENV)
+#   make requirements  renew requirements/ from pyproject.toml
+#   make clean     remove what these commands made, except $(VENV) and its like
 
 VENV ?= .venv
 PYTHON ?=
@@ -16,11 +19,16 @@ GUIDED_ARGS ?= --seconds 600
 THREADS ?= 1
 
 BIN := $(VENV)/bin
-INSTALLED := $(VENV)/.promptcodec-test
-INSTALLED_DEV := $(VENV)/.promptcodec-dev
+INSTALLED := $(VENV)/.promptcodec
+PEERS := $(VENV)-peers
+LATEST := $(VENV)-latest
+# compressai has no wheels beyond Python 3.12.
+NO_PEERS = $(shell $(BIN)/python -c 'import sys; print("yes" if sys.version_info >= (3, 13) else "")')
+COMPILE := python -m uv pip compile -q --universal --python-version 3.11 --upgrade --no-annotate \
+    --no-emit-index-url --custom-compile-command "make requirements" -c requirements/torch.in
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint bench fuzz fuzz-guided clean
+.PHONY: help demo test test-peers test-all test-latest lint bench fuzz fuzz-guided requirements clean
 
 help:
 	@sed -n 's/^#  *\(make .*\)/\1/p' Makefile
@@ -31,17 +39,27 @@ demo: $(INSTALLED)
 # One OpenMP thread a worker: more of them on the same cores wait for each other.
 test: $(INSTALLED)
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(if $(NO_PEERS),echo "no tests of the peers: compressai has no wheels for this Python",$(MAKE) test-peers)
+
+test-peers: $(PEERS)/.promptcodec
+	OMP_NUM_THREADS=$(THREADS) $(PEERS)/bin/python -m pytest -m peers
+
+test-latest: | $(BIN)/python
+	rm -rf $(LATEST)
+	$(BIN)/python -m venv $(LATEST)
+	$(LATEST)/bin/python -m pip install -q --upgrade -e '.[test]'
+	OMP_NUM_THREADS=$(THREADS) $(LATEST)/bin/python -m pytest $(PYTEST_ARGS)
 
 test-all: $(INSTALLED)
-	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest $(PYTEST_ARGS) -m "slow or not slow"
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest $(PYTEST_ARGS) -m "not peers"
 
-lint: $(INSTALLED_DEV)
+lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-bench: $(INSTALLED)
-	$(BIN)/python -m benchmarks.speed.run
+bench: $(PEERS)/.promptcodec
+	$(PEERS)/bin/python -m benchmarks.speed.run
 
 fuzz: $(INSTALLED)
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/python tests/fuzz/run.py $(FUZZ_ARGS)
@@ -50,21 +68,30 @@ fuzz-guided: $(INSTALLED)
 	$(BIN)/python -m pip install -q -e '.[fuzz]'
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/python tests/fuzz/guided.py $(GUIDED_ARGS)
 
+requirements: | $(BIN)/python
+	$(BIN)/python -m pip install -q uv
+	$(BIN)/$(COMPILE) pyproject.toml --extra dev -o requirements/full.txt
+	$(BIN)/$(COMPILE) pyproject.toml --extra test --extra peers -o requirements/peers.txt
+
 clean:
 	rm -rf build dist demo .pytest_cache .ruff_cache .hypothesis
 	find promptcodec tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(INSTALLED): pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -e '.[test]'
+# The package itself last, by the pinned build backend.
+$(INSTALLED): requirements/full.txt pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q -r requirements/full.txt
+	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(INSTALLED_DEV): pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -e '.[dev]'
-	@touch $@ $(INSTALLED)
+$(PEERS)/.promptcodec: requirements/peers.txt pyproject.toml | $(BIN)/python
+	$(BIN)/python -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install -q -r requirements/peers.txt
+	$(PEERS)/bin/python -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
 
 $(BIN)/python:
-	@for python in $(PYTHON) python3 python3.12 python3.11; do \
-	    if "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' \
+	@for python in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+	    if "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
 	            2> /dev/null; then \
 	        "$$python" -m venv $(VENV) && exit 0; \
 	        rm -rf $(VENV); \
@@ -73,7 +100,7 @@ $(BIN)/python:
 	        exit 1; \
 	    fi; \
 	done; \
-	echo "promptcodec needs Python 3.11 or 3.12; here is" \
+	echo "promptcodec needs Python 3.11 to 3.13; here is" \
 	    "$$(python3 --version 2> /dev/null || echo no python3):" \
 	    "install one, or name it: make PYTHON=/path/to/python3.12" >&2; \
 	exit 1

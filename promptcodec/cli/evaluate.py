@@ -178,7 +178,7 @@ def bench(
     if out is not None:
         check_output(out, force=force)
     counts = options.parse_counts(threads, option="--threads")
-    names = options.split_words(peers, default="mbt2018-mean")
+    names = options.split_words(peers, default="jpeg,webp")
     from promptcodec.evaluation.speed import bench as benching
     from promptcodec.io.atomic import write_atomically
     from promptcodec.io.samples import bundled, photograph

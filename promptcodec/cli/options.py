@@ -287,7 +287,7 @@ Peers = Annotated[
     list[str] | None,
     typer.Option(
         help="mbt2018-mean, jpeg, jpeg-444, webp, avif, jxl, hevc; separated by commas.",
-        show_default="mbt2018-mean",
+        show_default="jpeg,webp",
     ),
 ]
 ThreadCounts = Annotated[

@@ -1,5 +1,6 @@
 """`promptcodec bench`: pairs, ratios, warnings, refusals."""
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -50,11 +51,14 @@ def test_a_noisy_machine_is_said_to_be_noisy() -> None:
     assert "load average 2.0" in warning
 
 
-def test_peers_and_sizes_are_checked_first(rgb) -> None:
+def test_peers_and_sizes_are_checked_first(rgb, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="no peer 'av2' is timed"):
         bench(rgb, base="/nowhere", peers=("av2",))
     with pytest.raises(UsageError, match="multiples of 64"):
         bench(rgb[:50], base="/nowhere", peers=(benching.MODEL,))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"cannot run: CompressAI is not installed: pip install"):
+        bench(rgb, base="/nowhere", peers=(benching.MODEL,))
 
 
 def test_the_command_prints_a_table_and_writes_json(

@@ -41,12 +41,21 @@ def test_a_peer_that_cannot_run_is_skipped_under_all_and_refused_by_name(
     assert list(found) == ["jpeg", "jpeg-444", "webp", "avif"]
     assert any(note.startswith("jxl: skipped") and "promptcodec[jxl]" in note for note in notes)
     assert any(note.startswith("hevc: skipped") and "libx265" in note for note in notes)
-    assert any("mbt2018-mean, " in note and "--weights" in note for note in notes)
-    for name, remedy in (("jxl", "pip install"), ("hevc", "ffmpeg"), ("mbt2018", "--weights")):
+    assert any("mbt2018-mean, " in note and "promptcodec[peers]" in note for note in notes)
+    for name, remedy in (("jxl", "pip install"), ("hevc", "ffmpeg"), ("mbt2018", "pip install")):
         with pytest.raises(UsageError, match=f"peer {name} cannot run.*{remedy}"):
             find_peers([name], weights=tmp_path)
         with pytest.raises(UsageError, match=f"peer {name} cannot run"):
             find_peers(["all", name], weights=tmp_path)  # by name as well
+
+
+@pytest.mark.peers
+def test_a_model_without_weights_is_skipped_under_all_and_refused_by_name(tmp_path: Path) -> None:
+    notes: list[str] = []
+    find_peers(["all"], weights=tmp_path, notes=notes)
+    assert any("mbt2018-mean, " in note and "--weights" in note for note in notes)
+    with pytest.raises(UsageError, match=r"peer mbt2018 cannot run.*--weights"):
+        find_peers(["mbt2018"], weights=tmp_path)
 
 
 def test_on_kodak_published_points_stand_in_for_weights(tmp_path: Path) -> None:
@@ -96,6 +105,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.peers
 class TestCompressAi:
     def test_weights_are_found_by_their_published_names(self, weights: Path) -> None:
         assert list(find_weights("mbt2018-mean", weights)) == [1, 3]

@@ -123,6 +123,7 @@ def test_records_survive_json(folder: Path, setup: Setup, tmp_path: Path) -> Non
     assert not evaluate._is_done(folder / "missing.png", measured)
 
 
+@pytest.mark.peers
 def test_results_are_of_compressais_layout(folder: Path, setup: Setup, tmp_path: Path) -> None:
     from compressai.utils.plot.__main__ import parse_json_file
 

@@ -126,7 +126,7 @@ def make(*arguments: str, path: str | None = None) -> subprocess.CompletedProces
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 class TestMake:
     def test_another_python_is_refused_clearly(self, tmp_path):
-        for name in ("python3", "python3.11", "python3.12"):
+        for name in ("python3", "python3.11", "python3.12", "python3.13"):
             program = tmp_path / "bin" / name
             program.parent.mkdir(exist_ok=True)
             program.write_text(
@@ -135,7 +135,7 @@ class TestMake:
             program.chmod(0o755)
         result = make("test", f"VENV={tmp_path}/venv", path=f"{tmp_path}/bin:/usr/bin:/bin")
         assert result.returncode != 0
-        assert "needs Python 3.11 or 3.12; here is Python 3.9.1" in result.stderr
+        assert "needs Python 3.11 to 3.13; here is Python 3.9.1" in result.stderr
         assert not (tmp_path / "venv").exists()
 
     def test_given_environment_is_used(self, tmp_path):

@@ -5,6 +5,7 @@ the header is paid for: height and width (2 bytes each), quality (1), bytes of y
 """
 
 import hashlib
+import importlib.util
 import os
 import struct
 from pathlib import Path
@@ -35,6 +36,16 @@ _PREFIXES = {  # of published files; others are "NAME-QUALITY-"
 }
 _HEADER = struct.Struct("<HHBI")
 _STRIDE = 64  # px; the hyperpriors halve six times
+
+
+def missing() -> str:
+    """Why no model can run here; empty where CompressAI is installed."""
+    if importlib.util.find_spec("compressai"):
+        return ""
+    return (
+        "CompressAI is not installed: pip install 'promptcodec[peers]' (Python 3.11 or 3.12, "
+        "numpy below 2)"
+    )
 
 
 def default_weights() -> Path:

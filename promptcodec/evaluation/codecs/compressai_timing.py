@@ -6,13 +6,16 @@ latents are all but zero. So the last layers are rescaled until the latents of t
 the spread, and the predicted scales match it, that make the published 0.46 bpp.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
-from compressai.models import MeanScaleHyperprior
-from compressai.zoo import mbt2018_mean
 from scipy.optimize import brentq
 from scipy.stats import norm
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from compressai.models import MeanScaleHyperprior
 
 PUBLISHED_BPP = 0.46  # quality 4 on Kodak, promptcodec/evaluation/anchors.json
 PIXELS_PER_LATENT = 16 * 16
@@ -26,13 +29,15 @@ HOW = (
 )
 
 
-def build(x: Tensor, *, seed: int = 0) -> MeanScaleHyperprior:
+def build(x: Tensor, *, seed: int = 0) -> "MeanScaleHyperprior":
     """The peer, ready to compress.
 
     Args:
         x: the picture that it will be measured on, (1, 3, H, W) in [0, 1], multiples of 64 px.
         seed: of its weights.
     """
+    from compressai.zoo import mbt2018_mean
+
     torch.manual_seed(seed)
     model = mbt2018_mean(quality=4, pretrained=False).eval()
     deviations = torch.from_numpy(typical_deviations(model.M)).float()

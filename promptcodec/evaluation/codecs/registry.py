@@ -111,6 +111,8 @@ def _find(name: str, weights: Path) -> tuple[Peer | None, str]:
     if name in CLASSIC:
         reason = CLASSIC[name].missing()
         return (None, reason) if reason else (CLASSIC[name], "")
+    if reason := compressai.missing():
+        return None, reason
     files = compressai.find_weights(name, weights)
     if not files:
         return None, f"there are no weights in {weights.name}: name their folder by --weights"

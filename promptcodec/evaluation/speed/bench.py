@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from promptcodec.errors import UsageError
-from promptcodec.evaluation.codecs import compressai_timing
+from promptcodec.evaluation.codecs import compressai, compressai_timing
 from promptcodec.evaluation.codecs.registry import CLASSIC, find_peers
 from promptcodec.evaluation.reports.equal_size import largest_within
 from promptcodec.evaluation.speed import memory
@@ -58,7 +58,7 @@ def bench(
     *,
     base: str | None = None,
     rate: float | None = None,
-    peers: Sequence[str] = (MODEL,),
+    peers: Sequence[str] = ("jpeg", "webp"),
     threads: Sequence[int] = (1,),
     precisions: "Sequence[Precision]" = ("float32",),
     repeats: int = 7,
@@ -127,6 +127,8 @@ def check_peers(peers: Sequence[str], *, height: int, width: int) -> None:
             f"the picture is {width}x{height}; {MODEL} takes multiples of {STRIDE} px: crop it, "
             "or leave that peer out"
         )
+    if MODEL in peers and (reason := compressai.missing()):
+        raise UsageError(f"peer {MODEL} cannot run: {reason}")
 
 
 def _compare(
