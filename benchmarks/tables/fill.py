@@ -316,6 +316,7 @@ TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
     "base-search": (ROOT / "docs" / "training.md", training.search),
     "throughput": (ROOT / "docs" / "training.md", training.throughput),
     "base-cost": (ROOT / "docs" / "training.md", training.cost),
+    "base-run": (ROOT / "docs" / "training.md", training.run),
     "base-curve": (ROOT / "docs" / "training.md", training.curve),
 }
 # Other result files that a table needs.

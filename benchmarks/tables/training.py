@@ -111,5 +111,43 @@ def curve(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def run(report: dict[str, Any]) -> str:
+    """Held-out loss of a run by pictures seen, and its forecast."""
+    lines = [
+        "| gigapixels | steps | loss | bpp | PSNR (dB) |",
+        "| ---: | ---: | ---: | ---: | ---: |",
+    ]
+    shown, points = 0.0, report["points"]
+    for point in points:
+        if point["gigapixels"] >= 2.0 * shown or point is points[-1]:
+            shown = point["gigapixels"]
+            lines.append(
+                f"| {shown:.2f} | {point['step']} | {point['loss']:.4f} "
+                f"| {point['bpp_estimate']:.4f} | {point['psnr']:.3f} |"
+            )
+    fits = report["forecast"] or {}
+    if fits:
+        law = fits["all"]
+        found = "; ".join(
+            f"at {goal} gigapixels {law['at'][goal]:.3f} "
+            f"({min(fit['at'][goal] for fit in fits.values()):.3f} to "
+            f"{max(fit['at'][goal] for fit in fits.values()):.3f} by parts of the points)"
+            for goal in law["at"]
+        )
+        lines += [
+            "",
+            f"Forecast before the decay, loss = {law['floor']:.3f} + {law['scale']:.3f} * "
+            f"gigapixels^-{law['power']:.2f}: {found}.",
+        ]
+    pictures = report["recipe"]["data"]["validation_pictures"]
+    origin = report["provenance"]
+    lines += [
+        "",
+        f"Averaged weights on {pictures} held-out pictures; {origin['machine']['cpu']}; "
+        f"{_source(origin)}.",
+    ]
+    return "\n".join(lines)
+
+
 def _source(facts: dict[str, Any]) -> str:
     return f"commit {facts['commit']}, `{facts['command']}`"

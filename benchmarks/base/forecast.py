@@ -1,0 +1,99 @@
+"""Held-out loss of a base's training run so far, and what it will be after more pictures.
+
+    python -m benchmarks.base.forecast RUN [--out docs/results/base-run.json]
+
+Model: loss = floor + scale * pixels ** -power, by least squares over the validations of the
+constant part of the schedule. A law of this form is extrapolated, so the forecast is repeated on
+the last half and on the first three quarters of the points; the spread is part of the result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import curve_fit
+
+from promptcodec.io.atomic import write_atomically
+from promptcodec.io.provenance import provenance
+
+GOALS = (40.0, 80.0)  # gigapixels
+FEWEST = 6  # points of a fit
+START = 0.5  # gigapixels; before, the loss still falls from its start rather than by the law
+BOUNDS = ([0.0, 0.0, 0.05], [np.inf, np.inf, 2.0])  # floor, scale, power
+
+
+def read_run(run: Path) -> dict[str, Any]:
+    """Validations of a run and how its schedule divides it.
+
+    Args:
+        run: folder with `run.json` and `log.jsonl`.
+
+    Returns:
+        `points`, each with `step`, `gigapixels` and the figures of the validation; `constant`,
+        gigapixels at which the decay begins; `recipe`.
+    """
+    recipe = json.loads((run / "run.json").read_text())
+    pixels = recipe["batch"] * recipe["accumulate"] * recipe["data"]["crop"] ** 2 / 1e9
+    found: dict[int, dict[str, Any]] = {}  # a resumed run repeats steps: the last one counts
+    for line in (run / "log.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        if "validation" in record:
+            step = record["step"]
+            found[step] = {"step": step, "gigapixels": step * pixels, **record["validation"]}
+    decay = recipe["optimizer"]["decay_fraction"]
+    constant = (1.0 - decay) * recipe["steps"] * pixels
+    points = [found[step] for step in sorted(found)]
+    return {"points": points, "constant": constant, "recipe": recipe}
+
+
+def fit(gigapixels: np.ndarray, losses: np.ndarray) -> tuple[float, float, float]:
+    """Floor, scale and power of the law, (N,) gigapixels and (N,) losses given."""
+    start = (0.8 * losses.min(), max(losses[0] - 0.8 * losses.min(), 1e-3), 0.3)
+    found, _ = curve_fit(_law, gigapixels, losses, p0=start, bounds=BOUNDS, max_nfev=20000)
+    floor, scale, power = (float(value) for value in found)
+    return floor, scale, power
+
+
+def forecast(points: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Loss at each of `GOALS` by all points and by parts of them; None for too few points."""
+    used = [point for point in points if point["gigapixels"] >= START]
+    parts = {
+        "all": used,
+        "last half": used[len(used) // 2 :],
+        "first three quarters": used[: (3 * len(used) + 3) // 4],
+    }
+    if len(parts["last half"]) < FEWEST:
+        return None
+    fits = {}
+    for name, part in parts.items():
+        x, y = (np.array([point[key] for point in part]) for key in ("gigapixels", "loss"))
+        floor, scale, power = fit(x, y)
+        residual = float(np.sqrt(np.mean((_law(x, floor, scale, power) - y) ** 2)))
+        at = {f"{goal:g}": float(_law(np.array(goal), floor, scale, power)) for goal in GOALS}
+        fits[name] = {"floor": floor, "scale": scale, "power": power, "rmse": residual, "at": at}
+    return fits
+
+
+def _law(x: np.ndarray, floor: float, scale: float, power: float) -> np.ndarray:
+    return floor + scale * x**-power
+
+
+def main() -> None:
+    """Read a run, fit, write one JSON file."""
+    parser = argparse.ArgumentParser(description="Forecast of a base's training run.")
+    parser.add_argument("run", type=Path, help="run folder")
+    parser.add_argument("--out", type=Path, default=Path("docs/results/base-run.json"))
+    arguments = parser.parse_args()
+    run = read_run(arguments.run)
+    constant = [point for point in run["points"] if point["gigapixels"] <= run["constant"]]
+    report = {**run, "forecast": forecast(constant), "provenance": provenance()}
+    write_atomically(arguments.out, (json.dumps(report, indent=1) + "\n").encode(), force=True)
+    print(json.dumps({"last": run["points"][-1:], "forecast": report["forecast"]}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
