@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from promptcodec.errors import UsageError
-from promptcodec.evaluation.bdrate import bd_rate, kodak_anchors
+from promptcodec.evaluation.anchors import kodak_anchors
+from promptcodec.evaluation.bdrate import bd_rate
 from promptcodec.evaluation.codecs.pillow import Jpeg, WebP
-from promptcodec.evaluation.codecs.registry import Peer
+from promptcodec.evaluation.codecs.registry import BaselineCodec
 from promptcodec.evaluation.codecs.sweep import summarise, sweep
 from promptcodec.evaluation.comparison import is_kodak
 from promptcodec.evaluation.evaluate import find_pictures
@@ -24,7 +25,7 @@ from promptcodec.io.atomic import write_atomically
 from promptcodec.io.load import load_picture
 from promptcodec.io.provenance import provenance
 
-CASES: tuple[tuple[str, str, Peer], ...] = (
+CASES: tuple[tuple[str, str, BaselineCodec], ...] = (
     ("JPEG", "ours: optimised", Jpeg()),
     ("JPEG", "published: not optimised", Jpeg(optimize=False)),
     ("WebP", "ours: method 6", WebP()),
@@ -32,7 +33,7 @@ CASES: tuple[tuple[str, str, Peer], ...] = (
 )
 
 
-def agreement(peer: Peer, anchor: str, paths: list[Path]) -> dict[str, Any]:
+def agreement(peer: BaselineCodec, anchor: str, paths: list[Path]) -> dict[str, Any]:
     """How far one peer lies above the published curve, dB at equal bpp, and its BD-rate."""
     points = [
         point

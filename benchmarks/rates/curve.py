@@ -21,7 +21,8 @@ import numpy as np
 import torch
 
 from promptcodec.errors import UsageError
-from promptcodec.evaluation.bdrate import Curve, bd_rate, kodak_anchors
+from promptcodec.evaluation.anchors import kodak_anchors
+from promptcodec.evaluation.bdrate import Curve, bd_rate
 from promptcodec.evaluation.evaluate import find_pictures
 from promptcodec.evaluation.metrics import psnr
 from promptcodec.evaluation.speed.timing import in_turn, ratio, summarise

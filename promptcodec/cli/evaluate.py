@@ -46,32 +46,12 @@ def evaluate(
     if shown and report is None:
         raise UsageError("--show names pictures of a report: name its file by --report")
     from promptcodec.cli.progress import progress_bar
-    from promptcodec.evaluation.evaluate import check_complete, evaluate_folder, find_pictures
-    from promptcodec.evaluation.measure import Setup
-    from promptcodec.evaluation.reports.markdown import render_table, split_markers, update_markers
+    from promptcodec.evaluation.evaluate import check_complete, evaluate_folder
+    from promptcodec.evaluation.measure import MeasurementConfig
+    from promptcodec.evaluation.reports.markdown import render_table
     from promptcodec.evaluation.results import as_json as facts_of
 
-    pictures = find_pictures(folder)
-    for target in filter(None, (out, plot, report)):
-        for picture in pictures:
-            refuse_input(target, picture)
-    if plot is not None:
-        from promptcodec.evaluation.reports.plot import check_plot, plot_curves
-
-        check_plot(plot)
-    if readme is not None:
-        split_markers(readme)
-    if report is not None:
-        from promptcodec.evaluation.reports.html import (
-            choose_pictures,
-            find_names,
-            make_slides,
-            write_report,
-        )
-
-        find_names(shown, [picture.relative_to(folder).as_posix() for picture in pictures])
-
-    setup = Setup(
+    config = MeasurementConfig(
         base=base,
         prompts=prompts or None,
         rates=chosen,
@@ -86,24 +66,23 @@ def evaluate(
         threads=threads,
     )
     with progress_bar("evaluating") as progress:
-        measured = evaluate_folder(
-            folder, setup, out=out, jobs=jobs, force=force, progress=progress
+        results = evaluate_folder(
+            folder,
+            config,
+            out=out,
+            plot=plot,
+            readme=readme,
+            report=report,
+            show=shown,
+            jobs=jobs,
+            force=force,
+            progress=progress,
         )
-    for note in measured.notes:
+    for note in results.notes:
         console.say(console.one_line(f"note: {note}"))
-    facts = facts_of(measured)
-    if plot is not None:
-        plot_curves(facts, plot)
-    if report is not None:
-        names = choose_pictures(facts, shown)
-        against_shown = tuple(each.name for each in measured.baselines)
-        measurement = dataclasses.replace(setup, against=against_shown).build()
-        write_report(facts, report, slides=make_slides(folder, measurement, names))
-    table = render_table(facts)
-    if readme is not None:
-        update_markers(readme, table)
-    console.answer("eval", facts, table, as_json=as_json)
-    check_complete(measured)
+    facts = facts_of(results)
+    console.answer("eval", facts, render_table(facts), as_json=as_json)
+    check_complete(results)
 
 
 @app.command()
@@ -135,10 +114,11 @@ def compare(
         refuse_input(target, picture)
         check_output(target, force=force)
     chosen = options.parse_rates(rates)
-    from promptcodec.evaluation.measure import Setup
+    from promptcodec.evaluation.measure import MeasurementConfig
     from promptcodec.evaluation.reports import compare as comparing
+    from promptcodec.evaluation.reports.html_page import write_page
 
-    setup = Setup(
+    config = MeasurementConfig(
         base=base,
         prompts=prompts or None,
         rates=chosen,
@@ -149,12 +129,11 @@ def compare(
         max_pixels=max_pixels or MAX_PIXELS,
         threads=threads,
     )
-    rows = comparing.compare_picture(picture, setup.build())
-    comparing.write_sheet(rows, sheet, force=force)
-    comparing.write_slider(rows, slider, title=picture.name, force=force)
-    facts = comparing.facts_of(rows)
-    table = comparing.render_rows(rows)
-    console.answer("compare", {"rows": facts}, table, as_json=as_json)
+    slides = comparing.compare_picture(picture, config.build())
+    comparing.write_sheet(slides, sheet, force=force)
+    write_page(slider, "compare.html", title=picture.name, data={}, slides=slides, force=force)
+    facts = {"rows": comparing.facts_of(slides)}
+    console.answer("compare", facts, comparing.render_slides(slides), as_json=as_json)
     console.say(console.one_line(f"{picture} -> {sheet}, {slider}"))
 
 

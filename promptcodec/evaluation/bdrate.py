@@ -1,10 +1,8 @@
-"""Rate-distortion curves, Bjontegaard deltas between them, and the published anchors."""
+"""Rate-distortion curves and Bjontegaard deltas between them."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
     from scipy.interpolate import PchipInterpolator
 
 MIN_POINTS = 4
-"""Fewer points say too little about a curve for an average over it."""
+"""Points of a curve that a Bjontegaard delta needs."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +23,10 @@ class Curve:
     """One codec on one set of pictures, from its lowest rate to its highest.
 
     Attributes:
-        name: what error messages and tables call it.
-        bpp: averaged over the pictures, bits per pixel; any order, sorted here.
-        psnr: averaged over the pictures, dB, one for each of `bpp`; another quality in dB
-            (`metrics.to_db`) may stand in its place.
+        name: label in messages and tables.
+        bpp: means over the pictures, bits per pixel; in any order, sorted here.
+        psnr: means over the pictures in dB, one for each of `bpp`; or another quality in dB
+            (`metrics.to_db`).
 
     Raises:
         UsageError: a point is missing or not a positive finite rate, or PSNR does not rise
@@ -80,13 +78,13 @@ def bd_rate(curve: Curve, anchor: Curve, *, between: tuple[float, float] | None 
     """Average difference in rate at equal PSNR, in per cent; negative is better.
 
     Args:
-        curve: the codec that is judged.
-        anchor: what it is judged against.
-        between: a range of PSNR in dB to look at; None is all that the two share.
+        curve: of the tested codec.
+        anchor: of the reference.
+        between: range of PSNR in dB; None is the whole range that both curves cover.
 
     Raises:
-        UsageError: a curve has under four points, the two share no range of PSNR, or less of it
-            than was asked for.
+        UsageError: a curve has under four points, the two share no range of PSNR, or `between`
+            exceeds it.
 
     Source:
         Bjontegaard, VCEG-M33, 2001. Differs: PCHIP in place of one cubic, as JCT-VC does.
@@ -107,8 +105,8 @@ def bd_psnr(curve: Curve, anchor: Curve) -> float:
     """Average difference in PSNR at equal rate, in dB; positive is better.
 
     Args:
-        curve: the codec that is judged.
-        anchor: what it is judged against.
+        curve: of the tested codec.
+        anchor: of the reference.
 
     Raises:
         UsageError: a curve has under four points, or the two share no range of rate.
@@ -126,24 +124,6 @@ def shared_psnr(curve: Curve, anchor: Curve) -> tuple[float, float]:
         UsageError: a curve has under four points, or there is no such range.
     """
     return _overlap(curve, anchor, axis=lambda c: c.psnr, unit="dB")
-
-
-def kodak_anchors() -> dict[str, Curve]:
-    """Published curves on the 24 Kodak pictures, by codec; "VTM" is the anchor of BD-rates."""
-    return {
-        name: Curve(name, tuple(codec["bpp"]), tuple(codec["psnr_rgb"]))
-        for name, codec in published().items()
-    }
-
-
-def published() -> dict[str, dict]:
-    """Published points on Kodak as they stand in anchors.json.
-
-    Returns:
-        By codec: "source", "bpp", "psnr_rgb" (dB) and, for some, "ms_ssim_rgb" (0 to 1).
-    """
-    place = resources.files("promptcodec.evaluation").joinpath("anchors.json")
-    return json.loads(place.read_text(encoding="utf-8"))["codecs"]
 
 
 def _overlap(

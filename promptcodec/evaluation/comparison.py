@@ -1,4 +1,4 @@
-"""Set the measured points beside the baselines and, on Kodak, beside published curves."""
+"""Comparison of our curve with those of baselines and, on Kodak, with published ones."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -6,18 +6,17 @@ from pathlib import Path
 import numpy as np
 
 from promptcodec.errors import UsageError
-from promptcodec.evaluation.bdrate import MIN_POINTS, Curve, published
+from promptcodec.evaluation.anchors import published
+from promptcodec.evaluation.bdrate import MIN_POINTS, Curve
 from promptcodec.evaluation.bootstrap import Sample, deltas
-from promptcodec.evaluation.codecs.sweep import BaselineResult
-from promptcodec.evaluation.metrics import Metric, to_db
+from promptcodec.evaluation.codecs.sweep import BaselinePicture, BaselineResult
+from promptcodec.evaluation.metrics import METRICS, Metric, to_db
 from promptcodec.evaluation.results import OWN_NAME, Comparison, PictureRecord, PointResult
 
 KODAK = frozenset(f"kodim{number:02d}" for number in range(1, 25))
-"""The published curves hold for exactly these pictures."""
+"""Names of the pictures of the published curves, without suffix."""
 ANCHOR = "VTM"
-"""The published curve that BD-rates of a whole set are given against."""
-_FIELDS: dict[Metric, str] = {"psnr": "psnr", "ms-ssim": "ms_ssim", "lpips": "lpips"}
-_PUBLISHED: dict[Metric, str] = {"psnr": "psnr_rgb", "ms-ssim": "ms_ssim_rgb"}
+"""The published curve that the BD-rates of a whole set refer to."""
 
 
 def is_kodak(pictures: Iterable[str]) -> bool:
@@ -28,12 +27,12 @@ def is_kodak(pictures: Iterable[str]) -> bool:
 def psnr_above(
     records: Sequence[PictureRecord], baselines: Sequence[BaselineResult], *, notes: list[str]
 ) -> dict[str, float | None]:
-    """How far one rate point lies above each baseline at the same average bpp.
+    """PSNR of one rate point above each baseline at the same average bpp.
 
     Args:
         records: of all pictures at one rate point.
         baselines: over the same pictures.
-        notes: appended to where a comparison is impossible.
+        notes: receives a line for each comparison that is impossible.
 
     Returns:
         dB by name of the baseline; None where its curve does not reach that rate.
@@ -62,22 +61,22 @@ def compare_all(
     Args:
         points: of the codec; fewer than four make no curve.
         baselines: over the same pictures.
-        metrics: that were measured.
-        notes: appended to where a comparison is impossible.
+        metrics: those that were measured.
+        notes: receives a line for each comparison that is impossible.
 
     Returns:
-        One for each rival and metric; empty without a curve.
+        One comparison for each rival and metric; none without a curve.
     """
     if len(points) < MIN_POINTS:
         return ()
     kodak = is_kodak(record.picture for record in points[0].pictures)
     found = []
     for metric in metrics:
-        ours = _own_sample(points, metric)
+        ours = _sample(OWN_NAME, [point.pictures for point in points], metric)
         if ours is None:
             notes.append(f"{metric} is not known for every picture: no BD-rate at equal {metric}")
             continue
-        rivals: list[Sample | Curve] = [_peer_sample(each, metric) for each in baselines]
+        rivals: list[Sample | Curve] = [_baseline_sample(each, metric) for each in baselines]
         rivals += _published_curves(metric) if kodak else []
         for rival in rivals:
             compared = deltas(ours, rival)
@@ -96,37 +95,30 @@ def bd_rates(comparisons: Sequence[Comparison]) -> dict[str, float | None]:
     }
 
 
-def _own_sample(points: Sequence[PointResult], metric: Metric) -> Sample | None:
-    rates = [[record.bpp for record in point.pictures] for point in points]
-    values = [[getattr(record, _FIELDS[metric]) for record in p.pictures] for p in points]
-    return _sample(OWN_NAME, rates, values, metric)
+def _sample(
+    name: str, sweeps: Sequence[Sequence[PictureRecord | BaselinePicture]], metric: Metric
+) -> Sample | None:
+    """Rates and qualities of records by point, then by picture; None if a value is missing."""
+    values = [[getattr(record, METRICS[metric]["field"]) for record in row] for row in sweeps]
+    if any(None in row for row in values):
+        return None
+    rates = [[record.bpp for record in row] for row in sweeps]
+    qualities = [[to_db(metric, value) for value in row] for row in values]
+    return Sample(name, np.array(rates).T, np.array(qualities).T)
 
 
-def _peer_sample(baseline: BaselineResult, metric: Metric) -> Sample:
-    """Its points are ordered by picture, the pictures as ours."""
+def _baseline_sample(baseline: BaselineResult, metric: Metric) -> Sample:
     sweeps = [
         [point for point in baseline.pictures if point.quality == average.quality]
         for average in baseline.averages
     ]
-    rates = [[point.bpp for point in same] for same in sweeps]
-    values = [[getattr(point, _FIELDS[metric]) for point in same] for same in sweeps]
-    found = _sample(baseline.name, rates, values, metric)
+    found = _sample(baseline.name, sweeps, metric)
     assert found is not None  # measured on the same pictures as ours
     return found
 
 
-def _sample(
-    name: str, rates: list[list[float]], values: list[list[float | None]], metric: Metric
-) -> Sample | None:
-    """From lists by point and then picture; None where a value is missing."""
-    known = [[to_db(metric, value) for value in row if value is not None] for row in values]
-    if any(len(row) != len(rates[0]) for row in known):
-        return None
-    return Sample(name, np.array(rates).T, np.array(known).T)
-
-
 def _published_curves(metric: Metric) -> list[Curve]:
-    key = _PUBLISHED.get(metric)
+    key = METRICS[metric]["published"]
     return [
         Curve(name, tuple(facts["bpp"]), tuple(to_db(metric, value) for value in facts[key]))
         for name, facts in published().items()

@@ -1,4 +1,4 @@
-"""Evaluate a codec on a folder of pictures, from the bytes of real files.
+"""Evaluation of a codec on a folder of pictures, from the bytes of real files.
 
 Only pixels are compared: alpha, profiles and EXIF are left out on both sides, so that a
 baseline which drops them gains nothing by it.
@@ -8,25 +8,34 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 from promptcodec.errors import DataError, UsageError
-from promptcodec.evaluation.codecs.registry import Peer, find_peers
+from promptcodec.evaluation.codecs.registry import BaselineCodec, find_codecs
 from promptcodec.evaluation.codecs.sweep import summarise
 from promptcodec.evaluation.comparison import bd_rates, compare_all, is_kodak, psnr_above
 from promptcodec.evaluation.journal import Journal
-from promptcodec.evaluation.measure import Measurement, RatePoint, Setup
-from promptcodec.evaluation.metrics import Metric
-from promptcodec.evaluation.perceptual import Judge
+from promptcodec.evaluation.measure import Measurement, MeasurementConfig
+from promptcodec.evaluation.perceptual import QualityMetrics
+from promptcodec.evaluation.reports.html import (
+    choose_pictures,
+    find_names,
+    make_slides,
+    write_report,
+)
+from promptcodec.evaluation.reports.markdown import render_table, split_markers, update_markers
+from promptcodec.evaluation.reports.plot import check_plot, plot_curves
 from promptcodec.evaluation.results import (
     Failure,
     Measured,
     PointResult,
     Results,
+    as_json,
     write_results,
 )
 from promptcodec.evaluation.workers import measure_in_processes
-from promptcodec.io.provenance import provenance
+from promptcodec.io.atomic import refuse_input
+from promptcodec.io.provenance import commit, provenance, versions
 from promptcodec.io.suffixes import PICTURE_SUFFIXES
 
 if TYPE_CHECKING:
@@ -37,109 +46,118 @@ Progress = Callable[[int, int], None]
 
 def evaluate_folder(
     folder: str | Path,
-    setup: Setup,
+    config: MeasurementConfig,
     *,
     out: Path | None = None,
+    plot: Path | None = None,
+    readme: Path | None = None,
+    report: Path | None = None,
+    show: Sequence[str] = (),
     jobs: int = 1,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Results:
-    """Load a codec, run it over a folder and compare it with its peers.
+    """Load a codec, measure it on a folder, compare it with baselines and write what is asked for.
 
-    A run that was stopped goes on where `out` is given: pictures that are done, and whose files
-    and settings are the same, are not measured again.
+    With `out` a run that was stopped is continued: pictures whose files and settings are unchanged
+    are not measured again.
 
     Args:
         folder: pictures, nested folders included.
-        setup: codec, rates, peers and metrics.
-        out: where to write results.json; None writes nothing. An existing file is replaced.
-        jobs: processes; the bytes that they measure are the same for any number.
-        force: begin anew where a stopped run had other settings.
+        config: codec, rates, baselines and metrics.
+        out: results.json to write; an existing file is replaced.
+        plot: picture of the curves to write.
+        readme: Markdown file whose table of results is replaced.
+        report: HTML page to write.
+        show: names of the pictures on that page; none takes the best, middling and worst.
+        jobs: processes; rates and qualities are the same for any number.
+        force: begin anew if a stopped run had other settings.
         progress: called with (pictures done, pictures).
 
     Raises:
-        DataError: the folder has no picture that can be used.
-        UsageError: an unknown peer or metric, or one that cannot run here.
-        PromptCodecError: the codec cannot be loaded or the results cannot be written.
+        DataError: the folder has no picture that can be used, or the README no place for a table.
+        UsageError: a baseline or metric that is unknown or cannot run here; a picture to show that
+            is not in the folder.
+        PromptCodecError: the codec cannot be loaded or a file cannot be written.
     """
     folder = Path(folder)
+    pictures = _named(folder)
+    # Refuse what would fail later, before a checkpoint is loaded.
+    for target in filter(None, (out, plot, report)):
+        for path in pictures.values():
+            refuse_input(target, path)
+    if plot is not None:
+        check_plot(plot)
+    if readme is not None:
+        split_markers(readme)
+    find_names(show, list(pictures))
     notes: list[str] = []
-    pictures = [(path, path.relative_to(folder).as_posix()) for path in find_pictures(folder)]
-    kodak = is_kodak(name for _, name in pictures)
-    # All of these refuse before a checkpoint is loaded.
-    peers = find_peers(setup.against, weights=setup.weights, kodak=kodak, notes=notes)
-    Judge(setup.metrics, lpips_weights=setup.lpips_weights)
-    setup = replace(setup, against=tuple(peers))
-    codec = setup.load()
-    identity = _identity(codec, setup, peers)
-    measurement = setup.build(codec)
-    place = None if out is None else out.with_name(out.name + ".partial")
-    journal = Journal(place, identity, force=force)
-    todo = [(path, name) for path, name in pictures if not _is_done(path, journal.done.get(name))]
+    codecs = find_codecs(
+        config.against, weights=config.weights, kodak=is_kodak(pictures), notes=notes
+    )
+    QualityMetrics(config.metrics, lpips_weights=config.lpips_weights)
+    config = replace(config, against=tuple(codecs))
+    codec = config.load()
+    identity = _identity(codec, config, codecs)
+    measurement = config.build(codec)
+    journal = Journal(out and out.with_name(out.name + ".partial"), identity, force=force)
+    todo = [
+        (path, name)
+        for name, path in pictures.items()
+        if not _is_done(path, journal.done.get(name))
+    ]
     if jobs > 1 and len(todo) > 1:
-        outcomes = measure_in_processes(setup, todo, jobs=min(jobs, len(todo)))
+        outcomes = measure_in_processes(config, todo, jobs=min(jobs, len(todo)))
     else:
         outcomes = (measurement(path, name) for path, name in todo)
-    failures = _collect(
-        outcomes,
-        journal,
-        total=len(pictures),
-        before=len(pictures) - len(todo),
-        progress=progress,
-    )
-    measured = [journal.done[name] for _, name in pictures if name in journal.done]
+    failures = _collect(outcomes, journal, total=len(pictures), left=len(todo), progress=progress)
+    measured = [journal.done[name] for name in pictures if name in journal.done]
     if not measured:
         journal.close()  # nothing to go on with
-    results = _conclude(
-        folder, measurement, measured, failures=failures, metrics=setup.metrics, notes=notes
-    )
     results = replace(
-        results,
-        base_hash=str(identity["base_hash"]),
-        precision=setup.precision,
-        device=setup.device,
-        adapter_hashes=cast("dict[str, str]", identity["adapter_hashes"]),
+        _conclude(folder, measurement, measured, failures, notes),
+        base_hash=codec.base_hash.hex(),
+        precision=config.precision,
+        device=config.device,
+        adapter_hashes=identity["adapter_hashes"],
         jobs=jobs,
     )
     if out is not None:
         write_results(results, out)
     journal.close()
+    facts = as_json(results)
+    if plot is not None:
+        plot_curves(facts, plot)
+    if report is not None:
+        slides = make_slides(folder, measurement, choose_pictures(facts, show))
+        write_report(facts, report, slides=slides)
+    if readme is not None:
+        update_markers(readme, render_table(facts))
     return results
 
 
-def evaluate(
-    folder: str | Path,
-    points: Sequence[RatePoint],
-    *,
-    against: Sequence[str] = ("jpeg", "webp"),
-    metrics: Sequence[str] = ("psnr",),
-) -> Results:
-    """Measure any rate points and peers on every picture of a folder, in this process.
+def evaluate(folder: str | Path, measurement: Measurement) -> Results:
+    """Measure any rate points and baselines on every picture of a folder, in this process.
 
     A picture that fails is recorded by name and left out of every average, also of the
     baselines, so that all averages are over the same pictures.
 
     Args:
         folder: pictures, nested folders included.
-        points: at least one, with distinct labels.
-        against: names of peers.
-        metrics: of `perceptual.METRICS`.
+        measurement: at least one point, with distinct labels.
 
     Raises:
         DataError: the folder has no picture that can be used.
-        UsageError: no points, two of one label, an unknown peer or metric.
+        UsageError: no points, or two of one label.
     """
-    labels = [point.label for point in points]
+    labels = [point.label for point in measurement.points]
     if not labels or len(set(labels)) != len(labels):
         raise UsageError(f"rate points {labels} are none or not distinct: name each one once")
     folder = Path(folder)
-    measurement = Measurement(tuple(points), find_peers(against), Judge(metrics))
-    pictures = [(path, path.relative_to(folder).as_posix()) for path in find_pictures(folder)]
-    journal = Journal(None, {})
-    outcomes = (measurement(path, name) for path, name in pictures)
-    failures = _collect(outcomes, journal, total=len(pictures), before=0, progress=None)
-    measured = list(journal.done.values())
-    return _conclude(folder, measurement, measured, failures=failures, metrics=metrics, notes=[])
+    pictures, journal = _named(folder), Journal(None, {})
+    outcomes = (measurement(path, name) for name, path in pictures.items())
+    failures = _collect(outcomes, journal, total=len(pictures), left=len(pictures))
+    return _conclude(folder, measurement, list(journal.done.values()), failures, notes=[])
 
 
 def find_pictures(folder: str | Path) -> list[Path]:
@@ -164,10 +182,10 @@ def find_pictures(folder: str | Path) -> list[Path]:
 
 
 def check_complete(results: Results) -> None:
-    """Say which pictures are missing from the averages.
+    """Refuse averages that lack pictures.
 
     Raises:
-        DataError: there are such pictures.
+        DataError: pictures are missing; the message names them.
     """
     failures = results.failures
     if failures:
@@ -179,29 +197,36 @@ def check_complete(results: Results) -> None:
         )
 
 
-def _identity(codec: "Codec", setup: Setup, peers: dict[str, Peer]) -> dict[str, object]:
-    """Settings that two parts of one run must share."""
+def _named(folder: Path) -> dict[str, Path]:
+    """Pictures of a folder by their paths within it."""
+    return {path.relative_to(folder).as_posix(): path for path in find_pictures(folder)}
+
+
+def _identity(
+    codec: "Codec", config: MeasurementConfig, codecs: dict[str, BaselineCodec]
+) -> dict[str, Any]:
+    """Settings that the parts of one run must share."""
     from promptcodec.io.hub import find_prompts
-    from promptcodec.io.provenance import commit, versions
     from promptcodec.models.adapters.checkpoint import adapter_digest
 
-    folders = find_prompts(setup.prompts, base=setup.base)
+    folders = find_prompts(config.prompts, base=config.base)
     return {
         "base_hash": codec.base_hash.hex(),
         "adapter_hashes": {folder.name: adapter_digest(folder).hex() for folder in folders},
-        "rates": None if setup.rates is None else list(setup.rates),
-        "gains": list(setup.gains),
-        "precision": setup.precision,
-        "device": setup.device,
-        "peers": {name: peer.options() for name, peer in peers.items()},
-        "metrics": sorted(setup.metrics),
-        "threads": setup.threads,
+        "rates": None if config.rates is None else list(config.rates),
+        "gains": list(config.gains),
+        "precision": config.precision,
+        "device": config.device,
+        "peers": {name: each.options() for name, each in codecs.items()},
+        "metrics": sorted(config.metrics),
+        "threads": config.threads,
         "commit": commit(),
         "versions": versions(),
     }
 
 
 def _is_done(path: Path, measured: Measured | None) -> bool:
+    """Whether a picture is on record with the bytes that it has now."""
     if measured is None:
         return False
     try:
@@ -215,14 +240,14 @@ def _collect(
     journal: Journal,
     *,
     total: int,
-    before: int,
-    progress: Progress | None,
+    left: int,
+    progress: Progress | None = None,
 ) -> list[Failure]:
-    """Note every picture as it is done; returns those that failed, by name."""
+    """Record every picture as it is done; returns those that failed, ordered by name."""
     report = progress or (lambda done, total: None)
     failures: list[Failure] = []
-    report(before, total)
-    for done, outcome in enumerate(outcomes, before + 1):
+    report(total - left, total)
+    for done, outcome in enumerate(outcomes, total - left + 1):
         if isinstance(outcome, Failure):
             failures.append(outcome)
             journal.done.pop(outcome.picture, None)  # an earlier file of that name
@@ -236,9 +261,7 @@ def _conclude(
     folder: Path,
     measurement: Measurement,
     measured: Sequence[Measured],
-    *,
     failures: Sequence[Failure],
-    metrics: Sequence[str],
     notes: list[str],
 ) -> Results:
     """Averages and comparisons of all pictures that were measured."""
@@ -248,16 +271,16 @@ def _conclude(
             f"the first for {failures[0].reason}"
         )
     baselines = tuple(
-        summarise(name, peer, [point for each in measured for point in each.baselines[name]])
-        for name, peer in measurement.peers.items()
+        summarise(name, codec, [point for each in measured for point in each.baselines[name]])
+        for name, codec in measurement.codecs.items()
     )
     points = []
     for number, point in enumerate(measurement.points):
         records = [each.points[number] for each in measured]
         above = psnr_above(records, baselines, notes=notes)
         points.append(PointResult.average(point.label, records, psnr_above=above))
-    kinds = cast("Sequence[Metric]", list(dict.fromkeys(("psnr", *metrics))))
-    compared = compare_all(points, baselines, metrics=kinds, notes=notes)
+    metrics = measurement.metrics.names
+    compared = compare_all(points, baselines, metrics=metrics, notes=notes)
     return Results(
         folder=folder.resolve().name,
         base_hash="",
@@ -268,7 +291,7 @@ def _conclude(
         bd_rate=bd_rates(compared),
         failures=tuple(failures),
         notes=tuple(dict.fromkeys(notes)),
-        metrics=tuple(kinds),
+        metrics=metrics,
         comparisons=compared,
         picture_hashes={each.picture: each.sha256 for each in measured},
         peak_rss_mb=max(each.peak_rss_mb for each in measured),

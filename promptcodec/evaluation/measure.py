@@ -1,9 +1,9 @@
-"""What is measured on one picture: each rate point of ours, each peer at each quality."""
+"""Measurement of one picture: each rate point of ours, each baseline codec at each quality."""
 
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,14 +14,14 @@ from PIL import Image
 from promptcodec.bitstream import MAX_PIXELS
 from promptcodec.coding.ladder import gain_to_fixed
 from promptcodec.errors import PromptCodecError
-from promptcodec.evaluation.codecs.registry import Peer, find_peers
+from promptcodec.evaluation.codecs.registry import BaselineCodec, find_codecs
 from promptcodec.evaluation.codecs.sweep import sweep
 from promptcodec.evaluation.metrics import bpp
-from promptcodec.evaluation.perceptual import Judge
+from promptcodec.evaluation.perceptual import QualityMetrics
 from promptcodec.evaluation.results import Failure, Measured, PictureRecord
-from promptcodec.evaluation.speed.memory import peak_rss_mb
 from promptcodec.io.load import load_picture
 from promptcodec.io.pictures import Picture
+from promptcodec.io.provenance import peak_rss_mb
 
 if TYPE_CHECKING:
     from promptcodec.api import Codec
@@ -31,15 +31,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class RatePoint:
-    """One point of a curve: a name and the two directions.
+class CurvePoint:
+    """One point of a rate-distortion curve: a label, an encoder and a decoder.
 
-    Whatever moves the rate (an adapter, a global gain, another checkpoint) is bound into
-    `encode`, so that evaluation need not know of it.
+    The setting of the rate (an adapter, a global gain, another checkpoint) is bound into `encode`.
 
     Attributes:
         label: unique among the points of one evaluation.
-        encode: uint8 picture, (H, W, 3) or (H, W) when grey, to bytes and figures.
+        encode: uint8 picture, (H, W, 3) or (H, W) if grey, to bytes and figures.
         decode: those bytes to a picture.
     """
 
@@ -48,32 +47,32 @@ class RatePoint:
     decode: Callable[[bytes], Image.Image]
 
 
-def rate_points(
+def curve_points(
     codec: "Codec",
     rates: Sequence[float] | None = None,
     *,
     gains: Sequence[float] = (0.0,),
     max_pixels: int = MAX_PIXELS,
-) -> list[RatePoint]:
-    """The points of a loaded codec: every rate at every gain.
+) -> tuple[CurvePoint, ...]:
+    """Points of a loaded codec: every rate at every gain.
 
     Args:
-        codec: with its adapters.
-        rates: rate indexes; None takes each one that the codec has loaded.
+        codec: codec with its adapters.
+        rates: rate indexes; None takes all that the codec has loaded.
         gains: `gain_steps` of `Codec.encode`; several make a curve of one trained rate.
-        max_pixels: refuse larger pictures.
+        max_pixels: limit of a picture's size.
 
     Raises:
         RateError: a rate that cannot be written.
-        UsageError: a gain that cannot be.
+        UsageError: a gain that cannot be written.
     """
     chosen = [rate.index for rate in codec.rates] if rates is None else list(rates)
     for index in chosen:
         codec.ladder.position(index)
     for steps in gains:
         gain_to_fixed(steps)
-    return [
-        RatePoint(
+    return tuple(
+        CurvePoint(
             label=f"rate {index:g}" + (f", gain {steps:+g}" if steps else ""),
             encode=partial(
                 codec.encode_detailed, rate_index=index, gain_steps=steps, max_pixels=max_pixels
@@ -82,26 +81,26 @@ def rate_points(
         )
         for index in chosen
         for steps in gains
-    ]
+    )
 
 
 @dataclass(frozen=True)
-class Setup:
-    """What to measure, in words that another process can build it from.
+class MeasurementConfig:
+    """Settings of a measurement, from which any process can build it.
 
     Attributes:
         base: checkpoint as `Codec.load` takes it; None is the bundled one.
         prompts: adapters as `Codec.load` takes them.
         rates: rate indexes; None is all that are loaded.
-        gains: gain steps to measure each rate at.
-        precision: of the float networks.
-        against: names of peers that can run here.
-        weights: folder of the weights of CompressAI's models; None is CompressAI's own.
-        metrics: of `perceptual.METRICS`.
-        lpips_weights: as `perceptual.Judge` takes them.
-        device: as `Codec.load` takes it; peers run on the CPU.
-        max_pixels: refuse larger pictures.
-        threads: of torch, in each process: more than one may change the last bit of a sum.
+        gains: gain steps that each rate is measured at.
+        precision: arithmetic of the float networks.
+        against: names of baseline codecs.
+        weights: folder with weights of CompressAI's models; None is CompressAI's own.
+        metrics: names from `metrics.METRICS`.
+        lpips_weights: as `perceptual.QualityMetrics` takes them.
+        device: as `Codec.load` takes it; baselines run on the CPU.
+        max_pixels: limit of a picture's size.
+        threads: threads of torch in each process; several may change the last bit of a sum.
     """
 
     base: str | Path | None = None
@@ -118,7 +117,7 @@ class Setup:
     threads: int = 1
 
     def load(self) -> "Codec":
-        """The codec; sets the threads of this process.
+        """Load the codec and set the threads of this process.
 
         Raises:
             PromptCodecError: it cannot be loaded.
@@ -131,44 +130,42 @@ class Setup:
         return Codec.load(self.base, self.prompts, device=self.device, precision=self.precision)
 
     def build(self, codec: "Codec | None" = None) -> "Measurement":
-        """All that runs on each picture.
+        """Everything that runs on each picture.
 
         Args:
-            codec: as `load` gives it; None loads it.
+            codec: result of `load`; None loads it.
         """
         codec = codec or self.load()
         return Measurement(
-            points=tuple(
-                rate_points(codec, self.rates, gains=self.gains, max_pixels=self.max_pixels)
-            ),
-            peers=find_peers(self.against, weights=self.weights),
-            judge=Judge(self.metrics, lpips_weights=self.lpips_weights),
+            points=curve_points(codec, self.rates, gains=self.gains, max_pixels=self.max_pixels),
+            codecs=find_codecs(self.against, weights=self.weights),
+            metrics=QualityMetrics(self.metrics, lpips_weights=self.lpips_weights),
             max_pixels=self.max_pixels,
         )
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Rate points, peers and metrics, ready to run.
+    """Rate points, baseline codecs and metrics, ready to run.
 
     Attributes:
-        points: of ours, with distinct labels.
-        peers: by name.
-        judge: the metrics.
-        max_pixels: refuse larger pictures.
+        points: of our codec, with distinct labels.
+        codecs: baselines by name.
+        metrics: applied to every decoded picture.
+        max_pixels: limit of a picture's size.
     """
 
-    points: tuple[RatePoint, ...]
-    peers: dict[str, Peer]
-    judge: Judge
+    points: tuple[CurvePoint, ...]
+    codecs: dict[str, BaselineCodec]
+    metrics: QualityMetrics
     max_pixels: int = MAX_PIXELS
 
     def __call__(self, path: Path, name: str) -> Measured | Failure:
-        """Measure one picture; one that cannot be is named, with the reason.
+        """Measure one picture; a failure carries its reason.
 
         Args:
-            path: of the picture.
-            name: in the records.
+            path: file of the picture.
+            name: name in the records.
         """
         try:
             content = path.read_bytes()
@@ -176,23 +173,23 @@ class Measurement:
             records = tuple(self._own(point, picture, name) for point in self.points)
             swept = {
                 key: tuple(
-                    sweep(peer, picture.rgb, picture=name, grey=picture.grey, judge=self.judge)
+                    sweep(codec, picture.rgb, picture=name, grey=picture.grey, metrics=self.metrics)
                 )
-                for key, peer in self.peers.items()
+                for key, codec in self.codecs.items()
             }
         except (PromptCodecError, OSError) as error:
             # The message may hold the whole path; results are published, so cut it.
             return Failure(name, f"{type(error).__name__}: {error}".replace(str(path), name))
         return Measured(name, hashlib.sha256(content).hexdigest(), records, swept, peak_rss_mb())
 
-    def _own(self, point: RatePoint, picture: Picture, name: str) -> PictureRecord:
+    def _own(self, point: CurvePoint, picture: Picture, name: str) -> PictureRecord:
         height, width = picture.rgb.shape[:2]
         source = picture.rgb[..., 0] if picture.grey else picture.rgb
         encoded = point.encode(source)
         start = time.perf_counter()
         decoded = point.decode(encoded.data)
         took = time.perf_counter() - start
-        found = self.judge(picture.rgb, np.asarray(decoded.convert("RGB")))
+        quality = self.metrics(picture.rgb, np.asarray(decoded.convert("RGB")))
         estimate = encoded.bpp_estimate * width * height / 8 + encoded.header_bytes
         return PictureRecord(
             picture=name,
@@ -203,11 +200,9 @@ class Measurement:
             bpp=bpp(len(encoded.data), width=width, height=height),
             bpp_estimate=encoded.bpp_estimate,
             excess_over_estimate=len(encoded.data) / estimate - 1.0,
-            psnr=found.psnr,
-            # The estimate of the rate is made beside the encoding and is no part of it.
+            **asdict(quality),
+            # Estimating the rate is no part of encoding.
             encode_seconds=sum(encoded.seconds.values()),
             decode_seconds=took,
             seconds=dict(encoded.seconds),
-            ms_ssim=found.ms_ssim,
-            lpips=found.lpips,
         )

@@ -5,12 +5,41 @@ from typing import Literal
 
 import numpy as np
 
+from promptcodec.coding.distortion import psnr_of, squared_error
 from promptcodec.errors import ShapeError, UsageError
 
 Metric = Literal["psnr", "ms-ssim", "lpips"]
 
+METRICS: dict[Metric, dict] = {
+    "psnr": {
+        "title": "PSNR",
+        "axis": "PSNR of RGB (dB)",
+        "raw": "PSNR (dB)",
+        "field": "psnr",
+        "digits": 2,
+        "published": "psnr_rgb",
+    },
+    "ms-ssim": {
+        "title": "MS-SSIM",
+        "axis": "MS-SSIM of RGB, -10 log10(1 - x) (dB)",
+        "raw": "MS-SSIM",
+        "field": "ms_ssim",
+        "digits": 4,
+        "published": "ms_ssim_rgb",
+    },
+    "lpips": {
+        "title": "LPIPS",
+        "axis": "LPIPS, -10 log10(x) (dB)",
+        "raw": "LPIPS",
+        "field": "lpips",
+        "digits": 4,
+        "published": "",
+    },
+}
+"""Labels; "field" is the name in our records, "published" the key in anchors.json."""
+
 MAX_PSNR = 100.0
-"""What identical pictures get: finite, so that averages and JSON stay usable."""
+"""PSNR of identical pictures: finite, so that averages and JSON stay usable."""
 
 
 def psnr(original: np.ndarray, decoded: np.ndarray) -> float:
@@ -37,12 +66,8 @@ def psnr(original: np.ndarray, decoded: np.ndarray) -> float:
             f"original is {original.shape} but decoded is {decoded.shape}; "
             "PSNR needs one size: crop the padding first"
         )
-    # Integer squares keep the sum exact at a quarter of the memory that float64 takes.
-    difference = original.astype(np.int16) - decoded
-    mse = float(np.square(difference, dtype=np.int32).mean(dtype=np.float64))
-    if mse == 0.0:
-        return MAX_PSNR
-    return min(10.0 * math.log10(255.0**2 / mse), MAX_PSNR)
+    error = squared_error(original, decoded)
+    return min(psnr_of(error, original.size), MAX_PSNR) if error else MAX_PSNR
 
 
 def to_db(metric: Metric, value: float) -> float:

@@ -4,26 +4,24 @@ import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast
 
 import numpy as np
 
 from promptcodec.errors import CheckpointError, UsageError
-from promptcodec.evaluation.metrics import Metric, psnr
+from promptcodec.evaluation.metrics import METRICS, Metric, psnr
 
-METRICS: tuple[Metric, ...] = get_args(Metric)
-MIN_SIDE = 161
-"""px; five scales of MS-SSIM under a window of 11 need as many."""
+MIN_SIDE = 161  # px; the least for five scales of MS-SSIM with a window of 11
 
 
 @dataclass(frozen=True)
 class Quality:
-    """How close one decoded picture is to its original.
+    """Similarity of one decoded picture to its original.
 
     Attributes:
         psnr: dB over RGB.
-        ms_ssim: 0 to 1; None where it was not asked for or the picture is too small.
-        lpips: 0 is best; None where it was not asked for.
+        ms_ssim: 0 to 1; None if it was not asked for or the picture is too small.
+        lpips: 0 is best; None if it was not asked for.
     """
 
     psnr: float
@@ -31,15 +29,15 @@ class Quality:
     lpips: float | None = None
 
 
-class Judge:
-    """Computes the metrics that were asked for.
+class QualityMetrics:
+    """A set of metrics, applied to pairs of pictures.
 
     Args:
-        metrics: of `METRICS`; PSNR is always among them.
-        lpips_weights: torchvision's AlexNet as a state dict, for LPIPS.
+        metrics: names from `METRICS`; PSNR is always measured.
+        lpips_weights: state dict of torchvision's AlexNet, for LPIPS.
 
     Raises:
-        UsageError: an unknown metric, or one that needs something that is not there.
+        UsageError: an unknown metric, or LPIPS without its package or its weights.
         CheckpointError: the weights are no AlexNet.
     """
 
@@ -49,17 +47,17 @@ class Judge:
         for name in metrics:
             if name not in METRICS:
                 raise UsageError(f"no metric {name!r}: choose among {', '.join(METRICS)}")
-        self._ms_ssim = "ms-ssim" in metrics
+        self.names = cast("tuple[Metric, ...]", tuple(dict.fromkeys(("psnr", *metrics))))
         self._lpips = _load_lpips(lpips_weights) if "lpips" in metrics else None
 
     def __call__(self, original: np.ndarray, decoded: np.ndarray) -> Quality:
         """Compare two pictures, uint8 (H, W, 3) of one size.
 
         Raises:
-            ShapeError: they are not.
+            ShapeError: another type, or two sizes.
         """
         quality_db = psnr(original, decoded)
-        if not self._ms_ssim and self._lpips is None:
+        if self.names == ("psnr",):
             return Quality(quality_db)
         import torch
 
@@ -69,7 +67,7 @@ class Judge:
         ]
         similarity = distance = None
         with torch.inference_mode():
-            if self._ms_ssim and min(original.shape[:2]) >= MIN_SIDE:
+            if "ms-ssim" in self.names and min(original.shape[:2]) >= MIN_SIDE:
                 from pytorch_msssim import ms_ssim
 
                 similarity = float(ms_ssim(pair[0], pair[1], data_range=255.0))
@@ -78,12 +76,8 @@ class Judge:
         return Quality(quality_db, similarity, distance)
 
 
-def check_lpips(weights: Path | None) -> Path:
-    """The weights, where LPIPS can run at all.
-
-    Raises:
-        UsageError: the package or the weights are missing.
-    """
+def _load_lpips(weights: Path | None) -> Any:
+    """LPIPS on AlexNet: the package's linear layers on the features of the user's weights."""
     if not importlib.util.find_spec("lpips"):
         raise UsageError("LPIPS is not installed: pip install 'promptcodec[lpips]'")
     if weights is None or not weights.is_file():
@@ -91,23 +85,17 @@ def check_lpips(weights: Path | None) -> Path:
             "LPIPS needs the weights of torchvision's AlexNet, which do not ship with it: "
             "name your copy of alexnet-owt-7be5be79.pth by --lpips-weights"
         )
-    return weights
-
-
-def _load_lpips(weights: Path | None) -> Any:
-    """LPIPS on AlexNet: the linear layers of the package on the user's features."""
-    path = check_lpips(weights)
     import lpips
     import torch
 
     model = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(weights, map_location="cpu", weights_only=True)
         own = model.net.state_dict()
         layers = {name: name.split(".", 1)[1] for name in own}  # slice2.3.weight -> 3.weight
         model.net.load_state_dict({k: state[f"features.{layers[k]}"] for k in own})
     except Exception as error:  # a zip, a pickle, a missing key: the reader has many
         raise CheckpointError(
-            f"{path} holds no AlexNet ({type(error).__name__}): get the file again"
+            f"{weights} holds no AlexNet ({type(error).__name__}): get the file again"
         ) from error
     return model.eval()

@@ -1,18 +1,16 @@
-"""What an evaluation found, as dataclasses and as results.json."""
+"""Results of an evaluation, as dataclasses and as results.json."""
 
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from promptcodec.errors import DataError
 from promptcodec.evaluation.bootstrap import Deltas
-from promptcodec.evaluation.codecs.sweep import BaselinePoint, BaselineResult, mean_of
+from promptcodec.evaluation.codecs.sweep import BaselinePicture, BaselineResult, average
 from promptcodec.io.atomic import write_atomically
 
 FORMAT = 2
-"""Version of results.json that is written; version 1 lacks records that tables do without."""
+"""Version of results.json that is written; version 1 lacks fields that no table needs."""
 READABLE = (1, FORMAT)
 OWN_NAME = "promptcodec"
 
@@ -35,17 +33,17 @@ class PictureRecord:
         picture: path within the folder.
         width: px.
         height: px.
-        bytes: of the whole stream.
-        header_bytes: of its header.
+        bytes: size of the whole stream.
+        header_bytes: size of its header.
         bpp: 8 * bytes / pixels.
-        bpp_estimate: of the latents from their likelihoods, no header.
-        excess_over_estimate: bytes over (estimate + header), less one.
+        bpp_estimate: from the likelihoods of the latents, without header.
+        excess_over_estimate: bytes / (estimate + header) - 1.
         psnr: dB over RGB.
         encode_seconds: wall time, picture in memory to bytes.
         decode_seconds: wall time, bytes to picture in memory.
-        seconds: parts of the encoding as the codec reports them.
-        ms_ssim: 0 to 1; None where it was not measured.
-        lpips: 0 is best; None where it was not measured.
+        seconds: parts of the encoding, by name.
+        ms_ssim: 0 to 1; None if it was not measured.
+        lpips: 0 is best; None if it was not measured.
     """
 
     picture: str
@@ -70,27 +68,27 @@ class Measured:
 
     Attributes:
         picture: path within the folder.
-        sha256: of its file.
+        sha256: hash of the file.
         points: one record for each rate point, in their order.
-        baselines: the sweep of each peer, by name.
+        baselines: the sweep of each baseline codec, by name.
         peak_rss_mb: largest resident set of the process so far, MB of 10^6 bytes.
     """
 
     picture: str
     sha256: str
     points: tuple[PictureRecord, ...]
-    baselines: dict[str, tuple[BaselinePoint, ...]]
+    baselines: dict[str, tuple[BaselinePicture, ...]]
     peak_rss_mb: float
 
     @classmethod
     def from_json(cls, facts: dict) -> "Measured":
-        """What `asdict` made of it, read back."""
+        """The inverse of `asdict`."""
         return cls(
             picture=facts["picture"],
             sha256=facts["sha256"],
             points=tuple(PictureRecord(**record) for record in facts["points"]),
             baselines={
-                name: tuple(BaselinePoint(**point) for point in sweep)
+                name: tuple(BaselinePicture(**point) for point in sweep)
                 for name, sweep in facts["baselines"].items()
             },
             peak_rss_mb=facts["peak_rss_mb"],
@@ -102,17 +100,17 @@ class PointResult:
     """One rate point over the set.
 
     Attributes:
-        label: of the rate point.
+        label: name of the rate point.
         bpp: mean over the pictures.
         psnr: mean over the pictures, dB.
         psnr_above: dB above each baseline at the same bpp; None where it has no such rate.
-        encode_seconds: median.
-        decode_seconds: median.
-        max_header_bytes: the largest header.
-        excess_over_estimate: of the bytes of all pictures together.
-        pictures: one record for each.
-        ms_ssim: mean over the pictures; None where it was not measured on all.
-        lpips: likewise.
+        encode_seconds: median over the pictures.
+        decode_seconds: median over the pictures.
+        max_header_bytes: size of the largest header.
+        excess_over_estimate: as in `PictureRecord`, over the bytes of all pictures together.
+        pictures: one record for each picture.
+        ms_ssim: mean over the pictures; None if it was not measured on all.
+        lpips: mean over the pictures; None if it was not measured on all.
     """
 
     label: str
@@ -135,22 +133,17 @@ class PointResult:
         expected = sum(r.bpp_estimate * r.width * r.height / 8 + r.header_bytes for r in records)
         return cls(
             label=label,
-            bpp=float(np.mean([r.bpp for r in records])),
-            psnr=float(np.mean([r.psnr for r in records])),
+            **average(records),
             psnr_above=psnr_above,
-            encode_seconds=float(np.median([r.encode_seconds for r in records])),
-            decode_seconds=float(np.median([r.decode_seconds for r in records])),
             max_header_bytes=max(r.header_bytes for r in records),
             excess_over_estimate=sum(r.bytes for r in records) / expected - 1.0,
             pictures=tuple(records),
-            ms_ssim=mean_of([r.ms_ssim for r in records]),
-            lpips=mean_of([r.lpips for r in records]),
         )
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A picture that was left out, and why."""
+    """A picture that could not be measured, with the reason."""
 
     picture: str
     reason: str
@@ -161,10 +154,10 @@ class Comparison:
     """Our curve against another.
 
     Attributes:
-        rival: name of a baseline, or of a published curve.
-        metric: the quality that both were compared at.
-        published: the rival's averages come from its authors, on the same pictures.
-        deltas: the differences.
+        rival: name of a baseline or of a published curve.
+        metric: quality on the vertical axis of both curves.
+        published: whether the rival's averages are its authors' own, on the same pictures.
+        deltas: differences of the two curves.
     """
 
     rival: str
@@ -178,24 +171,24 @@ class Results:
     """One evaluation.
 
     Attributes:
-        folder: its last part.
+        folder: name of the folder of pictures, without its parents.
         base_hash: SHA-256 of the base codec, hexadecimal.
-        precision: of the float networks.
-        provenance: as `provenance.provenance` gives it.
-        points: of the codec.
-        baselines: measured beside it.
+        precision: arithmetic of the float networks.
+        provenance: record of `io.provenance.provenance`.
+        points: rate points of our codec.
+        baselines: sweeps of the other codecs.
         bd_rate: per cent at equal PSNR against each baseline, and against VTM where the set is
             Kodak; empty for fewer than four points.
-        failures: pictures left out.
-        notes: why a comparison is missing.
-        metrics: that were measured.
-        comparisons: with intervals and by segment, for each rival and metric.
-        adapter_hashes: of the adapters, by rate index.
+        failures: pictures that could not be measured.
+        notes: reasons why comparisons are missing.
+        metrics: names of the metrics that were measured.
+        comparisons: differences with intervals and by segment, for each rival and metric.
+        adapter_hashes: hashes of the adapters, by rate index.
         picture_hashes: SHA-256 of each picture's file, by name.
-        jobs: processes that ran at a time; above one, times are longer than alone.
-        peak_rss_mb: largest resident set of any of them, MB of 10^6 bytes.
-        device: that the codec ran on; peers run on the CPU.
-        format: version of the file.
+        jobs: processes that ran at a time; with several, times are longer than with one.
+        peak_rss_mb: largest resident set of any process, MB of 10^6 bytes.
+        device: device of our codec; baselines run on the CPU.
+        format: version of results.json.
     """
 
     folder: str
@@ -220,8 +213,8 @@ class Results:
 def as_json(results: Results) -> dict:
     """The content of results.json.
 
-    The whole, and each baseline in it, is an object of CompressAI's layout ("name",
-    "description", "results" with a list for each metric) with our records beside it.
+    It and each baseline in it have the keys of CompressAI's result files ("name", "description",
+    "results" with a list for each metric), and our records beside them.
     """
     facts = json.loads(json.dumps(asdict(results), allow_nan=False))
     pictures = len(results.points[0].pictures)
@@ -258,7 +251,7 @@ def read_results(path: str | Path) -> dict:
     """Parse a results.json.
 
     Raises:
-        DataError: there is no such file, or it is none that `write_results` wrote.
+        DataError: the file is missing, or `write_results` did not write it.
     """
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))

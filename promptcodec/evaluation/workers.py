@@ -1,4 +1,4 @@
-"""Pictures over several processes; what is measured does not depend on how many there are."""
+"""Measurement in several processes, with the same rates and qualities for any number of them."""
 
 import multiprocessing
 from collections.abc import Iterator, Sequence
@@ -7,30 +7,30 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from promptcodec.errors import PromptCodecError
-from promptcodec.evaluation.measure import Measurement, Setup
+from promptcodec.evaluation.measure import Measurement, MeasurementConfig
 from promptcodec.evaluation.results import Failure, Measured
 
 _measurement: Measurement | None = None  # of this worker
 
 
 def measure_in_processes(
-    setup: Setup, pictures: Sequence[tuple[Path, str]], *, jobs: int
+    config: MeasurementConfig, pictures: Sequence[tuple[Path, str]], *, jobs: int
 ) -> Iterator[Measured | Failure]:
-    """Measure pictures in fresh processes, each with the threads of the setup.
+    """Measure pictures in fresh processes.
 
     Args:
-        setup: every process builds its own measurement from it.
-        pictures: path and name.
-        jobs: processes.
+        config: settings from which every process builds its own measurement.
+        pictures: path and name of each.
+        jobs: number of processes.
 
     Yields:
         One outcome for each picture, in the order in which they are done.
 
     Raises:
-        PromptCodecError: a process was ended from outside, mostly for want of memory.
+        PromptCodecError: a process was killed from outside, mostly for want of memory.
     """
     context = multiprocessing.get_context("spawn")  # a fork of a process with torch may hang
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(setup,))
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(config,))
     try:
         futures = [pool.submit(_measure, path, name) for path, name in pictures]
         for future in as_completed(futures):
@@ -44,9 +44,9 @@ def measure_in_processes(
         pool.shutdown(cancel_futures=True)
 
 
-def _start(setup: Setup) -> None:
+def _start(config: MeasurementConfig) -> None:
     global _measurement
-    _measurement = setup.build()
+    _measurement = config.build()
 
 
 def _measure(path: Path, name: str) -> Measured | Failure:

@@ -1,4 +1,4 @@
-"""Where a figure comes from: date, commit, versions, machine, command."""
+"""Where a figure comes from: date, commit, versions, machine, command; peak memory."""
 
 import os
 import platform
@@ -93,6 +93,22 @@ def command_line(argv: list[str]) -> str:
         option, equals, value = word.rpartition("=")
         words.append(option + equals + (Path(value).name if Path(value).is_absolute() else value))
     return shlex.join(words)
+
+
+def peak_rss_mb() -> float:
+    """Largest resident set of this process so far, in MB of 10^6 bytes.
+
+    On Linux `ru_maxrss` of a parent is inherited by its children, so that a small process started
+    by a large one looks large; VmHWM starts anew with each program.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        (line,) = (x for x in status.read_text().splitlines() if x.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024 / 1e6
+    import resource  # POSIX only
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def _cpu_model() -> str:

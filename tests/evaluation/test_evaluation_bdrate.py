@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from promptcodec.errors import UsageError
-from promptcodec.evaluation.bdrate import Curve, bd_psnr, bd_rate, kodak_anchors
+from promptcodec.evaluation.anchors import kodak_anchors
+from promptcodec.evaluation.bdrate import Curve, bd_psnr, bd_rate
 
 RATES = (0.1, 0.2, 0.4, 0.8, 1.6)
 QUALITIES = (27.0, 29.5, 32.5, 35.5, 39.0)

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from promptcodec.evaluation.bdrate import Curve, bd_psnr, bd_rate, kodak_anchors
+from promptcodec.evaluation.anchors import kodak_anchors
+from promptcodec.evaluation.bdrate import Curve, bd_psnr, bd_rate
 from promptcodec.evaluation.bootstrap import MIN_PICTURES, Sample, deltas
 
 RATES = np.array([0.15, 0.3, 0.6, 1.2, 2.0])

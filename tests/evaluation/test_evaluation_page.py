@@ -12,19 +12,24 @@ from PIL import Image
 from test_evaluation_run import webp_point
 
 from promptcodec.errors import OutputError, UsageError
-from promptcodec.evaluation.codecs.registry import find_peers
+from promptcodec.evaluation.codecs.registry import find_codecs
 from promptcodec.evaluation.evaluate import evaluate
 from promptcodec.evaluation.measure import Measurement
-from promptcodec.evaluation.perceptual import Judge
+from promptcodec.evaluation.perceptual import QualityMetrics
 from promptcodec.evaluation.reports import html_page
-from promptcodec.evaluation.reports.equal_size import View, largest_within, views
+from promptcodec.evaluation.reports.equal_size import (
+    DecodedView,
+    Slide,
+    at_equal_size,
+    largest_within,
+)
 from promptcodec.evaluation.reports.html import (
     choose_pictures,
     find_names,
     make_slides,
     write_report,
 )
-from promptcodec.evaluation.reports.html_page import Slide, embed, write_page
+from promptcodec.evaluation.reports.html_page import embed, write_page
 from promptcodec.evaluation.results import as_json
 from promptcodec.io.load import load_picture
 
@@ -49,12 +54,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def measurement() -> Measurement:
     """A codec that compresses well enough to have a curve beside its peers."""
     points = [webp_point(f"rate {n}", quality) for n, quality in enumerate((10, 40, 60, 80))]
-    return Measurement(tuple(points), find_peers(("jpeg", "webp")), Judge())
+    return Measurement(tuple(points), find_codecs(("jpeg", "webp")), QualityMetrics())
 
 
 @pytest.fixture(scope="module")
 def facts(folder: Path, measurement: Measurement) -> dict:
-    results = evaluate(folder, measurement.points, metrics=("psnr", "ms-ssim"))
+    results = evaluate(folder, replace(measurement, metrics=QualityMetrics(("psnr", "ms-ssim"))))
     return as_json(replace(results, base_hash="ab" * 32))
 
 
@@ -185,7 +190,7 @@ def test_the_report_is_one_file_of_bounded_size(report: Path) -> None:
 def test_large_pictures_are_cropped_until_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(html_page, "PICTURE_BYTES", 60_000)
     noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
-    view = View("noise", None, None, None, noise)
+    view = DecodedView("noise", None, None, None, noise)
     (found,) = embed([Slide("noise", [view, view])])
     assert found["cropped"]
     assert sum(len(each["source"]) for each in found["views"]) <= 60_000
@@ -228,7 +233,7 @@ def test_pictures_have_short_names() -> None:
 def test_views_are_real_files_of_equal_size(folder: Path, measurement: Measurement) -> None:
     picture = load_picture(folder / "1.png")
     point = measurement.points[-1]
-    original, ours, jpeg, webp = views(picture, point, measurement.peers)
+    original, ours, jpeg, webp = at_equal_size(picture, point, measurement.codecs)
     assert original.caption == "original" and original.rgb is picture.rgb
     assert ours.size == len(point.encode(picture.rgb).data)
     for each in (jpeg, webp):

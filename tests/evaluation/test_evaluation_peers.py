@@ -14,7 +14,7 @@ from promptcodec.errors import CheckpointError, UsageError
 from promptcodec.evaluation.codecs import compressai, pillow
 from promptcodec.evaluation.codecs.compressai import CompressAiModel, find_weights
 from promptcodec.evaluation.codecs.hevc import Hevc
-from promptcodec.evaluation.codecs.registry import CLASSIC, find_peers
+from promptcodec.evaluation.codecs.registry import CLASSIC, find_codecs
 from promptcodec.evaluation.metrics import psnr
 
 
@@ -26,9 +26,9 @@ def picture() -> Image.Image:
 
 
 def test_peers_come_in_the_order_they_are_named() -> None:
-    assert list(find_peers(["webp", "jpeg", "webp"])) == ["webp", "jpeg"]
+    assert list(find_codecs(["webp", "jpeg", "webp"])) == ["webp", "jpeg"]
     with pytest.raises(UsageError, match=r"'av2': choose among jpeg, jpeg-444, webp"):
-        find_peers(["jpeg", "av2"])
+        find_codecs(["jpeg", "av2"])
 
 
 def test_a_peer_that_cannot_run_is_skipped_under_all_and_refused_by_name(
@@ -37,30 +37,30 @@ def test_a_peer_that_cannot_run_is_skipped_under_all_and_refused_by_name(
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setattr(pillow.importlib.util, "find_spec", lambda name: None)
     notes: list[str] = []
-    found = find_peers(["all"], weights=tmp_path, notes=notes)
+    found = find_codecs(["all"], weights=tmp_path, notes=notes)
     assert list(found) == ["jpeg", "jpeg-444", "webp", "avif"]
     assert any(note.startswith("jxl: skipped") and "promptcodec[jxl]" in note for note in notes)
     assert any(note.startswith("hevc: skipped") and "libx265" in note for note in notes)
     assert any("mbt2018-mean, " in note and "promptcodec[peers]" in note for note in notes)
     for name, remedy in (("jxl", "pip install"), ("hevc", "ffmpeg"), ("mbt2018", "pip install")):
         with pytest.raises(UsageError, match=f"peer {name} cannot run.*{remedy}"):
-            find_peers([name], weights=tmp_path)
+            find_codecs([name], weights=tmp_path)
         with pytest.raises(UsageError, match=f"peer {name} cannot run"):
-            find_peers(["all", name], weights=tmp_path)  # by name as well
+            find_codecs(["all", name], weights=tmp_path)  # by name as well
 
 
 @pytest.mark.peers
 def test_a_model_without_weights_is_skipped_under_all_and_refused_by_name(tmp_path: Path) -> None:
     notes: list[str] = []
-    find_peers(["all"], weights=tmp_path, notes=notes)
+    find_codecs(["all"], weights=tmp_path, notes=notes)
     assert any("mbt2018-mean, " in note and "--weights" in note for note in notes)
     with pytest.raises(UsageError, match=r"peer mbt2018 cannot run.*--weights"):
-        find_peers(["mbt2018"], weights=tmp_path)
+        find_codecs(["mbt2018"], weights=tmp_path)
 
 
 def test_on_kodak_published_points_stand_in_for_weights(tmp_path: Path) -> None:
     notes: list[str] = []
-    found = find_peers(["mbt2018-mean-vbr"], weights=tmp_path, kodak=True, notes=notes)
+    found = find_codecs(["mbt2018-mean-vbr"], weights=tmp_path, kodak=True, notes=notes)
     assert found == {}
     assert "published points" in notes[0]
 
@@ -145,7 +145,7 @@ class TestCompressAi:
         path = tmp_path / "mbt2018-mean-1-e522738d.pth.tar"
         path.write_bytes(b"not weights")
         with pytest.raises(CheckpointError, match="holds no weights of mbt2018-mean"):
-            find_peers(["mbt2018-mean"], weights=tmp_path)
+            find_codecs(["mbt2018-mean"], weights=tmp_path)
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")

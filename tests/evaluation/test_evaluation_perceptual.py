@@ -7,7 +7,7 @@ import torch
 
 from promptcodec.errors import CheckpointError, UsageError
 from promptcodec.evaluation.metrics import MAX_PSNR, psnr, to_db
-from promptcodec.evaluation.perceptual import MIN_SIDE, Judge
+from promptcodec.evaluation.perceptual import MIN_SIDE, QualityMetrics
 
 
 def noisy(side: int, sigma: float) -> tuple[np.ndarray, np.ndarray]:
@@ -18,7 +18,7 @@ def noisy(side: int, sigma: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_ms_ssim_falls_with_noise() -> None:
-    judge = Judge(("psnr", "ms-ssim"))
+    judge = QualityMetrics(("psnr", "ms-ssim"))
     found = [judge(*noisy(MIN_SIDE, sigma)) for sigma in (2.0, 10.0, 40.0)]
     values = [each.ms_ssim for each in found]
     assert all(value is not None and 0 < value < 1 for value in values)
@@ -29,10 +29,10 @@ def test_ms_ssim_falls_with_noise() -> None:
 
 
 def test_small_pictures_and_other_metrics_are_left_open() -> None:
-    assert Judge(("ms-ssim",))(*noisy(MIN_SIDE - 1, 2.0)).ms_ssim is None
-    assert Judge()(*noisy(MIN_SIDE, 2.0)).ms_ssim is None
+    assert QualityMetrics(("ms-ssim",))(*noisy(MIN_SIDE - 1, 2.0)).ms_ssim is None
+    assert QualityMetrics()(*noisy(MIN_SIDE, 2.0)).ms_ssim is None
     with pytest.raises(UsageError, match="no metric 'vmaf': choose among psnr, ms-ssim, lpips"):
-        Judge(("vmaf",))
+        QualityMetrics(("vmaf",))
 
 
 def test_decibels_rise_with_quality() -> None:
@@ -45,10 +45,10 @@ def test_decibels_rise_with_quality() -> None:
 def test_lpips_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install 'promptcodec\[lpips\]'"):
-        Judge(("lpips",))
+        QualityMetrics(("lpips",))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     with pytest.raises(UsageError, match="--lpips-weights"):
-        Judge(("lpips",))
+        QualityMetrics(("lpips",))
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("lpips"), reason="lpips is not installed")
@@ -58,9 +58,9 @@ def test_lpips_runs_on_the_weights_it_is_given(tmp_path: Path) -> None:
     torch.manual_seed(0)
     path = tmp_path / "alexnet.pth"
     torch.save(alexnet(weights=None).state_dict(), path)
-    judge = Judge(("lpips",), lpips_weights=path)
+    judge = QualityMetrics(("lpips",), lpips_weights=path)
     little, much = (judge(*noisy(96, sigma)).lpips for sigma in (3.0, 60.0))
     assert little is not None and much is not None and 0 < little < much
     path.write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match="holds no AlexNet"):
-        Judge(("lpips",), lpips_weights=path)
+        QualityMetrics(("lpips",), lpips_weights=path)

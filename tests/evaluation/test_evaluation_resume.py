@@ -12,7 +12,7 @@ from promptcodec.errors import DataError, UsageError
 from promptcodec.evaluation import evaluate
 from promptcodec.evaluation.evaluate import check_complete, evaluate_folder
 from promptcodec.evaluation.journal import Journal
-from promptcodec.evaluation.measure import Measurement, Setup
+from promptcodec.evaluation.measure import Measurement, MeasurementConfig
 from promptcodec.evaluation.results import Measured, as_json
 
 NAMES = ["a.png", "b.png", "c.png"]
@@ -29,8 +29,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def setup(tiny_checkpoint: Path) -> Setup:
-    return Setup(base=tiny_checkpoint, against=("jpeg",))
+def setup(tiny_checkpoint: Path) -> MeasurementConfig:
+    return MeasurementConfig(base=tiny_checkpoint, against=("jpeg",))
 
 
 def rates_and_qualities(results) -> list:
@@ -58,7 +58,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_stopped_run_measures_only_the_rest(
-    folder: Path, setup: Setup, seen: list[str], tmp_path: Path
+    folder: Path, setup: MeasurementConfig, seen: list[str], tmp_path: Path
 ) -> None:
     out = tmp_path / "results.json"
     with pytest.raises(KeyboardInterrupt):
@@ -77,7 +77,7 @@ def test_a_stopped_run_measures_only_the_rest(
 
 
 def test_a_changed_picture_is_measured_again(
-    folder: Path, setup: Setup, seen: list[str], tmp_path: Path
+    folder: Path, setup: MeasurementConfig, seen: list[str], tmp_path: Path
 ) -> None:
     out = tmp_path / "results.json"
     with pytest.raises(KeyboardInterrupt):
@@ -88,7 +88,7 @@ def test_a_changed_picture_is_measured_again(
 
 
 def test_other_settings_are_not_mixed_in(
-    folder: Path, setup: Setup, seen: list[str], tmp_path: Path
+    folder: Path, setup: MeasurementConfig, seen: list[str], tmp_path: Path
 ) -> None:
     out = tmp_path / "results.json"
     with pytest.raises(KeyboardInterrupt):
@@ -100,7 +100,7 @@ def test_other_settings_are_not_mixed_in(
     assert seen[3:] == NAMES
 
 
-def test_processes_change_no_byte(folder: Path, setup: Setup, tmp_path: Path) -> None:
+def test_processes_change_no_byte(folder: Path, setup: MeasurementConfig, tmp_path: Path) -> None:
     setup = replace(setup, metrics=("psnr", "ms-ssim"))
     (folder / "broken.png").write_bytes(b"no picture")
     alone = evaluate_folder(folder, setup)
@@ -112,7 +112,7 @@ def test_processes_change_no_byte(folder: Path, setup: Setup, tmp_path: Path) ->
         check_complete(shared)
 
 
-def test_records_survive_json(folder: Path, setup: Setup, tmp_path: Path) -> None:
+def test_records_survive_json(folder: Path, setup: MeasurementConfig, tmp_path: Path) -> None:
     codec = setup.load()
     measured = setup.build(codec)(folder / "a.png", "a.png")
     assert isinstance(measured, Measured)
@@ -124,7 +124,9 @@ def test_records_survive_json(folder: Path, setup: Setup, tmp_path: Path) -> Non
 
 
 @pytest.mark.peers
-def test_results_are_of_compressais_layout(folder: Path, setup: Setup, tmp_path: Path) -> None:
+def test_results_are_of_compressais_layout(
+    folder: Path, setup: MeasurementConfig, tmp_path: Path
+) -> None:
     from compressai.utils.plot.__main__ import parse_json_file
 
     out = tmp_path / "results.json"

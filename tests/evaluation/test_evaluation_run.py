@@ -9,10 +9,13 @@ import pytest
 from PIL import Image
 
 from promptcodec.errors import DataError, OutputError, PictureError, UsageError
-from promptcodec.evaluation.evaluate import evaluate, evaluate_folder, find_pictures
-from promptcodec.evaluation.measure import RatePoint, Setup
+from promptcodec.evaluation import evaluate as evaluating
+from promptcodec.evaluation.codecs.registry import find_codecs
+from promptcodec.evaluation.evaluate import evaluate_folder, find_pictures
+from promptcodec.evaluation.measure import CurvePoint, Measurement, MeasurementConfig
+from promptcodec.evaluation.perceptual import QualityMetrics
 from promptcodec.evaluation.reports.markdown import render_table
-from promptcodec.evaluation.results import read_results, write_results
+from promptcodec.evaluation.results import Results, read_results, write_results
 
 HEADER = 20
 
@@ -36,7 +39,12 @@ def webp_point(label: str, quality: int, *, fails_on: Callable[[np.ndarray], boo
         estimate = 8 * len(buffer.getvalue()) / (source.shape[0] * source.shape[1])
         return FakeEncoded(bytes(HEADER) + buffer.getvalue(), estimate)
 
-    return RatePoint(label, encode, lambda data: Image.open(io.BytesIO(data[HEADER:])))
+    return CurvePoint(label, encode, lambda data: Image.open(io.BytesIO(data[HEADER:])))
+
+
+def evaluate(folder: Path, points: list[CurvePoint], *, against=("jpeg", "webp")) -> Results:
+    measurement = Measurement(tuple(points), find_codecs(against), QualityMetrics())
+    return evaluating.evaluate(folder, measurement)
 
 
 def photo(height: int, width: int, seed: int) -> np.ndarray:
@@ -77,7 +85,7 @@ def test_records_count_whole_files(folder: Path) -> None:
 def test_grey_pictures_reach_the_codec_with_one_channel(folder: Path) -> None:
     seen = []
     point = webp_point("x", 50)
-    spy = RatePoint("x", lambda a: (seen.append(a.shape), point.encode(a))[1], point.decode)
+    spy = CurvePoint("x", lambda a: (seen.append(a.shape), point.encode(a))[1], point.decode)
     evaluate(folder, [spy], against=())
     assert seen == [(96, 128, 3), (80, 64), (64, 64, 3)]
 
@@ -128,7 +136,7 @@ def test_a_rate_that_no_baseline_reaches_is_explained(folder: Path) -> None:
         encoded = webp_point("x", 90).encode(source)
         return FakeEncoded(encoded.data + bytes(10**6), encoded.bpp_estimate)
 
-    point = RatePoint("wasteful", wasteful, webp_point("x", 90).decode)
+    point = CurvePoint("wasteful", wasteful, webp_point("x", 90).decode)
     results = evaluate(folder, [point], against=("webp",))
     assert results.points[0].psnr_above == {"webp": None}
     assert "outside curve webp" in results.notes[0]
@@ -164,7 +172,9 @@ def test_the_real_codec_makes_a_curve_by_gains(
 ) -> None:
     out = tmp_path / "results.json"
     results = evaluate_folder(
-        folder, Setup(base=tiny_checkpoint, gains=(-6, 0, 6, 12), against=("jpeg",)), out=out
+        folder,
+        MeasurementConfig(base=tiny_checkpoint, gains=(-6, 0, 6, 12), against=("jpeg",)),
+        out=out,
     )
     labels = [point.label for point in results.points]
     assert labels == ["rate 4, gain -6", "rate 4", "rate 4, gain +6", "rate 4, gain +12"]
@@ -184,7 +194,7 @@ def test_the_real_codec_makes_a_curve_by_gains(
 
 
 def test_pictures_beyond_the_limit_are_named(folder: Path, tiny_checkpoint: Path) -> None:
-    setup = Setup(base=tiny_checkpoint, against=(), max_pixels=64 * 64)
+    setup = MeasurementConfig(base=tiny_checkpoint, against=(), max_pixels=64 * 64)
     results = evaluate_folder(folder, setup)
     assert [failure.picture for failure in results.failures] == ["a.png", "grey.png"]
     assert "96" in results.failures[0].reason and "limit" in results.failures[0].reason
@@ -192,4 +202,4 @@ def test_pictures_beyond_the_limit_are_named(folder: Path, tiny_checkpoint: Path
 
 def test_baselines_are_checked_before_anything_is_loaded(folder: Path) -> None:
     with pytest.raises(UsageError, match="'av2'"):
-        evaluate_folder(folder, Setup(base=folder / "missing", against=("av2",)))
+        evaluate_folder(folder, MeasurementConfig(base=folder / "missing", against=("av2",)))

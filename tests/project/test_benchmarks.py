@@ -21,8 +21,8 @@ from promptcodec.bitstream import parse
 from promptcodec.coding.entropy import rans
 from promptcodec.coding.entropy.z_tables import ZTables
 from promptcodec.evaluation.codecs import compressai_timing
-from promptcodec.evaluation.speed import memory, timing
-from promptcodec.io import samples
+from promptcodec.evaluation.speed import timing
+from promptcodec.io import provenance, samples
 from promptcodec.models.codec import TorchCodec
 
 
@@ -113,8 +113,8 @@ def test_one_different_hash_or_two_levels_fail() -> None:
 
 
 def test_peak_memory_is_not_inherited_from_a_large_parent() -> None:
-    own = memory.peak_rss_mb()  # torch is loaded here
-    code = "from promptcodec.evaluation.speed import memory; print(memory.peak_rss_mb())"
+    own = provenance.peak_rss_mb()  # torch is loaded here
+    code = "from promptcodec.io import provenance; print(provenance.peak_rss_mb())"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 1 < float(run.stdout) < 60 < own
 

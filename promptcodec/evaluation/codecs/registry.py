@@ -7,13 +7,13 @@ from typing import Protocol
 from PIL import Image
 
 from promptcodec.errors import UsageError
-from promptcodec.evaluation.bdrate import published
+from promptcodec.evaluation.anchors import published
 from promptcodec.evaluation.codecs import compressai
 from promptcodec.evaluation.codecs.hevc import Hevc
 from promptcodec.evaluation.codecs.pillow import Avif, Jpeg, JpegXl, WebP
 
 
-class Peer(Protocol):
+class BaselineCodec(Protocol):
     """A codec with a knob."""
 
     @property
@@ -38,7 +38,7 @@ class Peer(Protocol):
         ...
 
 
-CLASSIC: dict[str, Peer] = {
+CLASSIC: dict[str, BaselineCodec] = {
     "jpeg": Jpeg(),
     "jpeg-444": Jpeg(full_chroma=True),
     "webp": WebP(),
@@ -61,13 +61,13 @@ TITLES = {
 ALL = "all"
 
 
-def find_peers(
+def find_codecs(
     names: Sequence[str],
     *,
     weights: Path | None = None,
     kodak: bool = False,
     notes: list[str] | None = None,
-) -> dict[str, Peer]:
+) -> dict[str, BaselineCodec]:
     """The peers of these names, in this order, ready to run.
 
     Args:
@@ -89,7 +89,7 @@ def find_peers(
             known = ", ".join([*CLASSIC, *compressai.NAMES])
             raise UsageError(f"no peer {name!r}: choose among {known}, or all")
     wanted = [*asked, *(n for n in [*CLASSIC, *compressai.NAMES] if everything and n not in asked)]
-    found: dict[str, Peer] = {}
+    found: dict[str, BaselineCodec] = {}
     skipped: dict[str, list[str]] = {}
     for name in wanted:
         peer, reason = _find(name, weights or compressai.default_weights())
@@ -106,7 +106,7 @@ def find_peers(
     return found
 
 
-def _find(name: str, weights: Path) -> tuple[Peer | None, str]:
+def _find(name: str, weights: Path) -> tuple[BaselineCodec | None, str]:
     """A peer that can run, or why it cannot."""
     if name in CLASSIC:
         reason = CLASSIC[name].missing()

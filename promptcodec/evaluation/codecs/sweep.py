@@ -1,59 +1,61 @@
-"""Peers run here, on the same pictures, so that a comparison owes nothing to others.
+"""Baseline codecs, measured here on the same pictures as ours.
 
 Each picture is compressed to a real file at several qualities and read back.
 """
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from promptcodec.evaluation.bdrate import Curve
-from promptcodec.evaluation.codecs.registry import Peer
+from promptcodec.evaluation.codecs.registry import BaselineCodec
 from promptcodec.evaluation.metrics import bpp
-from promptcodec.evaluation.perceptual import Judge
+from promptcodec.evaluation.perceptual import QualityMetrics
+
+_AVERAGES = {
+    **dict.fromkeys(("bpp", "psnr", "ms_ssim", "lpips"), np.mean),
+    **dict.fromkeys(("encode_seconds", "decode_seconds"), np.median),
+}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BaselinePoint:
-    """One picture at one quality.
+    """One quality of a codec, of one picture or averaged over a set.
 
     Attributes:
-        picture: its name.
-        quality: setting of the peer.
-        bytes: of the file.
+        quality: setting of the codec.
         bpp: 8 * bytes / pixels.
         psnr: dB over RGB.
-        ms_ssim: 0 to 1; None where it was not measured.
-        lpips: 0 is best; None where it was not measured.
+        ms_ssim: 0 to 1; None if it was not measured.
+        lpips: 0 is best; None if it was not measured.
         encode_seconds: wall time, picture in memory to bytes.
         decode_seconds: wall time, bytes to picture in memory.
     """
 
+    quality: int
+    bpp: float
+    psnr: float
+    ms_ssim: float | None = None
+    lpips: float | None = None
+    encode_seconds: float | None = None
+    decode_seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselinePicture(BaselinePoint):
+    """One picture at one quality.
+
+    Attributes:
+        picture: name of the picture.
+        bytes: size of the file.
+    """
+
     picture: str
-    quality: int
     bytes: int
-    bpp: float
-    psnr: float
-    ms_ssim: float | None = None
-    lpips: float | None = None
-    encode_seconds: float | None = None
-    decode_seconds: float | None = None
-
-
-@dataclass(frozen=True)
-class AveragePoint:
-    """One quality over the set: means of rate and quality, medians of times."""
-
-    quality: int
-    bpp: float
-    psnr: float
-    ms_ssim: float | None = None
-    lpips: float | None = None
-    encode_seconds: float | None = None
-    decode_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -61,16 +63,16 @@ class BaselineResult:
     """A sweep over a set of pictures.
 
     Attributes:
-        name: as `peers.find_peers` takes it.
-        options: all that was passed to the codec, and its version.
-        averages: one for each quality.
-        pictures: one for each picture and quality.
+        name: as `registry.find_codecs` takes it.
+        options: options and version of the codec.
+        averages: one point for each quality: means of rate and quality, medians of times.
+        pictures: one record for each picture and quality.
     """
 
     name: str
     options: dict[str, object]
-    averages: tuple[AveragePoint, ...]
-    pictures: tuple[BaselinePoint, ...]
+    averages: tuple[BaselinePoint, ...]
+    pictures: tuple[BaselinePicture, ...]
 
     def curve(self) -> Curve:
         """The averages as a curve; `UsageError` where they are not strictly monotone."""
@@ -82,37 +84,39 @@ class BaselineResult:
 
 
 def sweep(
-    peer: Peer, rgb: np.ndarray, *, picture: str, grey: bool, judge: Judge | None = None
-) -> list[BaselinePoint]:
-    """Compress one picture at every quality of a peer.
+    codec: BaselineCodec,
+    rgb: np.ndarray,
+    *,
+    picture: str,
+    grey: bool,
+    metrics: QualityMetrics | None = None,
+) -> list[BaselinePicture]:
+    """Compress one picture at every quality of a codec.
 
     Args:
-        peer: which one.
+        codec: baseline to run.
         rgb: uint8 (H, W, 3).
-        picture: its name in the records.
-        grey: the picture has one channel, and the peer may profit from that.
-        judge: the metrics; None is PSNR alone.
+        picture: name in the records.
+        grey: give the codec a picture of one channel.
+        metrics: None measures PSNR alone.
     """
-    judge = judge or Judge()
+    metrics = metrics or QualityMetrics()
     source = Image.fromarray(rgb[..., 0] if grey else rgb)
     height, width = rgb.shape[:2]
     points = []
-    for quality in peer.qualities:
+    for quality in codec.qualities:
         start = time.perf_counter()
-        data = peer.compress(source, quality)
+        data = codec.compress(source, quality)
         middle = time.perf_counter()
-        decoded = np.asarray(peer.decompress(data))
+        decoded = np.asarray(codec.decompress(data))
         end = time.perf_counter()
-        found = judge(rgb, decoded)
         points.append(
-            BaselinePoint(
+            BaselinePicture(
                 picture=picture,
                 quality=quality,
                 bytes=len(data),
                 bpp=bpp(len(data), width=width, height=height),
-                psnr=found.psnr,
-                ms_ssim=found.ms_ssim,
-                lpips=found.lpips,
+                **asdict(metrics(rgb, decoded)),
                 encode_seconds=middle - start,
                 decode_seconds=end - middle,
             )
@@ -120,37 +124,32 @@ def sweep(
     return points
 
 
-def summarise(name: str, peer: Peer, points: Sequence[BaselinePoint]) -> BaselineResult:
+def summarise(name: str, codec: BaselineCodec, points: Sequence[BaselinePicture]) -> BaselineResult:
     """Average the sweeps of several pictures.
 
     Args:
-        name: as `peers.find_peers` takes it.
-        peer: the codec that made the points.
+        name: as `registry.find_codecs` takes it.
+        codec: origin of the points.
         points: of all pictures and all qualities, at least one picture.
     """
-    averages = []
-    for quality in peer.qualities:
-        same = [point for point in points if point.quality == quality]
-        averages.append(
-            AveragePoint(
-                quality=quality,
-                bpp=float(np.mean([point.bpp for point in same])),
-                psnr=float(np.mean([point.psnr for point in same])),
-                ms_ssim=mean_of([point.ms_ssim for point in same]),
-                lpips=mean_of([point.lpips for point in same]),
-                encode_seconds=_median_of([point.encode_seconds for point in same]),
-                decode_seconds=_median_of([point.decode_seconds for point in same]),
-            )
+    averages = tuple(
+        BaselinePoint(
+            quality=quality,
+            **average([point for point in points if point.quality == quality]),
         )
-    return BaselineResult(name, peer.options(), tuple(averages), tuple(points))
+        for quality in codec.qualities
+    )
+    return BaselineResult(name, codec.options(), averages, tuple(points))
 
 
-def mean_of(values: Sequence[float | None]) -> float | None:
-    """Mean of values; None where one of them is missing."""
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known and len(known) == len(values) else None
+def average(records: Sequence[Any]) -> dict[str, Any]:
+    """Means of rate and quality and medians of times, by name; None where a value is missing.
 
-
-def _median_of(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.median(known)) if known else None
+    Args:
+        records: with the fields of `BaselinePoint`, at least one.
+    """
+    found: dict[str, Any] = {}
+    for name, reduce in _AVERAGES.items():
+        values = [getattr(record, name) for record in records]
+        found[name] = None if None in values else float(reduce(values))
+    return found

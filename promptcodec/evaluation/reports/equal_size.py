@@ -1,28 +1,29 @@
-"""One picture by several codecs at equal bytes: the fair way to look at them."""
+"""One picture by several codecs at equal bytes, and pictures side by side."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from PIL import Image
 
-from promptcodec.evaluation.codecs.registry import CLASSIC, TITLES, Peer
-from promptcodec.evaluation.measure import RatePoint
+from promptcodec.evaluation.codecs.registry import CLASSIC, TITLES, BaselineCodec
+from promptcodec.evaluation.measure import CurvePoint
 from promptcodec.evaluation.metrics import bpp, psnr
 from promptcodec.io.pictures import Picture
 
-_LOWEST = {"jpeg": 1, "jpeg-444": 1, "avif": 1}  # below the sweep, whose low end serves no one
+_LOWEST = {"jpeg": 1, "jpeg-444": 1, "avif": 1}  # below the lowest quality of the sweep
 
 
 @dataclass(frozen=True)
-class View:
-    """One codec on one picture.
+class DecodedView:
+    """One picture as one codec shows it.
 
     Attributes:
-        title: of the codec, with its setting.
-        size: bytes of the file; None is the original.
-        bpp: 8 * bytes / pixels; None is the original.
-        psnr: dB over RGB; None is the original.
+        title: name of the codec, with its setting.
+        size: bytes of the file; None for the original.
+        bpp: 8 * bytes / pixels; None for the original.
+        psnr: dB over RGB; None for the original.
         rgb: decoded, uint8 (H, W, 3).
     """
 
@@ -40,46 +41,57 @@ class View:
         return f"{self.title}, {self.size:,} bytes, {self.bpp:.3f} bpp, {self.psnr:.2f} dB"
 
 
-def views(picture: Picture, point: RatePoint, peers: dict[str, Peer]) -> list[View]:
-    """The original, ours, and each peer with as many bytes as ours at most.
+@dataclass(frozen=True)
+class Slide:
+    """Views of one picture at equal bytes.
 
-    A peer that needs more even at its lowest setting is shown at that one; its size says so.
+    Attributes:
+        title: name of the picture or of our rate.
+        views: of one size: the original, ours, the baselines.
+    """
+
+    title: str
+    views: Sequence[DecodedView]
+
+
+def at_equal_size(
+    picture: Picture, point: CurvePoint, codecs: dict[str, BaselineCodec]
+) -> list[DecodedView]:
+    """The original, ours, and each baseline with at most as many bytes as ours.
+
+    A baseline that needs more bytes even at its lowest setting is shown at that setting.
 
     Args:
-        picture: what is shown.
-        point: our rate.
-        peers: by name.
+        picture: original.
+        point: rate of ours.
+        codecs: baselines by name.
     """
     source = picture.rgb[..., 0] if picture.grey else picture.rgb
     data = point.encode(source).data
-    decoded = point.decode(data)
-    found = [
-        View("original", None, None, None, picture.rgb),
-        _view(f"promptcodec, {point.label}", len(data), decoded, picture.rgb),
+    views = [
+        DecodedView("original", None, None, None, picture.rgb),
+        _view(f"promptcodec, {point.label}", len(data), point.decode(data), picture.rgb),
     ]
-    for name, peer in peers.items():
-        setting, file = largest_within(
-            lambda quality, peer=peer: peer.compress(Image.fromarray(source), quality),
-            len(data),
-            settings=_settings(name, peer),
-        )
+    for name, codec in codecs.items():
+        compress = partial(codec.compress, Image.fromarray(source))
+        setting, file = largest_within(compress, len(data), settings=_settings(name, codec))
         title = f"{TITLES.get(name, name)}, quality {setting}"
-        found.append(_view(title, len(file), peer.decompress(file), picture.rgb))
-    return found
+        views.append(_view(title, len(file), codec.decompress(file), picture.rgb))
+    return views
 
 
 def largest_within(
     compress: Callable[[int], bytes], limit: int, *, settings: Sequence[int] = range(1, 96)
 ) -> tuple[int, bytes]:
-    """Highest setting whose file is not above a number of bytes.
+    """Highest setting whose file has at most `limit` bytes.
 
     Args:
-        compress: setting to the bytes of a file; files grow along the settings.
+        compress: setting to the bytes of a file, whose size rises with the setting.
         limit: bytes.
         settings: lowest first.
 
     Returns:
-        The setting and its file; the lowest where even that is above the limit.
+        The setting and its file; the lowest setting if all files are larger.
     """
     low, high = 0, len(settings) - 1
     best = compress(settings[0])
@@ -93,13 +105,13 @@ def largest_within(
     return settings[low], best
 
 
-def _settings(name: str, peer: Peer) -> Sequence[int]:
+def _settings(name: str, codec: BaselineCodec) -> Sequence[int]:
     if name not in CLASSIC:
-        return peer.qualities  # there is nothing between two models
-    return range(_LOWEST.get(name, peer.qualities[0]), peer.qualities[-1] + 1)
+        return codec.qualities  # each is a model of its own
+    return range(_LOWEST.get(name, codec.qualities[0]), codec.qualities[-1] + 1)
 
 
-def _view(title: str, size: int, decoded: Image.Image, original: np.ndarray) -> View:
+def _view(title: str, size: int, decoded: Image.Image, original: np.ndarray) -> DecodedView:
     rgb = np.asarray(decoded.convert("RGB"))
     height, width = original.shape[:2]
-    return View(title, size, bpp(size, width=width, height=height), psnr(original, rgb), rgb)
+    return DecodedView(title, size, bpp(size, width=width, height=height), psnr(original, rgb), rgb)

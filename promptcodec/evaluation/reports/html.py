@@ -5,55 +5,28 @@ from itertools import pairwise
 from pathlib import Path
 
 from promptcodec.errors import UsageError
-from promptcodec.evaluation.bdrate import published
+from promptcodec.evaluation.anchors import published
 from promptcodec.evaluation.bootstrap import EDGES
 from promptcodec.evaluation.codecs.registry import TITLES
 from promptcodec.evaluation.comparison import ANCHOR, is_kodak
 from promptcodec.evaluation.measure import Measurement
-from promptcodec.evaluation.metrics import Metric, to_db
-from promptcodec.evaluation.reports.equal_size import views
-from promptcodec.evaluation.reports.html_page import Slide, write_page
+from promptcodec.evaluation.metrics import METRICS, Metric, to_db
+from promptcodec.evaluation.reports.equal_size import Slide, at_equal_size
+from promptcodec.evaluation.reports.html_page import write_page
 from promptcodec.evaluation.results import OWN_NAME
 from promptcodec.io.load import load_picture
 
-MAX_PEERS = 3
-"""Peers on a slide beside ours: more of them would crowd out pictures."""
+MAX_CODECS = 3
+"""Baselines on a slide: more of them would crowd out pictures."""
 _SHOWN_AT_FIRST = (ANCHOR, "mbt2018-mean")  # of the published curves
-
-METRICS: dict[Metric, dict] = {
-    "psnr": {
-        "title": "PSNR",
-        "axis": "PSNR of RGB (dB)",
-        "raw": "PSNR (dB)",
-        "field": "psnr",
-        "digits": 2,
-        "published": "psnr_rgb",
-    },
-    "ms-ssim": {
-        "title": "MS-SSIM",
-        "axis": "MS-SSIM of RGB, -10 log10(1 - x) (dB)",
-        "raw": "MS-SSIM",
-        "field": "ms_ssim",
-        "digits": 4,
-        "published": "ms_ssim_rgb",
-    },
-    "lpips": {
-        "title": "LPIPS",
-        "axis": "LPIPS, -10 log10(x) (dB)",
-        "raw": "LPIPS",
-        "field": "lpips",
-        "digits": 4,
-        "published": "",
-    },
-}
 
 
 def write_report(facts: dict, path: Path, *, slides: Sequence[Slide] = ()) -> None:
     """Write the report of one evaluation; an existing file is replaced.
 
     Args:
-        facts: as `results.as_json` gives them.
-        path: of the page.
+        facts: result of `results.as_json`.
+        path: page to write.
         slides: pictures side by side.
 
     Raises:
@@ -65,13 +38,13 @@ def write_report(facts: dict, path: Path, *, slides: Sequence[Slide] = ()) -> No
 
 
 def choose_pictures(facts: dict, wanted: Sequence[str] = ()) -> list[str]:
-    """Which pictures to look at.
+    """Names of the pictures to show.
 
     Args:
-        facts: as `results.as_json` gives them.
-        wanted: names, with or without folder and suffix; none takes the pictures on which the
-            rate that is shown does best, middling and worst against the first peer (by PSNR alone
-            where there is none).
+        facts: result of `results.as_json`.
+        wanted: names, with or without folder and suffix; none takes the pictures with the largest,
+            median and smallest lead in PSNR over the first baseline at the rate that is shown (or
+            the largest, median and smallest PSNR without a baseline).
 
     Raises:
         UsageError: a name that was not measured.
@@ -85,7 +58,7 @@ def choose_pictures(facts: dict, wanted: Sequence[str] = ()) -> list[str]:
     own = {each["picture"]: each for each in point["pictures"]}
 
     def lead(name: str) -> float:
-        """dB above the first peer's nearest rate."""
+        """dB above the first baseline's nearest rate."""
         rivals = [
             each
             for baseline in facts["baselines"][:1]
@@ -101,7 +74,7 @@ def choose_pictures(facts: dict, wanted: Sequence[str] = ()) -> list[str]:
 
 
 def find_names(wanted: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Pictures as a user names them, by path, file name, or either without its suffix.
+    """Pictures by path, by file name, or by either without its suffix.
 
     Raises:
         UsageError: there is none of that name, or several.
@@ -123,37 +96,28 @@ def _short_names(name: str) -> set[str]:
     return {name, path.name, path.stem, path.with_suffix("").as_posix()}
 
 
-def make_slides(
-    folder: Path, measurement: Measurement, names: Sequence[str], *, points: Sequence[str] = ()
-) -> list[Slide]:
-    """Ours and the first peers at equal bytes.
+def make_slides(folder: Path, measurement: Measurement, names: Sequence[str]) -> list[Slide]:
+    """Ours at one of its lower rates and the first baselines at equal bytes.
 
     Args:
-        folder: of the pictures.
-        measurement: codec and peers.
-        names: of the pictures.
-        points: labels of our rates; none takes one of the lower ones.
+        folder: folder of the pictures.
+        measurement: codec and baselines.
+        names: paths of pictures within the folder.
     """
-    chosen = [point for point in measurement.points if point.label in points]
-    chosen = chosen or [measurement.points[_shown_point(len(measurement.points))]]
-    peers = dict(list(measurement.peers.items())[:MAX_PEERS])
-    return [
-        Slide(
-            name if len(chosen) == 1 else f"{name}, {point.label}",
-            views(load_picture(folder / name, max_pixels=measurement.max_pixels), point, peers),
-        )
-        for name in names
-        for point in chosen
-    ]
+    point = measurement.points[_shown_point(len(measurement.points))]
+    codecs = dict(list(measurement.codecs.items())[:MAX_CODECS])
+    pictures = (load_picture(folder / name, max_pixels=measurement.max_pixels) for name in names)
+    views = (at_equal_size(picture, point, codecs) for picture in pictures)
+    return [Slide(*each) for each in zip(names, views, strict=True)]
 
 
 def _shown_point(count: int) -> int:
-    """A lower rate of the ladder: higher up nobody sees a difference."""
+    """Place of a lower rate among so many: at higher ones no difference is visible."""
     return (count - 1) // 3
 
 
 def _data(facts: dict) -> dict:
-    """All that the page shows, apart from its pictures."""
+    """Everything on the page but its pictures."""
     metrics = [{"id": name, **METRICS[name]} for name in facts["metrics"]]
     segments = [
         {"low_bpp": low, "title": _segment_title(low, high)} for low, high in pairwise(EDGES)
@@ -219,7 +183,7 @@ def _curve(name: str, points: dict, *, own: bool = False, published: bool = Fals
 
 
 def _points(rows: Sequence[dict], metric: Metric, field: str) -> list[dict]:
-    """By rising rate, in dB; "raw" is the value in the metric's own unit where that differs."""
+    """Points by rising rate, in dB; "raw" is the value in the metric's own unit if it differs."""
     found = []
     for row in sorted(rows, key=lambda row: row["bpp"]):
         if row[field] is None:

@@ -1,6 +1,6 @@
-"""Pages that are one file: style, scripts, figures and pictures inside, nothing from outside.
+"""HTML pages of one file, with style, scripts, figures and pictures inside.
 
-The templates are the files of `page/`; a policy in each page forbids every request.
+The templates are the files of `templates/`; a content security policy forbids every request.
 """
 
 import base64
@@ -8,34 +8,18 @@ import html
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 from PIL import Image
 
 from promptcodec.errors import UsageError
-from promptcodec.evaluation.reports.equal_size import View
+from promptcodec.evaluation.reports.equal_size import DecodedView, Slide
 from promptcodec.io.atomic import write_atomically
 
-MAX_BYTES = 5_000_000
-"""A page is never larger than that."""
-PICTURE_BYTES = 4_000_000
-"""Of it, what pictures may take."""
+MAX_BYTES = 5_000_000  # of a page
+PICTURE_BYTES = 4_000_000  # of the pictures in it
 MIN_WINDOW = 64  # px
-
-
-@dataclass(frozen=True)
-class Slide:
-    """One picture of the slider.
-
-    Attributes:
-        title: of the picture.
-        views: of one size; the second and third are shown first.
-    """
-
-    title: str
-    views: Sequence[View]
 
 
 def write_page(
@@ -44,22 +28,22 @@ def write_page(
     """Write a page whole or not at all.
 
     Args:
-        path: of the file.
-        template: name of an HTML file in `page/`.
-        title: of the page.
-        data: JSON-ready, for its script.
-        slides: for its slider; cropped around the middle where they would be too large.
+        path: file to write.
+        template: name of an HTML file in `templates/`.
+        title: title of the page.
+        data: JSON-ready data of its script.
+        slides: pictures of its slider; cropped around the middle if they would be too large.
         force: replace an existing file.
 
     Raises:
-        UsageError: the page would be too large all the same.
+        UsageError: the page would be too large even with cropped pictures.
         OutputError: it cannot be written.
     """
     facts = json.dumps({**data, "slides": embed(slides)}, allow_nan=False)
     text = _template(template)
     for name in ("style.css", "slider.js", "chart.js", "report.js"):
         text = text.replace(f"/*{name}*/", _template(name))
-    # "<" cannot end the script element early when it is written as an escape.
+    # An escaped "<" cannot end the script element early.
     text = text.replace("{{title}}", html.escape(title))
     text = text.replace("{{data}}", facts.replace("<", "\\u003c"))
     content = text.encode()
@@ -71,7 +55,7 @@ def write_page(
 
 
 def embed(slides: Sequence[Slide]) -> list[dict]:
-    """Slides with their pictures as lossless files, all together within `PICTURE_BYTES`."""
+    """Slides with their pictures as lossless files of at most `PICTURE_BYTES` in all."""
     if not slides:
         return []
     shapes = [slide.views[0].rgb.shape for slide in slides]
@@ -95,7 +79,7 @@ def embed(slides: Sequence[Slide]) -> list[dict]:
     ]
 
 
-def _lossless(view: View, window: int) -> str:
+def _lossless(view: DecodedView, window: int) -> str:
     """The middle of a picture, `window` px at most each way, as a data URI."""
     height, width = view.rgb.shape[:2]
     high, wide = min(height, window), min(width, window)

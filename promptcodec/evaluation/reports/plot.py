@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 
 from promptcodec.errors import UsageError
-from promptcodec.evaluation.bdrate import kodak_anchors
+from promptcodec.evaluation.anchors import kodak_anchors
 from promptcodec.evaluation.codecs.registry import TITLES
 from promptcodec.evaluation.comparison import is_kodak
 from promptcodec.io.atomic import check_output, write_atomically

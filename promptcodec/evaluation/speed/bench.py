@@ -18,7 +18,7 @@ from PIL import Image
 
 from promptcodec.errors import UsageError
 from promptcodec.evaluation.codecs import compressai, compressai_timing
-from promptcodec.evaluation.codecs.registry import CLASSIC, find_peers
+from promptcodec.evaluation.codecs.registry import CLASSIC, find_codecs
 from promptcodec.evaluation.reports.equal_size import largest_within
 from promptcodec.evaluation.speed import memory
 from promptcodec.evaluation.speed.timing import NOISY, in_turn, ratio, summarise
@@ -121,7 +121,7 @@ def check_peers(peers: Sequence[str], *, height: int, width: int) -> None:
         if name not in CLASSIC and name != MODEL:
             known = ", ".join([MODEL, *CLASSIC])
             raise UsageError(f"no peer {name!r} is timed: choose among {known}")
-    find_peers([name for name in peers if name in CLASSIC])
+    find_codecs([name for name in peers if name in CLASSIC])
     if MODEL in peers and (height % STRIDE or width % STRIDE):
         raise UsageError(
             f"the picture is {width}x{height}; {MODEL} takes multiples of {STRIDE} px: crop it, "

@@ -2,39 +2,24 @@
 
     python -m promptcodec.evaluation.speed.memory PICTURE [--base DIR] [--precision P] [--threads N]
 
-prints one line of JSON; `peak_rss_mb` is what the kernel saw at most, the interpreter and torch
-included.
+prints one line of JSON; `peak_rss_mb` is the largest resident set of the process, with the
+interpreter and torch.
 """
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 from promptcodec.errors import PromptCodecError
-
-
-def peak_rss_mb() -> float:
-    """Largest resident set of this process so far, in MB of 10^6 bytes.
-
-    Linux hands `ru_maxrss` of the parent on to its children, so that a small process started by
-    a large one looks large; VmHWM starts anew with each program.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        (line,) = (x for x in status.read_text().splitlines() if x.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024 / 1e6
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+from promptcodec.io.provenance import peak_rss_mb
 
 
 def measure(
     picture: str, *, base: str | None, precision: str, threads: int
 ) -> dict[str, float | int | str]:
-    """Run this file in a fresh process and read what it prints."""
+    """Peak memory of a picture, measured in a fresh process; arguments as those of this script."""
     words = [sys.executable, "-m", __name__, picture, "--precision", precision]
     words += ["--threads", str(threads), *(["--base", base] if base else [])]
     run = subprocess.run(words, capture_output=True, text=True, check=False)
@@ -44,7 +29,7 @@ def measure(
 
 
 def main() -> None:
-    """Encode and decode once and report."""
+    """Encode and decode once and print the record."""
     parser = argparse.ArgumentParser(description="Peak memory of one picture.")
     parser.add_argument("picture")
     parser.add_argument("--base")
