@@ -26,9 +26,9 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from promptcodec.config import BaseConfig
     from promptcodec.models.checkpoint import write_base
     from promptcodec.models.codec_model import CodecModel
-    from promptcodec.training.config import RunConfig, read_recipe
+    from promptcodec.training.config import BaseTrainingConfig, read_recipe
 
-    config = read_recipe(TINY, RunConfig)
+    config = read_recipe(TINY, BaseTrainingConfig)
     torch.manual_seed(7)
     model = CodecModel(config.codec)
     with torch.no_grad():

@@ -33,7 +33,7 @@ from promptcodec.io.provenance import provenance
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import Head, read_head
 from promptcodec.training.data.augmented import fit
-from promptcodec.training.data.inputs import FORMATS, FileSight
+from promptcodec.training.data.inputs import FORMATS, FileInput
 
 EDGE_RIVALS = ("mobilenetv2_100", "mobilenetv3_large_100")
 CLASSIC = {"jpeg": 20, "webp": 20, "avif": 30}  # qualities
@@ -155,9 +155,11 @@ def timings(
     for name, model in rivals.items():
         edge[name] = torch.inference_mode()(lambda model=model: model(x))
     for name, quality in CLASSIC.items():
-        sight = FileSight(FORMATS[name])
-        content = sight.compress(picture, quality)
-        edge[name] = lambda sight=sight, quality=quality: sight.compress(picture, quality)
+        file_input = FileInput(FORMATS[name])
+        content = file_input.compress(picture, quality)
+        edge[name] = lambda file_input=file_input, quality=quality: file_input.compress(
+            picture, quality
+        )
         server[name] = lambda content=content: predict(
             heads[DECODED], _shown(np.asarray(load_picture(content).rgb))
         )

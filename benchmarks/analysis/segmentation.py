@@ -33,7 +33,7 @@ from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import Head, build_head, read_head
 from promptcodec.models.heads.config import SEGMENT, HeadConfig
 from promptcodec.models.heads.iou import class_iou, confusion_counts
-from promptcodec.training.data.masked import Masked, read_masked
+from promptcodec.training.data.masked import MaskedPictures, read_masked
 
 WIDTH, HEIGHT = 768, 512  # px, at which costs are counted
 SIDES = ("latents", "decoded")
@@ -52,7 +52,7 @@ def stream_of(
 
 
 def measure(
-    codec: TorchCodec, pixels: Head, data: Masked, *, rate: float, streams: Path
+    codec: TorchCodec, pixels: Head, data: MaskedPictures, *, rate: float, streams: Path
 ) -> dict[str, Any]:
     """One rate: bpp of the files, mean IoU of both ways, and what both are computed from."""
     classes = len(pixels.config.labels)
@@ -114,7 +114,13 @@ def _meta(config: HeadConfig) -> nn.Module:
 
 
 def sheet(
-    codec: TorchCodec, pixels: Head, data: Masked, *, rates: list[float], count: int, streams: Path
+    codec: TorchCodec,
+    pixels: Head,
+    data: MaskedPictures,
+    *,
+    rates: list[float],
+    count: int,
+    streams: Path,
 ) -> Image.Image:
     """Pictures spread over the set: truth, and both masks at the lowest and the highest rate."""
     labels = codec.labels(SEGMENT)

@@ -19,7 +19,7 @@ from promptcodec.evaluation.bdrate import Curve, bd_rate
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.provenance import provenance
 from promptcodec.models.checkpoint import read_base
-from promptcodec.training.config import RunConfig, read_recipe
+from promptcodec.training.config import BaseTrainingConfig, read_recipe
 from promptcodec.training.data.pictures import PictureStore
 from promptcodec.training.validation import validate
 
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--out", type=Path, default=Path("docs/results/base-curve.json"))
     arguments = parser.parse_args()
-    config = read_recipe(arguments.recipe, RunConfig).data
+    config = read_recipe(arguments.recipe, BaseTrainingConfig).data
     pictures = PictureStore(arguments.data, config, cache=arguments.cache).validation
     rows, curves = [], []
     for folder in arguments.bases:

@@ -163,8 +163,7 @@ class Variant:
         momentum: of Muon.
         beta1: of first moments.
         beta2: of second moments.
-        room_weight: of the room term.
-        room_detached: whether the room term is kept from h_a and g_a.
+        random_gain_weight: weight of the rate at a random gain.
         z_noise: share of the time with noisy z.
         z_free: share of the time until z has its price.
         rate_index: of the ladder; sets lambda.
@@ -186,8 +185,7 @@ class Variant:
     momentum: float = 0.95
     beta1: float = 0.9
     beta2: float = 0.98
-    room_weight: float = 0.1
-    room_detached: bool = True
+    random_gain_weight: float = 0.1
     z_noise: float = 0.8
     z_free: float = 0.2
     rate_index: int = 4
@@ -325,7 +323,6 @@ def run(
 
     torch.manual_seed(1)
     model = CodecModel(variant.codec).to(memory_format=torch.channels_last)
-    model.room_detached = variant.room_detached
     if variant.grown:
         grow(model, read_base(find_base(None)).model.state_dict())
     else:
@@ -367,9 +364,11 @@ def run(
             output = model(
                 x,
                 round_z=share >= variant.z_noise,
-                z_price=min(1.0, share / variant.z_free) if variant.z_free else 1.0,
+                z_rate_weight=min(1.0, share / variant.z_free) if variant.z_free else 1.0,
             )
-        result = rate_distortion(output, x, lmbda=lmbda, room_weight=variant.room_weight)
+        result = rate_distortion(
+            output, x, lmbda=lmbda, random_gain_weight=variant.random_gain_weight
+        )
         result.loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), variant.clip, foreach=True)
         if bool(torch.isfinite(norm)):
@@ -434,8 +433,8 @@ def _row(minutes: float, name: str, records: list[dict]) -> dict:
     records = sorted(records, key=lambda record: record["learning_rate"])
     ends = [record["curve"][-1]["loss"] for record in records]
     best = records[int(np.argmin(ends))]
-    model = CodecModel(read_variant(name).codec)
-    cost = {row.name: row for row in complexity_table(model)}
+    codec = from_dict(CodecConfig, best["settings"]["codec"], where=name)
+    cost = {row.name: row for row in complexity_table(CodecModel(codec))}
     return {
         "variant": name,
         "minutes": minutes,

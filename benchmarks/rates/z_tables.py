@@ -27,7 +27,7 @@ from promptcodec.io.load import load_picture
 from promptcodec.io.provenance import provenance
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.tensors import arrays_of, pad, to_tensor
-from promptcodec.training.data.pictures import Source, find_pictures
+from promptcodec.training.data.pictures import PictureFile, find_pictures
 from promptcodec.training.z_sets import ZHat, fit_sets, set_bits
 
 COUNTS = (1, 2, 4)  # sets
@@ -53,7 +53,7 @@ class Seen:
         return [z for group in self.z.values() for z in group]
 
 
-def chosen(packs: Sequence[Path], *, pictures: int) -> Iterator[tuple[str, Source, bool]]:
+def chosen(packs: Sequence[Path], *, pictures: int) -> Iterator[tuple[str, PictureFile, bool]]:
     """Pack, place, and whether it is held out, of pictures spread over each pack."""
     for pack in packs:
         items = json.loads((pack / "manifest.json").read_text("utf-8"))["items"]

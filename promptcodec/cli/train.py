@@ -61,9 +61,9 @@ def train_prompt(
     verbose: options.Verbose = False,
 ) -> None:
     """Adapt the frozen base to one rate by a small adapter."""
-    from promptcodec.training.rate_adapter import choose_run, train_prompts
+    from promptcodec.training.rate_adapter import resolve_run, train_prompts
 
-    config = choose_run(
+    config = resolve_run(
         recipe, lmbda=lmbda, rate_index=rate_index, base=base, init_from=init_from, data=data
     )
     folder = train_prompts(

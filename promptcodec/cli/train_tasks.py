@@ -57,10 +57,10 @@ def train_joint(
 ) -> None:
     """Train codec and classifier together, or task prompts for a frozen codec."""
     from promptcodec.training.config import read_recipe
-    from promptcodec.training.joint.config import JointRun
+    from promptcodec.training.joint.config import JointTrainingConfig
     from promptcodec.training.joint.task import train_joint as train
 
-    config = read_recipe(recipe, JointRun)
+    config = read_recipe(recipe, JointTrainingConfig)
     if seed is not None:
         config = dataclasses.replace(config, seed=seed)
     folder = train(
@@ -95,7 +95,7 @@ def train_aggregation(
     from promptcodec.training.config import read_recipe
 
     folder = aggregation.train_aggregation(
-        read_recipe(recipe, aggregation.AggregationRun),
+        read_recipe(recipe, aggregation.AggregationTrainingConfig),
         data=data,
         out=out or Path("runs") / recipe.stem,
         resume=resume,

@@ -29,8 +29,8 @@ from promptcodec.evaluation.metrics import psnr
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import Head, read_head, read_head_config
 from promptcodec.models.heads.config import CLASSIFY, LATENTS
-from promptcodec.training.data.inputs import FORMATS, FileSight
-from promptcodec.training.data.labelled import Labelled
+from promptcodec.training.data.inputs import FORMATS, FileInput
+from promptcodec.training.data.labelled import LabelledPictures
 
 BATCH = 50  # pictures that a network reads at once
 
@@ -155,8 +155,8 @@ def write_files(
 ) -> Files:
     """Send uint8 pictures (N, 3, H, W) through files."""
     if codec is None:
-        sight = FileSight(FORMATS[source.format])
-        data = [sight.compress(picture, setting) for picture in pictures]
+        file_input = FileInput(FORMATS[source.format])
+        data = [file_input.compress(picture, setting) for picture in pictures]
         return Files(data, torch.stack([_pixels(d) for d in data]), 1.0, None)
     arrays = [picture.permute(1, 2, 0).numpy() for picture in pictures]
     if source.task is None:
@@ -217,7 +217,7 @@ def open_heads(folders: Sequence[str], *, labels: Sequence[str], base: bytes) ->
 
 def evaluate_tasks(
     config: TaskEvaluation,
-    data: Labelled,
+    data: LabelledPictures,
     *,
     pictures: Tensor,
     report: Callable[[str], None] = lambda _: None,

@@ -68,7 +68,7 @@ def check_pixels(pixels: Head, *, labels: Sequence[str]) -> None:
     if config.task != SEGMENT or config.reads != PIXELS:
         raise UsageError(
             f"the network to compare with is to {config.task} {config.reads}; need one to segment "
-            "pixels, of a recipe with sight decoded"
+            "pixels, of a recipe with input decoded"
         )
     if config.labels != tuple(labels):
         raise UsageError(

@@ -39,7 +39,8 @@ class TrainingOutput:
         x_hat: reconstruction, not clamped, shape of x; None when only the rate was asked for.
         y_bits: bits of y, scalar.
         z_bits: bits of z, scalar.
-        room_bits: bits of y at a random gain, scalar; its gradient reaches the scale path alone.
+        random_gain_bits: bits of y at a random gain, scalar; its gradient reaches only the
+            scale path.
         y_hat: latents as they would be transmitted, (B, M, H/16, W/16), with a straight-through
             gradient.
     """
@@ -47,7 +48,7 @@ class TrainingOutput:
     x_hat: Tensor | None
     y_bits: Tensor
     z_bits: Tensor
-    room_bits: Tensor
+    random_gain_bits: Tensor
     y_hat: Tensor
 
 
@@ -109,7 +110,6 @@ class CodecModel(nn.Module):
         self.context = build_context(config)
         self.centroids = Centroids() if config.reconstruction == "centroid" else None
         self.adapter_slot = AdapterSlot()
-        self.room_detached = True
         self._integer_layers: list[tuple[Tensor, Tensor]] | None = None
 
     # -- training ------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ class CodecModel(nn.Module):
         x: Tensor,
         *,
         round_z: bool = False,
-        z_price: float = 1.0,
+        z_rate_weight: float = 1.0,
         rate_only: bool = False,
         hard: bool = False,
         adapter: Adapter | None = None,
@@ -133,7 +133,7 @@ class CodecModel(nn.Module):
             x: RGB in [0, 1], (B, 3, H, W); H and W multiples of 64 px.
             round_z: use rounded z for the scales and means; noise otherwise, which keeps a young
                 hyperprior from collapsing to zero.
-            z_price: factor on the gradient of z's rate that reaches z, not its prior; below 1
+            z_rate_weight: factor on the gradient of z's rate that reaches z, not its prior; below 1
                 early on lets a hyperprior learn to be useful before it has to be cheap.
             rate_only: leave g_s out and let no gradient into g_a.
             hard: latents as they are written, no noise; no gradient reaches g_a or h_a, and the
@@ -164,17 +164,21 @@ class CodecModel(nn.Module):
             y_hat = self.rebuild(symbols.detach() if hard else symbols, index) / gain + mu
             coded = rounded if hard else likelihood.add_noise(residual)
             y_bits = likelihood.gaussian_bits(coded, likelihood.index_to_scale(index)).sum()
-            priced = z_price * z_sent + (1.0 - z_price) * z_sent.detach()
+            priced = z_rate_weight * z_sent + (1.0 - z_rate_weight) * z_sent.detach()
             probability = likelihood.lower_bound(
                 self.hyperprior.prior(priced), likelihood.LIKELIHOOD_MIN
             )
             z_bits = -torch.log2(probability).sum()
-            room_bits = self._room_bits(residual, z_hat, steps + shift)
+            random_gain_bits = self._random_gain_bits(residual, z_hat, steps + shift)
         x_hat = None
         if not rate_only:
             x_hat = self.to_picture(y_hat, adapter)
         return TrainingOutput(
-            x_hat=x_hat, y_bits=y_bits, z_bits=z_bits, room_bits=room_bits, y_hat=y_hat
+            x_hat=x_hat,
+            y_bits=y_bits,
+            z_bits=z_bits,
+            random_gain_bits=random_gain_bits,
+            y_hat=y_hat,
         )
 
     @torch.no_grad()
@@ -207,20 +211,19 @@ class CodecModel(nn.Module):
         """Residuals in quantisation steps from symbols and their table indexes, any shape."""
         return symbols if self.centroids is None else self.centroids(symbols, index)
 
-    def _room_bits(self, residual: Tensor, z_hat: Tensor, shift: Tensor) -> Tensor:
-        """Bits at a random gain for each picture of the batch.
+    def _random_gain_bits(self, residual: Tensor, z_hat: Tensor, shift: Tensor) -> Tensor:
+        """Bits of y with another random gain for each picture of the batch.
 
-        At the base's own rate nothing tells an index of -3 from one of -12; a finer rate needs
-        the difference. This term teaches it to the scale path; all else is held.
+        At the base's own rate all indexes below 0 use table 0, so that their order gets no
+        gradient. Finer rates add an offset to the indexes and need that order. The gradient
+        reaches only the scale path.
 
         Args:
             residual: in steps of quantisation, (B, M, h, w).
             z_hat: (B, Cz, h/4, w/4).
             shift: of the table indexes, beside what the scale path gives.
         """
-        if self.room_detached:
-            residual, z_hat, shift = residual.detach(), z_hat.detach(), shift.detach()
-        index = self.hyperprior.scale_path(z_hat) + shift
+        index = self.hyperprior.scale_path(z_hat.detach()) + shift.detach()
         steps = torch.empty(len(index), 1, 1, 1, device=index.device).uniform_(-6.0, 14.0)
         scaled = likelihood.add_noise(residual.detach() * likelihood.gain_of(steps))
         return likelihood.gaussian_bits(scaled, likelihood.index_to_scale(index + steps)).sum()

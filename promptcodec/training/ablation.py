@@ -26,13 +26,13 @@ from promptcodec.models.adapters.checkpoint import RateAdapter, read_adapter
 from promptcodec.models.checkpoint import Base, read_base
 from promptcodec.training.config import OptimizerConfig
 from promptcodec.training.data.pictures import PictureStore
-from promptcodec.training.fine_tuning import BASE, PROMPTS, TunedConfig, train_tuned
+from promptcodec.training.fine_tuning import BASE, PROMPTS, FineTuneConfig, train_tuned
 from promptcodec.training.ladder import order_of
 from promptcodec.training.rate_adapter import (
-    FREE,
+    IGNORED_KEYS,
     PARTS,
     TRAINING_FILE,
-    PromptConfig,
+    RateAdapterConfig,
     same_run,
     train_prompts,
 )
@@ -50,10 +50,11 @@ class Method:
 
     Args:
         name: of the row; names the folder.
-        tune: "adapter", or as `TunedConfig.tune`: "lora" or "base".
-        parts: of an adapter, as `PromptConfig.parts`; beside "lora" and "base", gains or nothing.
-        width: as `PromptConfig.width`.
-        rank: as `PromptConfig.rank`; with "lora", its rank.
+        tune: "adapter", or as `FineTuneConfig.tune`: "lora" or "base".
+        parts: parts of an adapter, as `RateAdapterConfig.parts`; with "lora" and "base" only
+            ("gains",) or nothing.
+        width: as `RateAdapterConfig.width`.
+        rank: as `RateAdapterConfig.rank`; with "lora", its rank.
         progressive: start each rate from its neighbour among those compared; False starts all from
             the base.
         optimizers: tried at the first of the rates, each with each learning rate; the best pair
@@ -95,7 +96,7 @@ class AblationConfig:
 
     methods: tuple[Method, ...]
     rates: tuple[int, ...] = (1, 0, 4, 7)
-    prompts: PromptConfig = field(default_factory=PromptConfig)
+    prompts: RateAdapterConfig = field(default_factory=RateAdapterConfig)
     search_steps: int = 300
 
     def __post_init__(self) -> None:
@@ -110,7 +111,7 @@ class AblationConfig:
             self.optimizers_of(method)  # what does not fit is refused before anything is trained
             self.run_of(method)
 
-    def run_of(self, method: Method) -> PromptConfig:
+    def run_of(self, method: Method) -> RateAdapterConfig:
         """The run of a method, its rate and start still to be set."""
         steps = self.prompts.steps if method.steps is None else method.steps
         shared = replace(self.prompts, steps=steps)
@@ -118,7 +119,7 @@ class AblationConfig:
             return replace(shared, parts=method.parts, width=method.width, rank=method.rank)
         values = {f.name: getattr(shared, f.name) for f in fields(shared)}
         values["parts"] = ("gains",)
-        return TunedConfig(
+        return FineTuneConfig(
             **values, tune=method.tune, lora_rank=method.rank, gains="gains" in method.parts
         )
 
@@ -249,11 +250,13 @@ def _best_optimizer(
     return options[losses.index(min(losses))]
 
 
-def _train(run: PromptConfig, *, data: Path, out: Path, device: str | None) -> dict[str, float]:
+def _train(
+    run: RateAdapterConfig, *, data: Path, out: Path, device: str | None
+) -> dict[str, float]:
     """Train, or go on, or take what is finished; its last validation on the way."""
     folder = out / f"rate-{run.rate_index}"
     finished = (folder / TRAINING_FILE).is_file()
-    tuned = isinstance(run, TunedConfig)
+    tuned = isinstance(run, FineTuneConfig)
     if finished and not (_same_tuned(folder, run) if tuned else same_run(folder, run)):
         raise UsageError(f"{out} holds a run of another recipe; choose another output folder")
     if not finished:
@@ -284,11 +287,11 @@ def _measure(folder: Path, base: Base, pictures: list[Tensor]) -> dict[str, floa
     return found.figures(lmbda=adapter.config.lmbda)
 
 
-def _same_tuned(folder: Path, run: PromptConfig) -> bool:
+def _same_tuned(folder: Path, run: RateAdapterConfig) -> bool:
     """Whether the codec in `folder` is what `run` would train; its start counts by its place."""
     found = json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8"))
     wanted = json.loads(json.dumps(asdict(run)))
-    for free in ("base", *FREE):
+    for free in ("base", *IGNORED_KEYS):
         found["recipe"].pop(free, None)
         wanted.pop(free, None)
     base = read_base(find_base(run.base)).sha256.hex()

@@ -36,7 +36,7 @@ WEIGHTS_FILE = "aggregation.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
-class AggregationRun(LoopConfig):
+class AggregationTrainingConfig(LoopConfig):
     """One training run of a decoder with aggregation, beside what every run has.
 
     Args:
@@ -63,7 +63,7 @@ class AggregationRun(LoopConfig):
 
 
 @dataclass(frozen=True)
-class Rebuilding:
+class ReconstructionLoss:
     """One step's loss.
 
     Args:
@@ -139,7 +139,7 @@ class AggregationTask:
 
     result = "aggregation"
 
-    def __init__(self, config: AggregationRun) -> None:
+    def __init__(self, config: AggregationTrainingConfig) -> None:
         self.config = config
         self.codec = TorchCodec.load(config.base, heads=config.head)
 
@@ -154,13 +154,15 @@ class AggregationTask:
     def initialise(self, model: AggregatingDecoder, store: PictureStore) -> None:
         """As built."""
 
-    def loss(self, model: nn.Module, batch: Tensor, *, step: int, share: float = 0.0) -> Rebuilding:
+    def loss(
+        self, model: nn.Module, batch: Tensor, *, step: int, share: float = 0.0
+    ) -> ReconstructionLoss:
         """Distortion at one of the rates, in turn."""
         rate = self.config.rates[step % len(self.config.rates)]
-        bare: Any = getattr(model, "module", model)
-        y_hat, read = bare.latents(batch, rate=rate)
+        unwrapped: Any = getattr(model, "module", model)
+        y_hat, read = unwrapped.latents(batch, rate=rate)
         mse = (model(y_hat, read, rate=rate).float() - batch).square().mean()
-        return Rebuilding(loss=self.codec.at(rate).lmbda * 255.0**2 * mse, mse=mse)
+        return ReconstructionLoss(loss=self.codec.at(rate).lmbda * 255.0**2 * mse, mse=mse)
 
     @torch.inference_mode()
     def validate(
@@ -217,7 +219,7 @@ def read_aggregation(folder: Path, codec: TorchCodec) -> AggregatingDecoder:
 
 
 def train_aggregation(
-    config: AggregationRun,
+    config: AggregationTrainingConfig,
     *,
     data: Path,
     out: Path,

@@ -15,7 +15,7 @@ from promptcodec.errors import ConfigError
 from promptcodec.io.atomic import write_atomically
 from promptcodec.models import checkpoint
 from promptcodec.models.codec_model import CodecModel
-from promptcodec.training.config import RunConfig, read_recipe
+from promptcodec.training.config import BaseTrainingConfig, read_recipe
 from promptcodec.training.data.pictures import PictureStore
 from promptcodec.training.entropy_tables import fit_tables
 from promptcodec.training.initialise import (
@@ -50,7 +50,7 @@ def train_base(
     """Train a base codec and write its checkpoint.
 
     Args:
-        recipe: YAML of a `RunConfig`.
+        recipe: YAML of a `BaseTrainingConfig`.
         data: folder (nested folders and zip shards too) of training pictures.
         out: folder for log, state, samples and the checkpoint `base/`.
         resume: continue from the state in `out`.
@@ -64,7 +64,7 @@ def train_base(
         Folder of the checkpoint.
     """
     budget = None if minutes is None else Budget(60.0 * minutes)
-    config = read_recipe(recipe, RunConfig)
+    config = read_recipe(recipe, BaseTrainingConfig)
     if budget is not None:
         budget = replace(
             budget,
@@ -96,7 +96,7 @@ class BaseTask:
 
     result = "base"
 
-    def __init__(self, config: RunConfig, *, cache: Path | None = None) -> None:
+    def __init__(self, config: BaseTrainingConfig, *, cache: Path | None = None) -> None:
         self.config, self.cache = config, cache
         # Read first: a missing base should not cost the reading of all pictures.
         start = config.init_from and read_start(Path(config.init_from))
@@ -152,12 +152,12 @@ class BaseTask:
         output = model(
             batch,
             round_z=share >= config.z_noise_fraction or hard,
-            z_price=z_price(step, free_steps=config.z_free_steps),
+            z_rate_weight=z_rate_weight(step, free_steps=config.z_free_steps),
             rate_only=config.train == "entropy",
             hard=hard,
         )
         return rate_distortion(
-            output, batch, lmbda=config.rate_weight, room_weight=config.room_weight
+            output, batch, lmbda=config.rate_weight, random_gain_weight=config.random_gain_weight
         )
 
     def validate(
@@ -183,7 +183,7 @@ class BaseTask:
         write_atomically(folder / TRAINING_FILE, text.encode(), force=True)
 
 
-def build_model(config: RunConfig) -> CodecModel:
+def build_model(config: BaseTrainingConfig) -> CodecModel:
     """A fresh model of a run, its frozen parts frozen."""
     model = CodecModel(config.codec)
     if config.train == "entropy":
@@ -192,6 +192,6 @@ def build_model(config: RunConfig) -> CodecModel:
     return model
 
 
-def z_price(step: int, *, free_steps: int) -> float:
-    """Price of z's rate: zero for the first half of `free_steps`, then up to one in a line."""
+def z_rate_weight(step: int, *, free_steps: int) -> float:
+    """Weight of z's rate: 0 for the first half of `free_steps`, then linearly up to 1."""
     return min(1.0, max(0.0, 2.0 * step / free_steps - 1.0)) if free_steps else 1.0

@@ -22,26 +22,31 @@ from promptcodec.models.heads.config import CLASSIFY, LATENTS, PIXELS, SEGMENT, 
 from promptcodec.models.heads.pixel_classifier import PixelClassifier
 from promptcodec.training.calibration import best_temperature
 from promptcodec.training.config import LoopConfig, OptimizerConfig, read_yaml
-from promptcodec.training.data.augmented import LabelledBatch, ViewConfig, ViewStore, as_input
-from promptcodec.training.data.inputs import SIGHTS, sight_of
+from promptcodec.training.data.augmented import (
+    AugmentedPictures,
+    LabelledBatch,
+    ViewConfig,
+    as_input,
+)
+from promptcodec.training.data.inputs import INPUTS, input_of
 from promptcodec.training.data.labelled import read_labelled
-from promptcodec.training.distillation import Student, TeacherConfig, read_teacher
+from promptcodec.training.distillation import DistilledHead, TeacherConfig, read_teacher
 from promptcodec.training.optim import device_of
 from promptcodec.training.rate_adapter import TRAINING_FILE
-from promptcodec.training.segmenter import SegmentRun, SegmentTask
+from promptcodec.training.segmenter import SegmenterTask, SegmenterTrainingConfig
 from promptcodec.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadRun(LoopConfig):
+class ClassifierTrainingConfig(LoopConfig):
     """One training run of a classifier, beside what every run has.
 
     Args:
         task: "classify".
         base: folder of the frozen base, or a Hub id; None is the bundled one.
-        sight: what it reads: "latents"; "decoded" pixels; the "original"; or pixels out of "jpeg",
+        input: what it reads: "latents"; "decoded" pixels; the "original"; or pixels out of "jpeg",
             "webp" or "avif" files.
         body: as `HeadConfig.body`.
         stride: as `HeadConfig.stride`.
@@ -60,7 +65,7 @@ class HeadRun(LoopConfig):
 
     task: str = CLASSIFY
     base: str | None = None
-    sight: str = "latents"
+    input: str = "latents"
     body: str = "swin"
     stride: int = 16
     patch: int = 4
@@ -87,8 +92,8 @@ class HeadRun(LoopConfig):
         super().__post_init__()
         if self.task != CLASSIFY:
             raise ConfigError(f"task is {self.task!r}; need {CLASSIFY!r} or {SEGMENT!r}")
-        if self.sight not in SIGHTS:
-            raise ConfigError(f"sight is {self.sight!r}; need one of {', '.join(SIGHTS)}")
+        if self.input not in INPUTS:
+            raise ConfigError(f"input is {self.input!r}; need one of {', '.join(INPUTS)}")
         if not 0.0 <= self.smoothing < 1.0 or self.one_in < 2:
             raise ConfigError(
                 f"smoothing is {self.smoothing} and one_in {self.one_in}; need 0 to 1, 2 or more"
@@ -123,23 +128,23 @@ def cross_entropy(logits: Tensor, targets: Tensor, *, smoothing: float) -> Class
     return Classification(loss=loss, accuracy=right.float().mean())
 
 
-class HeadTask:
+class ClassifierTask:
     """A classifier as what a `Trainer` trains.
 
     Args:
         config: the run.
-        cache: see `ViewStore`.
+        cache: see `AugmentedPictures`.
     """
 
     result = "head"
 
-    def __init__(self, config: HeadRun, *, cache: Path | None = None) -> None:
+    def __init__(self, config: ClassifierTrainingConfig, *, cache: Path | None = None) -> None:
         self.config, self.cache = config, cache
         self.codec = TorchCodec.load(config.base)
         self._classes: tuple[str, ...] = ()
         self._hints = 0
 
-    def open_store(self, data: Path, *, device: str, validation: Path | None) -> ViewStore:
+    def open_store(self, data: Path, *, device: str, validation: Path | None) -> AugmentedPictures:
         """Read the pictures and send them through the codec once."""
         config = self.config
         training, held = read_labelled(data, split="train").held_out(one_in=config.one_in)
@@ -152,11 +157,11 @@ class HeadTask:
         self._classes, teacher = training.classes, None
         if config.teacher is not None:
             teacher = read_teacher(config.teacher, classes=training.classes)
-        store = ViewStore(
+        store = AugmentedPictures(
             Path(data).name,
             training,
             held,
-            sight=sight_of(config.sight, self.codec),
+            head_input=input_of(config.input, self.codec),
             config=config.views,
             seed=config.views.seed,
             teacher=teacher,
@@ -166,15 +171,15 @@ class HeadTask:
         return store
 
     def build(self) -> nn.Module:
-        """A fresh head of the classes that the store has; with a teacher a `Student`."""
+        """A fresh head of the classes that the store has; with a teacher a `DistilledHead`."""
         head = build_head(self._head_config())
         if not self._hints:
             return head
         assert isinstance(head, LatentClassifier | PixelClassifier)
-        return Student(head, self._hints)
+        return DistilledHead(head, self._hints)
 
     def _head_config(self) -> HeadConfig:
-        config, latents = self.config, self.config.sight == "latents"
+        config, latents = self.config, self.config.input == "latents"
         return HeadConfig(
             labels=self._classes,
             reads=LATENTS if latents else PIXELS,
@@ -190,9 +195,9 @@ class HeadTask:
             base_sha256=self.codec.base_hash.hex() if latents else "",
         )
 
-    def initialise(self, model: nn.Module, store: ViewStore) -> None:
+    def initialise(self, model: nn.Module, store: AugmentedPictures) -> None:
         """Standardise the latents."""
-        if isinstance(model, Student):
+        if isinstance(model, DistilledHead):
             model = model.head
         if isinstance(model, LatentClassifier):
             model.stem.standardise(store.sample(1000))
@@ -212,7 +217,9 @@ class HeadTask:
         apart = (features[:, :, :rows, :columns].float() - batch.features).square().mean()
         return replace(found, loss=found.loss + config.teacher.hints * apart)
 
-    def validate(self, model: nn.Module, store: ViewStore, *, samples: Path) -> dict[str, float]:
+    def validate(
+        self, model: nn.Module, store: AugmentedPictures, *, samples: Path
+    ) -> dict[str, float]:
         """Accuracy on the held-out pictures at every setting."""
         accuracies, losses = {}, []
         for setting, logits in self._held_logits(model, store).items():
@@ -223,21 +230,21 @@ class HeadTask:
         return {"loss": sum(losses) / len(losses), "accuracy": mean, **accuracies}
 
     @torch.inference_mode()
-    def _held_logits(self, model: nn.Module, store: ViewStore) -> dict[float, Tensor]:
+    def _held_logits(self, model: nn.Module, store: AugmentedPictures) -> dict[float, Tensor]:
         """Logits of the held-out pictures, (N, classes), by setting."""
         found, device = {}, device_of(model)
         for setting, kept in store.held.items():
-            lmbda = torch.full((len(kept),), store.sight.weight(setting))
+            lmbda = torch.full((len(kept),), store.head_input.lmbda(setting))
             parts = zip(kept.split(64), lmbda.split(64), strict=True)
             logits = [model(as_input(x).to(device), own.to(device)).cpu() for x, own in parts]
             found[setting] = torch.cat(logits)
         return found
 
     def write(
-        self, model: nn.Module, folder: Path, *, store: ViewStore, record: dict[str, Any]
+        self, model: nn.Module, folder: Path, *, store: AugmentedPictures, record: dict[str, Any]
     ) -> None:
         """Write the head, its temperature fitted, with its record."""
-        model = (model.head if isinstance(model, Student) else model).eval()
+        model = (model.head if isinstance(model, DistilledHead) else model).eval()
         logits = self._held_logits(model, store)
         temperature = best_temperature(
             torch.cat(list(logits.values())), store.held_labels.repeat(len(logits))
@@ -249,7 +256,7 @@ class HeadTask:
         write_atomically(folder / TRAINING_FILE, text.encode(), force=True)
 
 
-def read_head_recipe(path: Path) -> HeadRun | SegmentRun:
+def read_head_recipe(path: Path) -> ClassifierTrainingConfig | SegmenterTrainingConfig:
     """Read a YAML recipe of a head; its `task` says of which, without one of a classifier.
 
     Raises:
@@ -257,11 +264,13 @@ def read_head_recipe(path: Path) -> HeadRun | SegmentRun:
     """
     values = read_yaml(path)
     segment = isinstance(values, dict) and values.get("task") == SEGMENT
-    return from_dict(SegmentRun if segment else HeadRun, values, where=str(path))
+    return from_dict(
+        SegmenterTrainingConfig if segment else ClassifierTrainingConfig, values, where=str(path)
+    )
 
 
 def train_head(
-    config: HeadRun | SegmentRun,
+    config: ClassifierTrainingConfig | SegmenterTrainingConfig,
     *,
     data: Path,
     out: Path,
@@ -280,11 +289,15 @@ def train_head(
         resume: continue from the state in `out`.
         max_steps: stop after this step of the schedule, state saved; None runs to the end.
         device: "cpu" or "cuda"; None takes the GPU when there is one.
-        cache: file that the pictures' views are kept in for other runs of the same sight; making
+        cache: file that the pictures' views are kept in for other runs of the same input; making
             them takes as long as training.
     Returns:
         Folder of the head.
     """
-    task = SegmentTask(config) if isinstance(config, SegmentRun) else HeadTask(config, cache=cache)
+    task = (
+        SegmenterTask(config)
+        if isinstance(config, SegmenterTrainingConfig)
+        else ClassifierTask(config, cache=cache)
+    )
     trainer = Trainer(config, task, data=Path(data), out=Path(out), resume=resume, device=device)
     return trainer.run(max_steps=max_steps)

@@ -220,7 +220,7 @@ class RateConfig(LoopConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig(RateConfig):
+class BaseTrainingConfig(RateConfig):
     """One training run of a base codec, beside what every run has.
 
     Args:
@@ -234,9 +234,10 @@ class RunConfig(RateConfig):
         z_noise_fraction: share of the steps with noisy z before rounding takes over.
         hard_fraction: share of the steps, the last ones, on rounded latents as they will be
             transmitted; the encoder rests, decoder and entropy model learn.
-        z_free_steps: the rate of z is free for half of these steps, then rises to its own price.
+        z_free_steps: steps of which the first half gives the rate of z weight 0 in the gradient of
+            the hyper-analysis, and the second half raises it to 1.
         train: "all", or "entropy": hyperprior and context alone, by their rate.
-        room_weight: weight of the term that teaches indexes below the tables.
+        random_gain_weight: weight of the rate at a random gain, which orders the indexes below 0.
     """
 
     codec: CodecConfig = field(default_factory=CodecConfig)
@@ -247,7 +248,7 @@ class RunConfig(RateConfig):
     hard_fraction: float = 0.0
     z_free_steps: int = 0
     train: str = "all"
-    room_weight: float = 0.1
+    random_gain_weight: float = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()

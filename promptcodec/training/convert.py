@@ -8,7 +8,7 @@ from pathlib import Path
 
 from promptcodec.errors import OutputError, UsageError
 from promptcodec.training.base import build_model
-from promptcodec.training.config import RunConfig, read_recipe
+from promptcodec.training.config import BaseTrainingConfig, read_recipe
 from promptcodec.training.optim import build_optimizer
 from promptcodec.training.raw_weights import write_weights
 from promptcodec.training.state import TrainingState, gather, read_state, restore, write_state
@@ -65,7 +65,7 @@ def convert_state(
     """
     if new.exists():
         raise OutputError(f"{new} exists: name a file that does not")
-    state, config = read_state(old), read_recipe(recipe, RunConfig)
+    state, config = read_state(old), read_recipe(recipe, BaseTrainingConfig)
     tensors = {}
     for key, value in state.tensors.items():
         group, _, name = key.partition(".")  # model, ema, optimizer
@@ -84,7 +84,7 @@ def _renamed(name: str, renames: Sequence[Rename]) -> str:
     return name
 
 
-def _rebuilt(state: TrainingState, config: RunConfig) -> TrainingState:
+def _rebuilt(state: TrainingState, config: BaseTrainingConfig) -> TrainingState:
     """The state as a run of `config` would save it, having been read by one."""
     model = build_model(config)
     optimizer = build_optimizer(model, config.optimizer)

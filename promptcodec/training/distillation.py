@@ -56,7 +56,7 @@ class TeacherConfig:
 
 
 @dataclass(frozen=True, eq=False)
-class Teaching:
+class TeacherOutput:
     """What a teacher makes of some pictures.
 
     Args:
@@ -86,7 +86,7 @@ class Teacher:
         return f"teacher {self.sha256} at {self.config.temperature:g}"
 
     @torch.inference_mode()
-    def look(self, pictures: Tensor) -> Teaching:
+    def predict(self, pictures: Tensor) -> TeacherOutput:
         """Shares and features of uint8 pictures, (N, 3, H, W)."""
         shares, features = [], []
         for part in pictures.split(BATCH):
@@ -94,10 +94,10 @@ class Teacher:
             middle, logits = split_pass(self.model, x)
             shares.append(torch.softmax(logits / self.config.temperature, dim=1))
             features.append(middle.half().contiguous())
-        return Teaching(torch.cat(shares), torch.cat(features))
+        return TeacherOutput(torch.cat(shares), torch.cat(features))
 
 
-class Student(nn.Module):
+class DistilledHead(nn.Module):
     """A head with a map from its features to a teacher's.
 
     Args:
@@ -118,7 +118,7 @@ class Student(nn.Module):
         return logits, self.hint(middle)
 
 
-class Hint(nn.Module):
+class FeatureProjection(nn.Module):
     """A map from a head's features at 1/16 to a teacher's, both of one picture.
 
     Args:

@@ -33,7 +33,7 @@ from promptcodec.models.checkpoint import read_base, write_base
 from promptcodec.models.codec_model import CodecModel, TrainingOutput
 from promptcodec.training.data.pictures import PictureStore
 from promptcodec.training.entropy_tables import fit_tables
-from promptcodec.training.rate_adapter import TRAINING_FILE, PromptConfig, PromptTask
+from promptcodec.training.rate_adapter import TRAINING_FILE, RateAdapterConfig, RateAdapterTask
 from promptcodec.training.trainer import Trainer
 from promptcodec.training.validation import validate
 
@@ -44,7 +44,7 @@ TABLE_PICTURES = 500  # counted for the entropy tables, at the rate's own gains
 
 
 @dataclass(frozen=True, kw_only=True)
-class TunedConfig(PromptConfig):
+class FineTuneConfig(RateAdapterConfig):
     """One rate by fine-tuning.
 
     Args:
@@ -65,7 +65,7 @@ class TunedConfig(PromptConfig):
             raise ConfigError(f"lora_rank is {self.lora_rank}; need 1 or more")
 
 
-class Tuned(nn.Module):
+class FineTuned(nn.Module):
     """A codec in training and the gains of its rate.
 
     Args:
@@ -89,21 +89,21 @@ class Tuned(nn.Module):
         return codec.requires_grad_(False).eval()
 
 
-class TunedTask(PromptTask):
+class FineTuneTask(RateAdapterTask):
     """A fine-tuned codec as what a `Trainer` trains.
 
     Args:
         config: the run; `init_from` is the result of another one.
     """
 
-    config: TunedConfig
+    config: FineTuneConfig
 
-    def __init__(self, config: TunedConfig) -> None:
+    def __init__(self, config: FineTuneConfig) -> None:
         super().__init__(replace(config, init_from=None, width=1, rank=0))
         self.config = config
         self.start_folder = None if config.init_from is None else Path(config.init_from)
 
-    def build(self) -> Tuned:
+    def build(self) -> FineTuned:
         """The base with nothing changed."""
         config = self.config
         prompts = LayerAdaptivePrompts(self.base.config.codec, width=1, rank=0)
@@ -111,13 +111,13 @@ class TunedTask(PromptTask):
         prompts.log_gains.requires_grad_(config.gains)
         codec: Any = copy.deepcopy(self.base.model)
         if config.tune == BASE:
-            return Tuned(codec.requires_grad_(True), prompts)
+            return FineTuned(codec.requires_grad_(True), prompts)
         if self.start_folder is not None:
             folder = str(self.start_folder / LORA)
-            return Tuned(PeftModel.from_pretrained(codec, folder, is_trainable=True), prompts)
-        return Tuned(get_peft_model(codec, lora_config(codec, rank=config.lora_rank)), prompts)
+            return FineTuned(PeftModel.from_pretrained(codec, folder, is_trainable=True), prompts)
+        return FineTuned(get_peft_model(codec, lora_config(codec, rank=config.lora_rank)), prompts)
 
-    def initialise(self, model: Tuned, store: PictureStore) -> None:
+    def initialise(self, model: FineTuned, store: PictureStore) -> None:
         """Start from a neighbour, where the recipe names one, else from the base."""
         known = self.base.config.lmbda
         if self.start_folder is not None:
@@ -134,7 +134,7 @@ class TunedTask(PromptTask):
             with torch.no_grad():
                 model.prompts.log_gains.add_(steps)
 
-    def validate(self, model: Tuned, store: PictureStore, *, samples: Path) -> dict[str, float]:
+    def validate(self, model: FineTuned, store: PictureStore, *, samples: Path) -> dict[str, float]:
         """Rate and distortion on held-out pictures with the gains as integers."""
         adapter = build_adapter(
             pack_tensors(model.prompts),
@@ -146,7 +146,7 @@ class TunedTask(PromptTask):
         return found.figures(lmbda=self.config.rate_weight)
 
     def write(
-        self, model: Tuned, folder: Path, *, store: PictureStore, record: dict[str, Any]
+        self, model: FineTuned, folder: Path, *, store: PictureStore, record: dict[str, Any]
     ) -> None:
         """Write codec, gains and, with LoRA, PEFT's own folder; the record comes last."""
         codec = model.merged()
@@ -178,7 +178,7 @@ class TunedTask(PromptTask):
 
 
 def train_tuned(
-    config: TunedConfig,
+    config: FineTuneConfig,
     *,
     data: Path,
     out: Path,
@@ -190,7 +190,9 @@ def train_tuned(
     Returns:
         Folder of the result.
     """
-    trainer = Trainer(config, TunedTask(config), data=data, out=out, resume=resume, device=device)
+    trainer = Trainer(
+        config, FineTuneTask(config), data=data, out=out, resume=resume, device=device
+    )
     return trainer.run()
 
 

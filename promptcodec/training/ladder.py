@@ -29,7 +29,12 @@ from promptcodec.models.adapters.checkpoint import CONFIG_FILE, WEIGHTS_FILE
 from promptcodec.models.checkpoint import read_base
 from promptcodec.training.data.pictures import PictureStore
 from promptcodec.training.pace import Budget
-from promptcodec.training.rate_adapter import TRAINING_FILE, PromptConfig, same_run, train_prompts
+from promptcodec.training.rate_adapter import (
+    TRAINING_FILE,
+    RateAdapterConfig,
+    same_run,
+    train_prompts,
+)
 from promptcodec.training.trainer import STATE_FILE, on_gpu
 
 logger = logging.getLogger(__name__)
@@ -47,7 +52,7 @@ class LadderConfig:
         minutes: wall time of all rates, in equal parts; None trains each for its steps.
     """
 
-    prompts: PromptConfig = field(default_factory=PromptConfig)
+    prompts: RateAdapterConfig = field(default_factory=RateAdapterConfig)
     rates: tuple[int, ...] = tuple(range(len(LAMBDAS)))
     anchor: int | None = None
     progressive: bool = True
@@ -157,7 +162,7 @@ def train_ladder(
     return prompts
 
 
-def _finished(folder: Path, run: PromptConfig, *, timed: bool) -> bool:
+def _finished(folder: Path, run: RateAdapterConfig, *, timed: bool) -> bool:
     """Whether the adapter of exactly this run is there.
 
     Raises:

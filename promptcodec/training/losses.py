@@ -11,7 +11,7 @@ from torch import Tensor
 from promptcodec.models.codec_model import TrainingOutput
 
 
-class Objective(Protocol):
+class Loss(Protocol):
     """What one step minimises, and what a log says of it."""
 
     @property
@@ -60,7 +60,7 @@ def rate_distortion(
     x: Tensor,
     *,
     lmbda: float,
-    room_weight: float = 0.0,
+    random_gain_weight: float = 0.0,
 ) -> RateDistortion:
     """bpp + lmbda * 255^2 * mse.
 
@@ -68,7 +68,7 @@ def rate_distortion(
         output: of `CodecModel.forward`; without x_hat the rate alone counts.
         x: the pictures, (B, 3, H, W) in [0, 1].
         lmbda: rate-distortion weight.
-        room_weight: weight of the indexes' room term.
+        random_gain_weight: weight of the rate at a random gain.
     """
     pixels = x.shape[0] * x.shape[2] * x.shape[3]
     mse = x.new_zeros(())
@@ -76,7 +76,7 @@ def rate_distortion(
         mse = (output.x_hat.float() - x).square().mean()
     y_bpp, z_bpp = output.y_bits / pixels, output.z_bits / pixels
     loss = y_bpp + z_bpp + lmbda * 255.0**2 * mse
-    loss = loss + room_weight * output.room_bits / pixels
+    loss = loss + random_gain_weight * output.random_gain_bits / pixels
     return RateDistortion(
         loss=loss, bpp=(y_bpp + z_bpp).detach(), z_bpp=z_bpp.detach(), mse=mse.detach()
     )

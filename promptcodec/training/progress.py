@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from promptcodec.training.config import LoopConfig
-from promptcodec.training.losses import Objective
+from promptcodec.training.losses import Loss
 
 LOG_EVERY = 50
 
@@ -67,7 +67,7 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
-    def update(self, step: int, result: Objective, *, learning_rate: float, share: float) -> None:
+    def update(self, step: int, result: Loss, *, learning_rate: float, share: float) -> None:
         """Move the bar; log every 50 steps, which waits for a GPU.
 
         Args:

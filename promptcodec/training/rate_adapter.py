@@ -49,7 +49,12 @@ logger = logging.getLogger(__name__)
 
 TRAINING_FILE = "training.json"
 TABLE_PICTURES = 500  # counted for the tables of z
-FREE = ("validate_every", "save_every", "keep_every_seconds", "tracker")  # say nothing of weights
+IGNORED_KEYS = (
+    "validate_every",
+    "save_every",
+    "keep_every_seconds",
+    "tracker",
+)  # say nothing of weights
 TIMED = ("steps", "batch")  # found by a run by the clock
 PARTS = {
     "prompts": ("encoder.", "decoder."),
@@ -60,7 +65,7 @@ PARTS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromptConfig(RateConfig):
+class RateAdapterConfig(RateConfig):
     """One training run of a rate's prompts, beside what every run has.
 
     Args:
@@ -103,7 +108,7 @@ class PromptConfig(RateConfig):
             raise ConfigError(f"z_table_sets is {self.z_table_sets}; need 0 to {MAX_SETS}")
 
 
-class Adapted(nn.Module):
+class AdaptedCodec(nn.Module):
     """A frozen base and the prompts that are trained; only these are its parameters.
 
     Args:
@@ -118,7 +123,7 @@ class Adapted(nn.Module):
         self.prompts = prompts
         object.__setattr__(self, "base", base)  # past the registry of modules
 
-    def _apply(self, fn: Callable, recurse: bool = True) -> Adapted:
+    def _apply(self, fn: Callable, recurse: bool = True) -> AdaptedCodec:
         self.base._apply(fn, recurse)
         return super()._apply(fn, recurse)
 
@@ -127,7 +132,7 @@ class Adapted(nn.Module):
         return self.base(x, round_z=True, adapter=self.prompts)
 
 
-class PromptTask:
+class RateAdapterTask:
     """The prompts of one rate as what a `Trainer` trains.
 
     Args:
@@ -141,7 +146,7 @@ class PromptTask:
 
     def __init__(
         self,
-        config: PromptConfig,
+        config: RateAdapterConfig,
         *,
         cache: Path | None = None,
         open_pictures: Callable[..., PictureStore] = PictureStore,
@@ -159,17 +164,17 @@ class PromptTask:
                     f"{found.width} and {found.rank}: give the same"
                 )
 
-    def build(self) -> Adapted:
+    def build(self) -> AdaptedCodec:
         """Fresh prompts, which leave the base as it is."""
         config = self.config
         prompts = LayerAdaptivePrompts(self.base.config.codec, width=config.width, rank=config.rank)
         trained = tuple(name for part in config.parts for name in PARTS[part])
         for name, parameter in prompts.named_parameters():
             parameter.requires_grad_(name.startswith(trained))
-        return Adapted(self.base.model, prompts)
+        return AdaptedCodec(self.base.model, prompts)
 
     @staticmethod
-    def transforms(model: Adapted) -> list[nn.Module]:
+    def transforms(model: AdaptedCodec) -> list[nn.Module]:
         """What a recipe's `compile` compiles."""
         return [model.base.g_a, model.base.g_s]
 
@@ -179,7 +184,7 @@ class PromptTask:
             data, self.config.data, device=device, validation=validation, cache=self.cache
         )
 
-    def initialise(self, model: Adapted, store: PictureStore) -> None:
+    def initialise(self, model: AdaptedCodec, store: PictureStore) -> None:
         """Start from a neighbour's prompts, where the recipe names one, else from the base.
 
         The gains start where the step between levels is right for lambda at high rate:
@@ -200,7 +205,9 @@ class PromptTask:
         """What every step minimises on pictures (B, 3, H, W) in [0, 1]."""
         return rate_distortion(model(batch), batch, lmbda=self.config.rate_weight)
 
-    def validate(self, model: Adapted, store: PictureStore, *, samples: Path) -> dict[str, float]:
+    def validate(
+        self, model: AdaptedCodec, store: PictureStore, *, samples: Path
+    ) -> dict[str, float]:
         """Rate and distortion on held-out pictures with the gains as integers."""
         adapter = self._adapter(model)
         adapter.network.to(next(self.base.model.parameters()).device)
@@ -214,7 +221,7 @@ class PromptTask:
         return found.figures(lmbda=self.config.rate_weight)
 
     def write(
-        self, model: Adapted, folder: Path, *, store: PictureStore, record: dict[str, Any]
+        self, model: AdaptedCodec, folder: Path, *, store: PictureStore, record: dict[str, Any]
     ) -> None:
         """Fit its tables of z and write the adapter with its training record."""
         fitted = self._fit_sets(model, store)
@@ -227,7 +234,7 @@ class PromptTask:
         text = json.dumps(record, indent=2) + "\n"
         write_atomically(folder / TRAINING_FILE, text.encode(), force=True)
 
-    def _fit_sets(self, model: Adapted, store: PictureStore) -> FittedSets:
+    def _fit_sets(self, model: AdaptedCodec, store: PictureStore) -> FittedSets:
         """Tables of z for the weights that are written."""
         if not self.config.z_table_sets:
             return FittedSets()
@@ -245,7 +252,7 @@ class PromptTask:
             init_from=self.start.sha256.hex() if self.start else None,
         )
 
-    def _adapter(self, model: Adapted) -> RateAdapter:
+    def _adapter(self, model: AdaptedCodec) -> RateAdapter:
         """What a file of these weights would hold."""
         return build_adapter(
             pack_tensors(model.prompts),
@@ -264,11 +271,11 @@ class ChosenRun:
         data: folder of pictures.
     """
 
-    run: PromptConfig
+    run: RateAdapterConfig
     data: Path
 
 
-def choose_run(
+def resolve_run(
     recipe: Path | None,
     *,
     lmbda: float | None,
@@ -289,7 +296,7 @@ def choose_run(
     Raises:
         UsageError: neither lmbda nor rate_index nor a recipe.
     """
-    config = read_recipe(recipe, PromptConfig) if recipe is not None else PromptConfig()
+    config = read_recipe(recipe, RateAdapterConfig) if recipe is not None else RateAdapterConfig()
     if recipe is None and lmbda is None and rate_index is None:
         raise UsageError("no rate given: add --lambda, --rate-index or --recipe")
     if lmbda is not None:
@@ -329,7 +336,7 @@ def choose_run(
     return ChosenRun(config, data)
 
 
-def same_run(folder: Path, run: PromptConfig, *, timed: bool = False) -> bool:
+def same_run(folder: Path, run: RateAdapterConfig, *, timed: bool = False) -> bool:
     """Whether the adapter in `folder` is what `run` would train, from the same start and base.
 
     Only how often a run reports may differ; by the clock, also how much it did.
@@ -344,7 +351,7 @@ def same_run(folder: Path, run: PromptConfig, *, timed: bool = False) -> bool:
     wanted = json.loads(json.dumps(asdict(run)))
     found.setdefault("z_table_sets", 0)  # older than the field
     for facts in (found, wanted):
-        for free in ("init_from", "base", *FREE, *(TIMED if timed else ())):
+        for free in ("init_from", "base", *IGNORED_KEYS, *(TIMED if timed else ())):
             facts.pop(free, None)
     base = read_base(find_base(run.base)).sha256.hex()
     return (found, own.init_from, own.base_sha256) == (wanted, began, base)
@@ -365,7 +372,7 @@ def nearest_adapter(folders: Sequence[Path], *, lmbda: float) -> Path | None:
 
 
 def train_prompts(
-    config: PromptConfig,
+    config: RateAdapterConfig,
     *,
     data: Path,
     out: Path,
@@ -395,13 +402,13 @@ def train_prompts(
     """
     trainer = Trainer(
         config,
-        PromptTask(config, cache=cache, open_pictures=open_pictures),
+        RateAdapterTask(config, cache=cache, open_pictures=open_pictures),
         data=Path(data),
         out=Path(out),
         resume=resume,
         device=device,
         validation=validation,
         budget=budget,
-        compiled=PromptTask.transforms if config.compile else None,
+        compiled=RateAdapterTask.transforms if config.compile else None,
     )
     return trainer.run(max_steps=max_steps)

@@ -23,9 +23,13 @@ from promptcodec.models.heads.segmenter import PIXEL_STAGES, LatentSegmenter
 from promptcodec.models.heads.segmenter import STRIDE as SCORE_STRIDE
 from promptcodec.training.config import LoopConfig, OptimizerConfig
 from promptcodec.training.data.augmented import as_input
-from promptcodec.training.data.inputs import SIGHTS, sight_of
+from promptcodec.training.data.inputs import INPUTS, input_of
 from promptcodec.training.data.masked import read_masked
-from promptcodec.training.data.segmentation_crops import SceneBatch, SceneConfig, SceneStore
+from promptcodec.training.data.segmentation_crops import (
+    SceneConfig,
+    SegmentationBatch,
+    SegmentationCrops,
+)
 from promptcodec.training.optim import device_of
 from promptcodec.training.rate_adapter import TRAINING_FILE
 
@@ -34,7 +38,7 @@ THINNED = 2  # px between those that the loss looks at
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentRun(LoopConfig):
+class SegmenterTrainingConfig(LoopConfig):
     """One training run of a segmentation head, beside what every run has.
 
     Args:
@@ -42,7 +46,7 @@ class SegmentRun(LoopConfig):
         task: "segment".
         ignore: numbers in the masks of pixels that have no class.
         base: folder of the frozen base, or a Hub id; None is the bundled one.
-        sight: what it reads: "latents"; "decoded" pixels; the "original"; or pixels out of "jpeg",
+        input: what it reads: "latents"; "decoded" pixels; the "original"; or pixels out of "jpeg",
             "webp" or "avif" files.
         widths: of latents' one stage at 1/16; of pixels' three, at 1/4, 1/8 and 1/16.
         depths: Swin blocks of each.
@@ -58,7 +62,7 @@ class SegmentRun(LoopConfig):
     task: str = SEGMENT
     ignore: tuple[int, ...] = (IGNORE,)
     base: str | None = None
-    sight: str = LATENTS
+    input: str = LATENTS
     widths: tuple[int, ...] = (128,)
     depths: tuple[int, ...] = (4,)
     mlp_ratio: float = 2.0
@@ -80,12 +84,12 @@ class SegmentRun(LoopConfig):
         super().__post_init__()
         if self.task != SEGMENT:
             raise ConfigError(f"task is {self.task!r}; need {SEGMENT!r}")
-        if self.sight not in SIGHTS:
-            raise ConfigError(f"sight is {self.sight!r}; need one of {', '.join(SIGHTS)}")
-        stages = 1 if self.sight == LATENTS else PIXEL_STAGES
+        if self.input not in INPUTS:
+            raise ConfigError(f"input is {self.input!r}; need one of {', '.join(INPUTS)}")
+        stages = 1 if self.input == LATENTS else PIXEL_STAGES
         if len(self.widths) != stages:
             raise ConfigError(
-                f"widths has {len(self.widths)} entries; sight {self.sight!r} needs {stages}"
+                f"widths has {len(self.widths)} entries; input {self.input!r} needs {stages}"
             )
         if len(self.ignore) > MOST_IGNORED or not all(0 <= each <= 255 for each in self.ignore):
             raise ConfigError(f"ignore needs up to {MOST_IGNORED} numbers from 0 to 255")
@@ -101,7 +105,7 @@ class SegmentRun(LoopConfig):
         Raises:
             ConfigError: it cannot be one.
         """
-        latents = self.sight == LATENTS
+        latents = self.input == LATENTS
         return HeadConfig(
             task=SEGMENT,
             labels=self.labels,
@@ -159,7 +163,7 @@ def weighted_cross_entropy(scores: Tensor, masks: Tensor, *, weights: Tensor) ->
     return Segmentation(loss=losses / total, accuracy=right.sum() / counted.sum().clamp_min(1))
 
 
-class SegmentTask:
+class SegmenterTask:
     """A segmentation head as what a `Trainer` trains.
 
     Args:
@@ -168,23 +172,23 @@ class SegmentTask:
 
     result = "head"
 
-    def __init__(self, config: SegmentRun) -> None:
+    def __init__(self, config: SegmenterTrainingConfig) -> None:
         self.config = config
         self.codec = TorchCodec.load(config.base)
         self._weights = torch.ones(len(config.labels))
 
-    def open_store(self, data: Path, *, device: str, validation: Path | None) -> SceneStore:
+    def open_store(self, data: Path, *, device: str, validation: Path | None) -> SegmentationCrops:
         """Read the pictures and send them through the codec once."""
         config, count = self.config, len(self.config.labels)
         whole = read_masked(data, split="train", classes=count, ignore=config.ignore)
         training, held = whole.held_out(one_in=config.one_in)
         shares = training.frequencies(count).clamp_min(1e-6)
         self._weights = ((shares.median() / shares) ** config.balance).float()
-        return SceneStore(
+        return SegmentationCrops(
             Path(data).name,
             training,
             held,
-            sight=sight_of(config.sight, self.codec),
+            head_input=input_of(config.input, self.codec),
             config=config.scenes,
             seed=config.seed,
         )
@@ -199,13 +203,13 @@ class SegmentTask:
             base_sha256=self.codec.base_hash.hex(),
         )
 
-    def initialise(self, model: nn.Module, store: SceneStore) -> None:
+    def initialise(self, model: nn.Module, store: SegmentationCrops) -> None:
         """Standardise the latents."""
         if isinstance(model, LatentSegmenter):
             model.stem.standardise(store.sample(200))
 
     def loss(
-        self, model: nn.Module, batch: SceneBatch, *, step: int, share: float = 0.0
+        self, model: nn.Module, batch: SegmentationBatch, *, step: int, share: float = 0.0
     ) -> Segmentation:
         """Cross-entropy on a batch."""
         device = device_of(model)
@@ -214,12 +218,14 @@ class SegmentTask:
         return weighted_cross_entropy(scores, batch.masks, weights=self._weights.to(device))
 
     @torch.inference_mode()
-    def validate(self, model: nn.Module, store: SceneStore, *, samples: Path) -> dict[str, float]:
+    def validate(
+        self, model: nn.Module, store: SegmentationCrops, *, samples: Path
+    ) -> dict[str, float]:
         """Mean IoU on the held-out pictures at every held setting."""
         overlaps, losses, count = {}, [], len(self.config.labels)
         device = device_of(model)
         for setting, kept in store.held.items():
-            lmbda = torch.full((1,), store.sight.weight(setting), device=device)
+            lmbda = torch.full((1,), store.head_input.lmbda(setting), device=device)
             total = np.zeros((count, count), np.int64)
             for inputs, mask in zip(kept, store.held_masks, strict=True):
                 scores = model(as_input(inputs).to(device), lmbda).cpu()
@@ -233,7 +239,7 @@ class SegmentTask:
         return {"loss": sum(losses) / len(losses), "miou": mean, **overlaps}
 
     def write(
-        self, model: nn.Module, folder: Path, *, store: SceneStore, record: dict[str, Any]
+        self, model: nn.Module, folder: Path, *, store: SegmentationCrops, record: dict[str, Any]
     ) -> None:
         """Write the head with its record."""
         write_head(folder, model, config=self._head_config())

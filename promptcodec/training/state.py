@@ -17,6 +17,7 @@ from promptcodec.io.atomic import write_atomically
 from promptcodec.training.config import LoopConfig
 
 MAY_CHANGE = ("steps", "validate_every", "save_every", "keep_every_seconds", "tracker")
+RENAMED_KEYS = {"room_weight": "random_gain_weight", "sight": "input"}  # in older records
 
 
 @dataclass(frozen=True)
@@ -103,9 +104,11 @@ def read_state(path: Path) -> TrainingState:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
         extra = json.loads(metadata["extra"])
+        recipe = {RENAMED_KEYS.get(key, key): value for key, value in extra["recipe"].items()}
+        extra["recipe"] = recipe
         step, seconds = int(metadata["step"]), float(extra.pop("seconds"))
         # Older states have no share; theirs is that of their steps.
-        share = float(extra.pop("share", max(0, step - 1) / extra["recipe"]["steps"]))
+        share = float(extra.pop("share", max(0, step - 1) / recipe["steps"]))
         return TrainingState(step=step, tensors=tensors, extra=extra, seconds=seconds, share=share)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(f"training state {path} cannot be read: {error}") from None

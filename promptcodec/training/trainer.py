@@ -28,7 +28,7 @@ from promptcodec.io.provenance import provenance
 from promptcodec.training import state as training_state
 from promptcodec.training.compiled import compile_forward
 from promptcodec.training.config import LoopConfig
-from promptcodec.training.losses import Objective
+from promptcodec.training.losses import Loss
 from promptcodec.training.muon import product_dtype
 from promptcodec.training.optim import build_optimizer, learning_rate
 from promptcodec.training.pace import Budget, Pace, StepPace
@@ -87,7 +87,7 @@ class Task(Protocol):
         """Set a fresh module's first weights, where drawn ones will not do."""
         ...
 
-    def loss(self, model: nn.Module, batch: Any, *, step: int, share: float = 0.0) -> Objective:
+    def loss(self, model: nn.Module, batch: Any, *, step: int, share: float = 0.0) -> Loss:
         """What step `step` minimises on a batch of the store, with `share` of the run done."""
         ...
 
@@ -160,22 +160,22 @@ class Trainer:
             task.initialise(model, self.store)
         optimizer = build_optimizer(model, config.optimizer)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
-        self.average = Average(self.bare, decay=config.optimizer.ema_decay)
+        self.average = Average(self.unwrapped, decay=config.optimizer.ema_decay)
         self.pace: Pace = StepPace(config.steps)
         self.step, self._done, self._earlier_seconds = 0, 0.0, 0.0
         if state is not None:
             training_state.restore(
-                state, model=self.bare, ema=self.average.values, optimizer=self.optimizer
+                state, model=self.unwrapped, ema=self.average.values, optimizer=self.optimizer
             )
             self.step, self._earlier_seconds = state.step, state.seconds
             by_step = self.pace.share(state.step - 1)
             self._done = by_step if budget is None else state.share
-        self._trained = [p for p in self.bare.parameters() if p.requires_grad]
+        self._trained = [p for p in self.unwrapped.parameters() if p.requires_grad]
         self._on_cpu = self.accelerator.device.type == "cpu"
         self._skipped = torch.zeros((), device=self.accelerator.device)
         self._memory_faults = 0
         if compiled is not None:
-            compile_forward(compiled(self.bare), attempt=self._attempt)
+            compile_forward(compiled(self.unwrapped), attempt=self._attempt)
         if budget is not None:
             self._plan(budget)
         if config.tracker is not None:
@@ -205,7 +205,7 @@ class Trainer:
         return state
 
     @property
-    def bare(self) -> nn.Module:
+    def unwrapped(self) -> nn.Module:
         """The model without Accelerate's wrappers."""
         return self.accelerator.unwrap_model(self.model)
 
@@ -248,7 +248,7 @@ class Trainer:
             self._write(folder)
         return folder
 
-    def _train_step(self, share: float) -> Objective | None:
+    def _train_step(self, share: float) -> Loss | None:
         """One optimiser step; None when it had to be skipped."""
         config = self.config
         for group in self.optimizer.param_groups:
@@ -276,7 +276,7 @@ class Trainer:
         self.optimizer.zero_grad()
         return skipped
 
-    def _micro_step(self, micro: int, share: float) -> Objective:
+    def _micro_step(self, micro: int, share: float) -> Loss:
         """Add the gradient of one batch; processes exchange theirs after the last."""
         config, rank = self.config, self.accelerator.process_index
         position = self.step * config.accumulate + micro
@@ -305,7 +305,7 @@ class Trainer:
                 self.config, batch=budget.batch, steps=budget.steps, save_every=budget.steps
             )
             return
-        before = copy.deepcopy((self.bare.state_dict(), self.optimizer.state_dict()))
+        before = copy.deepcopy((self.unwrapped.state_dict(), self.optimizer.state_dict()))
 
         def step(batch: int) -> None:
             self.config = dataclasses.replace(self.config, batch=batch)
@@ -319,7 +319,7 @@ class Trainer:
             device=self.accelerator.device,
             seconds=0.1 * budget.seconds / budget.parts,
         )
-        self.bare.load_state_dict(before[0])
+        self.unwrapped.load_state_dict(before[0])
         self.optimizer.load_state_dict(before[1])
         seconds = trial.seconds * self.config.accumulate * budget.parts
         steps = self.step + round(budget.seconds / seconds)
@@ -387,7 +387,7 @@ class Trainer:
         if self.main:
             state = training_state.gather(
                 self.step,
-                model=self.bare,
+                model=self.unwrapped,
                 ema=self.average.values,
                 optimizer=self.optimizer,
                 share=self._done,
@@ -399,7 +399,7 @@ class Trainer:
     def _save_before_decay(self) -> None:
         self._save(PRE_DECAY_FILE)
         if self.main:
-            write_weights(self.out / RAW_FILE, self.bare.state_dict())
+            write_weights(self.out / RAW_FILE, self.unwrapped.state_dict())
 
     def _seconds(self) -> float:
         return self._earlier_seconds + time.monotonic() - self._started

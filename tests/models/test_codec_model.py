@@ -72,7 +72,7 @@ def test_every_part_learns(model: CodecModel) -> None:
 
 def test_the_room_term_moves_the_scale_path_alone(model: CodecModel) -> None:
     trained = trained_copy(model)
-    trained(torch.rand(2, 3, 64, 64)).room_bits.backward()
+    trained(torch.rand(2, 3, 64, 64)).random_gain_bits.backward()
     moved = [n for n, p in trained.named_parameters() if p.grad is not None and p.grad.any()]
     own = [n for n, _ in trained.named_parameters() if n.startswith("hyperprior.scale_path.")]
     assert sorted(moved) == sorted(own)
@@ -85,7 +85,7 @@ def test_the_room_term_counts_the_bits_of_finer_and_coarser_rates(model: CodecMo
             layer.weight.zero_()
         trained.hyperprior.scale_path.convolutions[-1].bias.fill_(-10.0 / 16.0)  # index -10
     residual = torch.zeros(4096, 12, 4, 4)
-    bits = trained._room_bits(residual, torch.zeros(4096, 4, 1, 1), torch.zeros(()))
+    bits = trained._random_gain_bits(residual, torch.zeros(4096, 4, 1, 1), torch.zeros(()))
     # From -6 to 14 steps: an index of -16 to 4; only the last fifth is above the tables' end.
     steps = torch.linspace(-6.0, 14.0, 20001, dtype=torch.float64)
     scale = 0.11 * torch.exp(SCALE_STEP * (steps - 10.0).clamp_min(0.0))

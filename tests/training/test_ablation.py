@@ -22,14 +22,14 @@ from promptcodec.training.ablation import (
     ablate,
     render_ablation,
 )
-from promptcodec.training.config import DataConfig, OptimizerConfig, RunConfig, read_recipe
-from promptcodec.training.rate_adapter import PARTS, PromptConfig
+from promptcodec.training.config import BaseTrainingConfig, DataConfig, OptimizerConfig, read_recipe
+from promptcodec.training.rate_adapter import PARTS, RateAdapterConfig
 from promptcodec.training.z_sets import fit_sets, hyper_latents
 
 
 @pytest.fixture
-def prompts(tiny_checkpoint: Path) -> PromptConfig:
-    return PromptConfig(
+def prompts(tiny_checkpoint: Path) -> RateAdapterConfig:
+    return RateAdapterConfig(
         base=str(tiny_checkpoint),
         data=DataConfig(crop=64, validation_pictures=1),
         optimizer=OptimizerConfig(warmup_steps=1, learning_rate=0.01),
@@ -40,7 +40,7 @@ def prompts(tiny_checkpoint: Path) -> PromptConfig:
 
 
 def test_methods_side_by_side(
-    prompts: PromptConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    prompts: RateAdapterConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small = {"width": 4, "rank": 2}
     methods = (
@@ -90,7 +90,9 @@ def test_a_result_is_measured_by_its_own_tables(
 
 
 @pytest.mark.parametrize("tune", ["lora", "base"])
-def test_a_tuned_codec_stands_by_itself(prompts: PromptConfig, tmp_path: Path, tune: str) -> None:
+def test_a_tuned_codec_stands_by_itself(
+    prompts: RateAdapterConfig, tmp_path: Path, tune: str
+) -> None:
     method = Method(name="m", tune=tune, parts=("gains",), rank=2, optimizers=("adamw", "muon"))
     config = AblationConfig(methods=(method,), rates=(2, 3), prompts=prompts, search_steps=1)
     (row,) = ablate(config, data=ASSETS, out=tmp_path, device="cpu")["methods"]
@@ -121,7 +123,7 @@ def test_a_tuned_codec_stands_by_itself(prompts: PromptConfig, tmp_path: Path, t
         ablate(other, data=ASSETS, out=tmp_path, device="cpu")
 
 
-def test_lora_is_what_peft_loads(prompts: PromptConfig, tmp_path: Path) -> None:
+def test_lora_is_what_peft_loads(prompts: RateAdapterConfig, tmp_path: Path) -> None:
     method = Method(name="m", tune="lora", parts=(), rank=2)
     config = AblationConfig(methods=(method,), rates=(4,), prompts=prompts)
     ablate(config, data=ASSETS, out=tmp_path, only=["m"], device="cpu")
@@ -137,7 +139,7 @@ def test_lora_is_what_peft_loads(prompts: PromptConfig, tmp_path: Path) -> None:
 
 def test_every_parameter_belongs_to_one_part() -> None:
 
-    codec = read_recipe(RECIPES / "base" / "base-tiny.yaml", RunConfig).codec
+    codec = read_recipe(RECIPES / "base" / "base-tiny.yaml", BaseTrainingConfig).codec
     torch.manual_seed(0)
     for name, _ in LayerAdaptivePrompts(codec, width=4, rank=2).named_parameters():
         owners = [part for part, starts in PARTS.items() if name.startswith(starts)]

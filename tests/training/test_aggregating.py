@@ -18,7 +18,7 @@ from promptcodec.models.heads.checkpoint import build_head, write_head
 from promptcodec.models.heads.config import HeadConfig
 from promptcodec.training.aggregation import (
     AggregatingDecoder,
-    AggregationRun,
+    AggregationTrainingConfig,
     measure,
     read_aggregation,
     train_aggregation,
@@ -45,8 +45,8 @@ def head(
 
 
 @pytest.fixture
-def config(tiny_checkpoint: Path, head: Path) -> AggregationRun:
-    return AggregationRun(
+def config(tiny_checkpoint: Path, head: Path) -> AggregationTrainingConfig:
+    return AggregationTrainingConfig(
         base=str(tiny_checkpoint),
         head=str(head),
         rates=(4.0,),
@@ -91,7 +91,7 @@ def test_both_variants_have_as_many_parameters() -> None:
 
 @pytest.mark.parametrize("features", [True, False])
 def test_training_moves_the_decoder_alone(
-    config: AggregationRun, pictures: Path, tmp_path: Path, features: bool
+    config: AggregationTrainingConfig, pictures: Path, tmp_path: Path, features: bool
 ) -> None:
     run = replace(config, features=features)
     folder = train_aggregation(run, data=pictures, out=tmp_path / "run", device="cpu")

@@ -18,7 +18,7 @@ from promptcodec.errors import ConfigError, UsageError
 from promptcodec.models.checkpoint import read_base
 from promptcodec.training import progress
 from promptcodec.training.base import BaseTask, train_base
-from promptcodec.training.config import RunConfig, read_recipe, read_yaml
+from promptcodec.training.config import BaseTrainingConfig, read_recipe, read_yaml
 from promptcodec.training.data.pictures import PictureStore
 from promptcodec.training.ladder import LadderConfig
 from promptcodec.training.pace import Budget, ClockPace, StepPace
@@ -129,7 +129,7 @@ def test_a_base_by_the_clock(slow_machine: Clock, pictures: Path, tmp_path: Path
     assert len(found) == pytest.approx(20 + (98 - 40) / 4, abs=3.5)
     assert shares == sorted(shares) and shares[0] == 0.0 and shares[-1] > 0.9
     assert shares[10] == pytest.approx(10 * 2.0 / 98.0, abs=0.03)
-    config = read_recipe(pictures / "recipe.yaml", RunConfig)
+    config = read_recipe(pictures / "recipe.yaml", BaseTrainingConfig)
     assert max(rates) == config.optimizer.learning_rate and rates[-1] < 0.3 * max(rates)
     record = json.loads((folder / "training.json").read_text())
     assert record["steps"] == len(found) and record["recipe"]["batch"] == config.batch
@@ -219,7 +219,7 @@ def test_recipes_extend_recipes(recipes: Path, capsys: pytest.CaptureFixture[str
     merged = {"crop": 64, "exclude": ["b", "c"], "reduce_min": 0.4}
     expected = {"steps": 5, "data": merged, "seed": 3, "batch": 2}
     assert read_yaml(recipes / "third.yaml") == expected
-    config = read_recipe(recipes / "third.yaml", RunConfig)
+    config = read_recipe(recipes / "third.yaml", BaseTrainingConfig)
     assert (config.steps, config.seed, config.data.exclude) == (5, 3, ("b", "c"))
     assert main(["recipe", str(recipes / "third.yaml")]) == 0
     assert yaml.safe_load(capsys.readouterr().out) == expected

@@ -23,10 +23,10 @@ from promptcodec.models.heads.config import HeadConfig
 from promptcodec.training.config import OptimizerConfig
 from promptcodec.training.data.augmented import ViewConfig
 from promptcodec.training.distillation import TeacherConfig
-from promptcodec.training.joint.config import JointRun
+from promptcodec.training.joint.config import JointTrainingConfig
 from promptcodec.training.joint.data import JointBatch
 from promptcodec.training.joint.model import JointModel
-from promptcodec.training.joint.task import JointTask, moved, train_joint
+from promptcodec.training.joint.task import JointTask, rescale_adapter, train_joint
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +47,8 @@ def head(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture
-def config(tiny_checkpoint: Path, tiny_ladder: Path, head: Path) -> JointRun:
-    return JointRun(
+def config(tiny_checkpoint: Path, tiny_ladder: Path, head: Path) -> JointTrainingConfig:
+    return JointTrainingConfig(
         base=str(tiny_checkpoint),
         prompts=str(tiny_ladder),
         head=str(head),
@@ -65,7 +65,7 @@ def config(tiny_checkpoint: Path, tiny_ladder: Path, head: Path) -> JointRun:
     )
 
 
-def gradients(config: JointRun, *, step: int = 99) -> dict[str, float]:
+def gradients(config: JointTrainingConfig, *, step: int = 99) -> dict[str, float]:
     """Largest gradient of each part after one batch; zero where there is none."""
     task = JointTask(config)
     torch.manual_seed(0)
@@ -80,7 +80,7 @@ def gradients(config: JointRun, *, step: int = 99) -> dict[str, float]:
     return found
 
 
-def test_weights_cut_the_right_gradients(config: JointRun) -> None:
+def test_weights_cut_the_right_gradients(config: JointTrainingConfig) -> None:
     both = gradients(config)
     assert min(both.values()) > 0.0
     assert set(both) >= {"codec.g_a", "codec.g_s", "codec.hyperprior", "codec.context", "head"}
@@ -103,12 +103,14 @@ def test_weights_cut_the_right_gradients(config: JointRun) -> None:
         (("encoder", "head"), {"codec.g_a", "head"}),
     ],
 )
-def test_parts_alone_learn(config: JointRun, parts: tuple[str, ...], learning: set[str]) -> None:
+def test_parts_alone_learn(
+    config: JointTrainingConfig, parts: tuple[str, ...], learning: set[str]
+) -> None:
     found = gradients(replace(config, parts=parts))
     assert {name for name, value in found.items() if value > 0.0} == learning
 
 
-def test_a_teacher_has_its_share_of_the_target(config: JointRun, tmp_path: Path) -> None:
+def test_a_teacher_has_its_share_of_the_target(config: JointTrainingConfig, tmp_path: Path) -> None:
     pixels = HeadConfig(
         labels=("blue", "red"), reads="pixels", body="resnet", widths=(32, 32, 32), depths=(1, 1, 1)
     )
@@ -128,7 +130,7 @@ def test_a_teacher_has_its_share_of_the_target(config: JointRun, tmp_path: Path)
 
 
 def test_pictures_without_labels_have_a_teachers_opinion_alone(
-    config: JointRun, labelled_pictures: Path, tmp_path: Path
+    config: JointTrainingConfig, labelled_pictures: Path, tmp_path: Path
 ) -> None:
     pixels = HeadConfig(
         labels=("blue", "red"), reads="pixels", body="resnet", widths=(32, 32, 32), depths=(1, 1, 1)
@@ -147,13 +149,15 @@ def test_pictures_without_labels_have_a_teachers_opinion_alone(
     model, seen = task.build().eval(), []
     model.register_forward_hook(lambda module, _, output: seen.append(output.logits.float()))
     found = task.loss(model, batch, step=99)
-    opinions = task.teacher.look(torch.round(255.0 * batch.x[4:]).to(torch.uint8)).shares
+    opinions = task.teacher.predict(torch.round(255.0 * batch.x[4:]).to(torch.uint8)).shares
     smoothed = 0.9 * batch.targets[:4] + 0.05
     wanted = F.cross_entropy(seen[0], torch.cat([smoothed, opinions]))
     assert float(found.cross_entropy) == pytest.approx(float(wanted), rel=1e-5)
 
 
-def test_hints_reach_the_encoder(config: JointRun, labelled_pictures: Path, tmp_path: Path) -> None:
+def test_hints_reach_the_encoder(
+    config: JointTrainingConfig, labelled_pictures: Path, tmp_path: Path
+) -> None:
     pixels = HeadConfig(
         labels=("blue", "red"), reads="pixels", body="resnet", widths=(32, 32, 32), depths=(1, 1, 1)
     )
@@ -173,7 +177,7 @@ def test_hints_reach_the_encoder(config: JointRun, labelled_pictures: Path, tmp_
 
 
 def test_batch_norms_keep_the_statistics_of_all_rates(
-    config: JointRun, tiny_checkpoint: Path, tmp_path: Path
+    config: JointTrainingConfig, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     base = read_base(tiny_checkpoint)
     facts = HeadConfig(
@@ -193,7 +197,7 @@ def test_batch_norms_keep_the_statistics_of_all_rates(
     assert before and all(torch.equal(b, before[n]) for n, b in model.head.named_buffers())
 
 
-def test_the_head_learns_on_what_a_stream_has(config: JointRun) -> None:
+def test_the_head_learns_on_what_a_stream_has(config: JointTrainingConfig) -> None:
     task = JointTask(config)
     model, x = task.build(), torch.rand(2, 3, 64, 64)
     seen: list[torch.Tensor] = []
@@ -207,7 +211,7 @@ def test_the_head_learns_on_what_a_stream_has(config: JointRun) -> None:
 
 
 @pytest.mark.parametrize("step", [0, 99])
-def test_pictures_of_any_size_are_padded(config: JointRun, step: int) -> None:
+def test_pictures_of_any_size_are_padded(config: JointTrainingConfig, step: int) -> None:
     task = JointTask(replace(config, plain_steps=10))
     batch = JointBatch(torch.rand(2, 3, 32, 40), torch.eye(2), rate=2)
     objective = task.loss(task.build(), batch, step=step)
@@ -216,7 +220,7 @@ def test_pictures_of_any_size_are_padded(config: JointRun, step: int) -> None:
 
 
 def test_joint_training_writes_a_codec_of_its_own(
-    config: JointRun, labelled_pictures: Path, tmp_path: Path
+    config: JointTrainingConfig, labelled_pictures: Path, tmp_path: Path
 ) -> None:
     before = {p: p.read_bytes() for p in Path(config.base or "").iterdir()}
     folder = train_joint(config, data=labelled_pictures, out=tmp_path / "run", device="cpu")
@@ -234,7 +238,7 @@ def test_joint_training_writes_a_codec_of_its_own(
 
 
 def test_beta_moves_the_ladder(
-    config: JointRun, labelled_pictures: Path, tmp_path: Path, tiny_checkpoint: Path
+    config: JointTrainingConfig, labelled_pictures: Path, tmp_path: Path, tiny_checkpoint: Path
 ) -> None:
     config = replace(config, parts=("head",), rates=(2,), beta=0.25, steps=2, validate_every=2)
     folder = train_joint(config, data=labelled_pictures, out=tmp_path, device="cpu")
@@ -248,14 +252,14 @@ def test_beta_moves_the_ladder(
     assert codec.classify(small.data)
 
 
-def test_a_moved_rate_starts_from_the_nearest_networks(config: JointRun) -> None:
+def test_a_moved_rate_starts_from_the_nearest_networks(config: JointTrainingConfig) -> None:
     base = read_base(Path(str(config.base)))
     ladder = [
         read_adapter(folder, base=base) for folder in sorted(Path(str(config.prompts)).iterdir())
     ]
     low, high = ladder[0], ladder[-1]
     beta = 1.1 * low.config.lmbda / high.config.lmbda
-    found = moved(high, ladder, beta=beta)
+    found = rescale_adapter(high, ladder, beta=beta)
     assert found.config.rate_index == high.config.rate_index
     assert found.config.lmbda == pytest.approx(1.1 * low.config.lmbda)
     for name, value in found.network.named_parameters():
@@ -266,7 +270,7 @@ def test_a_moved_rate_starts_from_the_nearest_networks(config: JointRun) -> None
 
 
 def test_task_prompts_go_with_those_of_a_rate(
-    config: JointRun, labelled_pictures: Path, tmp_path: Path
+    config: JointTrainingConfig, labelled_pictures: Path, tmp_path: Path
 ) -> None:
     run = replace(config, parts=("prompts",))
     folder = train_joint(run, data=labelled_pictures, out=tmp_path / "run", device="cpu")
@@ -287,7 +291,7 @@ def test_task_prompts_go_with_those_of_a_rate(
         codec.encode(picture, task="classify", effort=1)
 
 
-def test_fresh_task_prompts_are_the_rate_alone(config: JointRun) -> None:
+def test_fresh_task_prompts_are_the_rate_alone(config: JointTrainingConfig) -> None:
     task = JointTask(replace(config, parts=("prompts",)))
     model = task.build()
     x = torch.rand(1, 3, 64, 64)
@@ -304,7 +308,7 @@ def test_fresh_task_prompts_are_the_rate_alone(config: JointRun) -> None:
 
 
 def test_what_cannot_be_trained_is_said(
-    config: JointRun, tiny_heads: Path, labelled_pictures: Path, tmp_path: Path
+    config: JointTrainingConfig, tiny_heads: Path, labelled_pictures: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match="parts are"):
         replace(config, parts=("brain",))
@@ -320,7 +324,7 @@ def test_what_cannot_be_trained_is_said(
 
 
 def test_task_prompts_of_another_base(
-    config: JointRun, labelled_pictures: Path, tmp_path: Path
+    config: JointTrainingConfig, labelled_pictures: Path, tmp_path: Path
 ) -> None:
     run = replace(config, parts=("prompts",), steps=1)
     folder = train_joint(run, data=labelled_pictures, out=tmp_path / "run", device="cpu")
@@ -334,7 +338,7 @@ def test_task_prompts_of_another_base(
 
 
 def test_the_command_line_encodes_with_a_task(
-    run, config: JointRun, labelled_pictures: Path, tmp_path: Path
+    run, config: JointTrainingConfig, labelled_pictures: Path, tmp_path: Path
 ) -> None:
     trained = replace(config, parts=("prompts",), steps=2)
     folder = train_joint(trained, data=labelled_pictures, out=tmp_path / "run", device="cpu")

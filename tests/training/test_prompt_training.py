@@ -17,7 +17,7 @@ from promptcodec.models.adapters.checkpoint import LOG_GAINS, PREFIX, read_adapt
 from promptcodec.models.checkpoint import read_base
 from promptcodec.training.config import DataConfig, OptimizerConfig, read_recipe
 from promptcodec.training.data.pictures import PictureStore
-from promptcodec.training.rate_adapter import PromptConfig, train_prompts
+from promptcodec.training.rate_adapter import RateAdapterConfig, train_prompts
 from promptcodec.training.z_sets import hyper_latents
 
 
@@ -32,8 +32,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def config(tiny_checkpoint: Path) -> PromptConfig:
-    return PromptConfig(
+def config(tiny_checkpoint: Path) -> RateAdapterConfig:
+    return RateAdapterConfig(
         base=str(tiny_checkpoint),
         rate_index=3,
         width=4,
@@ -48,7 +48,7 @@ def config(tiny_checkpoint: Path) -> PromptConfig:
 
 
 def test_the_adapter_learns_and_the_base_stays(
-    config: PromptConfig, pictures: Path, tiny_checkpoint: Path, tmp_path: Path
+    config: RateAdapterConfig, pictures: Path, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     before = (tiny_checkpoint / "model.safetensors").read_bytes()
     folder = train_prompts(config, data=pictures, out=tmp_path / "run", device="cpu")
@@ -64,7 +64,7 @@ def test_the_adapter_learns_and_the_base_stays(
 
 
 def test_tables_of_z_come_with_the_adapter(
-    config: PromptConfig, pictures: Path, tmp_path: Path, tiny_checkpoint: Path
+    config: RateAdapterConfig, pictures: Path, tmp_path: Path, tiny_checkpoint: Path
 ) -> None:
     base = read_base(tiny_checkpoint)
     found = {}
@@ -88,7 +88,7 @@ def test_tables_of_z_come_with_the_adapter(
 
 
 def test_a_stopped_run_resumes_bit_for_bit(
-    config: PromptConfig, pictures: Path, tmp_path: Path
+    config: RateAdapterConfig, pictures: Path, tmp_path: Path
 ) -> None:
     train_prompts(config, data=pictures, out=tmp_path / "whole", device="cpu")
     train_prompts(config, data=pictures, out=tmp_path / "parts", device="cpu", max_steps=3)
@@ -98,7 +98,9 @@ def test_a_stopped_run_resumes_bit_for_bit(
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
-def test_a_neighbour_is_the_start(config: PromptConfig, pictures: Path, tmp_path: Path) -> None:
+def test_a_neighbour_is_the_start(
+    config: RateAdapterConfig, pictures: Path, tmp_path: Path
+) -> None:
     first = train_prompts(config, data=pictures, out=tmp_path / "3", device="cpu")
     start = replace(config, rate_index=2, init_from=str(first), steps=1, optimizer=OptimizerConfig(
         warmup_steps=10**6, learning_rate=1e-6))  # fmt: skip
@@ -118,10 +120,10 @@ def test_a_neighbour_is_the_start(config: PromptConfig, pictures: Path, tmp_path
 
 
 def test_a_neighbour_of_another_base_is_refused(
-    config: PromptConfig, pictures: Path, tmp_path: Path
+    config: RateAdapterConfig, pictures: Path, tmp_path: Path
 ) -> None:
     first = train_prompts(replace(config, steps=1), data=pictures, out=tmp_path / "3", device="cpu")
-    other = PromptConfig(init_from=str(first), width=4, rank=2)  # the bundled base
+    other = RateAdapterConfig(init_from=str(first), width=4, rank=2)  # the bundled base
     with pytest.raises(ModelMismatchError, match="belongs to base"):
         train_prompts(other, data=pictures, out=tmp_path / "x", device="cpu")
 
@@ -139,4 +141,4 @@ def test_a_neighbour_of_another_base_is_refused(
 def test_recipe_faults(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "bad.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message):
-        read_recipe(tmp_path / "bad.yaml", PromptConfig)
+        read_recipe(tmp_path / "bad.yaml", RateAdapterConfig)

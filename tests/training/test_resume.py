@@ -11,13 +11,15 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from promptcodec.errors import CheckpointError, UsageError
+from promptcodec.errors import CheckpointError, ConfigError, UsageError
 from promptcodec.models.codec_model import CodecModel
 from promptcodec.training.base import train_base
-from promptcodec.training.config import RunConfig, read_recipe
+from promptcodec.training.classifier import ClassifierTrainingConfig, train_head
+from promptcodec.training.config import BaseTrainingConfig, read_recipe
 from promptcodec.training.convert import Rename, convert_state
+from promptcodec.training.data.augmented import ViewConfig
 from promptcodec.training.optim import build_optimizer
-from promptcodec.training.state import parameter_names
+from promptcodec.training.state import parameter_names, read_state
 
 RECIPE = """
 codec: {name: tiny, channels: [8, 8, 16, 16], residual_blocks: [0, 0, 0, 0],
@@ -93,7 +95,7 @@ def test_weights_from_before_the_decay_are_written_and_start_another_run(
     whole: Path, pictures: Path, tmp_path: Path
 ) -> None:
     raw, state = load_file(whole / "raw.safetensors"), load_file(whole / FILES[1])
-    model = CodecModel(read_recipe(whole.parent / "recipe.yaml", RunConfig).codec)
+    model = CodecModel(read_recipe(whole.parent / "recipe.yaml", BaseTrainingConfig).codec)
     assert raw.keys() == model.state_dict().keys()
     for name, value in raw.items():
         assert torch.equal(value, state[f"model.{name}"].bfloat16()), name
@@ -126,7 +128,7 @@ def as_older_tree(path: Path, into: Path, *, by_place: bool, recipe: Path) -> No
     """The state as a tree wrote it that had other names, or counted parameters."""
     facts = metadata(path)
     extra = json.loads(facts["extra"])
-    config = read_recipe(recipe, RunConfig)
+    config = read_recipe(recipe, BaseTrainingConfig)
     model = CodecModel(config.codec)
     names = parameter_names(model, build_optimizer(model, config.optimizer))
 
@@ -172,6 +174,43 @@ def test_a_state_is_carried_to_this_tree(
     assert all(torch.equal(v, state[f"model.{k}"].bfloat16()) for k, v in stored.items())
     train(recipe, pictures, out)
     assert same(whole / "state.safetensors", out / "state.safetensors")
+
+
+def with_older_keys(state: Path, keys: dict[str, str]) -> None:
+    """Give the recipe in a state the keys of an older version."""
+    facts = metadata(state)
+    extra = json.loads(facts["extra"])
+    for new, old in keys.items():
+        extra["recipe"][old] = extra["recipe"].pop(new)
+    save_file(load_file(state), state, metadata={**facts, "extra": json.dumps(extra)})
+
+
+def test_a_record_with_an_older_key_resumes(whole: Path, pictures: Path, tmp_path: Path) -> None:
+    recipe, out = write_recipe(tmp_path), tmp_path / "run"
+    state = train(recipe, pictures, out, 7) / "state.safetensors"
+    with_older_keys(state, {"random_gain_weight": "room_weight"})
+    other = tmp_path / "other.yaml"
+    other.write_text(recipe.read_text() + "random_gain_weight: 0.2\n")
+    with pytest.raises(ConfigError, match=r"had random_gain_weight: 0.1, the recipe has 0.2"):
+        train(other, pictures, out)
+    train(recipe, pictures, out)
+    assert same(whole / "state.safetensors", out / "state.safetensors")
+    other.write_text(recipe.read_text() + "room_weight: 0.1\n")
+    with pytest.raises(ConfigError, match="unknown key 'room_weight'"):
+        train(other, pictures, out)
+
+
+def test_a_head_with_an_older_key_resumes(
+    tiny_checkpoint: Path, labelled_pictures: Path, tmp_path: Path
+) -> None:
+    views = ViewConfig(size=64, views=1, settings=(4.0,))
+    config = ClassifierTrainingConfig(
+        base=str(tiny_checkpoint), widths=(32,), depths=(1,), views=views, steps=2, batch=2
+    )
+    for stop in (1, None):
+        train_head(config, data=labelled_pictures, out=tmp_path, resume=True, max_steps=stop)
+        with_older_keys(tmp_path / "state.safetensors", {"input": "sight"})
+    assert read_state(tmp_path / "state.safetensors").extra["recipe"]["input"] == "latents"
 
 
 def test_what_does_not_fit_is_named(whole: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from promptcodec.models import likelihood
 from promptcodec.training.base import BaseTask
 from promptcodec.training.compiled import compile_forward
-from promptcodec.training.config import OptimizerConfig, RunConfig, read_recipe
+from promptcodec.training.config import BaseTrainingConfig, OptimizerConfig, read_recipe
 from promptcodec.training.data.crops import FlatPictures, Places
 from promptcodec.training.optim import build_optimizer
 from promptcodec.training.trials import try_batches
@@ -21,8 +21,8 @@ from promptcodec.training.updates import Average, guarded_step
 
 
 @pytest.fixture
-def config() -> RunConfig:
-    return read_recipe(RECIPES / "base" / "base-tiny.yaml", RunConfig)
+def config() -> BaseTrainingConfig:
+    return read_recipe(RECIPES / "base" / "base-tiny.yaml", BaseTrainingConfig)
 
 
 def network() -> nn.Module:
@@ -104,7 +104,9 @@ def test_a_step_asks_the_device_nothing(recipe: str, monkeypatch: pytest.MonkeyP
     """On "meta" nothing has a value: whatever asks for one, as `.item()`, fails."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # there is none
     found = replace(
-        read_recipe(RECIPES / "base" / recipe, RunConfig), init_from=None, hard_fraction=0.5
+        read_recipe(RECIPES / "base" / recipe, BaseTrainingConfig),
+        init_from=None,
+        hard_fraction=0.5,
     )
     task = BaseTask(found)
     model = task.build().to("meta")
@@ -122,7 +124,7 @@ def test_a_step_asks_the_device_nothing(recipe: str, monkeypatch: pytest.MonkeyP
         float(skipped)
 
 
-def test_on_rounded_latents_the_encoder_rests(config: RunConfig) -> None:
+def test_on_rounded_latents_the_encoder_rests(config: BaseTrainingConfig) -> None:
     task = BaseTask(replace(config, hard_fraction=0.25, z_noise_fraction=1.0))
     torch.manual_seed(0)
     model = task.build()
@@ -139,7 +141,7 @@ def test_on_rounded_latents_the_encoder_rests(config: RunConfig) -> None:
 
 
 def test_rounded_latents_cost_what_rounded_ones_cost(
-    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+    config: BaseTrainingConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
     model = BaseTask(config).build()

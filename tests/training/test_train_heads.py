@@ -13,22 +13,22 @@ from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import read_head
 from promptcodec.training.calibration import best_temperature
 from promptcodec.training.classifier import (
-    HeadRun,
-    HeadTask,
+    ClassifierTask,
+    ClassifierTrainingConfig,
     cross_entropy,
     read_head_recipe,
     train_head,
 )
 from promptcodec.training.config import OptimizerConfig
-from promptcodec.training.data.augmented import ViewConfig, ViewStore
-from promptcodec.training.data.inputs import CodecSight, FileSight, OriginalSight
+from promptcodec.training.data.augmented import AugmentedPictures, ViewConfig
+from promptcodec.training.data.inputs import CodecInput, FileInput, OriginalInput
 from promptcodec.training.data.labelled import read_labelled
 from promptcodec.training.distillation import TeacherConfig
 
 
 @pytest.fixture
-def run(tiny_checkpoint: Path) -> HeadRun:
-    return HeadRun(
+def run(tiny_checkpoint: Path) -> ClassifierTrainingConfig:
+    return ClassifierTrainingConfig(
         base=str(tiny_checkpoint),
         widths=(32,),
         depths=(1,),
@@ -54,26 +54,28 @@ def accuracy_of(out: Path) -> float:
     return next(json.loads(x)["validation"]["accuracy"] for x in lines[::-1] if "validation" in x)
 
 
-@pytest.mark.parametrize("sight", ["latents", "decoded", "original", "jpeg"])
+@pytest.mark.parametrize("input", ["latents", "decoded", "original", "jpeg"])
 def test_two_colours_are_told_apart(
-    run: HeadRun, pictures: Path, tmp_path: Path, sight: str
+    run: ClassifierTrainingConfig, pictures: Path, tmp_path: Path, input: str
 ) -> None:
-    settings = (30.0, 60.0) if sight == "jpeg" else (4.0,)
-    config = replace(run, sight=sight, views=replace(run.views, settings=settings))
+    settings = (30.0, 60.0) if input == "jpeg" else (4.0,)
+    config = replace(run, input=input, views=replace(run.views, settings=settings))
     folder = train_head(config, data=pictures, out=tmp_path / "run", device="cpu")
     assert accuracy_of(tmp_path / "run") == 1.0
     codec = TorchCodec.load(run.base, [])
-    digest = codec.base_hash if sight == "latents" else b""
+    digest = codec.base_hash if input == "latents" else b""
     assert read_head(folder, base_sha256=digest).config.labels == ("blue", "red")
 
 
-def test_views_are_a_function_of_seed_and_step(run: HeadRun, pictures: Path) -> None:
+def test_views_are_a_function_of_seed_and_step(
+    run: ClassifierTrainingConfig, pictures: Path
+) -> None:
     training, held = read_labelled(pictures, split="train").held_out(one_in=4)
     assert (len(training.names), len(held.names)) == (18, 6)
     assert not set(training.names) & set(held.names)
     config = ViewConfig(size=48, views=2, settings=(10.0, 90.0))
     store, again = (
-        ViewStore("x", training, held, sight=FileSight("WEBP"), config=config, seed=3)
+        AugmentedPictures("x", training, held, head_input=FileInput("WEBP"), config=config, seed=3)
         for _ in range(2)
     )
     first, same = (s.batch(6, seed=1, step=5) for s in (store, again))
@@ -88,20 +90,20 @@ def test_latents_are_those_of_the_file(pictures: Path, tiny_checkpoint: Path) ->
     codec = TorchCodec.load(tiny_checkpoint, [])
     picture = read_labelled(pictures, split="val").pictures[0]
     data = codec.encode(picture.permute(1, 2, 0).numpy())
-    seen = _sight(codec, decoded=False).see(picture[None], 4.0)
+    seen = _sight(codec, decoded=False).transmit(picture[None], 4.0)
     torch.testing.assert_close(seen, codec.latents(data), atol=1e-5, rtol=1e-5)
-    shown = _sight(codec, decoded=True).see(picture[None], 4.0)
+    shown = _sight(codec, decoded=True).transmit(picture[None], 4.0)
     decoded = torch.from_numpy(np.asarray(codec.decode(data)).copy()).permute(2, 0, 1)
     assert (shown[0].int() - decoded.int()).abs().max() <= 1
-    assert torch.equal(OriginalSight().see(picture[None], 4.0)[0], picture)
+    assert torch.equal(OriginalInput().transmit(picture[None], 4.0)[0], picture)
 
 
-def _sight(codec: TorchCodec, *, decoded: bool) -> CodecSight:
-    return CodecSight(codec, decoded=decoded)
+def _sight(codec: TorchCodec, *, decoded: bool) -> CodecInput:
+    return CodecInput(codec, decoded=decoded)
 
 
-def test_batches_go_where_the_model_is(run: HeadRun, pictures: Path) -> None:
-    task = HeadTask(run)
+def test_batches_go_where_the_model_is(run: ClassifierTrainingConfig, pictures: Path) -> None:
+    task = ClassifierTask(run)
     store = task.open_store(pictures, device="cpu", validation=None)
     batch = store.batch(2, seed=1, step=0)
     assert task.loss(task.build().to("meta"), batch, step=0).loss.device.type == "meta"
@@ -115,21 +117,21 @@ def test_smoothing_and_mixing() -> None:
 
 
 @pytest.fixture
-def teacher(run: HeadRun, pictures: Path, tmp_path: Path) -> TeacherConfig:
+def teacher(run: ClassifierTrainingConfig, pictures: Path, tmp_path: Path) -> TeacherConfig:
     """A trained classifier of pixels with residual stages."""
-    config = replace(run, sight="original", body="resnet", widths=(32, 32, 32), depths=(1, 1, 1))
+    config = replace(run, input="original", body="resnet", widths=(32, 32, 32), depths=(1, 1, 1))
     folder = train_head(config, data=pictures, out=tmp_path / "teacher", device="cpu")
     return TeacherConfig(head=str(folder), share=0.5)
 
 
 def test_a_teacher_is_part_of_targets_and_loss(
-    run: HeadRun, pictures: Path, tmp_path: Path, teacher: TeacherConfig
+    run: ClassifierTrainingConfig, pictures: Path, tmp_path: Path, teacher: TeacherConfig
 ) -> None:
     cache = tmp_path / "views.safetensors"
     config = replace(run, body="resnet", teacher=teacher, views=replace(run.views, mixup=0.0))
 
-    def open_store(teacher: TeacherConfig | None, cache: Path | None = cache) -> ViewStore:
-        task = HeadTask(replace(config, teacher=teacher), cache=cache)
+    def open_store(teacher: TeacherConfig | None, cache: Path | None = cache) -> AugmentedPictures:
+        task = ClassifierTask(replace(config, teacher=teacher), cache=cache)
         return task.open_store(pictures, device="cpu", validation=None)
 
     batch = open_store(teacher).batch(8, seed=0, step=0)
@@ -144,32 +146,32 @@ def test_a_teacher_is_part_of_targets_and_loss(
     with pytest.raises(ConfigError, match="keeps other views"):
         open_store(replace(teacher, temperature=3.0))
 
-    task = HeadTask(config, cache=cache)
+    task = ClassifierTask(config, cache=cache)
     store = task.open_store(pictures, device="cpu", validation=None)
     model = task.build()
     task.initialise(model, store)
-    bare = HeadTask(replace(config, teacher=replace(teacher, hints=0.0)), cache=cache)
+    bare = ClassifierTask(replace(config, teacher=replace(teacher, hints=0.0)), cache=cache)
     with_hints, without = (t.loss(model.train(), batch, step=0).loss for t in (task, bare))
     assert float(with_hints.detach()) > float(without.detach())
 
 
 @pytest.mark.parametrize(
-    ("sight", "body", "size"),
+    ("input", "body", "size"),
     [("latents", "resnet", 48), ("latents", "swin", 64), ("decoded", "resnet", 64)],
 )
 def test_a_student_is_a_head_like_others(
-    run: HeadRun,
+    run: ClassifierTrainingConfig,
     pictures: Path,
     tmp_path: Path,
     teacher: TeacherConfig,
-    sight: str,
+    input: str,
     body: str,
     size: int,
 ) -> None:
-    widths = (32,) if sight == "latents" else (32, 32, 32)
+    widths = (32,) if input == "latents" else (32, 32, 32)
     config = replace(
         run,
-        sight=sight,
+        input=input,
         body=body,
         widths=widths,
         depths=(1,) * len(widths),
@@ -178,14 +180,14 @@ def test_a_student_is_a_head_like_others(
     )
     folder = train_head(config, data=pictures, out=tmp_path / "run", device="cpu")
     assert accuracy_of(tmp_path / "run") == 1.0
-    digest = TorchCodec.load(run.base, []).base_hash if sight == "latents" else b""
+    digest = TorchCodec.load(run.base, []).base_hash if input == "latents" else b""
     assert not any(
         "hint" in name for name in read_head(folder, base_sha256=digest).model.state_dict()
     )
 
 
 def test_a_teacher_that_does_not_fit(
-    run: HeadRun, pictures: Path, tmp_path: Path, teacher: TeacherConfig
+    run: ClassifierTrainingConfig, pictures: Path, tmp_path: Path, teacher: TeacherConfig
 ) -> None:
     def check(message: str, *, data: Path = pictures, **changes: object) -> None:
         with pytest.raises(ConfigError, match=message):
@@ -194,7 +196,7 @@ def test_a_teacher_that_does_not_fit(
     student = train_head(run, data=pictures, out=tmp_path / "latents", device="cpu")
     on_latents = replace(teacher, head=str(student))
     check("on latents; need a classifier on pixels", teacher=on_latents)
-    check("1 stages from 1/4 on has none at 1/16", teacher=teacher, sight="original")
+    check("1 stages from 1/4 on has none at 1/16", teacher=teacher, input="original")
     others = tmp_path / "others"
     for name in ("green", "grey"):
         (others / "train" / name).mkdir(parents=True)
@@ -213,7 +215,9 @@ def test_the_temperature_is_the_best_one() -> None:
         assert best_temperature(factor * logits, labels) == pytest.approx(factor, rel=0.06)
 
 
-def test_a_head_keeps_its_temperature(run: HeadRun, pictures: Path, tmp_path: Path) -> None:
+def test_a_head_keeps_its_temperature(
+    run: ClassifierTrainingConfig, pictures: Path, tmp_path: Path
+) -> None:
     folder = train_head(run, data=pictures, out=tmp_path / "run", device="cpu")
     codec = TorchCodec.load(run.base, [], heads=folder)
     temperature = codec.head("classify").config.temperature
@@ -233,7 +237,7 @@ def test_data_faults(tmp_path: Path, pictures: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sight: feelings", "sight is 'feelings'"),
+        ("input: feelings", "input is 'feelings'"),
         ("one_in: 1", "need 0 to 1, 2 or more"),
         ("views: {area: 0}", "area is 0"),
         ("data: {crop: 64}", "unknown key 'data'"),
@@ -260,7 +264,7 @@ def many_colours(folder: Path, *, classes: int, each: int) -> Path:
 
 @pytest.mark.parametrize("shuffled", [False, True])
 def test_labels_that_say_nothing_stay_at_chance(
-    run: HeadRun, tmp_path: Path, shuffled: bool
+    run: ClassifierTrainingConfig, tmp_path: Path, shuffled: bool
 ) -> None:
     data = many_colours(tmp_path / "data", classes=8, each=8)
     config = replace(run, steps=60, validate_every=60, batch=16, shuffle_labels=shuffled)
@@ -269,7 +273,7 @@ def test_labels_that_say_nothing_stay_at_chance(
     assert accuracy <= 0.25 if shuffled else accuracy > 0.9
 
 
-def test_64_pictures_are_learned_by_heart(run: HeadRun, tmp_path: Path) -> None:
+def test_64_pictures_are_learned_by_heart(run: ClassifierTrainingConfig, tmp_path: Path) -> None:
     """Classes without anything in common: only the pictures themselves can be remembered."""
     rng = np.random.default_rng(5)
     for label in ("a", "b"):
@@ -283,7 +287,7 @@ def test_64_pictures_are_learned_by_heart(run: HeadRun, tmp_path: Path) -> None:
                      widths=(64,), views=views)  # fmt: skip
     folder = train_head(config, data=tmp_path / "data", out=tmp_path / "run", device="cpu")
     codec = TorchCodec.load(run.base, [], heads=folder)
-    store = HeadTask(config).open_store(tmp_path / "data", device="cpu", validation=None)
+    store = ClassifierTask(config).open_store(tmp_path / "data", device="cpu", validation=None)
     with torch.inference_mode():
         logits = codec.head("classify").model(store.sample(64), torch.full((62,), 0.025))
     assert (logits.argmax(dim=1) == store.labels).float().mean() > 0.99

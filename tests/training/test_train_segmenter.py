@@ -19,11 +19,15 @@ from promptcodec.models.heads.checkpoint import build_head, read_head
 from promptcodec.models.heads.config import IGNORE
 from promptcodec.training.classifier import read_head_recipe, train_head
 from promptcodec.training.config import OptimizerConfig
-from promptcodec.training.data.inputs import OriginalSight
-from promptcodec.training.data.masked import Masked, read_masked
-from promptcodec.training.data.segmentation_crops import SceneConfig, SceneStore, part_of
+from promptcodec.training.data.inputs import OriginalInput
+from promptcodec.training.data.masked import MaskedPictures, read_masked
+from promptcodec.training.data.segmentation_crops import SceneConfig, SegmentationCrops, part_of
 from promptcodec.training.initialise import initialise_transforms
-from promptcodec.training.segmenter import SegmentRun, SegmentTask, weighted_cross_entropy
+from promptcodec.training.segmenter import (
+    SegmenterTask,
+    SegmenterTrainingConfig,
+    weighted_cross_entropy,
+)
 
 NONE = 7  # value of pixels without a class in these masks
 
@@ -52,8 +56,8 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(tiny_checkpoint: Path) -> SegmentRun:
-    return SegmentRun(
+def run(tiny_checkpoint: Path) -> SegmenterTrainingConfig:
+    return SegmenterTrainingConfig(
         labels=("sky", "road"),
         ignore=(NONE,),
         base=str(tiny_checkpoint),
@@ -71,7 +75,7 @@ def run(tiny_checkpoint: Path) -> SegmentRun:
     )
 
 
-def read(source: Path, **changes) -> Masked:
+def read(source: Path, **changes) -> MaskedPictures:
     return read_masked(source, **{"split": "train", "classes": 2, "ignore": (NONE,), **changes})
 
 
@@ -84,11 +88,15 @@ def principal_components(base: str, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("sight", ["latents", "decoded", "original", "jpeg"])
+@pytest.mark.parametrize("input", ["latents", "decoded", "original", "jpeg"])
 def test_sky_and_road_are_told_apart(
-    run: SegmentRun, scenes: Path, tmp_path: Path, sight: str, monkeypatch: pytest.MonkeyPatch
+    run: SegmenterTrainingConfig,
+    scenes: Path,
+    tmp_path: Path,
+    input: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if sight == "latents":
+    if input == "latents":
 
         def synthesise(*_, **__):
             raise AssertionError("g_s ran")
@@ -96,15 +104,15 @@ def test_sky_and_road_are_told_apart(
         monkeypatch.setattr(CodecModel, "synthesise", synthesise)
         run = replace(run, film=True, dropout=0.1)
     else:
-        run = replace(run, sight=sight, widths=(32, 32, 32), depths=(1, 1, 1))
-    if sight == "decoded":
+        run = replace(run, input=input, widths=(32, 32, 32), depths=(1, 1, 1))
+    if input == "decoded":
         run = replace(run, base=str(principal_components(run.base, tmp_path / "base")))
     folder = train_head(run, data=scenes, out=tmp_path / "run", device="cpu")
     codec = TorchCodec.load(run.base, [])
-    digest = codec.base_hash if sight == "latents" else b""
+    digest = codec.base_hash if input == "latents" else b""
     head = read_head(folder, base_sha256=digest)
     assert head.config.labels == ("sky", "road") and head.config.task == "segment"
-    assert head.config.film == (sight == "latents")
+    assert head.config.film == (input == "latents")
     lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     figures = json.loads(lines[-1])["validation"]
     assert figures["miou"] == figures["miou_4"] > 0.85
@@ -112,7 +120,7 @@ def test_sky_and_road_are_told_apart(
 
 
 def test_a_file_is_segmented_by_what_was_trained(
-    run: SegmentRun, scenes: Path, tmp_path: Path
+    run: SegmenterTrainingConfig, scenes: Path, tmp_path: Path
 ) -> None:
     folder = train_head(run, data=scenes, out=tmp_path / "run", device="cpu")
     codec = TorchCodec.load(run.base, [], heads=folder)
@@ -137,7 +145,9 @@ def test_folder_and_zip_hold_the_same(scenes: Path, tmp_path: Path) -> None:
 
 def test_whole_runs_are_held_out() -> None:
     empty = torch.zeros(3, 4, 4, dtype=torch.uint8)
-    many = Masked([empty] * 250, [empty[0]] * 250, [f"{number:03}" for number in range(250)])
+    many = MaskedPictures(
+        [empty] * 250, [empty[0]] * 250, [f"{number:03}" for number in range(250)]
+    )
     training, held = many.held_out(one_in=10)
     assert held.names == [f"{n:03}" for n in (*range(60, 72), *range(180, 192))]
     assert not set(training.names) & set(held.names) and len(training) == 226
@@ -192,21 +202,23 @@ class TestDataFaults:
         with pytest.raises(DataError, match=f"train/b has no {other} beside it"):
             read(one)
 
-    def test_pictures_too_small_for_the_parts(self, run: SegmentRun, one: Path) -> None:
+    def test_pictures_too_small_for_the_parts(
+        self, run: SegmenterTrainingConfig, one: Path
+    ) -> None:
         data = read(one)
         config = SceneConfig(height=192, width=128, crop=64, largest=2.0, settings=(4.0,))
         with pytest.raises(DataError, match=r"a is 80x70, and parts are 128x192 at scales"):
-            SceneStore("x", data, data, sight=OriginalSight(), config=config, seed=1)
+            SegmentationCrops("x", data, data, head_input=OriginalInput(), config=config, seed=1)
 
 
-def numbered(count: int) -> Masked:
+def numbered(count: int) -> MaskedPictures:
     """Pictures that show their own masks: 16 px squares of class n have the level 20 n + 10."""
     rng = np.random.default_rng(1)
     masks = [
         torch.from_numpy(rng.integers(0, 12, (8, 10), np.uint8).repeat(16, 0).repeat(16, 1))
         for _ in range(count)
     ]
-    return Masked([(20 * m + 10).expand(3, -1, -1) for m in masks], masks, ["a"] * count)
+    return MaskedPictures([(20 * m + 10).expand(3, -1, -1) for m in masks], masks, ["a"] * count)
 
 
 @pytest.mark.parametrize("scale", [0.8, 1.0, 1.7])
@@ -235,28 +247,29 @@ def test_light_moves_levels_and_no_mask() -> None:
 
 
 class Blocks:
-    """A sight like latents: what each 16 px square shows, eight times over."""
+    """An input like latents: what each 16 px square shows, eight times over."""
 
-    def see(self, pictures: torch.Tensor, setting: float) -> torch.Tensor:
+    def transmit(self, pictures: torch.Tensor, setting: float) -> torch.Tensor:
         return pictures[:, :1, 8::16, 8::16].float().expand(-1, 8, -1, -1) + setting
 
-    def weight(self, setting: float) -> float:
+    def lmbda(self, setting: float) -> float:
         return 0.25 + setting
 
 
-@pytest.mark.parametrize("sight", [OriginalSight(), Blocks()], ids=["pixels", "latents"])
-def test_crops_lie_where_their_masks_lie(sight) -> None:
+@pytest.mark.parametrize("head_input", [OriginalInput(), Blocks()], ids=["pixels", "latents"])
+def test_crops_lie_where_their_masks_lie(head_input) -> None:
     config = SceneConfig(height=128, width=128, crop=64, light=0.0, smallest=1.0, largest=1.0,
                          views=3, settings=(0.0, 0.5), held_settings=(0.0,))  # fmt: skip
     data = numbered(4)
     store, again = (
-        SceneStore("x", data, data, sight=sight, config=config, seed=3) for _ in range(2)
+        SegmentationCrops("x", data, data, head_input=head_input, config=config, seed=3)
+        for _ in range(2)
     )
     batch, same = (s.batch(16, seed=1, step=5) for s in (store, again))
     assert torch.equal(batch.inputs, same.inputs) and torch.equal(batch.masks, same.masks)
     assert not torch.equal(batch.masks, store.batch(16, seed=1, step=6).masks)
     assert batch.masks.shape == (16, 64, 64) and batch.masks.dtype == torch.int64
-    if isinstance(sight, Blocks):
+    if isinstance(head_input, Blocks):
         assert batch.inputs.shape == (16, 8, 4, 4)
         classes, truth = batch.inputs[:, 0] // 20, batch.masks[:, 8::16, 8::16]
         settings = batch.lmbda - 0.25
@@ -269,8 +282,8 @@ def test_crops_lie_where_their_masks_lie(sight) -> None:
     assert torch.equal(classes.long(), truth)
 
 
-def test_batches_go_where_the_model_is(run: SegmentRun, scenes: Path) -> None:
-    task = SegmentTask(run)
+def test_batches_go_where_the_model_is(run: SegmenterTrainingConfig, scenes: Path) -> None:
+    task = SegmenterTask(run)
     store = task.open_store(scenes, device="cpu", validation=None)
     batch = store.batch(2, seed=1, step=0)
     assert task.loss(task.build().to("meta"), batch, step=0).loss.device.type == "meta"
@@ -302,7 +315,7 @@ def test_the_loss_ignores_pixels_without_a_class() -> None:
 @pytest.mark.parametrize("name", ["segment-nano", "segment-pixels"])
 def test_heads_of_recipes_take_less_than_6_mb(name: str) -> None:
     run = read_head_recipe(RECIPES / "segment" / f"{name}.yaml")
-    assert isinstance(run, SegmentRun) and len(run.labels) == 11 and 11 in run.ignore
+    assert isinstance(run, SegmenterTrainingConfig) and len(run.labels) == 11 and 11 in run.ignore
     model = build_head(run.head_config(latent_channels=320, base_sha256=""))
     values = sum(value.numel() for value in model.state_dict().values())
     assert 2 * values < 6e6
@@ -313,9 +326,9 @@ def test_heads_of_recipes_take_less_than_6_mb(name: str) -> None:
     [
         ("labels: [a]", "1 labels; need 2 to 255"),
         ("labels: [a, a]", "all different"),
-        ("sight: feelings", "sight is 'feelings'"),
-        ("sight: decoded", "widths has 1 entries; sight 'decoded' needs 3"),
-        ("widths: [32, 64, 128]", "sight 'latents' needs 1"),
+        ("input: feelings", "input is 'feelings'"),
+        ("input: decoded", "widths has 1 entries; input 'decoded' needs 3"),
+        ("widths: [32, 64, 128]", "input 'latents' needs 1"),
         ("widths: [33]", "multiples of head_channels"),
         ("balance: 2", "balance is 2"),
         ("one_in: 1", "2 or more"),
@@ -338,9 +351,9 @@ def test_recipe_faults(tmp_path: Path, text: str, message: str) -> None:
 def test_the_task_chooses_the_recipe(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text("task: segment\nlabels: [a, b]\n")
-    assert isinstance(read_head_recipe(path), SegmentRun)
+    assert isinstance(read_head_recipe(path), SegmenterTrainingConfig)
     path.write_text("task: classify\n")
-    assert not isinstance(read_head_recipe(path), SegmentRun)
+    assert not isinstance(read_head_recipe(path), SegmenterTrainingConfig)
     path.write_text("task: paint\n")
     with pytest.raises(ConfigError, match="task is 'paint'; need 'classify' or 'segment'"):
         read_head_recipe(path)

@@ -23,12 +23,12 @@ from promptcodec.api import Codec
 from promptcodec.errors import CheckpointError, ConfigError, DataError, UsageError
 from promptcodec.evaluation.classification import TaskEvaluation
 from promptcodec.training.ablation import AblationConfig
-from promptcodec.training.aggregation import AggregationRun
+from promptcodec.training.aggregation import AggregationTrainingConfig
 from promptcodec.training.base import train_base
 from promptcodec.training.classifier import read_head_recipe
-from promptcodec.training.config import DataConfig, OptimizerConfig, RunConfig, read_recipe
+from promptcodec.training.config import BaseTrainingConfig, DataConfig, OptimizerConfig, read_recipe
 from promptcodec.training.data.pictures import PictureStore
-from promptcodec.training.joint.config import JointRun
+from promptcodec.training.joint.config import JointTrainingConfig
 from promptcodec.training.ladder import LadderConfig
 from promptcodec.training.optim import learning_rate
 
@@ -326,11 +326,11 @@ def test_every_recipe_loads(path: Path) -> None:
     elif path.name.startswith("eval-"):
         assert read_recipe(path, TaskEvaluation).read_sources()
     elif path.name.startswith("aggregation"):
-        assert read_recipe(path, AggregationRun).steps > 0
+        assert read_recipe(path, AggregationTrainingConfig).steps > 0
     elif path.name.startswith(("joint", "task")):
-        assert read_recipe(path, JointRun).steps > 0
+        assert read_recipe(path, JointTrainingConfig).steps > 0
     else:
-        assert read_recipe(path, RunConfig).steps > 0
+        assert read_recipe(path, BaseTrainingConfig).steps > 0
 
 
 @pytest.mark.parametrize(
@@ -359,9 +359,9 @@ def test_recipe_faults(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=message):
-        read_recipe(path, RunConfig)
+        read_recipe(path, BaseTrainingConfig)
 
 
 def test_missing_recipe(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
-        read_recipe(tmp_path / "nothing.yaml", RunConfig)
+        read_recipe(tmp_path / "nothing.yaml", BaseTrainingConfig)

@@ -1,4 +1,4 @@
-"""What heads are trained on: labelled pictures, augmented and sent through a sight beforehand.
+"""Training data of classifiers: labelled pictures, augmented and transmitted once beforehand.
 
 A frozen codec sees every augmented picture once, at a rate drawn for it, and what it gives is kept:
 training a head then costs the head alone. A step mixes pairs (mixup) and draws views; which ones
@@ -21,9 +21,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from promptcodec.errors import ConfigError
-from promptcodec.training.data.inputs import Sight
-from promptcodec.training.data.labelled import Labelled
-from promptcodec.training.distillation import Teacher, Teaching
+from promptcodec.training.data.inputs import HeadInput
+from promptcodec.training.data.labelled import LabelledPictures
+from promptcodec.training.distillation import Teacher, TeacherOutput
 
 logger = logging.getLogger(__name__)
 
@@ -90,17 +90,17 @@ class View:
 
     inputs: Tensor
     settings: Tensor
-    teaching: Teaching
+    teaching: TeacherOutput
 
 
-class ViewStore:
+class AugmentedPictures:
     """Views of a training set, and of the part held out of it.
 
     Args:
         name: of the data.
         training: pictures to learn from.
         held: pictures to choose by, sent at every setting, not augmented.
-        sight: what a network gets to see.
+        head_input: way from pictures to what the head reads.
         config: how they are varied.
         seed: of the views.
         teacher: that looks at the crops; None has labels alone.
@@ -110,20 +110,20 @@ class ViewStore:
     def __init__(
         self,
         name: str,
-        training: Labelled,
-        held: Labelled,
+        training: LabelledPictures,
+        held: LabelledPictures,
         *,
-        sight: Sight,
+        head_input: HeadInput,
         config: ViewConfig,
         seed: int,
         teacher: Teacher | None = None,
         cache: Path | None = None,
     ) -> None:
-        self.name, self.config, self.sight, self.teacher = name, config, sight, teacher
+        self.name, self.config, self.head_input, self.teacher = name, config, head_input, teacher
         self.classes = training.classes
         self.labels = training.labels
         self.held_labels = held.labels
-        facts = [name, len(training.labels), str(sight), str(replace(config, mixup=0.0)), seed]
+        facts = [name, len(training.labels), str(head_input), str(replace(config, mixup=0.0)), seed]
         what = json.dumps(facts if teacher is None else [*facts, str(teacher)])
         if cache is not None and cache.exists():
             self._restore(cache, what=what)
@@ -138,15 +138,15 @@ class ViewStore:
         """C of a teacher's features; 0 without a teacher."""
         return self._features.shape[2]
 
-    def _make(self, training: Labelled, held: Labelled, *, seed: int) -> None:
-        config, sight = self.config, self.sight
+    def _make(self, training: LabelledPictures, held: LabelledPictures, *, seed: int) -> None:
+        config, head_input = self.config, self.head_input
         views = [self._view(training, number, seed) for number in range(config.views)]
         self._inputs = torch.stack([view.inputs for view in views])
         self._settings = torch.stack([view.settings for view in views])
         self._shares = torch.stack([view.teaching.shares for view in views])
         self._features = torch.stack([view.teaching.features for view in views])
         whole = torch.stack([fit(p, config.size) for p in held.pictures])
-        self.held = {s: compact(sight.see(whole, s)) for s in config.settings}
+        self.held = {s: compact(head_input.transmit(whole, s)) for s in config.settings}
 
     def _keep(self, cache: Path, *, what: str) -> None:
         held = {f"held.{n}": kept for n, kept in enumerate(self.held.values())}
@@ -171,17 +171,17 @@ class ViewStore:
             places = enumerate(self.config.settings)
             self.held = {setting: file.get_tensor(f"held.{n}") for n, setting in places}
 
-    def _view(self, training: Labelled, number: int, seed: int) -> View:
+    def _view(self, training: LabelledPictures, number: int, seed: int) -> View:
         """One augmented copy of every picture."""
         logger.warning("view %d of %d", number + 1, self.config.views)
         rng = np.random.default_rng([seed, number])
         pictures = training.pictures
         crops = torch.stack([random_crop(p, rng, config=self.config) for p in pictures])
-        inputs, settings = send(crops, self.config.settings, sight=self.sight, rng=rng)
+        inputs, settings = send(crops, self.config.settings, head_input=self.head_input, rng=rng)
         count = len(crops)
-        teaching = Teaching(torch.zeros(count, 0), torch.zeros(count, 0, 0, 0))
+        teaching = TeacherOutput(torch.zeros(count, 0), torch.zeros(count, 0, 0, 0))
         if self.teacher is not None:
-            teaching = self.teacher.look(crops)
+            teaching = self.teacher.predict(crops)
         return View(inputs=inputs, settings=settings, teaching=teaching)
 
     def __len__(self) -> int:
@@ -205,7 +205,7 @@ class ViewStore:
             own = self.teacher.config.share
             targets = (1.0 - own) * targets + own * self._shares[view, picture]
         features = (self._features[view, picture].float() - self._center) / self._spread
-        weights = [self.sight.weight(float(s)) for s in self._settings[view, picture]]
+        weights = [self.head_input.lmbda(float(s)) for s in self._settings[view, picture]]
         lmbda = torch.tensor(weights)
         if self.config.mixup:
             share = float(rng.beta(self.config.mixup, self.config.mixup))
@@ -241,14 +241,14 @@ def random_crop(picture: Tensor, rng: np.random.Generator, *, config: ViewConfig
 
 
 def send(
-    pictures: Tensor, settings: Sequence[float], *, sight: Sight, rng: np.random.Generator
+    pictures: Tensor, settings: Sequence[float], *, head_input: HeadInput, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """What a sight shows of pictures, each at a setting drawn for it, and those settings, (N,).
+    """Inputs of a head from pictures, each at a setting drawn for it, and those settings, (N,).
 
     Args:
         pictures: uint8 (N, 3, H, W).
         settings: to draw from; every one equally often, whatever the picture.
-        sight: what they are sent through.
+        head_input: way from pictures to what the head reads.
         rng: that draws.
     """
     drawn = rng.permutation(np.resize(np.arange(len(settings)), len(pictures)))
@@ -257,7 +257,7 @@ def send(
         chosen = torch.from_numpy(np.flatnonzero(drawn == place))
         if not len(chosen):
             continue
-        seen = compact(sight.see(pictures[chosen], setting))
+        seen = compact(head_input.transmit(pictures[chosen], setting))
         if inputs is None:
             inputs = seen.new_empty((len(pictures), *seen.shape[1:]))
         inputs[chosen] = seen

@@ -1,6 +1,6 @@
-"""What a network gets to see of a picture that travelled: latents, decoded pixels, or the original.
+"""What a head reads of a transmitted picture: latents, decoded pixels, or the original.
 
-Every sight takes uint8 pictures of one size at one setting and returns what the network reads:
+Every input takes uint8 pictures of one size at one setting and returns what the network reads:
 y_hat, float (N, M, h, w), or pixels, uint8 (N, 3, H, W).
 """
 
@@ -21,23 +21,23 @@ from promptcodec.models.tensors import crop, pad
 
 BATCH = 32  # pictures in one pass of the codec
 FORMATS = {"jpeg": "JPEG", "webp": "WEBP", "avif": "AVIF"}
-SIGHTS = ("latents", "decoded", "original", *FORMATS)
+INPUTS = ("latents", "decoded", "original", *FORMATS)
 
 
-class Sight(Protocol):
+class HeadInput(Protocol):
     """A way from pictures to what a network reads."""
 
-    def see(self, pictures: Tensor, setting: float) -> Tensor:
+    def transmit(self, pictures: Tensor, setting: float) -> Tensor:
         """Send uint8 pictures (N, 3, H, W) at a setting; a rate index or a quality."""
         ...
 
-    def weight(self, setting: float) -> float:
+    def lmbda(self, setting: float) -> float:
         """lambda of a setting, 1 where there is none."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
-class CodecSight:
+class CodecInput:
     """Through our codec.
 
     Args:
@@ -54,7 +54,7 @@ class CodecSight:
         return f"{kind} {self.codec.base_hash.hex()} {rates}"
 
     @torch.inference_mode()
-    def see(self, pictures: Tensor, setting: float) -> Tensor:
+    def transmit(self, pictures: Tensor, setting: float) -> Tensor:
         """y_hat or pixels of rate index `setting`."""
         point = self.codec.at(setting)
         model, parts = self.codec.model, []
@@ -70,13 +70,13 @@ class CodecSight:
             parts.append(torch.round(255.0 * x_hat).to(torch.uint8))
         return torch.cat(parts)
 
-    def weight(self, setting: float) -> float:
+    def lmbda(self, setting: float) -> float:
         """lambda of the rate."""
         return self.codec.at(setting).lmbda
 
 
 @dataclass(frozen=True)
-class FileSight:
+class FileInput:
     """Through the files of a classic codec by Pillow.
 
     Args:
@@ -85,7 +85,7 @@ class FileSight:
 
     format: str
 
-    def see(self, pictures: Tensor, setting: float) -> Tensor:
+    def transmit(self, pictures: Tensor, setting: float) -> Tensor:
         """Pixels at quality `setting`."""
         shown = []
         for picture in pictures:
@@ -102,28 +102,28 @@ class FileSight:
         pixels.save(buffer, self.format, quality=round(setting), **options[self.format])
         return buffer.getvalue()
 
-    def weight(self, setting: float) -> float:
+    def lmbda(self, setting: float) -> float:
         """None is known."""
         return 1.0
 
 
 @dataclass(frozen=True)
-class OriginalSight:
+class OriginalInput:
     """Pictures as they are."""
 
-    def see(self, pictures: Tensor, setting: float) -> Tensor:
+    def transmit(self, pictures: Tensor, setting: float) -> Tensor:
         """The pictures."""
         return pictures
 
-    def weight(self, setting: float) -> float:
+    def lmbda(self, setting: float) -> float:
         """None is known."""
         return 1.0
 
 
-def sight_of(name: str, codec: TorchCodec) -> Sight:
-    """The sight of a recipe's name."""
+def input_of(name: str, codec: TorchCodec) -> HeadInput:
+    """The input that a recipe names."""
     if name == "original":
-        return OriginalSight()
+        return OriginalInput()
     if name in FORMATS:
-        return FileSight(FORMATS[name])
-    return CodecSight(codec, decoded=name == "decoded")
+        return FileInput(FORMATS[name])
+    return CodecInput(codec, decoded=name == "decoded")

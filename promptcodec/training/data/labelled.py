@@ -16,13 +16,13 @@ from torch import Tensor
 
 from promptcodec.errors import DataError
 from promptcodec.io.load import load_picture
-from promptcodec.training.data.sources import Source, find_pictures
+from promptcodec.training.data.sources import PictureFile, find_pictures
 
 WORDNET = re.compile(r"^n\d{8}_")
 
 
 @dataclass(frozen=True, eq=False)
-class Labelled:
+class LabelledPictures:
     """Pictures of one split.
 
     Args:
@@ -37,16 +37,16 @@ class Labelled:
     classes: tuple[str, ...]
     names: list[str]
 
-    def part(self, chosen: list[int]) -> Labelled:
+    def part(self, chosen: list[int]) -> LabelledPictures:
         """Some of the pictures."""
-        return Labelled(
+        return LabelledPictures(
             pictures=[self.pictures[i] for i in chosen],
             labels=self.labels[chosen],
             classes=self.classes,
             names=[self.names[i] for i in chosen],
         )
 
-    def held_out(self, *, one_in: int) -> tuple[Labelled, Labelled]:
+    def held_out(self, *, one_in: int) -> tuple[LabelledPictures, LabelledPictures]:
         """The rest, and one picture in so many of every class, spread over the set."""
         held: list[int] = []
         for label in range(len(self.classes)):
@@ -55,7 +55,7 @@ class Labelled:
         return self.part([i for i in range(len(self.names)) if i not in inside]), self.part(held)
 
 
-def read_labelled(source: Path, *, split: str) -> Labelled:
+def read_labelled(source: Path, *, split: str) -> LabelledPictures:
     """Read one split of a labelled set.
 
     Args:
@@ -64,7 +64,7 @@ def read_labelled(source: Path, *, split: str) -> Labelled:
     Raises:
         DataError: no such split, fewer than two classes, or a picture that cannot be read.
     """
-    found: list[tuple[str, str, Source]] = []
+    found: list[tuple[str, str, PictureFile]] = []
     for place in find_pictures(source):
         parts = PurePosixPath(place.member or place.path.as_posix()).parts
         if len(parts) >= 3 and parts[-3] == split:
@@ -77,7 +77,7 @@ def read_labelled(source: Path, *, split: str) -> Labelled:
         )
     found.sort(key=lambda item: item[:2])
     pictures = [load_picture(place.read()).rgb for _, _, place in found]
-    return Labelled(
+    return LabelledPictures(
         pictures=[torch.from_numpy(np.ascontiguousarray(p)).permute(2, 0, 1) for p in pictures],
         labels=torch.tensor([classes.index(label) for label, _, _ in found]),
         classes=classes,

@@ -18,13 +18,13 @@ from torch import Tensor
 from promptcodec.errors import DataError
 from promptcodec.io.load import load_picture
 from promptcodec.models.heads.config import IGNORE
-from promptcodec.training.data.sources import Source, find_pictures
+from promptcodec.training.data.sources import PictureFile, find_pictures
 
 RUN = 12  # neighbouring frames look alike, so that whole runs of them are held out
 
 
 @dataclass(frozen=True, eq=False)
-class Masked:
+class MaskedPictures:
     """Pictures of one split.
 
     Args:
@@ -40,15 +40,15 @@ class Masked:
     def __len__(self) -> int:
         return len(self.names)
 
-    def part(self, chosen: list[int]) -> Masked:
+    def part(self, chosen: list[int]) -> MaskedPictures:
         """Some of the pictures."""
-        return Masked(
+        return MaskedPictures(
             pictures=[self.pictures[i] for i in chosen],
             masks=[self.masks[i] for i in chosen],
             names=[self.names[i] for i in chosen],
         )
 
-    def held_out(self, *, one_in: int) -> tuple[Masked, Masked]:
+    def held_out(self, *, one_in: int) -> tuple[MaskedPictures, MaskedPictures]:
         """The rest, and one run of neighbours in so many.
 
         Raises:
@@ -68,7 +68,9 @@ class Masked:
         return shares / shares.sum()
 
 
-def read_masked(source: Path, *, split: str, classes: int, ignore: tuple[int, ...]) -> Masked:
+def read_masked(
+    source: Path, *, split: str, classes: int, ignore: tuple[int, ...]
+) -> MaskedPictures:
     """Read one split of a set of pictures with masks.
 
     Args:
@@ -80,7 +82,7 @@ def read_masked(source: Path, *, split: str, classes: int, ignore: tuple[int, ..
         DataError: no such split, a picture without a mask or a mask without a picture, of another
             size or with another value, or one that cannot be read.
     """
-    found: dict[str, dict[str, Source]] = {"images": {}, "masks": {}}
+    found: dict[str, dict[str, PictureFile]] = {"images": {}, "masks": {}}
     for place in find_pictures(source):
         parts = PurePosixPath(place.member or place.path.as_posix()).parts
         if len(parts) >= 3 and parts[-3] == split and parts[-2] in found:
@@ -97,7 +99,7 @@ def read_masked(source: Path, *, split: str, classes: int, ignore: tuple[int, ..
         )
     names = sorted(pictures)
     loaded = [load_picture(pictures[name].read()).rgb for name in names]
-    return Masked(
+    return MaskedPictures(
         pictures=[torch.from_numpy(np.ascontiguousarray(p)).permute(2, 0, 1) for p in loaded],
         masks=[
             _read_mask(masks[name], size=picture.shape[:2], classes=classes, ignore=ignore)
@@ -108,7 +110,7 @@ def read_masked(source: Path, *, split: str, classes: int, ignore: tuple[int, ..
 
 
 def _read_mask(
-    place: Source, *, size: tuple[int, ...], classes: int, ignore: tuple[int, ...]
+    place: PictureFile, *, size: tuple[int, ...], classes: int, ignore: tuple[int, ...]
 ) -> Tensor:
     try:
         with Image.open(io.BytesIO(place.read())) as picture:

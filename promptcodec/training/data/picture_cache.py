@@ -22,7 +22,7 @@ from torch import Tensor
 from promptcodec.errors import PictureError, UsageError
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.load import load_picture
-from promptcodec.training.data.sources import Source
+from promptcodec.training.data.sources import PictureFile
 
 MAGIC = b"PCPIXEL1"
 CHUNK = 64  # pictures decoded ahead
@@ -37,11 +37,11 @@ class Decoded:
         faults: of the others, what is wrong.
     """
 
-    pictures: dict[Source, Tensor] = field(default_factory=dict)
-    faults: dict[Source, str] = field(default_factory=dict)
+    pictures: dict[PictureFile, Tensor] = field(default_factory=dict)
+    faults: dict[PictureFile, str] = field(default_factory=dict)
 
 
-def decode(sources: Sequence[Source], *, cache: Path | None = None) -> Decoded:
+def decode(sources: Sequence[PictureFile], *, cache: Path | None = None) -> Decoded:
     """Decode pictures on all threads of torch, or take them from a file.
 
     Args:
@@ -68,21 +68,21 @@ def decode(sources: Sequence[Source], *, cache: Path | None = None) -> Decoded:
     return _mapped(cache, sources, facts)
 
 
-def _decoded(sources: Sequence[Source]) -> Iterator[tuple[Source, np.ndarray | str]]:
+def _decoded(sources: Sequence[PictureFile]) -> Iterator[tuple[PictureFile, np.ndarray | str]]:
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         for start in range(0, len(sources), CHUNK):
             part = sources[start : start + CHUNK]
             yield from zip(part, pool.map(_decode, part), strict=True)
 
 
-def _decode(source: Source) -> np.ndarray | str:
+def _decode(source: PictureFile) -> np.ndarray | str:
     try:
         return np.ascontiguousarray(load_picture(source.read()).rgb)
     except PictureError as error:
         return str(error)
 
 
-def _key(sources: Sequence[Source]) -> str:
+def _key(sources: Sequence[PictureFile]) -> str:
     files = {}
     for path in {source.path for source in sources}:
         status = path.stat()
@@ -91,7 +91,7 @@ def _key(sources: Sequence[Source]) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def _write(file: BinaryIO, sources: Sequence[Source], *, key: str) -> None:
+def _write(file: BinaryIO, sources: Sequence[PictureFile], *, key: str) -> None:
     results: list[Any] = []  # of each source: height and width, or what is wrong
     for _, pixels in _decoded(sources):
         if isinstance(pixels, str):
@@ -117,7 +117,7 @@ def _read_facts(cache: Path) -> dict[str, Any]:
         return {}
 
 
-def _mapped(cache: Path, sources: Sequence[Source], facts: dict[str, Any]) -> Decoded:
+def _mapped(cache: Path, sources: Sequence[PictureFile], facts: dict[str, Any]) -> Decoded:
     shapes = [r for r in facts["results"] if not isinstance(r, str)]
     size = sum(3 * height * width for height, width in shapes)
     # A private mapping: processes share its pages, and nobody writes to them.

@@ -18,8 +18,8 @@ from promptcodec.training.config import DataConfig
 from promptcodec.training.data.crops import FlatPictures, cut, draw
 from promptcodec.training.data.picture_cache import decode
 from promptcodec.training.data.sources import (
-    Source,
-    TrainingSource,
+    PictureFile,
+    TrainingPicture,
     find_pictures,
     find_training_pictures,
     matches,
@@ -83,7 +83,9 @@ class PictureStore:
             pictures = [self._pictures[entry] for entry in self._training]
             self._flat = FlatPictures(pictures, device=device)
 
-    def _usable(self, places: list[Source], *, cache: Path | None) -> dict[Source, Tensor]:
+    def _usable(
+        self, places: list[PictureFile], *, cache: Path | None
+    ) -> dict[PictureFile, Tensor]:
         """The pictures that can be decoded and are no smaller than a crop; others are named."""
         found = decode(places, cache=cache)
         faults = dict(found.faults)
@@ -95,12 +97,12 @@ class PictureStore:
         self.skipped += map(str, faults)
         return {place: p for place, p in found.pictures.items() if place not in faults}
 
-    def _hold_out(self, count: int) -> list[TrainingSource]:
+    def _hold_out(self, count: int) -> list[TrainingPicture]:
         """Pictures spread over each pack, in as equal numbers as packs allow."""
         packs = max(1, len(self.config.packs))
-        held: dict[str, TrainingSource] = {}
+        held: dict[str, TrainingPicture] = {}
         for pack in range(packs):
-            candidates: dict[str, TrainingSource] = {}  # one of each group
+            candidates: dict[str, TrainingPicture] = {}  # one of each group
             for entry in self._pictures:
                 if (
                     entry.pack == pack

@@ -1,4 +1,4 @@
-"""What segmentation is trained on: parts of pictures with masks, sent through a sight beforehand.
+"""Training data of segmentation: parts of pictures with masks, transmitted once beforehand.
 
 A frozen codec sees every scaled, lit and flipped part once, at a rate drawn for it, and what it
 gives is kept. A step then cuts crops out of the kept latents, at origins of whole latents (16 px).
@@ -17,8 +17,8 @@ from torch import Tensor
 from promptcodec.config import LAMBDAS, STRIDE
 from promptcodec.errors import ConfigError, DataError
 from promptcodec.training.data.augmented import as_input, compact, send
-from promptcodec.training.data.inputs import Sight
-from promptcodec.training.data.masked import Masked
+from promptcodec.training.data.inputs import HeadInput
+from promptcodec.training.data.masked import MaskedPictures
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class SceneConfig:
 
 
 @dataclass(frozen=True, eq=False)
-class SceneBatch:
+class SegmentationBatch:
     """What one step sees.
 
     Args:
@@ -84,19 +84,19 @@ class SceneBatch:
     masks: Tensor
     lmbda: Tensor
 
-    def to(self, device: torch.device) -> SceneBatch:
+    def to(self, device: torch.device) -> SegmentationBatch:
         """The same, where a model is."""
-        return SceneBatch(**{name: value.to(device) for name, value in vars(self).items()})
+        return SegmentationBatch(**{name: value.to(device) for name, value in vars(self).items()})
 
 
-class SceneStore:
+class SegmentationCrops:
     """Parts of a training set, and whole pictures held out of it.
 
     Args:
         name: of the data.
         training: pictures to learn from.
         held: pictures to choose by, sent whole at every held setting.
-        sight: what a network gets to see.
+        head_input: way from pictures to what the head reads.
         config: how they are varied.
         seed: of the parts.
     Raises:
@@ -106,14 +106,14 @@ class SceneStore:
     def __init__(
         self,
         name: str,
-        training: Masked,
-        held: Masked,
+        training: MaskedPictures,
+        held: MaskedPictures,
         *,
-        sight: Sight,
+        head_input: HeadInput,
         config: SceneConfig,
         seed: int,
     ) -> None:
-        self.name, self.config, self.sight = name, config, sight
+        self.name, self.config, self.head_input = name, config, head_input
         self._size = len(training)
         _check_sizes(training, config)
         inputs, masks, settings = [], [], []
@@ -125,7 +125,7 @@ class SceneStore:
                 for picture, mask in zip(training.pictures, training.masks, strict=True)
             ]
             pictures = torch.stack([picture for picture, _ in parts])
-            seen, drawn = send(pictures, config.settings, sight=sight, rng=rng)
+            seen, drawn = send(pictures, config.settings, head_input=head_input, rng=rng)
             inputs.append(seen)
             masks.append(torch.stack([mask for _, mask in parts]))
             settings.append(drawn)
@@ -133,7 +133,9 @@ class SceneStore:
         self._settings = torch.stack(settings)
         self.held_masks = held.masks
         self.held = {
-            setting: [compact(sight.see(picture[None], setting)) for picture in held.pictures]
+            setting: [
+                compact(head_input.transmit(picture[None], setting)) for picture in held.pictures
+            ]
             for setting in config.held_settings
         }
 
@@ -147,7 +149,7 @@ class SceneStore:
 
     def batch(
         self, count: int, *, seed: int, step: int, rank: int = 0, share: float = 0.0
-    ) -> SceneBatch:
+    ) -> SegmentationBatch:
         """Crops of one step."""
         rng = np.random.default_rng([seed, step, rank])
         config = self.config
@@ -162,8 +164,8 @@ class SceneStore:
             inputs.append(self._inputs[view, picture, :, rows, columns])
             mask = self._masks[view, picture, top : top + config.crop, left : left + config.crop]
             masks.append(mask.long())
-            weights.append(self.sight.weight(float(self._settings[view, picture])))
-        return SceneBatch(
+            weights.append(self.head_input.lmbda(float(self._settings[view, picture])))
+        return SegmentationBatch(
             inputs=as_input(torch.stack(inputs)),
             masks=torch.stack(masks),
             lmbda=torch.tensor(weights),
@@ -204,7 +206,7 @@ def part_of(
     return part.to(torch.uint8), truth.to(torch.uint8)
 
 
-def _check_sizes(training: Masked, config: SceneConfig) -> None:
+def _check_sizes(training: MaskedPictures, config: SceneConfig) -> None:
     for name, picture in zip(training.names, training.pictures, strict=True):
         _, height, width = picture.shape
         if height * config.largest < config.height or width * config.largest < config.width:

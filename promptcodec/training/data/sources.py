@@ -24,7 +24,7 @@ MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
-class Source:
+class PictureFile:
     """Where a picture's bytes lie.
 
     Args:
@@ -59,7 +59,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class TrainingSource:
+class TrainingPicture:
     """A picture to train on.
 
     Args:
@@ -68,7 +68,7 @@ class TrainingSource:
         group: pictures of one group are parts of one picture.
     """
 
-    source: Source
+    source: PictureFile
     pack: int
     group: str
 
@@ -79,7 +79,7 @@ def _archive(path: Path, changed: int, process: int) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)
 
 
-def find_pictures(source: Path) -> Iterator[Source]:
+def find_pictures(source: Path) -> Iterator[PictureFile]:
     """Every picture of a folder, nested folders and zip files, in sorted order.
 
     Raises:
@@ -97,20 +97,20 @@ def find_pictures(source: Path) -> Iterator[Source]:
             except (zipfile.BadZipFile, OSError) as error:
                 raise DataError(f"archive {path} cannot be read: {error}") from None
             yield from (
-                Source(path, name) for name in names if name.lower().endswith(PICTURE_SUFFIXES)
+                PictureFile(path, name) for name in names if name.lower().endswith(PICTURE_SUFFIXES)
             )
         elif path.suffix.lower() in PICTURE_SUFFIXES:
-            yield Source(path)
+            yield PictureFile(path)
 
 
-def find_training_pictures(data: Path, config: DataConfig) -> list[TrainingSource]:
+def find_training_pictures(data: Path, config: DataConfig) -> list[TrainingPicture]:
     """The pictures of a recipe's packs, or of all of `data` where it names none.
 
     Raises:
         DataError: a pack is no folder or zip file of `data`, or holds no picture.
     """
     names = [pack.name for pack in config.packs]
-    found: list[TrainingSource] = []
+    found: list[TrainingPicture] = []
     blobs = functools.cache(_blobs)  # a manifest is read once
     for pack, place in enumerate([Path(data) / name for name in names] or [Path(data)]):
         if names and not place.exists():
@@ -123,7 +123,7 @@ def find_training_pictures(data: Path, config: DataConfig) -> list[TrainingSourc
             raise DataError(f"pack {place} has no picture; see data.packs and data.exclude")
         for source in sources:
             group = blobs(source.path.parent).get(source.name, str(source))
-            found.append(TrainingSource(source, pack, group))
+            found.append(TrainingPicture(source, pack, group))
     return found
 
 

@@ -20,7 +20,7 @@ CODEC_PARTS = {"encoder", "entropy", "decoder"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class JointRun(LoopConfig):
+class JointTrainingConfig(LoopConfig):
     """One joint training run, beside what every run has.
 
     Args:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from promptcodec.training.data.augmented import ViewConfig, fit, random_crop
-from promptcodec.training.data.labelled import Labelled
+from promptcodec.training.data.labelled import LabelledPictures
 from promptcodec.training.data.pictures import PictureStore
 
 
@@ -36,7 +36,7 @@ class JointBatch:
 
 
 class JointStore:
-    """Labelled pictures, cropped anew at every step.
+    """LabelledPictures pictures, cropped anew at every step.
 
     Args:
         name: of the data.
@@ -51,8 +51,8 @@ class JointStore:
     def __init__(
         self,
         name: str,
-        training: Labelled,
-        held: Labelled,
+        training: LabelledPictures,
+        held: LabelledPictures,
         *,
         rates: Sequence[int],
         config: ViewConfig,

@@ -13,7 +13,7 @@ from promptcodec.models.adapters.task_prompts import RateAndTask, TaskPrompts
 from promptcodec.models.codec_model import Adapter, CodecModel, TrainingOutput
 from promptcodec.models.heads.classifier import LatentClassifier
 from promptcodec.models.tensors import crop, pad
-from promptcodec.training.distillation import Hint, split_pass
+from promptcodec.training.distillation import FeatureProjection, split_pass
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class JointModel(nn.Module):
         head: LatentClassifier,
         task: TaskPrompts | None,
         *,
-        hint: Hint | None = None,
+        hint: FeatureProjection | None = None,
         adapters: dict[int, RateAdapter],
     ) -> None:
         super().__init__()
@@ -87,17 +87,19 @@ class JointModel(nn.Module):
         if plain:
             y, none = self.codec.to_latents(padded, adapter), x.new_zeros(())
             x_hat = self.codec.to_picture(y, adapter)
-            output = TrainingOutput(x_hat=x_hat, y_bits=none, z_bits=none, room_bits=none, y_hat=y)
+            output = TrainingOutput(
+                x_hat=x_hat, y_bits=none, z_bits=none, random_gain_bits=none, y_hat=y
+            )
             y_hat = y
         else:
             output = self.codec(padded, round_z=True, adapter=adapter)
-            y_hat = output.y_hat + (self.sent(padded, rate=rate) - output.y_hat.detach())
+            y_hat = output.y_hat + (self.transmitted(padded, rate=rate) - output.y_hat.detach())
         assert output.x_hat is not None
         middle, logits = split_pass(self.head, self.tokens(y_hat, rate=rate))
         output = replace(output, x_hat=crop(output.x_hat, *x.shape[2:]))
         return JointOutput(codec=output, logits=logits, middle=middle)
 
-    def sent(self, x: Tensor, *, rate: int) -> Tensor:
+    def transmitted(self, x: Tensor, *, rate: int) -> Tensor:
         """y_hat as a stream has it, without a gradient.
 
         In a training pass means come from noisy latents; a head that learned on those would do

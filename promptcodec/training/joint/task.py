@@ -42,9 +42,9 @@ from promptcodec.training.config import DataConfig
 from promptcodec.training.data.augmented import fit
 from promptcodec.training.data.labelled import read_labelled
 from promptcodec.training.data.pictures import PictureStore
-from promptcodec.training.distillation import Hint, read_teacher, stage_at_16
+from promptcodec.training.distillation import FeatureProjection, read_teacher, stage_at_16
 from promptcodec.training.entropy_tables import fit_tables
-from promptcodec.training.joint.config import CODEC_PARTS, PARTS, JointRun
+from promptcodec.training.joint.config import CODEC_PARTS, PARTS, JointTrainingConfig
 from promptcodec.training.joint.data import JointBatch, JointStore
 from promptcodec.training.joint.model import JointModel
 from promptcodec.training.losses import RateDistortion, rate_distortion
@@ -62,7 +62,7 @@ UNLABELLED = DataConfig(
 
 
 @dataclass(frozen=True)
-class JointObjective:
+class JointLoss:
     """One step's loss and its parts.
 
     Args:
@@ -102,7 +102,7 @@ class JointTask:
             labels.
     """
 
-    def __init__(self, config: JointRun, *, unlabelled: Path | None = None) -> None:
+    def __init__(self, config: JointTrainingConfig, *, unlabelled: Path | None = None) -> None:
         self.config, self.unlabelled = config, unlabelled
         if unlabelled is not None and config.teacher is None and config.alpha:
             raise ConfigError("pictures without labels need a teacher: name one in the recipe")
@@ -122,7 +122,7 @@ class JointTask:
         self.weights = {a.config.rate_index: config.beta * a.config.lmbda for a in found}
         moves = "prompts" not in config.parts and config.beta not in (0.0, 1.0)
         if moves:
-            found = [moved(adapter, found, beta=config.beta) for adapter in found]
+            found = [rescale_adapter(adapter, found, beta=config.beta) for adapter in found]
         self.own_codec = moves or bool(set(config.parts) & CODEC_PARTS)
         self.result = "joint" if self.own_codec else "task"
         self.adapters = {adapter.config.rate_index: adapter for adapter in found}
@@ -173,7 +173,7 @@ class JointTask:
         assert isinstance(head, LatentClassifier)
         if self.teacher is not None:
             teacher = self.teacher.model
-            hint = Hint(*(m.config.widths[stage_at_16(m)] for m in (head, teacher)))
+            hint = FeatureProjection(*(m.config.widths[stage_at_16(m)] for m in (head, teacher)))
         model = JointModel(codec, head, task, hint=hint, adapters=self.adapters)
         prefixes = tuple(prefix for part in config.parts for prefix in PARTS[part])
         for name, parameter in model.named_parameters():
@@ -183,10 +183,10 @@ class JointTask:
     @torch.no_grad()
     def initialise(self, model: JointModel, store: JointStore) -> None:
         """Everything starts from what was trained; a hint from what fits best."""
-        if not isinstance(model.hint, Hint) or self.teacher is None:
+        if not isinstance(model.hint, FeatureProjection) or self.teacher is None:
             return
         pictures, rate = torch.stack(store.sample(HINT_PICTURES)), self.config.rates[-1]
-        features = self.teacher.look(pictures).features.float()
+        features = self.teacher.predict(pictures).features.float()
         model.eval()  # so that looking changes nothing
         output = [model(x.float() / 255.0, rate=rate) for x in pictures.split(self.config.batch)]
         model.train()
@@ -196,23 +196,25 @@ class JointTask:
 
     def loss(
         self, model: nn.Module, batch: JointBatch, *, step: int, share: float = 0.0
-    ) -> JointObjective:
+    ) -> JointLoss:
         """Rate, distortion and task of a batch."""
         config = self.config
         output = model(batch.x, rate=batch.rate, plain=step < config.plain_steps)
         codec = rate_distortion(output.codec, batch.x, lmbda=self.weights[batch.rate])
         targets, apart = self._smoothed(batch), codec.loss.new_zeros(())
         if self.teacher is not None:
-            teaching = self.teacher.look(torch.round(255.0 * batch.x).to(torch.uint8).cpu())
+            teaching = self.teacher.predict(torch.round(255.0 * batch.x).to(torch.uint8).cpu())
             # A picture without a label has the teacher's opinion alone.
             weight = torch.where(batch.labelled, self.teacher.config.share, 1.0)[:, None]
             targets = (1.0 - weight) * targets + weight * teaching.shares.to(targets.device)
-            bare: Any = getattr(model, "module", model)
-            apart = bare.hint(output.middle.float(), teaching.features.float().to(targets.device))
+            unwrapped: Any = getattr(model, "module", model)
+            apart = unwrapped.hint(
+                output.middle.float(), teaching.features.float().to(targets.device)
+            )
             apart = self.teacher.config.hints * apart
         entropy = F.cross_entropy(output.logits.float(), targets)
         right = output.logits.argmax(dim=1) == batch.targets.argmax(dim=1)
-        return JointObjective(
+        return JointLoss(
             loss=codec.loss + config.alpha * (entropy + apart),
             codec=codec,
             cross_entropy=entropy,
@@ -295,7 +297,9 @@ class JointTask:
         write_atomically(folder / TRAINING_FILE, text.encode(), force=True)
 
 
-def moved(adapter: RateAdapter, ladder: Sequence[RateAdapter], *, beta: float) -> RateAdapter:
+def rescale_adapter(
+    adapter: RateAdapter, ladder: Sequence[RateAdapter], *, beta: float
+) -> RateAdapter:
     """An adapter for beta times the lambda of one.
 
     It starts from the networks of the ladder that are nearest to that lambda, since those of a
@@ -318,7 +322,7 @@ def moved(adapter: RateAdapter, ladder: Sequence[RateAdapter], *, beta: float) -
 
 
 def train_joint(
-    config: JointRun,
+    config: JointTrainingConfig,
     *,
     data: Path,
     out: Path,
