@@ -14,7 +14,8 @@ from promptcodec.errors import ConfigError
 
 T = TypeVar("T")
 
-STRIDE = 64  # px covered by one element of z; pictures are padded to a multiple of it
+LATENT_STRIDE = 16  # px covered by one element of y
+TILE_STRIDE = 64  # px covered by one element of z; pictures are padded to a multiple of it
 ADDED = {"added": True}  # of a field that older checkpoints do not know
 MAX_CHANNELS = 8192  # of any width: what a damaged file asks for is refused before it is built
 MAX_BLOCKS = 256  # of one stage, and layers and segments of the context
@@ -154,7 +155,7 @@ class CodecConfig:
         if max((*sizes, self.scale_channels, self.context_channels)) > MAX_CHANNELS:
             raise ConfigError(f"a channel count is beyond {MAX_CHANNELS}; need smaller widths")
         for stage, (blocks, window) in enumerate(zip(self.swin_blocks, self.windows, strict=True)):
-            grid = STRIDE >> (stage + 1)
+            grid = TILE_STRIDE >> (stage + 1)
             if blocks and (window < 1 or grid % window):
                 raise ConfigError(f"windows[{stage}] is {window}; need a divisor of {grid}")
         for stage, blocks in enumerate(self.swin_blocks):
@@ -180,8 +181,10 @@ class CodecConfig:
             raise ConfigError(
                 f"reconstruction is {self.reconstruction!r}; need 'middle' or 'centroid'"
             )
-        if self.halo % STRIDE or not 0 <= self.halo <= MAX_HALO:
-            raise ConfigError(f"halo is {self.halo}; need a multiple of {STRIDE} up to {MAX_HALO}")
+        if self.halo % TILE_STRIDE or not 0 <= self.halo <= MAX_HALO:
+            raise ConfigError(
+                f"halo is {self.halo}; need a multiple of {TILE_STRIDE} up to {MAX_HALO}"
+            )
         self._check_wide()
         self._check_context()
 

@@ -21,7 +21,7 @@ import torch
 
 from promptcodec.coding.entropy import rans
 from promptcodec.coding.gains import Gains
-from promptcodec.config import STRIDE
+from promptcodec.config import TILE_STRIDE
 from promptcodec.evaluation.bdrate import Curve, bd_rate
 from promptcodec.evaluation.evaluate import find_pictures
 from promptcodec.evaluation.metrics import psnr
@@ -53,7 +53,7 @@ def curve(codec: TorchCodec, pictures: list[Path]) -> list[dict[str, float]]:
 def _measure(codec: TorchCodec, path: Path, gains: Gains) -> tuple[float, float]:
     rgb = load_picture(path).rgb
     height, width = rgb.shape[:2]
-    x = pad(to_tensor(rgb), STRIDE).contiguous(memory_format=torch.channels_last)
+    x = pad(to_tensor(rgb), TILE_STRIDE).contiguous(memory_format=torch.channels_last)
     latents = codec.model.analyse(x, gains=gains)
     decoded = from_tensor(crop(codec.model.synthesise(latents.y_hat), height, width))
     bits = sum(rans.estimate_bits(arrays_of(latents), codec.tables))

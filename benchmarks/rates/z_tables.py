@@ -21,7 +21,7 @@ import torch
 
 from promptcodec.coding.entropy import rans
 from promptcodec.coding.entropy.z_tables import NUM_VALUES, ZTables, pack_sets
-from promptcodec.config import STRIDE
+from promptcodec.config import TILE_STRIDE
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.load import load_picture
 from promptcodec.io.provenance import provenance
@@ -73,7 +73,7 @@ def look(
     """What each rate makes of pictures to fit on, and of those to measure on."""
     fitted, held = ({rate: Seen() for rate in rates} for _ in range(2))
     for pack, place, out in chosen(packs, pictures=pictures):
-        x = pad(to_tensor(load_picture(place.read()).rgb), STRIDE)
+        x = pad(to_tensor(load_picture(place.read()).rgb), TILE_STRIDE)
         x = x.contiguous(memory_format=torch.channels_last)
         for rate in rates:
             point = codec.at(rate)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from promptcodec.bitstream import Container, parse
 from promptcodec.coding.entropy.rans import decode_y, decode_z
-from promptcodec.config import STRIDE
+from promptcodec.config import TILE_STRIDE
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.tensors import crop, from_tensor
 
@@ -74,7 +74,7 @@ def decode(codec: TorchCodec, container: Container, variant: Variant) -> Decoded
     gains = point.gains.shifted(container.gain)
     adapter: Any = point.network and point.network.to(device)
     (tile,) = container.tiles
-    rows, columns = -(-container.height // STRIDE), -(-container.width // STRIDE)
+    rows, columns = -(-container.height // TILE_STRIDE), -(-container.width // TILE_STRIDE)
     steps = (model.indexes, model.reconstruct_latents, model.synthesise)
     find_indexes, rebuild, synthesise = map(compiled, steps) if variant.compiled else steps
     z_hat = decode_z(tile.z, (model.config.z_channels, rows, columns), tables)

@@ -5,6 +5,7 @@ import struct
 from dataclasses import dataclass, field
 
 from promptcodec.bitstream.varint import LONGEST_VARINT
+from promptcodec.config import TILE_STRIDE
 from promptcodec.errors import UsageError
 
 # Not ASCII, so no text file starts with it; the newline shows a transfer that rewrote line ends.
@@ -17,7 +18,6 @@ PROFILES = (BASE_TABLES, OWN_TABLES)
 RATE_STEPS = 4096  # header steps between two neighbouring rate indexes
 GAIN_STEPS = 256  # header units in one step between neighbouring scale tables
 HASH_BYTES = 8
-TILE_UNIT = 64  # px; one z position of the hyperprior
 CHUNK_KINDS = (b"ALPH", b"ICCP", b"EXIF", b"XMP ")
 
 MAX_PIXELS = 89_478_485  # where Pillow starts to warn of decompression bombs
@@ -164,7 +164,7 @@ def decoded_pixels(width: int, height: int) -> int:
 
     Without this a strip of 1 x N px would cost 64 times what it declares.
     """
-    return max(width, TILE_UNIT) * max(height, TILE_UNIT)
+    return max(width, TILE_STRIDE) * max(height, TILE_STRIDE)
 
 
 def tile_grid_of(width: int, height: int, tile_size: int) -> tuple[int, int]:

@@ -23,7 +23,6 @@ from promptcodec.bitstream.fields import (
     MAX_TILES,
     MIN_HEADER_BYTES,
     PROFILES,
-    TILE_UNIT,
     Chunk,
     ChunkRecord,
     Container,
@@ -36,6 +35,7 @@ from promptcodec.bitstream.fields import (
 )
 from promptcodec.bitstream.signature import AGAIN, check_start, truncated
 from promptcodec.bitstream.varint import read_varint
+from promptcodec.config import TILE_STRIDE
 from promptcodec.errors import StreamError
 
 
@@ -160,7 +160,7 @@ def _read_fields(reader: _Reader, *, max_pixels: int, size: int) -> Header:
     adapter_hashes = tuple(reader.take(HASH_BYTES) for _ in range(adapters))
     width, height = reader.varint("width"), reader.varint("height")
     _check_size(width, height, max_pixels=max_pixels)
-    tile_size = TILE_UNIT * reader.varint("tile size")
+    tile_size = TILE_STRIDE * reader.varint("tile size")
     rows, columns = tile_grid_of(width, height, tile_size)
     return Header(
         width=width,
@@ -215,7 +215,7 @@ def _check_size(width: int, height: int, *, max_pixels: int) -> None:
     if not (width and height):
         raise StreamError(f"the stream declares {width}x{height} px, both must be 1 or more")
     decoded = decoded_pixels(width, height)
-    if width * height > max_pixels or decoded > max(max_pixels, TILE_UNIT**2):
+    if width * height > max_pixels or decoded > max(max_pixels, TILE_STRIDE**2):
         raise StreamError(
             f"the stream declares {width}x{height} px, {decoded} to decode, over the limit of"
             f" {max_pixels}: if you trust it, raise --max-pixels"

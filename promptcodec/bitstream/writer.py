@@ -10,12 +10,12 @@ from promptcodec.bitstream.fields import (
     GREY_FLAG,
     HASH_BYTES,
     MAGIC,
-    TILE_UNIT,
     VERSION,
     Container,
 )
 from promptcodec.bitstream.reader import parse_header
 from promptcodec.bitstream.varint import pack_varint
+from promptcodec.config import TILE_STRIDE
 from promptcodec.errors import UsageError
 
 
@@ -39,9 +39,9 @@ def pack(container: Container) -> bytes:
 
 def _pack_fields(container: Container) -> bytes:
     """Header from the flags to the end of the chunk table."""
-    units, remainder = divmod(container.tile_size, TILE_UNIT)
+    units, remainder = divmod(container.tile_size, TILE_STRIDE)
     if remainder:
-        raise ValueError(f"tile size {container.tile_size} px is no multiple of {TILE_UNIT}")
+        raise ValueError(f"tile size {container.tile_size} px is no multiple of {TILE_STRIDE}")
     for value in (container.base_hash, *container.adapter_hashes):
         if len(value) != HASH_BYTES:
             raise ValueError(f"a hash has {len(value)} bytes; give the first {HASH_BYTES}")

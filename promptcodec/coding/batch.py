@@ -22,7 +22,7 @@ from promptcodec.coding.engine import Engine
 from promptcodec.coding.gains import Gains, finer
 from promptcodec.coding.latents import Latents
 from promptcodec.coding.tiling import Box, Tiling
-from promptcodec.config import STRIDE
+from promptcodec.config import TILE_STRIDE
 from promptcodec.io.pictures import Pixels, join_rows
 
 PASS_PIXELS = 1 << 21  # of one pass, which then takes about 0.5 GB
@@ -82,7 +82,7 @@ class OpenStream:
     def padded(self) -> tuple[int, int]:
         """Height and width of what g_s gives, px."""
         height, width = self.header.height, self.header.width
-        return -(-height // STRIDE) * STRIDE, -(-width // STRIDE) * STRIDE
+        return -(-height // TILE_STRIDE) * TILE_STRIDE, -(-width // TILE_STRIDE) * TILE_STRIDE
 
     def decoder(self, engine: Engine, **options: Any) -> TileDecoder:
         """A decoder of its tiles; `options` as `TileDecoder` has them."""

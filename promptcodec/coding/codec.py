@@ -37,7 +37,7 @@ from promptcodec.coding.settings import (
     EncodeSettings,
 )
 from promptcodec.coding.tiling import Box
-from promptcodec.config import CLASSIFY, SEGMENT, STRIDE
+from promptcodec.config import CLASSIFY, SEGMENT, TILE_STRIDE
 from promptcodec.errors import ModelMismatchError, StreamError, UsageError
 from promptcodec.io.load import load_picture
 from promptcodec.io.pictures import join_rows, to_pil
@@ -87,7 +87,7 @@ class PictureCodec(LoadedBase):
         """
         settings = settings or EncodeSettings(**options)
         data, candidate, passes, met, seconds = self._encode(source, settings, progress=progress)
-        header = bitstream.parse_header(data, max_pixels=max(settings.max_pixels, STRIDE**2))
+        header = bitstream.parse_header(data, max_pixels=max(settings.max_pixels, TILE_STRIDE**2))
         return Encoded(
             data=data,
             rate_index=bitstream.fixed_to_rate(candidate.point.rate),

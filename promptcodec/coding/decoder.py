@@ -23,8 +23,8 @@ from promptcodec.coding.entropy import rans
 from promptcodec.coding.gains import Gains
 from promptcodec.coding.latents import Latents, blank_latents
 from promptcodec.coding.settings import Region
-from promptcodec.coding.tiling import LATENT, Box, Tiling
-from promptcodec.config import STRIDE
+from promptcodec.coding.tiling import Box, Tiling
+from promptcodec.config import LATENT_STRIDE, TILE_STRIDE
 from promptcodec.errors import StreamError, UsageError
 from promptcodec.io.alpha import decode_alpha
 from promptcodec.io.pictures import Picture, Pixels
@@ -113,8 +113,8 @@ class TileDecoder:
         out = blank_latents(window, self.engine.config.codec.latent_channels)
         for box, y_hat in self._rows.values():
             part = box.within(window)
-            rows, columns = part.slices(window, stride=LATENT)
-            here = part.slices(box, stride=LATENT)
+            rows, columns = part.slices(window, stride=LATENT_STRIDE)
+            here = part.slices(box, stride=LATENT_STRIDE)
             out[:, :, rows, columns] = y_hat[:, :, here[0], here[1]]
         return out
 
@@ -139,7 +139,7 @@ class TileDecoder:
             # One piece for all tiles of a row: many small ones would tear the memory to shreds.
             channels = self.engine.config.codec.latent_channels
             self._rows[row.top] = row, blank_latents(row, channels)
-        rows, columns = box.slices(row, stride=LATENT)
+        rows, columns = box.slices(row, stride=LATENT_STRIDE)
         self._rows[row.top][1][:, :, rows, columns] = y_hat
 
     def _drop_rows_above(self, above: int) -> None:
@@ -149,7 +149,7 @@ class TileDecoder:
                 del self._rows[top]
             elif box.top < above:
                 kept = Box(above, box.left, box.bottom, box.right)
-                rows, _ = kept.slices(box, stride=LATENT)
+                rows, _ = kept.slices(box, stride=LATENT_STRIDE)
                 self._rows[top] = kept, y_hat[:, :, rows].copy(order="K")
 
     def latents_of(self, number: int, tile: Tile) -> Latents[Any]:
@@ -206,7 +206,7 @@ def decode_together(
     """
     tables = engine.tables.with_sets(point.z_sets)
     channels = engine.config.codec.z_channels
-    shape = (channels, -(-size[0] // STRIDE), -(-size[1] // STRIDE))
+    shape = (channels, -(-size[0] // TILE_STRIDE), -(-size[1] // TILE_STRIDE))
     z_hat = np.stack([rans.decode_z(tile.z, shape, tables) for tile in tiles])
     indexes = engine.indexes(z_hat, gains=gains)
     on_stage("scale_path")
@@ -250,7 +250,7 @@ def check_region(region: Region | None, header: Header, *, max_pixels: int) -> B
         )
     tiling = Tiling(header.width, header.height, header.tile_size, halo=0)
     cost = sum(tiling.tile(n).height * tiling.tile(n).width for n in tiling.touching(box))
-    if cost > max(max_pixels, STRIDE**2):
+    if cost > max(max_pixels, TILE_STRIDE**2):
         raise StreamError(
             f"the region lies in tiles of {cost} px, over the limit of {max_pixels}: if you trust "
             "the stream, raise --max-pixels"

@@ -30,8 +30,8 @@ from promptcodec.coding.entropy import rans
 from promptcodec.coding.entropy.rans import EntropyTables
 from promptcodec.coding.gains import Gains, finer
 from promptcodec.coding.latents import Latents, blank_latents
-from promptcodec.coding.tiling import LATENT, Box, Tiling
-from promptcodec.config import STRIDE
+from promptcodec.coding.tiling import Box, Tiling
+from promptcodec.config import LATENT_STRIDE, TILE_STRIDE
 from promptcodec.errors import PictureError, UsageError
 from promptcodec.io.alpha import encode_alpha
 from promptcodec.io.pictures import Picture
@@ -84,7 +84,7 @@ class PreparedPicture:
     def window(self, box: Box) -> NDArray[np.uint8]:
         """Pixels of a window of the padded picture, (1, H, W, 3)."""
         part = self.picture.pixels[box.top : box.bottom, box.left : box.right]
-        bottom, right = -part.shape[0] % STRIDE, -part.shape[1] % STRIDE
+        bottom, right = -part.shape[0] % TILE_STRIDE, -part.shape[1] % TILE_STRIDE
         if bottom or right:
             part = np.pad(part, ((0, bottom), (0, right), (0, 0)), mode="edge")
         return part[None]
@@ -102,8 +102,8 @@ class PreparedPicture:
         for band in self.tiling.bands(tile):
             window = self.tiling.window(band)
             found = self.engine.analyse(self.window(window), network=network)
-            rows, columns = band.slices(window, stride=LATENT)
-            own_rows, own_columns = band.slices(box, stride=LATENT)
+            rows, columns = band.slices(window, stride=LATENT_STRIDE)
+            own_rows, own_columns = band.slices(box, stride=LATENT_STRIDE)
             y[:, :, own_rows, own_columns] = found[:, :, rows, columns]
         z = self.engine.hyper_analyse(y)
         return self.engine.quantise(y, z, gains=point.gains, network=network)
@@ -283,7 +283,7 @@ def prepare(
         UsageError: a tile size that cannot be written, or tiles with an effort.
     """
     height, width = picture.height, picture.width
-    if bitstream.decoded_pixels(width, height) > max(max_pixels, STRIDE**2):
+    if bitstream.decoded_pixels(width, height) > max(max_pixels, TILE_STRIDE**2):
         raise PictureError(
             f"the picture of {width}x{height} px would cost more than {max_pixels} px to "
             "decode; raise --max-pixels (in Python max_pixels)"
@@ -312,8 +312,10 @@ def prepare(
 
 def _checked_tile_size(size: int, *, width: int, height: int) -> int:
     """A tile size that can be written for a picture of that size; all in px."""
-    if not isinstance(size, Integral) or size < 0 or size % STRIDE:
-        raise UsageError(f"tile_size is {size!r}; need a multiple of {STRIDE}, or 0 for one tile")
+    if not isinstance(size, Integral) or size < 0 or size % TILE_STRIDE:
+        raise UsageError(
+            f"tile_size is {size!r}; need a multiple of {TILE_STRIDE}, or 0 for one tile"
+        )
     tiles = len(Tiling(width, height, size, halo=0))
     if tiles > MAX_TILES:
         raise UsageError(f"tile_size {size} gives {tiles} tiles, at most {MAX_TILES} can be")

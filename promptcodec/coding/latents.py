@@ -8,7 +8,8 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from promptcodec.coding.tiling import LATENT, Box
+from promptcodec.coding.tiling import Box
+from promptcodec.config import LATENT_STRIDE
 
 Array = TypeVar("Array")
 
@@ -32,5 +33,5 @@ class Latents(Generic[Array]):
 
 def blank_latents(box: Box, channels: int) -> NDArray[np.float32]:
     """Room for y_hat of a rectangle, zeros (1, M, h, w); channels lie last, as networks like it."""
-    shape = (1, box.height // LATENT, box.width // LATENT, channels)
+    shape = (1, box.height // LATENT_STRIDE, box.width // LATENT_STRIDE, channels)
     return np.zeros(shape, np.float32).transpose(0, 3, 1, 2)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-SCORES = 8  # px of an element of a segmentation head's scores
+SCORE_STRIDE = 8  # px of an element of a segmentation head's scores
 BAND = 64  # rows of scores that become pixels together
 
 
@@ -51,8 +51,8 @@ def classes_of(scores: NDArray[np.float32], *, height: int, width: int) -> NDArr
     mask = np.empty((height, width), np.uint8)
     left, right, across = _neighbours(width, scores.shape[2])
     vertical = _neighbours(height, scores.shape[1])
-    for top in range(0, height, BAND * SCORES):
-        rows = slice(top, min(top + BAND * SCORES, height))
+    for top in range(0, height, BAND * SCORE_STRIDE):
+        rows = slice(top, min(top + BAND * SCORE_STRIDE, height))
         above, below, down = (each[rows] for each in vertical)
         best, classes = None, mask[rows]
         for number, plane in enumerate(scores):
@@ -71,6 +71,6 @@ def _neighbours(
     size: int, count: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
     """Elements on either side of each pixel, and the share of the second; ends are repeated."""
-    place = ((np.arange(size) + 0.5) / SCORES - 0.5).clip(0.0, count - 1.0)
+    place = ((np.arange(size) + 0.5) / SCORE_STRIDE - 0.5).clip(0.0, count - 1.0)
     low = place.astype(np.intp)
     return low, np.minimum(low + 1, count - 1), (place - low).astype(np.float32)

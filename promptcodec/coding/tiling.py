@@ -17,9 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from promptcodec.bitstream import Header, tile_grid_of
-from promptcodec.config import STRIDE, CodecConfig
+from promptcodec.config import TILE_STRIDE, CodecConfig
 
-LATENT = 16  # px of an element of y
 BAND = 512  # rows of a tile, px, that the networks see at a time: they bound the memory
 
 
@@ -101,7 +100,8 @@ class Tiling:
     @property
     def whole(self) -> Box:
         """The padded picture."""
-        return Box(0, 0, -(-self.height // STRIDE) * STRIDE, -(-self.width // STRIDE) * STRIDE)
+        height, width = (-(-side // TILE_STRIDE) for side in (self.height, self.width))
+        return Box(0, 0, height * TILE_STRIDE, width * TILE_STRIDE)
 
     @classmethod
     def of(cls, header: Header, config: CodecConfig) -> Tiling:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from promptcodec.errors import CheckpointError
 
-ADAPTER_CONFIG = "adapter_config.json"
-HEAD_CONFIG = "head_config.json"
-TASK_CONFIG = "task_config.json"
+BASE_CONFIG, BASE_WEIGHTS = "config.json", "model.safetensors"
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+HEAD_CONFIG, HEAD_WEIGHTS = "head_config.json", "head_model.safetensors"
+TASK_CONFIG, TASK_WEIGHTS = "task_config.json", "task_model.safetensors"
 
 PromptsSource = str | Path | Iterable[str | Path] | Mapping[int, str | Path]
 

@@ -30,6 +30,7 @@ from promptcodec.coding.entropy.tables import (
 from promptcodec.config import BaseConfig, CodecConfig
 from promptcodec.errors import CheckpointError, ConfigError
 from promptcodec.io.atomic import write_atomically
+from promptcodec.io.hub import BASE_CONFIG, BASE_WEIGHTS
 from promptcodec.models.codec_model import CodecModel
 from promptcodec.models.hyperprior import (
     ACTIVATION_BITS,
@@ -39,8 +40,6 @@ from promptcodec.models.hyperprior import (
 )
 from promptcodec.models.weights import check_finite, read_weights
 
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
 SCALE_PATH = "hyperprior.scale_path."
 SPARE_WEIGHTS = 1 << 20  # 4 MB: what a config may ask for beyond its file before it is refused
 SPARE_TENSORS = 500  # likewise; a layer takes memory however small it is
@@ -82,8 +81,8 @@ def write_base(
     tensors = pack_tensors(model, tables or density_tables(model))
     build(tensors, config=config, where=str(folder))  # what is written can be read
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / WEIGHTS_FILE, save(tensors), force=True)
-    write_atomically(folder / CONFIG_FILE, config.to_json().encode(), force=True)
+    write_atomically(folder / BASE_WEIGHTS, save(tensors), force=True)
+    write_atomically(folder / BASE_CONFIG, config.to_json().encode(), force=True)
     return base_hash(tensors, config.codec)
 
 
@@ -119,15 +118,15 @@ def read_base(folder: Path) -> Base:
         CheckpointError: missing files, tensors that are missing, of another shape or not finite,
             tables that do not sum to 2^16.
     """
-    path = Path(folder) / WEIGHTS_FILE
-    for needed in (Path(folder) / CONFIG_FILE, path):
+    path = Path(folder) / BASE_WEIGHTS
+    for needed in (Path(folder) / BASE_CONFIG, path):
         if not needed.is_file():
             raise CheckpointError(
                 f"no checkpoint at {folder}: {needed.name} is missing; give a folder that holds "
-                f"{CONFIG_FILE} and {WEIGHTS_FILE}"
+                f"{BASE_CONFIG} and {BASE_WEIGHTS}"
             )
     try:
-        config = BaseConfig.read(Path(folder) / CONFIG_FILE)
+        config = BaseConfig.read(Path(folder) / BASE_CONFIG)
     except ConfigError as error:
         raise CheckpointError(str(error)) from None
     return build(read_weights(path), config=config, where=str(path))

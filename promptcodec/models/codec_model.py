@@ -18,14 +18,14 @@ from promptcodec.coding.entropy import golomb
 from promptcodec.coding.entropy.tables import NUM_SCALES, Z_MAX, Z_MIN
 from promptcodec.coding.gains import Gains
 from promptcodec.coding.latents import Latents
-from promptcodec.config import STRIDE, CodecConfig
+from promptcodec.config import TILE_STRIDE, CodecConfig
 from promptcodec.errors import ShapeError
 from promptcodec.models import likelihood
 from promptcodec.models.centroids import Centroids
 from promptcodec.models.context import CheckerboardContext, ContextModel, NoContext
 from promptcodec.models.econtext import EContext
 from promptcodec.models.hyperprior import Hyperprior, integer_indexes
-from promptcodec.models.swin import Prompts
+from promptcodec.models.swin import PromptTokens
 from promptcodec.models.tensors import multipliers, offsets
 from promptcodec.models.transforms import Analysis, Synthesis
 from promptcodec.models.wide import WideAnalysis, WideSynthesis
@@ -55,11 +55,11 @@ class TrainingOutput:
 class Adapter(Protocol):
     """What one rate adds to the base, besides the integer gains that files are written with."""
 
-    def encoder_prompts(self, x: Tensor) -> Sequence[Prompts | None]:
+    def encoder_prompts(self, x: Tensor) -> Sequence[PromptTokens | None]:
         """Prompts of g_a's Swin blocks, first stage first, from x (B, 3, H, W)."""
         ...
 
-    def decoder_prompts(self, y_hat: Tensor) -> Sequence[Prompts | None]:
+    def decoder_prompts(self, y_hat: Tensor) -> Sequence[PromptTokens | None]:
         """Prompts of g_s's Swin blocks, deepest stage first, from y_hat (B, M, h, w)."""
         ...
 
@@ -75,7 +75,7 @@ class Adapter(Protocol):
         """Log-gain of each channel in table steps, real, for training, (1, M, 1, 1)."""
         ...
 
-    def touch(self, features: Tensor) -> Tensor:
+    def modulate_means(self, features: Tensor) -> Tensor:
         """Move the features that the means are made of, (B, N, h, w)."""
         ...
 
@@ -205,7 +205,7 @@ class CodecModel(nn.Module):
         """What the means are made of, (B, N, H/16, W/16), from z_hat (B, Cz, H/64, W/64)."""
         features = self.hyperprior.h_means(z_hat)
         adapter = adapter or self.adapter_slot()
-        return adapter.touch(features) if adapter else features
+        return adapter.modulate_means(features) if adapter else features
 
     def rebuild(self, symbols: Tensor, index: Tensor) -> Tensor:
         """Residuals in quantisation steps from symbols and their table indexes, any shape."""
@@ -243,7 +243,7 @@ class CodecModel(nn.Module):
         Raises:
             ShapeError: H or W is not a multiple of 64.
         """
-        if x.ndim != 4 or x.shape[1] != 3 or x.shape[2] % STRIDE or x.shape[3] % STRIDE:
+        if x.ndim != 4 or x.shape[1] != 3 or x.shape[2] % TILE_STRIDE or x.shape[3] % TILE_STRIDE:
             raise ShapeError(
                 f"x is {tuple(x.shape)}; need (B, 3, H, W), multiples of 64: pad first"
             )

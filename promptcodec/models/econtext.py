@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from promptcodec.config import CodecConfig
 from promptcodec.models.context import ContextModel, Reconstruct
-from promptcodec.models.groups import Grouping, beside, split_halves
+from promptcodec.models.groups import Grouping, gather_anchor_neighbours, split_halves
 from promptcodec.models.swin import (
     HIDDEN,
     WindowMask,
@@ -397,7 +397,9 @@ class EContext(ContextModel):
             # Seen from the other half anchors stand at odd distances only: four of nine weights.
             weight = cast("nn.Conv2d", self.neighbours[segment]).weight
             taps = [weight[:, :, y, x] for y, x in ((0, 1), (1, 0), (1, 2), (2, 1))]
-            parts.append(F.linear(beside(known[group - 1]), torch.cat(taps, dim=1)))
+            parts.append(
+                F.linear(gather_anchor_neighbours(known[group - 1]), torch.cat(taps, dim=1))
+            )
         if segment:
             lower = [known[2 * i + half].permute(0, 2, 3, 1) for i in range(segment)]
             weight = cast("nn.Conv2d", self.below[segment - 1]).weight.flatten(1)

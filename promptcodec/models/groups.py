@@ -71,8 +71,8 @@ def join_halves(anchors: Tensor, rest: Tensor) -> Tensor:
     return torch.stack((even, odd), dim=2).reshape(b, h, 2 * half, c).permute(0, 3, 1, 2)
 
 
-def beside(anchors: Tensor) -> Tensor:
-    """The anchors around each element of the other half: up, left, right, down; zero outside.
+def gather_anchor_neighbours(anchors: Tensor) -> Tensor:
+    """Four anchors around each element of the other half: up, left, right, down; zero outside.
 
     Args:
         anchors: packed, (B, C, h, w/2).

@@ -3,9 +3,9 @@
     gradient of the distortion, its curvature along each latent, bits of the neighbouring symbols
     -> which symbol gains by one step up or down -> the best of them step at once -> again
 
-A symbol's gain is judged alone, yet neighbours share pixels: a curvature that counts more than it
-should, and a share of the steps at a time, keep them from overdoing it together. What is kept is
-the best round by true cost.
+Each symbol is scored on its own although neighbours affect the same pixels. To keep simultaneous
+steps from overshooting, the curvature is doubled (CAUTION) and only the best 30 % of the useful
+steps (SHARE) are taken in a round. The round of the lowest true cost is returned.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ INSIDE = 0.95  # where a stepped value stands: almost at its new integer
 
 
 @dataclass(frozen=True)
-class Ground:
-    """What a refinement takes place on.
+class RefinementProblem:
+    """A picture, a rate and a model whose latents are refined.
 
     Args:
-        model: frozen.
-        target: the picture without its padding, (1, 3, H, W).
-        gains: of the rate.
+        model: codec with frozen weights.
+        target: picture without its padding, RGB in [0, 1], (1, 3, H, W).
+        gains: log-gains of the rate.
         lmbda: rate-distortion weight.
-        adapter: what the rate adds; None is the base.
+        adapter: networks of the rate; None is the base.
     """
 
     model: CodecModel
@@ -49,21 +49,21 @@ class Ground:
 
     @property
     def pixels(self) -> int:
-        """Pixels that count."""
+        """Number of pixels without padding."""
         return self.target.shape[2] * self.target.shape[3]
 
     def rebuild(self, y_hat: Tensor) -> Tensor:
-        """The picture without its padding, (1, 3, H, W)."""
+        """Synthesise y_hat and cut the padding off, (1, 3, H, W)."""
         height, width = self.target.shape[2:]
         return self.model.to_picture(y_hat, self.adapter)[:, :, :height, :width].float()
 
     def quantise(self, y: Tensor, z: Tensor) -> Latents:
-        """Round what was refined."""
+        """Round refined latents into symbols."""
         return self.model.quantise(y.detach(), z.detach(), gains=self.gains, adapter=self.adapter)
 
 
-def polish(
-    ground: Ground,
+def take_integer_steps(
+    problem: RefinementProblem,
     y: Tensor,
     z: Tensor,
     *,
@@ -71,25 +71,27 @@ def polish(
     cost_of: Callable[[Latents], float],
     tick: Callable[[], None],
 ) -> Latents:
-    """Step single symbols while that helps; never worse than rounding y and z.
+    """Change single symbols by one while that lowers the cost.
 
     Args:
-        ground: picture, model and rate.
-        y: (1, M, h, w).
-        z: (1, Cz, h/4, w/4).
-        rounds: at most.
-        cost_of: true rate-distortion cost.
-        tick: called after each round.
+        problem: picture, rate and model.
+        y: latents before rounding, (1, M, h, w).
+        z: hyper-latents before rounding, (1, Cz, h/4, w/4).
+        rounds: number of rounds; 0 rounds y and z only.
+        cost_of: true rate-distortion cost of latents.
+        tick: function that is called after each round.
+    Returns:
+        The latents of the lowest cost; never worse than y and z rounded.
     """
     y = y.detach().clone()
-    latents = best = ground.quantise(y, z)
+    latents = best = problem.quantise(y, z)
     if not rounds:
         return best
-    least, curve = cost_of(best), _curvature(ground, best.y_hat)
-    gain = multipliers(ground.gains, y.device)
+    least, curve = cost_of(best), _curvature(problem, best.y_hat)
+    gain = multipliers(problem.gains, y.device)
     for _ in range(rounds):
-        y = _step(ground, y, latents, gain=gain, curve=curve)
-        latents = ground.quantise(y, z)
+        y = _step(problem, y, latents, gain=gain, curve=curve)
+        latents = problem.quantise(y, z)
         cost = cost_of(latents)
         if cost < least:
             best, least = latents, cost
@@ -97,21 +99,23 @@ def polish(
     return best
 
 
-def _step(ground: Ground, y: Tensor, latents: Latents, *, gain: Tensor, curve: Tensor) -> Tensor:
+def _step(
+    problem: RefinementProblem, y: Tensor, latents: Latents, *, gain: Tensor, curve: Tensor
+) -> Tensor:
     """y with the most useful steps taken."""
-    model, index = ground.model, latents.indexes
+    model, index = problem.model, latents.indexes
     symbols = latents.symbols.float()
     y_hat = latents.y_hat.clone().requires_grad_()
     with torch.enable_grad():
-        mse = (ground.rebuild(y_hat) - ground.target).square().mean()
-        (slope,) = torch.autograd.grad(ground.lmbda * 255.0**2 * mse, y_hat)
+        mse = (problem.rebuild(y_hat) - problem.target).square().mean()
+        (slope,) = torch.autograd.grad(problem.lmbda * 255.0**2 * mse, y_hat)
     scale = likelihood.index_to_scale(index.float())
     here, bits = model.rebuild(symbols, index), likelihood.gaussian_bits(symbols, scale)
     least, chosen = torch.zeros_like(symbols), torch.zeros_like(symbols)
     for step in (-1.0, 1.0):
         moved = symbols + step
         change = (model.rebuild(moved, index) - here) / gain
-        cost = (likelihood.gaussian_bits(moved, scale) - bits) / ground.pixels
+        cost = (likelihood.gaussian_bits(moved, scale) - bits) / problem.pixels
         cost = cost + slope * change + 0.5 * CAUTION * curve * change.square()
         better = (cost < least) & (index > 0)  # index 0 is a certain zero
         least, chosen = torch.where(better, cost, least), torch.where(better, step, chosen)
@@ -124,7 +128,7 @@ def _step(ground: Ground, y: Tensor, latents: Latents, *, gain: Tensor, curve: T
     return torch.where(steps, mu + (symbols + chosen * INSIDE) / gain, y)
 
 
-def _curvature(ground: Ground, y_hat: Tensor) -> Tensor:
+def _curvature(problem: RefinementProblem, y_hat: Tensor) -> Tensor:
     """Second derivative of lambda * 255^2 * mse along each latent, estimated, shape of y_hat.
 
     The square of a random projection of the Jacobian has the sum of its squared column as its
@@ -135,12 +139,12 @@ def _curvature(ground: Ground, y_hat: Tensor) -> Tensor:
     for probe in range(PROBES):
         y = y_hat.detach().clone().requires_grad_()
         with torch.enable_grad():
-            x_hat = ground.rebuild(y)
+            x_hat = problem.rebuild(y)
             random = torch.Generator().manual_seed(probe)
             signs = torch.randint(0, 2, x_hat.shape, generator=random).to(x_hat) * 2.0 - 1.0
             (projected,) = torch.autograd.grad((x_hat * signs).sum(), y)
         total = total + projected.square() / PROBES
     near = F.avg_pool2d(F.pad(total, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     channel = total.mean(dim=(2, 3), keepdim=True)
-    weight = 2.0 * ground.lmbda * 255.0**2 / (3 * ground.pixels)
+    weight = 2.0 * problem.lmbda * 255.0**2 / (3 * problem.pixels)
     return weight * 0.5 * (near + channel)

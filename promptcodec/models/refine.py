@@ -1,7 +1,7 @@
 """Refinement of one picture's latents with the weights frozen: what `effort` buys.
 
     y, z  ->  rounded with a gradient  ->  bits + lambda * distortion  ->  Adam on y and z  ->  ...
-          ->  single integer steps (`polish`)
+          ->  single integer steps (`integer_steps`)
 
 g_a maps every picture alike; for one picture other integers nearby cost fewer bits or rebuild it
 better. The result is coded like any other latents, so every decoder reads it.
@@ -27,7 +27,7 @@ from promptcodec.coding.latents import Latents
 from promptcodec.errors import UsageError
 from promptcodec.models import likelihood
 from promptcodec.models.codec_model import Adapter, CodecModel
-from promptcodec.models.integer_steps import Ground, polish
+from promptcodec.models.integer_steps import RefinementProblem, take_integer_steps
 from promptcodec.models.tensors import arrays_of, multipliers, offsets
 
 MAX_EFFORT = 9
@@ -43,8 +43,8 @@ class Schedule:
         steps: gradient steps.
         rounds: of integer steps after them.
         learning_rate: of y and z in quantisation steps, cosine to zero.
-        heat: temperature of the annealing at the first step, falling to zero in a line; 0 rounds
-            straight through.
+        temperature: softness of the rounding at the first step, falling linearly to zero; at 0
+            the gradient passes straight through.
         noise: of the random choice between two integers; 1 is the published one, less suits few
             steps.
     """
@@ -52,7 +52,7 @@ class Schedule:
     steps: int
     rounds: int = 4
     learning_rate: float = 0.015
-    heat: float = 0.6
+    temperature: float = 0.6
     noise: float = 0.4
 
 
@@ -61,7 +61,7 @@ SCHEDULES = (
     Schedule(0, rounds=2),
     Schedule(6, rounds=3),
     *(Schedule(steps) for steps in (12, 16, 20, 26)),
-    *(Schedule(steps, learning_rate=0.03, heat=0.8, noise=0.5) for steps in (40, 80, 120)),
+    *(Schedule(steps, learning_rate=0.03, temperature=0.8, noise=0.5) for steps in (40, 80, 120)),
 )  # by effort
 
 
@@ -108,9 +108,11 @@ def refine(
         return bits / (size[0] * size[1]) + lmbda * 255.0**2 * mse
 
     y, z = model.transform(x, adapter=adapter)
-    ground = Ground(model=model, target=target, gains=gains, lmbda=lmbda, adapter=adapter)
-    best = ground.quantise(y, z)
-    search = _Search(ground, y, z, schedule=schedule)
+    problem = RefinementProblem(
+        model=model, target=target, gains=gains, lmbda=lmbda, adapter=adapter
+    )
+    best = problem.quantise(y, z)
+    search = _Search(problem, y, z, schedule=schedule)
     total, done = schedule.steps + schedule.rounds, 0
 
     def tick() -> None:
@@ -123,17 +125,19 @@ def refine(
         search.step(step)
         tick()
     y, z = search.latents()
-    found = polish(ground, y, z, rounds=schedule.rounds, cost_of=cost_of, tick=tick)
+    found = take_integer_steps(problem, y, z, rounds=schedule.rounds, cost_of=cost_of, tick=tick)
     return found if cost_of(found) < cost_of(best) else best
 
 
 class _Search:
     """State of one refinement."""
 
-    def __init__(self, ground: Ground, y: Tensor, z: Tensor, *, schedule: Schedule) -> None:
-        self.ground, self.schedule = ground, schedule
-        self.gain = multipliers(ground.gains, y.device)
-        self.offset = offsets(ground.gains, y.device)
+    def __init__(
+        self, problem: RefinementProblem, y: Tensor, z: Tensor, *, schedule: Schedule
+    ) -> None:
+        self.problem, self.schedule = problem, schedule
+        self.gain = multipliers(problem.gains, y.device)
+        self.offset = offsets(problem.gains, y.device)
         # What inference mode made cannot be trained; copies can.
         self.fine = (y * self.gain).clone().requires_grad_()  # y in quantisation steps
         self.z = z.clone().requires_grad_()
@@ -151,45 +155,47 @@ class _Search:
         at = number / self.schedule.steps
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.learning_rate * 0.5 * (1.0 + math.cos(math.pi * at))
-        loss = self._loss(self.schedule.heat * (1.0 - at))
+        loss = self._loss(self.schedule.temperature * (1.0 - at))
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
 
-    def _loss(self, heat: float) -> Tensor:
-        ground, model = self.ground, self.ground.model
+    def _loss(self, temperature: float) -> Tensor:
+        problem, model = self.problem, self.problem.model
         y, z = self.latents()
         with torch.autocast(y.device.type, enabled=False):
-            z_hat = self._round(z, heat)
-            features = model.features(z_hat, ground.adapter)
+            z_hat = self._round(z, temperature)
+            features = model.features(z_hat, problem.adapter)
             index = model.hyperprior.scale_path(z_hat) + self.offset
             coded = (index.detach() >= 0.5).float()  # the others are certain zeros
             # What the context looks at is rounded around the means of the step before.
             mu = self.mu if self.mu is not None else torch.zeros_like(y)
-            y_hat = self._rebuilt(coded * self._round((y - mu) * self.gain, heat), index, mu)
+            soft = coded * self._round((y - mu) * self.gain, temperature)
+            y_hat = self._rebuilt(soft, index, mu)
             mu, _ = model.context.parallel(features, y_hat)
-            symbols = coded * self._round((y - mu) * self.gain, heat)
+            symbols = coded * self._round((y - mu) * self.gain, temperature)
             bits = likelihood.gaussian_bits(symbols, likelihood.index_to_scale(index)).sum()
             prior = likelihood.lower_bound(model.hyperprior.prior(z_hat), likelihood.LIKELIHOOD_MIN)
             bits = bits - torch.log2(prior).sum()
             y_hat = self._rebuilt(symbols, index, mu)
             self.mu = mu.detach()
-        mse = (ground.rebuild(y_hat) - ground.target).square().mean()
-        return bits / ground.pixels + ground.lmbda * 255.0**2 * mse
+        mse = (problem.rebuild(y_hat) - problem.target).square().mean()
+        return bits / problem.pixels + problem.lmbda * 255.0**2 * mse
 
     def _rebuilt(self, symbols: Tensor, index: Tensor, mu: Tensor) -> Tensor:
-        return self.ground.model.rebuild(symbols, index) / self.gain + mu
+        return self.problem.model.rebuild(symbols, index) / self.gain + mu
 
-    def _round(self, x: Tensor, heat: float) -> Tensor:
-        """Round with a gradient; with heat, a random mixture of the two integers around x.
+    def _round(self, x: Tensor, temperature: float) -> Tensor:
+        """Round with a gradient; above zero a random mixture of the two integers around x.
 
-        The mixture is the relaxed sample of a two-way choice whose odds follow the distances,
-        as an inverse hyperbolic tangent; it hardens as heat falls.
+        The mixture is a relaxed sample of a choice between the two. Its logits are inverse
+        hyperbolic tangents of the distances; the lower the temperature, the harder the choice.
         """
-        if not heat:
+        if not temperature:
             return likelihood.round_ste(x)
         low = torch.floor(x.detach())
         part = (x - low).clamp(1e-4, 1.0 - 1e-4)
         drawn = torch.empty_like(part).uniform_(1e-6, 1.0 - 1e-6, generator=self.random)
-        logits = (torch.atanh(part) - torch.atanh(1.0 - part)) / heat
-        return low + torch.sigmoid((logits + self.schedule.noise * torch.logit(drawn)) / heat)
+        logits = (torch.atanh(part) - torch.atanh(1.0 - part)) / temperature
+        logits = (logits + self.schedule.noise * torch.logit(drawn)) / temperature
+        return low + torch.sigmoid(logits)

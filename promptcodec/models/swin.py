@@ -21,7 +21,7 @@ HIDDEN = -1e4  # added to the logit of a forbidden pair: zero after the softmax 
 
 
 @dataclass(frozen=True)
-class Prompts:
+class PromptTokens:
     """Prompt tokens of one Swin block.
 
     Args:
@@ -37,9 +37,9 @@ class Prompts:
     tokens: Tensor
     gate: Tensor
     head: tuple[Tensor, Tensor] | None = None
-    more: Prompts | None = None
+    more: PromptTokens | None = None
 
-    def cut(self, window: int, *, height: int, shift_y: int, shift_x: int) -> Prompts:
+    def cut(self, window: int, *, height: int, shift_y: int, shift_x: int) -> PromptTokens:
         """The same prompts, window by window.
 
         Args:
@@ -217,7 +217,7 @@ class WindowAttention(nn.Module):
         return self.position_bias[self.positions].permute(2, 0, 1)
 
     def forward(
-        self, x: Tensor, mask: WindowMask | None = None, *, prompts: Prompts | None = None
+        self, x: Tensor, mask: WindowMask | None = None, *, prompts: PromptTokens | None = None
     ) -> Tensor:
         """Attend inside each window.
 
@@ -241,7 +241,7 @@ class WindowAttention(nn.Module):
             prompts = prompts.more
         return self.proj(out.transpose(1, 2).reshape(n, tokens, c))
 
-    def _keys_and_values(self, prompts: Prompts, *, dtype: torch.dtype) -> Tensor:
+    def _keys_and_values(self, prompts: PromptTokens, *, dtype: torch.dtype) -> Tensor:
         """Keys and values of prompts, (m, P, 2 C); they never look, so have no queries."""
         c = self.proj.in_features
         weight, bias = self.qkv.weight[c:], self.qkv.bias[c:]
@@ -287,7 +287,7 @@ class SwinBlock(nn.Module):
         )
 
     def forward(
-        self, x: Tensor, *, prompts: Prompts | None = None, units: Tensor | None = None
+        self, x: Tensor, *, prompts: PromptTokens | None = None, units: Tensor | None = None
     ) -> Tensor:
         """Map (B, H, W, C) to the same shape.
 

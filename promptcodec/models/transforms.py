@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from promptcodec.config import CodecConfig
-from promptcodec.models.swin import Prompts, SwinBlock
+from promptcodec.models.swin import PromptTokens, SwinBlock
 
 
 class ResidualBlock(nn.Module):
@@ -68,7 +68,7 @@ class Stage(nn.Module):
             for block in range(config.swin_blocks[index])
         )
 
-    def forward(self, x: Tensor, prompts: Sequence[Prompts | None] | None = None) -> Tensor:
+    def forward(self, x: Tensor, prompts: Sequence[PromptTokens | None] | None = None) -> Tensor:
         """Map (B, C, H, W) to the same shape; one entry of `prompts` for each Swin block."""
         x = self.residual(x)
         if not self.swin:
@@ -146,7 +146,7 @@ class Analysis(nn.Module):
     def forward(
         self,
         x: Tensor,
-        prompts: Sequence[Prompts | None] | None = None,
+        prompts: Sequence[PromptTokens | None] | None = None,
         updates: Sequence[Tensor] | None = None,
     ) -> Tensor:
         """Analyse a padded picture.
@@ -160,7 +160,7 @@ class Analysis(nn.Module):
         """
         *deltas, head, detail = updates or [None] * 6
         below = x = x - 0.5
-        shares = deal(prompts, self.blocks)
+        shares = split_prompts(prompts, self.blocks)
         for down, stage, own, delta in zip(self.down, self.stages, shares, deltas, strict=True):
             below, x = x, stage(apply_map(down, x, delta), own)
         return torch.cat(
@@ -189,7 +189,7 @@ class Synthesis(nn.Module):
     def forward(
         self,
         y_hat: Tensor,
-        prompts: Sequence[Prompts | None] | None = None,
+        prompts: Sequence[PromptTokens | None] | None = None,
         updates: Sequence[Tensor] | None = None,
     ) -> Tensor:
         """Synthesise.
@@ -204,7 +204,7 @@ class Synthesis(nn.Module):
         deep = y_hat.shape[1] - self.detail_channels
         stem, *deltas = updates or [None] * 5
         x, detail = apply_map(self.stem, y_hat[:, :deep], stem), y_hat[:, deep:]
-        shares = deal(prompts, self.blocks)
+        shares = split_prompts(prompts, self.blocks)
         for up, stage, own, delta in zip(self.up, self.stages, shares, deltas, strict=True):
             x = stage(x, own)
             if detail is not None:
@@ -221,7 +221,7 @@ def keep_variance(layers: Sequence[nn.Module]) -> None:
             nn.init.zeros_(cast("Tensor", layer.bias))
 
 
-def deal(prompts: Sequence[Prompts | None] | None, counts: list[int]) -> list:
+def split_prompts(prompts: Sequence[PromptTokens | None] | None, counts: list[int]) -> list:
     """Hand a flat sequence of per-block prompts out to stages with `counts` Swin blocks each."""
     if prompts is None:
         return [None] * len(counts)

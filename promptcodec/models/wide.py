@@ -25,13 +25,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from promptcodec.config import CodecConfig
-from promptcodec.models.swin import Prompts, SwinBlock
+from promptcodec.models.swin import PromptTokens, SwinBlock
 from promptcodec.models.transforms import (
     LinearMap,
     analysis_maps,
     apply_map,
-    deal,
     keep_variance,
+    split_prompts,
     synthesis_maps,
 )
 
@@ -149,7 +149,7 @@ class Blocks(nn.Module):
         self.units: Tensor
         self.register_buffer("units", torch.ones(channels))
 
-    def forward(self, x: Tensor, prompts: Sequence[Prompts | None] | None = None) -> Tensor:
+    def forward(self, x: Tensor, prompts: Sequence[PromptTokens | None] | None = None) -> Tensor:
         """Map (B, C, H, W) to the same shape; one entry of `prompts` for each Swin block."""
         own = iter(prompts or [None] * self.swin_blocks)
         for block in self.blocks:
@@ -263,7 +263,7 @@ class WideAnalysis(nn.Module):
     def forward(
         self,
         x: Tensor,
-        prompts: Sequence[Prompts | None] | None = None,
+        prompts: Sequence[PromptTokens | None] | None = None,
         updates: Sequence[Tensor] | None = None,
     ) -> Tensor:
         """Analyse a padded picture.
@@ -278,7 +278,7 @@ class WideAnalysis(nn.Module):
         count = len(self.down)
         deltas = list(updates) if updates else [None] * (count + 2)
         picture = below = x = x - 0.5
-        shares = deal(prompts, self.counts)
+        shares = split_prompts(prompts, self.counts)
         for down, module, own, delta in zip(
             self.down, self.stages, shares, deltas[:count], strict=True
         ):
@@ -325,7 +325,7 @@ class WideSynthesis(nn.Module):
     def forward(
         self,
         y_hat: Tensor,
-        prompts: Sequence[Prompts | None] | None = None,
+        prompts: Sequence[PromptTokens | None] | None = None,
         updates: Sequence[Tensor] | None = None,
     ) -> Tensor:
         """Synthesise.
@@ -341,7 +341,7 @@ class WideSynthesis(nn.Module):
         deep = y.shape[1] - self.detail_channels
         stem, *deltas = updates or [None] * (len(self.up) + 1)
         x, detail = apply_map(self.stem, y[:, :deep], stem), y[:, deep:]
-        shares = deal(prompts, self.counts)
+        shares = split_prompts(prompts, self.counts)
         for number, (up, module, own, delta) in enumerate(
             zip(self.up, self.stages, shares, deltas, strict=True)
         ):

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from promptcodec.config import STRIDE
+from promptcodec.config import TILE_STRIDE
 from promptcodec.errors import ConfigError
 from promptcodec.io.atomic import write_atomically
 from promptcodec.models.codec import TorchCodec
@@ -196,7 +196,7 @@ class AggregationTask:
 def measure(model: AggregatingDecoder, picture: Tensor, *, rate: float) -> float:
     """PSNR, dB, of a uint8 picture (3, H, W) at a rate."""
     height, width = picture.shape[1:]
-    x = pad(picture[None].float() / 255.0, STRIDE)
+    x = pad(picture[None].float() / 255.0, TILE_STRIDE)
     y_hat, read = model.latents(x, rate=rate)
     x_hat = crop(model(y_hat, read, rate=rate), height, width).clamp(0, 1)
     error = float((torch.round(255.0 * x_hat) - picture.float()).square().mean())

@@ -20,15 +20,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from promptcodec.config import LATENT_STRIDE
 from promptcodec.errors import CheckpointError, ConfigError
-from promptcodec.models.heads.checkpoint import WEIGHTS_FILE, read_head, read_head_config
+from promptcodec.io.hub import HEAD_WEIGHTS
+from promptcodec.models.heads.checkpoint import read_head, read_head_config
 from promptcodec.models.heads.classifier import LatentClassifier
 from promptcodec.models.heads.config import CLASSIFY, PIXELS
 from promptcodec.models.heads.pixel_classifier import PixelClassifier
 
 BATCH = 64
 RIDGE = 1e-3  # of the first least squares, over the number of positions
-STRIDE = 16  # px between two features that are compared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +176,7 @@ def stage_at_16(model: PixelClassifier | LatentClassifier) -> int:
     """
     config = model.config
     first = config.patch if isinstance(model, PixelClassifier) else config.stride
-    place = (STRIDE // first).bit_length() - 1
+    place = (LATENT_STRIDE // first).bit_length() - 1
     if place >= len(config.widths):
         raise ConfigError(
             f"a head on {config.reads} of {len(config.widths)} stages from 1/{first} on has none "
@@ -208,7 +209,7 @@ def read_teacher(config: TeacherConfig, *, classes: Sequence[str]) -> Teacher:
             f"teacher {folder} knows {', '.join(found.labels[:4])} ..., the pictures are of "
             f"{', '.join(classes[:4])} ...: name one that was trained on these classes"
         )
-    digest = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
+    digest = hashlib.sha256((folder / HEAD_WEIGHTS).read_bytes()).hexdigest()
     model = read_head(folder, base_sha256=b"").model
     assert isinstance(model, PixelClassifier)
     stage_at_16(model)

@@ -23,7 +23,7 @@ from promptcodec.coding.entropy.tables import (
     table_range,
 )
 from promptcodec.coding.gains import FRACTION_BITS, Gains
-from promptcodec.config import STRIDE
+from promptcodec.config import TILE_STRIDE
 from promptcodec.models.codec_model import CodecModel
 from promptcodec.models.tensors import arrays_of, pad
 
@@ -50,7 +50,7 @@ def fit_tables(
     if gains is not None:
         served = [gains]
     for number, picture in enumerate(pictures):
-        x = pad(picture[None].float() / 255.0, STRIDE)
+        x = pad(picture[None].float() / 255.0, TILE_STRIDE)
         written = arrays_of(model.analyse(x, gains=served[number % len(served)]))
         z, indexes, symbols = [
             part[0] for part in (written.z_hat, written.indexes, written.symbols)

@@ -24,8 +24,7 @@ from accelerate import PartialState
 from promptcodec.config import LAMBDAS
 from promptcodec.errors import ConfigError, UsageError
 from promptcodec.io.atomic import write_atomically
-from promptcodec.io.hub import find_base
-from promptcodec.models.adapters.checkpoint import CONFIG_FILE, WEIGHTS_FILE
+from promptcodec.io.hub import ADAPTER_CONFIG, ADAPTER_WEIGHTS, find_base
 from promptcodec.models.checkpoint import read_base
 from promptcodec.training.data.pictures import PictureStore
 from promptcodec.training.pace import Budget
@@ -139,7 +138,7 @@ def train_ladder(
             )
         if config.progressive and neighbour is not None:
             start = prompts / f"rate-{neighbour}"
-            if not (start / CONFIG_FILE).is_file():
+            if not (start / ADAPTER_CONFIG).is_file():
                 raise UsageError(f"rate {rate} starts from rate {neighbour}: train that one first")
         run = replace(config.prompts, rate_index=rate, init_from=start and str(start))
         if not _finished(prompts / f"rate-{rate}", run, timed=budget is not None):
@@ -187,6 +186,6 @@ def _batch_and_steps(folder: Path) -> tuple[int, int]:
 def _keep(folder: Path, into: Path) -> None:
     into.mkdir(parents=True, exist_ok=True)
     # The record comes last: with it the adapter counts as finished.
-    for name in (WEIGHTS_FILE, CONFIG_FILE, TRAINING_FILE):
+    for name in (ADAPTER_WEIGHTS, ADAPTER_CONFIG, TRAINING_FILE):
         write_atomically(into / name, (folder / name).read_bytes(), force=True)
     shutil.rmtree(folder)

@@ -11,7 +11,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from promptcodec.io.atomic import write_atomically
-from promptcodec.models.checkpoint import CONFIG_FILE, MEASURES, read_base
+from promptcodec.io.hub import BASE_CONFIG
+from promptcodec.models.checkpoint import MEASURES, read_base
 from promptcodec.models.weights import read_weights
 
 RAW_FILE = "raw.safetensors"
@@ -48,7 +49,7 @@ def read_start(place: Path) -> Start:
     Raises:
         CheckpointError: none of these.
     """
-    if place.is_dir() and (place / RAW_FILE).is_file() and not (place / CONFIG_FILE).exists():
+    if place.is_dir() and (place / RAW_FILE).is_file() and not (place / BASE_CONFIG).exists():
         place = place / RAW_FILE
     if not place.is_file():
         base = read_base(place)

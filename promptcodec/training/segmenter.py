@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from promptcodec.coding.predict import classes_of
+from promptcodec.coding.predict import SCORE_STRIDE, classes_of
 from promptcodec.errors import ConfigError
 from promptcodec.io.atomic import write_atomically
 from promptcodec.models.codec import TorchCodec
@@ -20,7 +20,6 @@ from promptcodec.models.heads.checkpoint import build_head, write_head
 from promptcodec.models.heads.config import IGNORE, LATENTS, PIXELS, SEGMENT, HeadConfig
 from promptcodec.models.heads.iou import confusion_counts, mean_iou
 from promptcodec.models.heads.segmenter import PIXEL_STAGES, LatentSegmenter
-from promptcodec.models.heads.segmenter import STRIDE as SCORE_STRIDE
 from promptcodec.training.config import LoopConfig, OptimizerConfig
 from promptcodec.training.data.augmented import as_input
 from promptcodec.training.data.inputs import INPUTS, input_of

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from promptcodec.coding.entropy.rans import EntropyTables, estimate_bits
 from promptcodec.coding.gains import Gains
-from promptcodec.config import STRIDE
+from promptcodec.config import TILE_STRIDE
 from promptcodec.models.adapters.checkpoint import RateAdapter
 from promptcodec.models.checkpoint import density_tables
 from promptcodec.models.codec_model import CodecModel
@@ -72,7 +72,7 @@ def validate(
     for number, picture in enumerate(pictures):
         x = picture[None].float() / 255.0
         height, width = x.shape[2:]
-        latents = model.analyse(pad(x, STRIDE), gains=gains, adapter=prompts)
+        latents = model.analyse(pad(x, TILE_STRIDE), gains=gains, adapter=prompts)
         x_hat = crop(model.synthesise(latents.y_hat, adapter=prompts), height, width).clamp(0, 1)
         x_hat = torch.round(x_hat * 255.0) / 255.0
         y_bits, z_bits = estimate_bits(arrays_of(latents), tables)

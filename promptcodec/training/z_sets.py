@@ -21,7 +21,7 @@ from torch import Tensor
 from promptcodec.coding.encoder import ONE_TILE_PIXELS, TILE_SIZE
 from promptcodec.coding.entropy.tables import TOTAL, Z_MAX, Z_MIN, quantise_frequencies
 from promptcodec.coding.entropy.z_tables import MAX_SETS, NUM_VALUES, SET_BITS, Frequencies, ZTables
-from promptcodec.config import STRIDE
+from promptcodec.config import TILE_STRIDE
 from promptcodec.errors import UsageError
 from promptcodec.models.codec_model import Adapter, CodecModel
 from promptcodec.models.tensors import pad
@@ -62,7 +62,7 @@ def hyper_latents(
         adapter: of the rate.
     """
     for picture in pictures:
-        x = pad(_tile(picture)[None].float() / 255.0, STRIDE)
+        x = pad(_tile(picture)[None].float() / 255.0, TILE_STRIDE)
         _, z = model.transform(x.contiguous(memory_format=torch.channels_last), adapter=adapter)
         yield torch.round(z[0]).clamp_(Z_MIN, Z_MAX).to(torch.int16).cpu().numpy()
 

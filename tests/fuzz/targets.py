@@ -22,7 +22,7 @@ from promptcodec.coding.adapter import RatePoint
 from promptcodec.coding.entropy import rans
 from promptcodec.coding.entropy.z_tables import SPANS, TABLES
 from promptcodec.coding.tiling import Box, Tiling
-from promptcodec.config import STRIDE
+from promptcodec.config import TILE_STRIDE
 from promptcodec.errors import (
     CheckpointError,
     ModelMismatchError,
@@ -187,7 +187,7 @@ def with_index_crcs(codec: TorchCodec, loose: Loose) -> Loose:
 
 
 def _index_crc(codec: TorchCodec, z: bytes, box: Box, *, point: RatePoint, gain: int) -> int:
-    rows, columns = (-(-side // STRIDE) for side in (box.height, box.width))
+    rows, columns = (-(-side // TILE_STRIDE) for side in (box.height, box.width))
     shape = (codec.config.codec.z_channels, rows, columns)
     tables = codec.tables.with_sets(point.z_sets)
     z_hat = tensor_of(rans.decode_z(z, shape, tables)[None], codec.device)

@@ -10,9 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from promptcodec.errors import CheckpointError, ModelMismatchError
+from promptcodec.io.hub import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from promptcodec.models.adapters.checkpoint import (
-    CONFIG_FILE,
-    WEIGHTS_FILE,
     AdapterConfig,
     read_adapter,
     write_adapter,
@@ -81,7 +80,7 @@ def test_an_adapter_of_another_base_is_refused(base: Base, folder: Path) -> None
 
 @pytest.mark.parametrize("fault", ["missing", "extra", "nan", "shape", "kind", "gain"])
 def test_faulty_tensors_are_refused(base: Base, folder: Path, fault: str) -> None:
-    tensors = load_file(folder / WEIGHTS_FILE)
+    tensors = load_file(folder / ADAPTER_WEIGHTS)
     name = "base_model.model.adapter_slot.lpm_prompts.encoder.stem.weight"
     gains = "base_model.model.adapter_slot.lpm_prompts.log_gains"
     message = {
@@ -104,7 +103,7 @@ def test_faulty_tensors_are_refused(base: Base, folder: Path, fault: str) -> Non
         tensors[gains] = tensors[gains].float()
     else:
         tensors[gains][0] = 32767
-    save_file(tensors, folder / WEIGHTS_FILE)
+    save_file(tensors, folder / ADAPTER_WEIGHTS)
     with pytest.raises(CheckpointError, match=message):
         read_adapter(folder, base=base)
 
@@ -120,7 +119,7 @@ def test_faulty_tensors_are_refused(base: Base, folder: Path, fault: str) -> Non
     ],
 )
 def test_faulty_configs_are_refused(base: Base, folder: Path, change: dict, message: str) -> None:
-    path = folder / CONFIG_FILE
+    path = folder / ADAPTER_CONFIG
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(CheckpointError, match=message):
         read_adapter(folder, base=base)
@@ -129,16 +128,16 @@ def test_faulty_configs_are_refused(base: Base, folder: Path, change: dict, mess
 def test_what_is_no_adapter(base: Base, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no adapter at"):
         read_adapter(tmp_path / "nothing", base=base)
-    (folder / WEIGHTS_FILE).write_bytes(b"pickle")
+    (folder / ADAPTER_WEIGHTS).write_bytes(b"pickle")
     with pytest.raises(CheckpointError, match="no readable safetensors"):
         read_adapter(folder, base=base)
-    (folder / CONFIG_FILE).write_text("[]")
+    (folder / ADAPTER_CONFIG).write_text("[]")
     with pytest.raises(CheckpointError, match="of kind None"):
         read_adapter(folder, base=base)
 
 
 def test_keys_of_peft_are_ignored(base: Base, folder: Path) -> None:
-    path = folder / CONFIG_FILE
+    path = folder / ADAPTER_CONFIG
     more = {"base_model_name_or_path": None, "inference_mode": True, "task_type": None}
     path.write_text(json.dumps(json.loads(path.read_text()) | more))
     assert read_adapter(folder, base=base).config.rate_index == 2
@@ -156,7 +155,7 @@ def test_gains_that_are_not_finite_are_not_written(
 
 @pytest.mark.parametrize("change", [{"lmbda": 0.0}, {"lmbda": -1.0}, {"rate_index": 20}])
 def test_rates_that_make_no_sense_are_refused(base: Base, folder: Path, change: dict) -> None:
-    path = folder / CONFIG_FILE
+    path = folder / ADAPTER_CONFIG
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(CheckpointError, match="need"):
         read_adapter(folder, base=base)

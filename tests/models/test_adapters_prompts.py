@@ -9,7 +9,7 @@ from tiny import TINY
 from promptcodec.coding.gains import Gains
 from promptcodec.models.adapters.prompts import LayerAdaptivePrompts, blocks_of_g_a
 from promptcodec.models.codec_model import CodecModel
-from promptcodec.models.swin import Prompts, SwinBlock, partition
+from promptcodec.models.swin import PromptTokens, SwinBlock, partition
 
 CONFIG = replace(TINY, channels=(8, 8, 16, 24), windows=(8, 8, 8, 4))
 
@@ -35,7 +35,7 @@ def test_fresh_prompts_are_exactly_the_base(
     assert torch.equal(base.g_a(x, prompts.encoder_prompts(x)), y)
     assert torch.equal(base.g_s(y, prompts.decoder_prompts(y)), base.g_s(y))
     features = torch.randn(2, 8, 4, 4)
-    assert torch.equal(prompts.touch(features), features)
+    assert torch.equal(prompts.modulate_means(features), features)
     assert not prompts.gain_steps().any()
 
 
@@ -77,10 +77,10 @@ def test_a_prompt_lies_in_the_window_of_its_tokens(shifted: bool) -> None:
     x = torch.randn(1, 16, 24, 8)
     grid = torch.randn(1, 8, 12, 8)
     gate = torch.ones(1)
-    before = block(x, prompts=Prompts(grid, gate))
+    before = block(x, prompts=PromptTokens(grid, gate))
     other = grid.clone()
     other[:, 5, 7] += 3.0  # above tokens 10..11, 14..15
-    moved = (block(x, prompts=Prompts(other, gate)) - before).abs().amax(-1)[0] > 1e-6
+    moved = (block(x, prompts=PromptTokens(other, gate)) - before).abs().amax(-1)[0] > 1e-6
     rows, columns = torch.arange(16), torch.arange(24)
     shift = 4 if shifted else 0
     window = ((rows - shift) % 16 // 8)[:, None] * 3 + (columns - shift) % 24 // 8
@@ -91,8 +91,8 @@ def test_grid_and_windows_are_the_same_prompts() -> None:
     torch.manual_seed(3)
     block = SwinBlock(8, window=4, shifted=False, head_channels=4, mlp_ratio=1.0)
     x, grid, gate = torch.randn(2, 8, 8, 8), torch.randn(2, 4, 4, 8), torch.ones(2)
-    by_grid = block(x, prompts=Prompts(grid, gate))
-    assert torch.equal(by_grid, block(x, prompts=Prompts(partition(grid, 2), gate)))
+    by_grid = block(x, prompts=PromptTokens(grid, gate))
+    assert torch.equal(by_grid, block(x, prompts=PromptTokens(partition(grid, 2), gate)))
 
 
 def test_the_whole_codec_with_a_fresh_adapter_is_the_base(

@@ -9,9 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from promptcodec.errors import CheckpointError
+from promptcodec.io.hub import BASE_CONFIG, BASE_WEIGHTS
 from promptcodec.models.checkpoint import (
-    CONFIG_FILE,
-    WEIGHTS_FILE,
     base_hash,
     read_base,
     write_base,
@@ -20,10 +19,10 @@ from promptcodec.models.checkpoint import (
 
 def damaged(source: Path, target: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> Path:
     target.mkdir()
-    (target / CONFIG_FILE).write_bytes((source / CONFIG_FILE).read_bytes())
-    tensors = load_file(source / WEIGHTS_FILE)
+    (target / BASE_CONFIG).write_bytes((source / BASE_CONFIG).read_bytes())
+    tensors = load_file(source / BASE_WEIGHTS)
     change(tensors)
-    save_file(tensors, target / WEIGHTS_FILE)
+    save_file(tensors, target / BASE_WEIGHTS)
     return target
 
 
@@ -33,14 +32,14 @@ def test_reading_gives_what_was_written(tiny_checkpoint: Path, tmp_path: Path) -
     assert not any(p.requires_grad for p in base.model.parameters())
     again = write_base(tmp_path / "copy", base.model, config=base.config, tables=base.tables)
     assert again == base.sha256
-    stored = load_file(tmp_path / "copy" / WEIGHTS_FILE)
-    for name, value in load_file(tiny_checkpoint / WEIGHTS_FILE).items():
+    stored = load_file(tmp_path / "copy" / BASE_WEIGHTS)
+    for name, value in load_file(tiny_checkpoint / BASE_WEIGHTS).items():
         assert torch.equal(stored[name], value), name
 
 
 def test_hash_sees_every_tensor_and_the_architecture(tiny_checkpoint: Path) -> None:
     base = read_base(tiny_checkpoint)
-    tensors = load_file(tiny_checkpoint / WEIGHTS_FILE)
+    tensors = load_file(tiny_checkpoint / BASE_WEIGHTS)
     hashes = {base_hash(tensors, base.config.codec)}
     for name, value in tensors.items():
         flat = value.clone().flatten()
@@ -83,10 +82,10 @@ def test_missing_and_foreign_files(tiny_checkpoint: Path, tmp_path: Path) -> Non
         read_base(tmp_path)
     folder = damaged(tiny_checkpoint, tmp_path / "bad", lambda t: None)
     for content in (b"", b"\x80\x04pickle", b"\xff" * 100, (1 << 40).to_bytes(8, "little") + b"{}"):
-        (folder / WEIGHTS_FILE).write_bytes(content)
+        (folder / BASE_WEIGHTS).write_bytes(content)
         with pytest.raises(CheckpointError, match="no readable safetensors file"):
             read_base(folder)
-    (folder / WEIGHTS_FILE).unlink()
+    (folder / BASE_WEIGHTS).unlink()
     with pytest.raises(CheckpointError, match=r"model.safetensors is missing"):
         read_base(folder)
 
@@ -102,11 +101,11 @@ def test_missing_and_foreign_files(tiny_checkpoint: Path, tmp_path: Path) -> Non
 )
 def test_config_faults(tiny_checkpoint: Path, tmp_path: Path, edit: dict, message: str) -> None:
     folder = damaged(tiny_checkpoint, tmp_path / "bad", lambda t: None)
-    values = json.loads((folder / CONFIG_FILE).read_text())
+    values = json.loads((folder / BASE_CONFIG).read_text())
     nested = edit.pop("codec", {})
     values |= edit
     values["codec"] |= nested
-    (folder / CONFIG_FILE).write_text(json.dumps(values))
+    (folder / BASE_CONFIG).write_text(json.dumps(values))
     with pytest.raises(CheckpointError, match=message):
         read_base(folder)
 

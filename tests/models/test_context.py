@@ -10,7 +10,7 @@ from promptcodec.errors import ConfigError
 from promptcodec.models.codec_model import build_context
 from promptcodec.models.context import CheckerboardContext, ContextModel, NoContext
 from promptcodec.models.econtext import EContext, Grid, relative_offsets, window_mask
-from promptcodec.models.groups import Grouping, beside, join_halves, split_halves
+from promptcodec.models.groups import Grouping, gather_anchor_neighbours, join_halves, split_halves
 
 TINY = CodecConfig(
     name="tiny",
@@ -216,5 +216,5 @@ def test_four_weights_do_what_a_whole_kernel_does() -> None:
     anchors, layer = torch.randn(2, 3, 8, 6), torch.nn.Conv2d(3, 5, 3, padding=1, bias=False)
     _, expected = split_halves(layer(join_halves(anchors, torch.zeros_like(anchors))))
     taps = [layer.weight[:, :, y, x] for y, x in ((0, 1), (1, 0), (1, 2), (2, 1))]
-    found = torch.nn.functional.linear(beside(anchors), torch.cat(taps, dim=1))
+    found = torch.nn.functional.linear(gather_anchor_neighbours(anchors), torch.cat(taps, dim=1))
     torch.testing.assert_close(found.permute(0, 3, 1, 2), expected)

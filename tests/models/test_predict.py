@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from promptcodec.coding import predict as masks
 from promptcodec.coding.gains import Gains
-from promptcodec.config import STRIDE
+from promptcodec.config import TILE_STRIDE
 from promptcodec.errors import (
     CheckpointError,
     ConfigError,
@@ -59,7 +59,7 @@ def forward_latents(codec: TorchCodec, picture: np.ndarray, *, rate_index: float
     point = codec.at(rate_index)
     with torch.inference_mode():
         return codec.model.analyse(
-            pad(x, STRIDE), gains=point.gains.shifted(gain), adapter=point.network
+            pad(x, TILE_STRIDE), gains=point.gains.shifted(gain), adapter=point.network
         ).y_hat
 
 

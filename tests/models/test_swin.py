@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from promptcodec.models.swin import (
-    Prompts,
+    PromptTokens,
     SwinBlock,
     WindowAttention,
     merge,
@@ -114,7 +114,7 @@ def test_shift_mask_counts() -> None:
 def test_prompts_none_and_zero_gate_are_exactly_the_base(shifted: bool) -> None:
     ours = block(shifted=shifted)
     x = torch.randn(1, 8, 8, DIM)
-    prompts = Prompts(tokens=torch.randn(4, 5, DIM), gate=torch.zeros(4))
+    prompts = PromptTokens(tokens=torch.randn(4, 5, DIM), gate=torch.zeros(4))
     with torch.no_grad():
         base = ours(x)
         assert torch.equal(ours(x, prompts=None), base)
@@ -126,7 +126,7 @@ def test_prompts_reach_every_window_also_masked_ones() -> None:
     x = torch.randn(1, 8, 8, DIM)
     gate = torch.ones(4, requires_grad=True)
     tokens = torch.randn(1, 5, DIM, requires_grad=True)
-    out = ours(x, prompts=Prompts(tokens=tokens, gate=gate))
+    out = ours(x, prompts=PromptTokens(tokens=tokens, gate=gate))
     with torch.no_grad():
         assert ((out - ours(x)).abs().amax(dim=3) > 0).all()
     out.square().mean().backward()
@@ -137,7 +137,9 @@ def test_gate_learns_at_zero() -> None:
     ours = block(shifted=False).requires_grad_(False)
     gate = torch.zeros(4, requires_grad=True)
     x = torch.randn(1, 4, 4, DIM)
-    ours(x, prompts=Prompts(tokens=torch.randn(1, 3, DIM), gate=gate)).square().mean().backward()
+    ours(
+        x, prompts=PromptTokens(tokens=torch.randn(1, 3, DIM), gate=gate)
+    ).square().mean().backward()
     assert gate.grad is not None and (gate.grad.abs() > 0).all()
 
 

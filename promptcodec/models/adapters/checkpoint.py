@@ -27,12 +27,11 @@ from promptcodec.coding.gains import FRACTION_BITS, Gains
 from promptcodec.config import CodecConfig, from_dict
 from promptcodec.errors import CheckpointError, ConfigError, ModelMismatchError
 from promptcodec.io.atomic import write_atomically
+from promptcodec.io.hub import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
 from promptcodec.models.checkpoint import Base, WeightBudget, update_hash
 from promptcodec.models.weights import check_finite, read_weights
 
-CONFIG_FILE = "adapter_config.json"
-WEIGHTS_FILE = "adapter_model.safetensors"
 PREFIX = "base_model.model.adapter_slot.lpm_prompts."
 LOG_GAINS = "log_gains"
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -69,9 +68,9 @@ def write_adapter(
     tensors = pack_tensors(prompts) | sets
     _check(tensors, where=str(folder))
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / WEIGHTS_FILE, save(tensors), force=True)
+    write_atomically(folder / ADAPTER_WEIGHTS, save(tensors), force=True)
     text = json.dumps(asdict(config), indent=2, sort_keys=True) + "\n"
-    write_atomically(folder / CONFIG_FILE, text.encode(), force=True)
+    write_atomically(folder / ADAPTER_CONFIG, text.encode(), force=True)
     return adapter_hash(tensors, config)
 
 
@@ -98,7 +97,7 @@ def read_adapter(folder: Path, *, base: Base) -> RateAdapter:
             f"adapter {folder} belongs to base {config.base_sha256[:16]}, the loaded one is "
             f"{base.sha256.hex()[:16]}: load that base, or train the rate for this one"
         )
-    path = folder / WEIGHTS_FILE
+    path = folder / ADAPTER_WEIGHTS
     return build(read_weights(path), config=config, codec=base.config.codec, where=str(path))
 
 
@@ -109,7 +108,7 @@ def adapter_digest(folder: Path) -> bytes:
         CheckpointError: no readable adapter there.
     """
     config = read_config(folder)
-    return adapter_hash(read_weights(Path(folder) / WEIGHTS_FILE), config)
+    return adapter_hash(read_weights(Path(folder) / ADAPTER_WEIGHTS), config)
 
 
 def read_config(folder: Path) -> AdapterConfig:
@@ -118,11 +117,13 @@ def read_config(folder: Path) -> AdapterConfig:
     Raises:
         CheckpointError: no adapter there, or one of another kind or a newer layout.
     """
-    path = Path(folder) / CONFIG_FILE
+    path = Path(folder) / ADAPTER_CONFIG
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise CheckpointError(f"no adapter at {folder}: {CONFIG_FILE}: {error.strerror}") from None
+        raise CheckpointError(
+            f"no adapter at {folder}: {ADAPTER_CONFIG}: {error.strerror}"
+        ) from None
     except ValueError as error:
         raise CheckpointError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(values, dict) or values.get("peft_type") != PEFT_TYPE:

@@ -5,14 +5,14 @@
     log-gain of each channel of y; scale and bias of each feature that the means are made of
     a low-rank update of each linear map of g_a and g_s (`lowrank`)
 
-Prompts join the keys and values of every window (`Prompts`). A grid of them has half the resolution
-of its block, so a window of 8x8 tokens sees 16 prompts of its own. Prompts of g_a look at the
-picture, those of g_s only at what was transmitted. All gates start at zero, so that a fresh module
-is the base, bit for bit, and yet has a gradient.
+Prompts join the keys and values of every window (`PromptTokens`). A grid of them has half the
+resolution of its block, so a window of 8x8 tokens attends to 16 prompts of its own. Prompts of g_a
+are made from the picture, those of g_s from transmitted latents alone. All gates start at zero: a
+fresh module equals the base, bit for bit, and still has a gradient.
 
 Source: Qin et al. 2023, arXiv:2311.13846 (prompts for each layer of a frozen codec). Differs: a
-separate, gated softmax over the prompts; gains, a touch on the means and low-rank updates travel
-with them.
+separate, gated softmax over the prompts; gains, a modulation of the means and low-rank updates
+are added.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from promptcodec.coding.gains import FRACTION_BITS, LEAST, MOST, Gains
-from promptcodec.config import STRIDE, CodecConfig
+from promptcodec.config import TILE_STRIDE, CodecConfig
 from promptcodec.models.adapters.lowrank import LowRankUpdates
-from promptcodec.models.swin import Prompts
+from promptcodec.models.swin import PromptTokens
 from promptcodec.models.wide import maps_of_g_a, maps_of_g_s
 
 REDUCTION = 2  # tokens of a block for each prompt, along an edge
@@ -104,7 +104,7 @@ class PromptNetwork(nn.Module):
         self.heads = nn.ModuleList(nn.Linear(width, block.channels) for block in blocks)
         self.gates = nn.ParameterList(nn.Parameter(torch.zeros(block.heads)) for block in blocks)
 
-    def forward(self, x: Tensor) -> list[Prompts] | list[None]:
+    def forward(self, x: Tensor) -> list[PromptTokens] | list[None]:
         """Prompts for each block, from (B, channels / f^2, f H / stride, f W / stride), any f.
 
         Where every gate is zero and none is trained, prompts would add nothing: None, no work.
@@ -120,7 +120,7 @@ class PromptNetwork(nn.Module):
             grids[stride] = x
         tokens = {s: self.norm(grid.permute(0, 2, 3, 1)) for s, grid in grids.items()}
         return [
-            Prompts(
+            PromptTokens(
                 tokens=tokens[REDUCTION * block.stride],
                 gate=gate,
                 head=(head.weight, head.bias),  # type: ignore[arg-type]
@@ -163,13 +163,13 @@ class LayerAdaptivePrompts(nn.Module):
         """A module of the same shape with weights of its own."""
         return LayerAdaptivePrompts(self.config, width=self.width, rank=self.rank)
 
-    def encoder_prompts(self, x: Tensor) -> list[Prompts] | list[None]:
+    def encoder_prompts(self, x: Tensor) -> list[PromptTokens] | list[None]:
         """Prompts of g_a from a padded picture, RGB in [0, 1], (B, 3, H, W)."""
-        if x.shape[2] % STRIDE or x.shape[3] % STRIDE:
-            raise ValueError(f"x is {tuple(x.shape)}; pad it to multiples of {STRIDE} first")
+        if x.shape[2] % TILE_STRIDE or x.shape[3] % TILE_STRIDE:
+            raise ValueError(f"x is {tuple(x.shape)}; pad it to multiples of {TILE_STRIDE} first")
         return self.encoder(x - 0.5)
 
-    def decoder_prompts(self, y_hat: Tensor) -> list[Prompts] | list[None]:
+    def decoder_prompts(self, y_hat: Tensor) -> list[PromptTokens] | list[None]:
         """Prompts of g_s from transmitted latents, (B, M, h, w)."""
         return self.decoder(y_hat)
 
@@ -190,7 +190,7 @@ class LayerAdaptivePrompts(nn.Module):
         fixed = np.rint(self.log_gains.detach().cpu().double().numpy() * (1 << FRACTION_BITS))
         return Gains(fixed.clip(LEAST, MOST).astype(np.int16))
 
-    def touch(self, features: Tensor) -> Tensor:
+    def modulate_means(self, features: Tensor) -> Tensor:
         """Features of the means, (B, N, h, w), scaled and moved channel by channel."""
         scale, bias = (v[None, :, None, None] for v in (self.mean_scale, self.mean_bias))
         return features * (1.0 + scale) + bias

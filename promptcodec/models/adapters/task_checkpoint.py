@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from promptcodec.errors import ConfigError, ModelMismatchError
-from promptcodec.io.hub import TASK_CONFIG
+from promptcodec.io.hub import TASK_CONFIG, TASK_WEIGHTS
 from promptcodec.models.adapters.task_prompts import TaskPrompts
 from promptcodec.models.checkpoint import Base, WeightBudget
 from promptcodec.models.weights import load_weights, read_facts, read_weights, write_network
-
-WEIGHTS_FILE = "task_model.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +63,7 @@ def write_task(folder: Path, prompts: TaskPrompts, *, config: TaskConfig) -> Non
         CheckpointError: weights that are not finite.
         OutputError: the folder cannot be written.
     """
-    write_network(folder, prompts, weights=WEIGHTS_FILE, config=TASK_CONFIG, facts=config)
+    write_network(folder, prompts, weights=TASK_WEIGHTS, config=TASK_CONFIG, facts=config)
 
 
 def read_task(folder: Path, *, base: Base) -> TaskAdapter:
@@ -82,7 +80,7 @@ def read_task(folder: Path, *, base: Base) -> TaskAdapter:
             f"task prompts {folder} belong to base {config.base_sha256[:16]}, the loaded one is "
             f"{base.sha256.hex()[:16]}: load that base, or train them for this one"
         )
-    path = Path(folder) / WEIGHTS_FILE
+    path = Path(folder) / TASK_WEIGHTS
     tensors = read_weights(path)
     with WeightBudget(tensors, where=str(path)):
         prompts = TaskPrompts(base.config.codec, width=config.width, rank=config.rank)

@@ -23,7 +23,7 @@ from promptcodec.errors import RateError
 from promptcodec.models.adapters.lowrank import LowRankUpdates
 from promptcodec.models.adapters.prompts import PIXELS, PromptNetwork, blocks_of_g_a
 from promptcodec.models.codec_model import Adapter
-from promptcodec.models.swin import Prompts
+from promptcodec.models.swin import PromptTokens
 from promptcodec.models.wide import maps_of_g_a
 
 
@@ -56,7 +56,7 @@ class RateAndTask:
     rate: Adapter
     task: TaskPrompts
 
-    def encoder_prompts(self, x: Tensor) -> Sequence[Prompts | None]:
+    def encoder_prompts(self, x: Tensor) -> Sequence[PromptTokens | None]:
         """Prompts of the task, and those of the rate beside them."""
         own, others = self.task.encoder(x - 0.5), self.rate.encoder_prompts(x)
         return [
@@ -64,7 +64,7 @@ class RateAndTask:
             for prompts, other in zip(own, others, strict=True)
         ]
 
-    def decoder_prompts(self, y_hat: Tensor) -> Sequence[Prompts | None]:
+    def decoder_prompts(self, y_hat: Tensor) -> Sequence[PromptTokens | None]:
         """Those of the rate."""
         return self.rate.decoder_prompts(y_hat)
 
@@ -83,9 +83,9 @@ class RateAndTask:
         """Those of the rate."""
         return self.rate.gain_steps()
 
-    def touch(self, features: Tensor) -> Tensor:
+    def modulate_means(self, features: Tensor) -> Tensor:
         """That of the rate."""
-        return self.rate.touch(features)
+        return self.rate.modulate_means(features)
 
 
 def with_task(network: Adapter | None, task: TaskPrompts) -> RateAndTask:

@@ -11,15 +11,13 @@ from pathlib import Path
 from torch import nn
 
 from promptcodec.errors import ModelMismatchError
+from promptcodec.io.hub import HEAD_CONFIG, HEAD_WEIGHTS
 from promptcodec.models.checkpoint import WeightBudget
 from promptcodec.models.heads.classifier import LatentClassifier
 from promptcodec.models.heads.config import CLASSIFY, LATENTS, HeadConfig
 from promptcodec.models.heads.pixel_classifier import PixelClassifier
 from promptcodec.models.heads.segmenter import LatentSegmenter, PixelSegmenter
 from promptcodec.models.weights import load_weights, read_facts, read_weights, write_network
-
-CONFIG_FILE = "head_config.json"
-WEIGHTS_FILE = "head_model.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +51,7 @@ def write_head(folder: Path, model: nn.Module, *, config: HeadConfig) -> None:
         CheckpointError: weights that are not finite.
         OutputError: the folder cannot be written.
     """
-    write_network(folder, model, weights=WEIGHTS_FILE, config=CONFIG_FILE, facts=config)
+    write_network(folder, model, weights=HEAD_WEIGHTS, config=HEAD_CONFIG, facts=config)
 
 
 def read_head(folder: Path, *, base_sha256: bytes) -> Head:
@@ -74,7 +72,7 @@ def read_head(folder: Path, *, base_sha256: bytes) -> Head:
             f"head {folder} belongs to base {config.base_sha256[:16]}, the loaded one is "
             f"{base_sha256.hex()[:16]}: load that base, or train the head for this one"
         )
-    path = folder / WEIGHTS_FILE
+    path = folder / HEAD_WEIGHTS
     tensors = read_weights(path)
     with WeightBudget(tensors, where=str(path)):
         model = build_head(config)
@@ -88,4 +86,4 @@ def read_head_config(folder: Path) -> HeadConfig:
     Raises:
         CheckpointError: no head there, or a config that does not fit.
     """
-    return read_facts(HeadConfig, Path(folder) / CONFIG_FILE, what="head")
+    return read_facts(HeadConfig, Path(folder) / HEAD_CONFIG, what="head")

@@ -17,13 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from promptcodec.coding.predict import SCORE_STRIDE
 from promptcodec.errors import ConfigError
 from promptcodec.models.heads.classifier import LatentStem, pad_grid
 from promptcodec.models.heads.config import HeadConfig
 from promptcodec.models.heads.swin_stages import SwinStages, initialise
 
 DILATIONS = (1, 3, 6, 9)
-STRIDE = 8  # px of one element of the scores
 PIXEL_STAGES = 3  # from 1/4 to 1/16
 
 
@@ -114,7 +114,7 @@ class PixelSegmenter(nn.Module):
 
     def forward(self, x: Tensor, lmbda: Tensor) -> Tensor:
         """Scores, (B, classes, H/8, W/8), H and W rounded up to 16; see `PixelClassifier`."""
-        height, width = (-(-size // (2 * STRIDE)) for size in x.shape[2:])
+        height, width = (-(-size // (2 * SCORE_STRIDE)) for size in x.shape[2:])
         x = self.patches(pad_grid(2.0 * x - 1.0, self.config.patch * self.body.multiple))
         x = self.embed_norm(x.permute(0, 2, 3, 1))
         return self.pyramid(self.body(x), height=height, width=width)
@@ -122,5 +122,6 @@ class PixelSegmenter(nn.Module):
 
 def upsample(scores: Tensor, *, height: int, width: int) -> Tensor:
     """Scores of each pixel: (B, classes, H/8, W/8) of a padded picture, cropped to H x W."""
-    full = F.interpolate(scores.float(), scale_factor=STRIDE, mode="bilinear", align_corners=False)
+    scores = scores.float()
+    full = F.interpolate(scores, scale_factor=SCORE_STRIDE, mode="bilinear", align_corners=False)
     return full[:, :, :height, :width]

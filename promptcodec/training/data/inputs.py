@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from promptcodec.config import STRIDE
+from promptcodec.config import TILE_STRIDE
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.tensors import crop, pad
 
@@ -60,7 +60,7 @@ class CodecInput:
         model, parts = self.codec.model, []
         for batch in pictures.split(BATCH):
             height, width = batch.shape[2:]
-            x = pad(batch.float() / 255.0, STRIDE)
+            x = pad(batch.float() / 255.0, TILE_STRIDE)
             latents = model.analyse(x, gains=point.gains, adapter=point.network)
             if not self.decoded:
                 parts.append(latents.y_hat)

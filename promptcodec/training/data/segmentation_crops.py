@@ -14,15 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from promptcodec.config import LAMBDAS, STRIDE
+from promptcodec.config import LAMBDAS, LATENT_STRIDE, TILE_STRIDE
 from promptcodec.errors import ConfigError, DataError
 from promptcodec.training.data.augmented import as_input, compact, send
 from promptcodec.training.data.inputs import HeadInput
 from promptcodec.training.data.masked import MaskedPictures
 
 logger = logging.getLogger(__name__)
-
-LATENT = 16  # px
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,14 +50,16 @@ class SceneConfig:
     held_settings: tuple[float, ...] = (1.0, 4.0, 7.0)
 
     def __post_init__(self) -> None:
-        if min(self.height, self.width) < STRIDE or self.height % STRIDE or self.width % STRIDE:
+        sides = (self.height, self.width)
+        if min(sides) < TILE_STRIDE or any(side % TILE_STRIDE for side in sides):
             raise ConfigError(
                 f"height is {self.height} and width {self.width}; need positive multiples of "
-                f"{STRIDE}"
+                f"{TILE_STRIDE}"
             )
-        if self.crop % LATENT or not LATENT <= self.crop <= min(self.height, self.width):
+        if self.crop % LATENT_STRIDE or not LATENT_STRIDE <= self.crop <= min(sides):
             raise ConfigError(
-                f"crop is {self.crop}; need a multiple of {LATENT} of at most height and width"
+                f"crop is {self.crop}; need a multiple of {LATENT_STRIDE} of at most height and "
+                "width"
             )
         if not 0.0 < self.smallest <= self.largest or not 0.0 <= self.light < 1.0:
             raise ConfigError(
@@ -158,8 +158,10 @@ class SegmentationCrops:
         inputs, masks, weights = [], [], []
         for _ in range(count):
             view, picture = rng.integers(config.views), rng.integers(self._size)
-            top = LATENT * int(rng.integers((config.height - config.crop) // LATENT + 1))
-            left = LATENT * int(rng.integers((config.width - config.crop) // LATENT + 1))
+            top, left = (
+                LATENT_STRIDE * int(rng.integers((side - config.crop) // LATENT_STRIDE + 1))
+                for side in (config.height, config.width)
+            )
             rows, columns = (slice(at // unit, at // unit + size) for at in (top, left))
             inputs.append(self._inputs[view, picture, :, rows, columns])
             mask = self._masks[view, picture, top : top + config.crop, left : left + config.crop]

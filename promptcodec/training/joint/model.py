@@ -7,7 +7,7 @@ from typing import Self
 
 from torch import Tensor, nn
 
-from promptcodec.config import STRIDE
+from promptcodec.config import TILE_STRIDE
 from promptcodec.models.adapters.checkpoint import RateAdapter
 from promptcodec.models.adapters.task_prompts import RateAndTask, TaskPrompts
 from promptcodec.models.codec_model import Adapter, CodecModel, TrainingOutput
@@ -83,7 +83,7 @@ class JointModel(nn.Module):
             rate: index.
             plain: without quantisation, and no rate.
         """
-        adapter, padded = self.adapter(rate), pad(x, STRIDE)
+        adapter, padded = self.adapter(rate), pad(x, TILE_STRIDE)
         if plain:
             y, none = self.codec.to_latents(padded, adapter), x.new_zeros(())
             x_hat = self.codec.to_picture(y, adapter)

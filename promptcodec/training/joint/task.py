@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from promptcodec.coding.entropy.rans import EntropyTables, estimate_bits
 from promptcodec.coding.entropy.tables import SCALE_STEP
-from promptcodec.config import STRIDE
+from promptcodec.config import TILE_STRIDE
 from promptcodec.errors import ConfigError
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.hub import find_base, find_heads, find_prompts
@@ -255,7 +255,7 @@ class JointTask:
         size = store.config.size
         for picture in store.held.pictures:
             x = fit(picture, size)[None].float() / 255.0
-            latents = model.codec.analyse(pad(x, STRIDE), gains=gains, adapter=adapter)
+            latents = model.codec.analyse(pad(x, TILE_STRIDE), gains=gains, adapter=adapter)
             bits += sum(estimate_bits(arrays_of(latents), tables))
             pixels += size * size
             x_hat = model.codec.synthesise(latents.y_hat, adapter=adapter)
