@@ -209,7 +209,6 @@ def eval_task(
     if threads is not None:
         torch.set_num_threads(threads)
     config = read_recipe(recipe, classification.TaskEvaluation)
-    config.read_sources()
     labelled = read_labelled(data, split=config.split)
     pictures = torch.stack([fit(picture, config.size) for picture in labelled.pictures])
     rows = classification.evaluate_tasks(

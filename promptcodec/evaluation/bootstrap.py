@@ -1,9 +1,8 @@
 """Confidence intervals of Bjontegaard deltas, by resampling pictures.
 
-The pictures of a set are a sample of those that a codec will meet. Drawing as many of them again,
-with replacement, and comparing the averages of each draw shows how far a delta depends on which
-pictures were taken (Efron 1979, doi:10.1214/aos/1176344552; percentile intervals). Both codecs are
-averaged over the same draw, so that a hard picture weighs on both.
+The pictures of a set are a sample. Resamples of the same size, drawn with replacement, show how far
+a delta depends on which pictures were taken (Efron 1979, doi:10.1214/aos/1176344552; percentile
+intervals). Both codecs are averaged over the same resample, so that a hard picture affects both.
 """
 
 from collections.abc import Callable
@@ -17,38 +16,45 @@ from promptcodec.evaluation.bdrate import Curve, bd_psnr, bd_rate, shared_psnr
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
+TAILS = (50 * (1 - CONFIDENCE), 100 - 50 * (1 - CONFIDENCE))  # percentiles
 MIN_PICTURES = 5
-"""Fewer pictures allow too few different draws for an interval to mean anything."""
+"""Fewest pictures for an interval; fewer allow too few different resamples."""
 MAX_FAILED = 0.05
-"""An interval is withheld where more draws than this give curves that cannot be compared."""
+"""Largest share of resamples without a comparable curve; above it there is no interval."""
 EDGES = (0.0, 0.4, 1.0, np.inf)
-"""Segments of rate, bpp of the codec that is judged."""
+"""Bounds of the segments of rate, bpp of the tested codec."""
 MIN_WIDTH = 0.25
-"""dB of common PSNR below which a segment of rate is not reported."""
+"""Least common range of PSNR, dB, of a segment that is reported."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and its interval.
+    """A figure and its 95 % interval.
 
     Attributes:
-        value: over all pictures; None where the curves cannot be compared.
-        low: lower end of the interval; None where there is none.
-        high: upper end.
+        value: figure over all pictures; None if the curves cannot be compared.
+        low: lower end of the interval; None without an interval.
+        high: upper end of the interval; None without an interval.
     """
 
     value: float | None
     low: float | None = None
     high: float | None = None
 
+    @classmethod
+    def of_draws(cls, value: float, draws: np.ndarray) -> "Estimate":
+        """A figure with the percentile interval of its resamples, (draws,)."""
+        low, high = np.percentile(draws, TAILS)
+        return cls(float(value), float(low), float(high))
+
 
 @dataclass(frozen=True)
 class Segment:
-    """One part of the judged curve.
+    """One part of the curve of the tested codec.
 
     Attributes:
-        low_bpp: of the judged codec.
-        high_bpp: likewise; None is without end.
+        low_bpp: lower bound.
+        high_bpp: upper bound; None is unbounded.
         bd_rate: per cent, within the segment.
     """
 
@@ -59,13 +65,13 @@ class Segment:
 
 @dataclass(frozen=True)
 class Deltas:
-    """What separates two curves.
+    """Differences of two curves.
 
     Attributes:
         bd_rate: per cent at equal quality, negative is better.
         bd_quality: dB at equal rate, positive is better.
-        segments: BD-rate by rate of the judged codec, lowest first.
-        reason: why there is no BD-rate; empty where there is one.
+        segments: BD-rate by rate of the tested codec, lowest first.
+        reason: why there is no BD-rate; empty if there is one.
     """
 
     bd_rate: Estimate
@@ -76,12 +82,12 @@ class Deltas:
 
 @dataclass(frozen=True)
 class Sample:
-    """One codec, picture by picture.
+    """Rates and qualities of one codec by picture.
 
     Attributes:
         name: of the codec.
         bpp: (pictures, points).
-        quality: dB, the same shape; every codec has its pictures in the same order.
+        quality: dB, same shape; the order of the pictures is the same for every codec.
     """
 
     name: str
@@ -89,7 +95,7 @@ class Sample:
     quality: np.ndarray
 
     def curve(self, chosen: np.ndarray | None = None) -> Curve:
-        """Averages over all pictures, or over those of these numbers.
+        """Averages over all pictures, or over those with the given indexes.
 
         Raises:
             UsageError: the averages are no curve.
@@ -100,12 +106,12 @@ class Sample:
 
 
 def deltas(ours: Sample, rival: Sample | Curve, *, resamples: int = RESAMPLES) -> Deltas:
-    """Compare two codecs, with intervals where both are known picture by picture.
+    """Compare two codecs, with intervals if both are known by picture.
 
     Args:
-        ours: the codec that is judged.
-        rival: over the same pictures, or the published averages of others, which have no interval.
-        resamples: draws.
+        ours: tested codec.
+        rival: reference on the same pictures, or its published averages, which give no interval.
+        resamples: number of resamples.
     """
     try:
         pair = ours.curve(), rival if isinstance(rival, Curve) else rival.curve()
@@ -172,10 +178,9 @@ def _segment_rate(curve: Curve, anchor: Curve, low: float, high: float) -> float
 def _bounds(draws: np.ndarray) -> np.ndarray:
     """Ends of the interval, (2, quantities), NaN where too many draws failed."""
     failed = np.isnan(draws).mean(axis=0)
-    tails = 50 * (1 - CONFIDENCE), 100 - 50 * (1 - CONFIDENCE)
     bounds = np.full((2, draws.shape[1]), np.nan)
     for column in np.flatnonzero(failed <= MAX_FAILED):
-        bounds[:, column] = np.nanpercentile(draws[:, column], tails)
+        bounds[:, column] = np.nanpercentile(draws[:, column], TAILS)
     return bounds
 
 

@@ -1,18 +1,17 @@
-"""Accuracy over rate: what classifiers make of real files, by every way to get there.
+"""Accuracy over rate of classifiers that read real files.
 
     picture -> codec -> file -> y_hat -> head on latents -> label
                          '----> pixels -> network on pixels -> label
 
 A recipe names sources (our codec with some base, prompts or task; or a classic codec), the settings
-that each writes at, and the readers of what it wrote. Which pictures came out right is kept one by
-one, so that readers are compared in pairs.
+of each, and the classifiers that read its files. Right or wrong is recorded for each picture, so
+that readers are compared in pairs.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from promptcodec.config import from_dict
 from promptcodec.errors import ConfigError
-from promptcodec.evaluation.bootstrap import CONFIDENCE, RESAMPLES, Estimate
+from promptcodec.evaluation.bootstrap import RESAMPLES, Estimate
 from promptcodec.evaluation.codecs.payload import payload_bytes
+from promptcodec.evaluation.codecs.registry import CLASSIC
 from promptcodec.evaluation.metrics import psnr
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import Head, read_head, read_head_config
@@ -32,16 +31,16 @@ from promptcodec.models.heads.config import CLASSIFY, LATENTS
 from promptcodec.training.data.inputs import FORMATS, FileInput
 from promptcodec.training.data.labelled import LabelledPictures
 
-BATCH = 50  # pictures that a network reads at once
+BATCH = 50  # pictures in one pass of a network
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReaderConfig:
-    """A classifier that reads what a source wrote.
+    """A classifier that reads the files of a source.
 
     Args:
-        name: in the results.
-        heads: folders of heads that differ in their seed alone.
+        name: label in the results.
+        heads: folders of heads that differ only in their seed.
     """
 
     name: str
@@ -50,25 +49,25 @@ class ReaderConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceConfig:
-    """What writes files.
+    """A codec that writes files.
 
     Args:
-        name: in the results.
+        name: label in the results.
         format: "pc", "jpeg", "webp" or "avif".
         settings: rate indexes or qualities, lowest rate first.
-        gain_steps: of our codec at each setting; none is 0 at all of them.
-        readers: of what it writes.
-        base: of our codec; None is the bundled one.
+        gain_steps: gain of our codec at each setting; none is 0 at all settings.
+        readers: classifiers of its files.
+        base: checkpoint of our codec; None is the bundled one.
         prompts: its adapters; None are the bundled ones.
-        tasks: task prompts that encode; None encodes without.
-        task: which of them.
+        tasks: folder of task prompts; None encodes without.
+        task: name of the task prompts that encode.
     """
 
     name: str
     format: str = "pc"
     settings: tuple[float, ...]
     gain_steps: tuple[float, ...] = ()
-    readers: tuple[dict, ...]
+    readers: tuple[ReaderConfig, ...]
     base: str | None = None
     prompts: str | None = None
     tasks: str | None = None
@@ -90,59 +89,41 @@ class SourceConfig:
         """Setting and gain steps of every point."""
         return list(zip(self.settings, self.gain_steps or [0.0] * len(self.settings), strict=True))
 
-    def read_readers(self) -> list[ReaderConfig]:
-        """The readers, checked."""
-        where = f"a reader of source {self.name}"
-        return [from_dict(ReaderConfig, reader, where=where) for reader in self.readers]
-
 
 @dataclass(frozen=True, kw_only=True)
 class TaskEvaluation:
     """A recipe of `promptcodec eval-task`.
 
     Args:
-        split: of the labelled set, "val" for instance.
-        size: edge that pictures are brought to, px.
-        sources: what writes files, as mappings of `SourceConfig`.
+        split: part of the labelled set, such as "val".
+        size: edge that pictures are scaled to, px.
+        sources: codecs that write files, one or more.
     """
 
     split: str = "val"
     size: int = 128
-    sources: tuple[dict, ...] = field(default_factory=tuple)
+    sources: tuple[SourceConfig, ...] = ()
 
-    def read_sources(self) -> list[SourceConfig]:
-        """The sources, checked.
-
-        Raises:
-            ConfigError: none, or one that does not fit.
-        """
+    def __post_init__(self) -> None:
         if not self.sources:
             raise ConfigError("the recipe names no sources; need one or more")
-        return [from_dict(SourceConfig, source, where="a source") for source in self.sources]
 
 
 @dataclass(frozen=True, eq=False)
 class Files:
-    """One setting of a source.
+    """The files of a source at one setting.
 
     Args:
-        data: a file for each picture.
+        data: one file for each picture.
         shown: decoded pictures, uint8 (N, 3, H, W).
         lmbda: rate-distortion weight of the setting; 1 for classic codecs.
-        y_hat: latents out of the files, (N, M, h, w); None for classic codecs.
+        y_hat: latents of the files, (N, M, h, w); None for classic codecs.
     """
 
     data: list[bytes]
     shown: Tensor
     lmbda: float
     y_hat: Tensor | None
-
-
-def open_codec(source: SourceConfig) -> TorchCodec | None:
-    """The codec of a source; None of a classic one."""
-    if source.format != "pc":
-        return None
-    return TorchCodec.load(source.base, source.prompts, tasks=source.tasks)
 
 
 def write_files(
@@ -153,35 +134,31 @@ def write_files(
     *,
     gain_steps: float = 0.0,
 ) -> Files:
-    """Send uint8 pictures (N, 3, H, W) through files."""
+    """Send uint8 pictures (N, 3, H, W) through files; `codec` is None for a classic one."""
     if codec is None:
         file_input = FileInput(FORMATS[source.format])
         data = [file_input.compress(picture, setting) for picture in pictures]
-        return Files(data, torch.stack([_pixels(d) for d in data]), 1.0, None)
+        shown = _stack([CLASSIC[source.format].decompress(d) for d in data])
+        return Files(data, shown.contiguous(), 1.0, None)
     arrays = [picture.permute(1, 2, 0).numpy() for picture in pictures]
     if source.task is None:
         data = codec.encode_batch(arrays, rate_index=setting, gain_steps=gain_steps)
     else:
         options = {"rate_index": setting, "gain_steps": gain_steps, "task": source.task}
         data = [codec.encode(a, **options) for a in arrays]
-    shown = [np.asarray(p.convert("RGB")) for p in codec.decode_batch(data)]
-    return Files(
-        data,
-        torch.from_numpy(np.stack(shown)).permute(0, 3, 1, 2),
-        codec.at(setting).lmbda,
-        torch.cat([codec.latents(d) for d in data]),
-    )
+    y_hat = torch.cat([codec.latents(d) for d in data])
+    return Files(data, _stack(codec.decode_batch(data)), codec.at(setting).lmbda, y_hat)
 
 
-def _pixels(data: bytes) -> Tensor:
-    with Image.open(io.BytesIO(data)) as picture:
-        rgb = np.array(picture.convert("RGB"))
-    return torch.from_numpy(rgb).permute(2, 0, 1)
+def _stack(pictures: Sequence[Image.Image]) -> Tensor:
+    """Pictures of one size as uint8 (N, 3, H, W)."""
+    rgb = np.stack([np.asarray(picture.convert("RGB")) for picture in pictures])
+    return torch.from_numpy(rgb).permute(0, 3, 1, 2)
 
 
 @torch.inference_mode()
 def predict(head: Head, files: Files) -> Tensor:
-    """Places of the labels that a head finds, (N,)."""
+    """Indexes of the most likely labels, (N,)."""
     found = []
     inputs = files.y_hat if head.config.reads == LATENTS else files.shown
     if inputs is None:
@@ -194,10 +171,10 @@ def predict(head: Head, files: Files) -> Tensor:
 
 
 def open_heads(folders: Sequence[str], *, labels: Sequence[str], base: bytes) -> list[Head]:
-    """Read the heads of a reader and check that they know the set's classes.
+    """Read the heads of a reader and check their classes.
 
     Raises:
-        CheckpointError: no usable head there.
+        CheckpointError: no usable head in a folder.
         ConfigError: a head for another task or other classes.
         ModelMismatchError: a head of another base.
     """
@@ -225,16 +202,21 @@ def evaluate_tasks(
     """Rate, PSNR and accuracy of every source at every setting, reader by reader.
 
     Args:
-        config: the recipe.
-        data: the split, for labels and names.
+        config: recipe.
+        data: split of the labelled set, for labels and names.
         pictures: its pictures at one size, uint8 (N, 3, H, W).
-        report: told what was done.
+        report: called with a line for each setting.
     """
     opened = []
-    for source in config.read_sources():
-        codec = open_codec(source)
-        base = b"" if codec is None else codec.base_hash
-        opened.append((source, codec, _open_readers(source, data.classes, base=base)))
+    for source in config.sources:
+        ours = source.format == "pc"
+        codec = TorchCodec.load(source.base, source.prompts, tasks=source.tasks) if ours else None
+        base = codec.base_hash if codec else b""
+        heads = {
+            reader.name: open_heads(reader.heads, labels=data.classes, base=base)
+            for reader in source.readers
+        }
+        opened.append((source, codec, heads))
     rows = []
     for source, codec, readers in opened:
         settings = []
@@ -254,16 +236,6 @@ def evaluate_tasks(
         facts = {"name": source.name, "format": source.format, "task": source.task}
         rows.append({**facts, "settings": settings})
     return rows
-
-
-def _open_readers(
-    source: SourceConfig, labels: Sequence[str], *, base: bytes
-) -> dict[str, list[Head]]:
-    """Heads of each reader of a source, by its name."""
-    return {
-        reader.name: open_heads(reader.heads, labels=labels, base=base)
-        for reader in source.read_readers()
-    }
 
 
 def _rates(files: Files, pictures: Tensor) -> dict[str, float]:
@@ -294,21 +266,19 @@ def _judge(heads: list[Head], files: Files, labels: Tensor) -> dict[str, Any]:
 
 
 def paired_difference(ours: np.ndarray, others: np.ndarray) -> Estimate:
-    """Points of accuracy by which one reader is ahead of another, with a 95 % interval.
+    """Lead of one reader over another in points of accuracy, with a 95 % interval.
 
-    Pictures are drawn again with replacement, both readers over the same draw.
+    Pictures are resampled with replacement, for both readers alike.
 
     Args:
-        ours: share of seeds that had each picture right, (N,), see `shares`.
-        others: of the other reader, over the same pictures.
+        ours: share of seeds with the right label of each picture, (N,), see `shares`.
+        others: the same of the other reader, over the same pictures.
     """
     gaps = ours - others
     draws = np.random.default_rng(0).integers(0, len(gaps), (RESAMPLES, len(gaps)))
-    tails = 50 * (1 - CONFIDENCE), 100 - 50 * (1 - CONFIDENCE)
-    low, high = np.percentile(100.0 * gaps[draws].mean(axis=1), tails)
-    return Estimate(float(100.0 * gaps.mean()), float(low), float(high))
+    return Estimate.of_draws(100.0 * gaps.mean(), 100.0 * gaps[draws].mean(axis=1))
 
 
 def shares(right: Sequence[str]) -> np.ndarray:
-    """Share of seeds that had each picture right, (N,), of one text of "1" and "0" for each."""
+    """Share of seeds with the right label of each picture, (N,), of a text of 1 and 0 a seed."""
     return np.mean([[int(c) for c in row] for row in right], axis=0)

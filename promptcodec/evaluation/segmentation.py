@@ -17,21 +17,22 @@ import torch
 
 from promptcodec.coding.predict import classes_of
 from promptcodec.errors import UsageError
-from promptcodec.evaluation.bootstrap import CONFIDENCE, MIN_PICTURES, RESAMPLES, Estimate
+from promptcodec.evaluation.bootstrap import MIN_PICTURES, RESAMPLES, Estimate
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads import predict
 from promptcodec.models.heads.checkpoint import Head
 from promptcodec.models.heads.config import PIXELS, SEGMENT
 from promptcodec.models.heads.iou import mean_iou
+from promptcodec.models.tensors import from_pixels
 
 
 @dataclass(frozen=True, eq=False)
 class Masks:
-    """What one file gives.
+    """Masks of one file.
 
     Args:
         latents: mask of the head, uint8 (H, W).
-        decoded: mask of the network on pixels, likewise.
+        decoded: mask of the network on decoded pixels, uint8 (H, W).
     """
 
     latents: np.ndarray
@@ -42,16 +43,16 @@ def read_masks(codec: TorchCodec, data: bytes, *, pixels: Head) -> Masks:
     """Both masks of a stream.
 
     Args:
-        codec: with a segmentation head.
-        data: the stream.
+        codec: codec with a segmentation head.
+        data: stream.
         pixels: network on decoded pixels.
     Raises:
-        UsageError: `pixels` does something else, or has other classes than the head.
+        UsageError: `pixels` has another task, another input, or other classes than the head.
     """
     check_pixels(pixels, labels=codec.labels(SEGMENT))
     found = codec.segment(data)
     rgb = np.array(codec.decode(data).convert("RGB"))
-    x = torch.from_numpy(rgb).permute(2, 0, 1)[None].to(codec.device).float() / 255.0
+    x = from_pixels(rgb[None], codec.device)
     with torch.inference_mode():
         scores = predict.scores(pixels, x, lmbda=[1.0])
     height, width = found.shape
@@ -62,7 +63,7 @@ def check_pixels(pixels: Head, *, labels: Sequence[str]) -> None:
     """Refuse a network that cannot be compared with a head.
 
     Raises:
-        UsageError: it does something else, or has other classes.
+        UsageError: it has another task, another input, or other classes.
     """
     config = pixels.config
     if config.task != SEGMENT or config.reads != PIXELS:
@@ -82,9 +83,9 @@ class Overlap:
     """Mean IoU over a set, 0 to 1.
 
     Args:
-        latents: of the head.
-        decoded: of the network on decoded pixels.
-        difference: the first less the second, over the same draws.
+        latents: IoU of the head.
+        decoded: IoU of the network on decoded pixels.
+        difference: `latents` minus `decoded`, over the same resamples.
     """
 
     latents: Estimate
@@ -100,21 +101,18 @@ def compare_overlap(
     Args:
         latents: `confusion_counts` of each picture, (pictures, classes, classes).
         decoded: of the same pictures in the same order.
-        resamples: draws.
+        resamples: number of resamples.
     """
     pictures = len(latents)
     draws = np.random.default_rng(0).integers(0, pictures, (resamples, pictures))
-    # How often each picture is drawn, times its counts: the sum over a draw as one product.
+    # Counts of draws times counts of pixels: the sums of all resamples as one product.
     often = np.stack([np.bincount(draw, minlength=pictures) for draw in draws])
     drawn = [mean_iou(np.tensordot(often, counts, axes=1)) for counts in (latents, decoded)]
     values = [float(mean_iou(counts.sum(axis=0))) for counts in (latents, decoded)]
 
     def estimate(value: float, samples: np.ndarray) -> Estimate:
-        if pictures < MIN_PICTURES:
-            return Estimate(value)
-        tails = 50 * (1 - CONFIDENCE), 100 - 50 * (1 - CONFIDENCE)
-        low, high = np.percentile(samples, tails)
-        return Estimate(value, float(low), float(high))
+        few = pictures < MIN_PICTURES
+        return Estimate(value) if few else Estimate.of_draws(value, samples)
 
     return Overlap(
         latents=estimate(values[0], drawn[0]),

@@ -324,7 +324,7 @@ def test_every_recipe_loads(path: Path) -> None:
     elif path.name.startswith(("classify", "segment")):
         assert read_head_recipe(path).steps > 0
     elif path.name.startswith("eval-"):
-        assert read_recipe(path, TaskEvaluation).read_sources()
+        assert read_recipe(path, TaskEvaluation).sources
     elif path.name.startswith("aggregation"):
         assert read_recipe(path, AggregationTrainingConfig).steps > 0
     elif path.name.startswith(("joint", "task")):

@@ -1,7 +1,7 @@
-"""CompressAI's models with weights that the user has; none are fetched here.
+"""CompressAI's models with weights of the user; none are fetched.
 
-A stream is CompressAI's strings behind a header of ours, so that decoding needs nothing else and
-the header is paid for: height and width (2 bytes each), quality (1), bytes of y (4).
+A stream holds CompressAI's strings behind a header with what decoding needs: height and width (2
+bytes each), quality (1), bytes of y (4). The header counts as bytes of the file.
 """
 
 import hashlib
@@ -9,15 +9,12 @@ import importlib.util
 import os
 import struct
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from promptcodec.errors import CheckpointError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 FIXED_RATE = (
     "bmshj2018-factorized",
@@ -49,7 +46,7 @@ def missing() -> str:
 
 
 def default_weights() -> Path:
-    """Where CompressAI itself keeps what it has fetched."""
+    """Folder in which CompressAI keeps the weights it fetched."""
     home = os.environ.get("TORCH_HOME") or Path.home() / ".cache" / "torch"
     return Path(home) / "hub" / "checkpoints"
 
@@ -59,7 +56,7 @@ def find_weights(name: str, folder: Path) -> dict[int, Path]:
 
     Args:
         name: one of `NAMES`; a model of variable rate has one file, under 0.
-        folder: where to look; other files are passed over.
+        folder: searched for weight files; other files are ignored.
     """
     if name in VARIABLE_RATE:
         patterns = {0: f"{name.removesuffix('-vbr')}-mse-vbr-*.pth*"}
@@ -71,14 +68,14 @@ def find_weights(name: str, folder: Path) -> dict[int, Path]:
 
 
 class CompressAiModel:
-    """One architecture at every quality that there are weights for.
+    """One architecture at every quality with weights.
 
     Args:
         name: one of `NAMES`.
-        weights: by quality, as `find_weights` gives them; at least one.
+        weights: files by quality, as from `find_weights`; at least one.
 
     Raises:
-        CheckpointError: a file is none of this architecture.
+        CheckpointError: a file holds no weights of this architecture.
     """
 
     def __init__(self, name: str, weights: dict[int, Path]) -> None:
@@ -91,10 +88,10 @@ class CompressAiModel:
         self.qualities: tuple[int, ...] = tuple(range(levels)) or tuple(weights)
 
     def missing(self) -> None:
-        """Nothing, once it is built."""
+        """None: its weights are loaded."""
 
     def options(self) -> dict[str, object]:
-        """Options, hashes and version, for the record."""
+        """Options, hashes and version for the results."""
         from importlib import metadata
 
         return {
@@ -108,11 +105,11 @@ class CompressAiModel:
         """One picture as strings behind a header."""
         import torch
 
-        rgb = np.array(picture.convert("RGB"))
-        x = torch.from_numpy(rgb).permute(2, 0, 1)[None].float() / 255
-        height, width = rgb.shape[:2]
-        pad = (0, -width % _STRIDE, 0, -height % _STRIDE)
-        x = torch.nn.functional.pad(x, pad, mode="replicate")
+        from promptcodec.models.tensors import from_pixels, pad
+
+        x = from_pixels(np.array(picture.convert("RGB"))[None], torch.device("cpu"))
+        height, width = x.shape[2:]
+        x = pad(x, _STRIDE)
         with torch.inference_mode():
             packed = self._model(quality).compress(x, **self._rate(quality))
         strings = [group[0] for group in packed["strings"]]
@@ -121,6 +118,8 @@ class CompressAiModel:
     def decompress(self, data: bytes) -> Image.Image:
         """The picture of a stream, RGB."""
         import torch
+
+        from promptcodec.models.tensors import crop, from_tensor
 
         height, width, quality, split = _HEADER.unpack_from(data)
         body = data[_HEADER.size :]
@@ -131,7 +130,7 @@ class CompressAiModel:
         shape = [side // stride for side in padded]
         with torch.inference_mode():
             decoded = self._model(quality).decompress(strings, shape, **self._rate(quality))
-        return _picture(decoded["x_hat"][0, :, :height, :width])
+        return Image.fromarray(from_tensor(crop(decoded["x_hat"], height, width)))
 
     def _model(self, quality: int) -> Any:
         return self._models[0 if self.name in VARIABLE_RATE else quality]
@@ -156,8 +155,3 @@ def _load(name: str, path: Path) -> Any:
             f"{path} holds no weights of {name} ({type(error).__name__}): get the file again"
         ) from error
     return model
-
-
-def _picture(x_hat: "Tensor") -> Image.Image:
-    rgb = (x_hat.clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
-    return Image.fromarray(rgb.contiguous().numpy())

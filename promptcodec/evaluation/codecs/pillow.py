@@ -1,12 +1,12 @@
-"""Classic codecs by the libraries that Pillow bundles or takes in as plugins.
+"""Classic codecs by the libraries that Pillow bundles or loads as plugins.
 
-Each is a set of options and a sweep of qualities; all of them go into the results.
+Each is a set of options and a sweep of qualities; both are recorded in the results.
 """
 
 import importlib.util
 import io
 from dataclasses import asdict, dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import PIL
 from PIL import Image, features
@@ -14,10 +14,21 @@ from PIL import Image, features
 
 @dataclass(frozen=True)
 class _PillowCodec:
-    """What all of them share: Pillow reads the files back."""
+    """A format of Pillow: its name there, and the name of its library."""
 
     name: ClassVar[str]
+    format: ClassVar[str]
     library: ClassVar[str]
+
+    def save_options(self) -> dict[str, Any]:
+        """Arguments of `Image.save` beside the quality."""
+        raise NotImplementedError
+
+    def compress(self, picture: Image.Image, quality: int) -> bytes:
+        """One picture as the bytes of a file."""
+        buffer = io.BytesIO()
+        picture.save(buffer, self.format, quality=quality, **self.save_options())
+        return buffer.getvalue()
 
     def decompress(self, data: bytes) -> Image.Image:
         """The picture of a file, RGB."""
@@ -25,11 +36,11 @@ class _PillowCodec:
             return picture.convert("RGB")
 
     def missing(self) -> str | None:
-        """What to do before this codec can run; None where it can."""
+        """Why this codec cannot run here; None if it can."""
         return None
 
     def options(self) -> dict[str, object]:
-        """Options and versions, for the record."""
+        """Options and versions for the results."""
         version = features.version(self.library)
         return {"pillow": PIL.__version__, self.library: version, **asdict(self)}
 
@@ -39,25 +50,22 @@ class Jpeg(_PillowCodec):
     """JPEG by libjpeg-turbo as Pillow bundles it.
 
     Attributes:
-        optimize: Huffman tables fitted to the picture; smaller at no loss.
-        full_chroma: 4:4:4 in place of the usual 4:2:0.
+        optimize: fit the Huffman tables to the picture.
+        full_chroma: 4:4:4 instead of 4:2:0.
         qualities: lowest to highest.
     """
 
     name: ClassVar[str] = "jpeg"
+    format: ClassVar[str] = "JPEG"
     library: ClassVar[str] = "libjpeg_turbo"
     optimize: bool = True
     full_chroma: bool = False
     qualities: tuple[int, ...] = (5, 10, 15, 20, 25, 30, 40, 50, 60, 70, 75, 80, 85, 90, 95)
 
-    def compress(self, picture: Image.Image, quality: int) -> bytes:
-        """One picture as the bytes of a .jpg file."""
-        buffer = io.BytesIO()
+    def save_options(self) -> dict[str, Any]:
+        """Arguments of `Image.save` beside the quality."""
         subsampling = "4:4:4" if self.full_chroma else "4:2:0"
-        picture.save(
-            buffer, "JPEG", quality=quality, optimize=self.optimize, subsampling=subsampling
-        )
-        return buffer.getvalue()
+        return {"optimize": self.optimize, "subsampling": subsampling}
 
 
 @dataclass(frozen=True)
@@ -70,15 +78,14 @@ class WebP(_PillowCodec):
     """
 
     name: ClassVar[str] = "webp"
+    format: ClassVar[str] = "WEBP"
     library: ClassVar[str] = "webp"
     method: int = 6
     qualities: tuple[int, ...] = (1, 5, 10, 20, 30, 40, 50, 60, 70, 75, 80, 85, 90, 95)
 
-    def compress(self, picture: Image.Image, quality: int) -> bytes:
-        """One picture as the bytes of a .webp file."""
-        buffer = io.BytesIO()
-        picture.save(buffer, "WEBP", quality=quality, method=self.method)
-        return buffer.getvalue()
+    def save_options(self) -> dict[str, Any]:
+        """Arguments of `Image.save` beside the quality."""
+        return {"method": self.method}
 
 
 @dataclass(frozen=True)
@@ -87,34 +94,26 @@ class Avif(_PillowCodec):
 
     Attributes:
         speed: 0 (slowest, smallest) to 10.
-        subsampling: of chroma.
+        subsampling: subsampling of chroma.
         qualities: lowest to highest.
     """
 
     name: ClassVar[str] = "avif"
+    format: ClassVar[str] = "AVIF"
     library: ClassVar[str] = "avif"
     speed: int = 6
     subsampling: str = "4:2:0"
     qualities: tuple[int, ...] = (5, 10, 20, 30, 40, 50, 60, 70, 80, 85, 90, 95)
 
     def missing(self) -> str | None:
-        """Pillow can be built without it."""
+        """Why this Pillow lacks AVIF; None if it has it."""
         if features.check("avif"):
             return None
         return "this Pillow has no AVIF: install a wheel of Pillow 11.3 or later"
 
-    def compress(self, picture: Image.Image, quality: int) -> bytes:
-        """One picture as the bytes of an .avif file."""
-        buffer = io.BytesIO()
-        picture.save(
-            buffer,
-            "AVIF",
-            quality=quality,
-            speed=self.speed,
-            subsampling=self.subsampling,
-            max_threads=1,
-        )
-        return buffer.getvalue()
+    def save_options(self) -> dict[str, Any]:
+        """Arguments of `Image.save` beside the quality."""
+        return {"speed": self.speed, "subsampling": self.subsampling, "max_threads": 1}
 
 
 @dataclass(frozen=True)
@@ -127,30 +126,29 @@ class JpegXl(_PillowCodec):
     """
 
     name: ClassVar[str] = "jxl"
+    format: ClassVar[str] = "JXL"
     library: ClassVar[str] = "pillow_jxl"
     effort: int = 7
     qualities: tuple[int, ...] = (20, 30, 40, 50, 60, 70, 75, 80, 85, 90, 93, 95, 97)
 
     def missing(self) -> str | None:
-        """The plugin is an extra of ours."""
+        """Why JPEG XL cannot run; None if the plugin is installed."""
         if importlib.util.find_spec("pillow_jxl"):
             return None
         return "the JPEG XL plugin is not installed: pip install 'promptcodec[jxl]'"
 
     def options(self) -> dict[str, object]:
-        """Options and versions, for the record."""
+        """Options and versions for the results."""
         from importlib import metadata
 
         version = metadata.version("pillow-jxl-plugin")
         return {"pillow": PIL.__version__, "pillow-jxl-plugin": version, **asdict(self)}
 
-    def compress(self, picture: Image.Image, quality: int) -> bytes:
-        """One picture as the bytes of a .jxl file."""
-        import pillow_jxl  # noqa: F401  (teaches Pillow the format)
+    def save_options(self) -> dict[str, Any]:
+        """Arguments of `Image.save` beside the quality."""
+        import pillow_jxl  # noqa: F401  (registers the format with Pillow)
 
-        buffer = io.BytesIO()
-        picture.save(buffer, "JXL", quality=quality, effort=self.effort, num_threads=1)
-        return buffer.getvalue()
+        return {"effort": self.effort, "num_threads": 1}
 
     def decompress(self, data: bytes) -> Image.Image:
         """The picture of a file, RGB."""

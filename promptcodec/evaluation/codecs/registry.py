@@ -1,4 +1,4 @@
-"""The codecs that ours is compared with: which there are, which can run here."""
+"""Baseline codecs by name, and which of them can run here."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from promptcodec.evaluation.codecs.pillow import Avif, Jpeg, JpegXl, WebP
 
 
 class BaselineCodec(Protocol):
-    """A codec with a knob."""
+    """A codec with one setting of quality."""
 
     @property
     def qualities(self) -> tuple[int, ...]:
@@ -30,11 +30,11 @@ class BaselineCodec(Protocol):
         ...
 
     def options(self) -> dict[str, object]:
-        """Options and versions, for the record."""
+        """Options and versions for the results."""
         ...
 
     def missing(self) -> str | None:
-        """What to do before this codec can run; None where it can."""
+        """Why this codec cannot run here; None if it can."""
         ...
 
 
@@ -46,7 +46,7 @@ CLASSIC: dict[str, BaselineCodec] = {
     "jxl": JpegXl(),
     "hevc": Hevc(),
 }
-"""By the name that `--against` takes; `learned.NAMES` are the others."""
+"""Codecs by the names that `--against` takes; the others are `compressai.NAMES`."""
 
 TITLES = {
     "jpeg": "JPEG",
@@ -56,7 +56,7 @@ TITLES = {
     "jxl": "JPEG XL",
     "hevc": "HEVC intra",
 }
-"""How tables and figures call them."""
+"""Titles in tables and figures."""
 
 ALL = "all"
 
@@ -68,17 +68,17 @@ def find_codecs(
     kodak: bool = False,
     notes: list[str] | None = None,
 ) -> dict[str, BaselineCodec]:
-    """The peers of these names, in this order, ready to run.
+    """Baseline codecs of these names, in this order, ready to run.
 
     Args:
-        names: of peers; "all" stands for each one that can run here.
+        names: of codecs; "all" stands for every codec that can run here.
         weights: folder with the weight files of CompressAI's models; None is CompressAI's own.
-        kodak: the pictures are those of the published points, which then stand in for a model
-            without weights.
-        notes: appended to where a peer is skipped or replaced.
+        kodak: whether the pictures are Kodak's, whose published points replace a model without
+            weights.
+        notes: receives a line for each codec that is skipped or replaced.
 
     Raises:
-        UsageError: there is none of that name, or one asked for by name cannot run here.
+        UsageError: an unknown name, or a codec asked for by name that cannot run here.
         CheckpointError: a weight file cannot be read.
     """
     notes = [] if notes is None else notes
@@ -107,7 +107,7 @@ def find_codecs(
 
 
 def _find(name: str, weights: Path) -> tuple[BaselineCodec | None, str]:
-    """A peer that can run, or why it cannot."""
+    """A codec that can run, or why it cannot."""
     if name in CLASSIC:
         reason = CLASSIC[name].missing()
         return (None, reason) if reason else (CLASSIC[name], "")

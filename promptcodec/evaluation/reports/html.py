@@ -150,34 +150,31 @@ def _segment_title(low: float, high: float) -> str:
 
 
 def _curves(facts: dict) -> list[dict]:
-    metrics: list[Metric] = facts["metrics"]
-    own = {metric: _points(facts["points"], metric, METRICS[metric]["field"]) for metric in metrics}
-    curves = [_curve(OWN_NAME, own, own=True)]
-    for baseline in facts["baselines"]:
-        points = {m: _points(baseline["averages"], m, METRICS[m]["field"]) for m in metrics}
-        curves.append(_curve(baseline["name"], points))
+    metrics = facts["metrics"]
+    curves = [_curve(OWN_NAME, facts["points"], metrics)]
+    curves += [_curve(each["name"], each["averages"], metrics) for each in facts["baselines"]]
     if is_kodak(facts["picture_hashes"]):
         for name, codec in published().items():
-            points = {}
-            for metric in metrics:
-                values = codec.get(METRICS[metric]["published"])
-                if values:
-                    rows = [
-                        {"bpp": rate, "value": value}
-                        for rate, value in zip(codec["bpp"], values, strict=True)
-                    ]
-                    points[metric] = _points(rows, metric, "value")
-            curves.append(_curve(name, points, published=True))
+            columns = {key: values for key, values in codec.items() if key != "source"}
+            rows = [
+                dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
+            ]
+            curves.append(_curve(name, rows, metrics, key="published"))
     return curves
 
 
-def _curve(name: str, points: dict, *, own: bool = False, published: bool = False) -> dict:
+def _curve(
+    name: str, rows: Sequence[dict], metrics: Sequence[Metric], *, key: str = "field"
+) -> dict:
+    """Points of a codec for each metric that they have under its `key`."""
+    is_published = key == "published"
+    points = {metric: _points(rows, metric, METRICS[metric][key]) for metric in metrics}
     return {
-        "id": f"{name}{' published' if published else ''}",
-        "title": _title(name, published=published),
-        "own": own,
-        "published": published,
-        "shown": not published or name in _SHOWN_AT_FIRST,
+        "id": f"{name}{' published' if is_published else ''}",
+        "title": _title(name, published=is_published),
+        "own": name == OWN_NAME,
+        "published": is_published,
+        "shown": not is_published or name in _SHOWN_AT_FIRST,
         "points": {metric: each for metric, each in points.items() if each},
     }
 
@@ -186,7 +183,7 @@ def _points(rows: Sequence[dict], metric: Metric, field: str) -> list[dict]:
     """Points by rising rate, in dB; "raw" is the value in the metric's own unit if it differs."""
     found = []
     for row in sorted(rows, key=lambda row: row["bpp"]):
-        if row[field] is None:
+        if row.get(field) is None:
             return []
         point = {"bpp": row["bpp"], "value": to_db(metric, row[field])}
         if metric != "psnr":

@@ -1,6 +1,8 @@
-"""Tables for README and model card, rendered from results.json and never typed by hand."""
+"""Tables of README and model card, rendered from results.json."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,10 @@ END = "<!-- results:end -->"
 
 
 def render_table(results: dict) -> str:
-    """Markdown table of one evaluation, with a line that says where it comes from.
+    """Markdown table of one evaluation, with a line on its origin.
 
     Args:
-        results: as `results.read_results` gives it.
+        results: from `results.read_results`.
     """
     rivals = [baseline["name"] for baseline in results["baselines"]]
     header = ["rate", "bpp", "PSNR (dB)"]
@@ -52,18 +54,18 @@ def render_table(results: dict) -> str:
 
 
 def render_training(folder: str | Path) -> str:
-    """Markdown list of how a base was trained, from what `train-base` left beside it.
+    """Markdown list of the training of a base, from the records that `train-base` wrote.
 
     Args:
-        folder: of a base checkpoint, with config.json and training.json; the records of earlier
-            parts of its training in history/, by name.
+        folder: base checkpoint with config.json and training.json, and with the records of earlier
+            parts of its training in history/, in the order of their names.
 
     Raises:
         DataError: one of the files cannot be read.
     """
     folder = Path(folder)
     records = [*sorted((folder / "history").glob("*.json")), folder / "training.json"]
-    try:
+    with _records_of(folder):
         parts = [json.loads(path.read_text(encoding="utf-8")) for path in records]
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         lines = [
@@ -73,21 +75,25 @@ def render_training(folder: str | Path) -> str:
         names = [f"Part {number}: " for number in range(1, len(parts) + 1)]
         pairs = zip(names if len(parts) > 1 else [""], parts, strict=True)
         return "\n".join([*lines, *(f"- {name}{_run_of(part)}" for name, part in pairs)])
+
+
+@contextmanager
+def _records_of(folder: str | Path) -> Iterator[None]:
+    """Turn the errors of reading training records into one DataError."""
+    try:
+        yield
     except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        if isinstance(error, OSError):
+            reason = f"{Path(error.filename or '').name}: {error.strerror}"
         raise DataError(
-            f"{folder} does not say how it was trained ({_reason(error)}): name a folder that "
-            "training wrote"
+            f"{folder} does not say how it was trained ({reason}): name a folder that training "
+            "wrote"
         ) from error
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return f"{Path(error.filename or '').name}: {error.strerror}"
-    return f"{type(error).__name__}: {error}"
-
-
 def _run_of(training: dict) -> str:
-    """One run in a sentence or two."""
+    """One run in a sentence."""
     recipe, machine, processes = training["recipe"], training["machine"], training["processes"]
     crops = recipe["batch"] * recipe["accumulate"] * processes
     codec = recipe.get("codec", {})
@@ -109,19 +115,19 @@ def _count(number: int, one: str, more: str) -> str:
 
 
 def render_ladder(folder: str | Path) -> str:
-    """Markdown table of the adapters of a ladder, from what `train-ladder` left with them.
+    """Markdown table of the adapters of a ladder, from the records that `train-ladder` wrote.
 
     Args:
-        folder: holds one folder for each rate.
+        folder: folder with one folder for each rate.
 
     Raises:
-        DataError: an adapter does not say how it was trained.
+        DataError: the record of an adapter is missing or cannot be read.
     """
     lines = [
         "| rate | lambda | started from | steps | with those before | crops | hours |",
         "| ---: | ---: | --- | ---: | ---: | ---: | ---: |",
     ]
-    try:
+    with _records_of(folder):
         found: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {}
         for path in Path(folder).glob("*/adapter_config.json"):
             training = json.loads((path.parent / "training.json").read_text(encoding="utf-8"))
@@ -131,7 +137,7 @@ def render_ladder(folder: str | Path) -> str:
             found[f"rate-{config['rate_index']}"] = (config, training, name)
         for config, training, start in sorted(found.values(), key=lambda f: f[0]["rate_index"]):
             recipe, chain, before = training["recipe"], training["steps"], start
-            for _ in found:  # a chain is no longer than that
+            for _ in found:  # no chain is longer
                 if before not in found:
                     break
                 chain, before = chain + found[before][1]["steps"], found[before][2]
@@ -140,21 +146,16 @@ def render_ladder(folder: str | Path) -> str:
                 f"| {config['rate_index']} | {config['lmbda']} | {start} | {training['steps']:,} "
                 f"| {chain:,} | {crops * training['processes']:,} | {training['hours']:.2f} |"
             )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{folder} does not say how it was trained ({_reason(error)}): name a folder that "
-            "training wrote"
-        ) from error
     return "\n".join(lines)
 
 
 def update_markers(path: str | Path, table: str, *, name: str = "results") -> None:
-    """Replace what stands between the two markers of a document, whole or not at all.
+    """Replace the text between two markers of a document, atomically.
 
     Args:
         path: Markdown file with the markers of `name`, each once and in that order.
-        table: Markdown.
-        name: of the markers.
+        table: Markdown to put there.
+        name: name of the markers.
 
     Raises:
         DataError: the file cannot be read, or lacks the markers.
@@ -168,7 +169,7 @@ def update_markers(path: str | Path, table: str, *, name: str = "results") -> No
 
 
 def split_markers(path: str | Path, *, name: str = "results") -> tuple[str, str, str]:
-    """A document before its markers of `name`, from one to the other, and after them.
+    """The parts of a document before, between (with the markers), and after its two markers.
 
     Raises:
         DataError: the file cannot be read, or lacks the markers.

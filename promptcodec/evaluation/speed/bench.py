@@ -24,6 +24,7 @@ from promptcodec.evaluation.speed import memory
 from promptcodec.evaluation.speed.timing import NOISY, in_turn, ratio, summarise
 from promptcodec.io.provenance import provenance
 from promptcodec.io.samples import photograph
+from promptcodec.models.tensors import from_pixels
 
 if TYPE_CHECKING:
     from promptcodec.coding.engine import Precision
@@ -182,7 +183,7 @@ def _actions(name: str, codec: "TorchCodec", rgb: np.ndarray, *, limit: int) -> 
 
 
 def _model_actions(codec: "TorchCodec", rgb: np.ndarray) -> Actions:
-    x = torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None].float() / 255
+    x = from_pixels(rgb[None].copy(), torch.device("cpu"))
     rival = compressai_timing.build(x)
     half = torch.autocast("cpu", torch.bfloat16, enabled=codec.precision == "bfloat16")
 
