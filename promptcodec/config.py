@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import types
 import typing
 from dataclasses import dataclass, field, fields
-from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from promptcodec.errors import ConfigError
 
@@ -49,6 +47,14 @@ def from_dict(cls: type[T], values: dict[str, Any], *, where: str = "config") ->
         return cls(**built)
     except TypeError as error:
         raise ConfigError(f"{where} is incomplete: {error}") from None
+
+
+def check_format_version(version: int) -> None:
+    """Raise a ConfigError if a checkpoint has a newer layout than version 1."""
+    if version != 1:
+        raise ConfigError(
+            f"format_version is {version}, this promptcodec reads 1: upgrade promptcodec"
+        )
 
 
 def _convert(kind: Any, value: Any, *, where: str) -> Any:
@@ -284,21 +290,4 @@ class BaseConfig:
     format_version: int = 1
 
     def __post_init__(self) -> None:
-        if self.format_version != 1:
-            raise ConfigError(
-                f"format_version is {self.format_version}, this promptcodec reads 1: "
-                "upgrade promptcodec"
-            )
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read `config.json`; ConfigError when it is not valid."""
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{path} cannot be read as JSON: {error}") from None
-        return from_dict(cls, values, where=str(path))
-
-    def to_json(self) -> str:
-        """Serialise for `config.json`."""
-        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+        check_format_version(self.format_version)

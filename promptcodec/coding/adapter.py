@@ -8,7 +8,7 @@ from typing import Any
 
 from promptcodec.coding.entropy.z_tables import ZTables
 from promptcodec.coding.gains import Gains
-from promptcodec.config import LAMBDAS
+from promptcodec.config import LAMBDAS, check_format_version
 from promptcodec.errors import ConfigError
 
 PEFT_TYPE = "LPM"
@@ -45,6 +45,7 @@ class AdapterConfig:
             raise ConfigError(f"rate_index is {self.rate_index}; need 0 to {len(LAMBDAS) - 1}")
         if not 0.0 < self.lmbda < math.inf:
             raise ConfigError(f"lmbda is {self.lmbda}; need a positive number")
+        check_format_version(self.format_version)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,17 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from promptcodec.coding.entropy.rans import EntropyTables
 from promptcodec.coding.entropy.tables import (
@@ -28,8 +23,7 @@ from promptcodec.coding.entropy.tables import (
     table_range,
 )
 from promptcodec.config import BaseConfig, CodecConfig
-from promptcodec.errors import CheckpointError, ConfigError
-from promptcodec.io.atomic import write_atomically
+from promptcodec.errors import CheckpointError
 from promptcodec.io.hub import BASE_CONFIG, BASE_WEIGHTS
 from promptcodec.models.codec_model import CodecModel
 from promptcodec.models.hyperprior import (
@@ -38,11 +32,17 @@ from promptcodec.models.hyperprior import (
     WEIGHT_BITS,
     exactness_bound,
 )
-from promptcodec.models.weights import check_finite, read_weights
+from promptcodec.models.weights import (
+    WeightBudget,
+    check_finite,
+    load_weights,
+    read_config,
+    read_weights,
+    take,
+    write_files,
+)
 
 SCALE_PATH = "hyperprior.scale_path."
-SPARE_WEIGHTS = 1 << 20  # 4 MB: what a config may ask for beyond its file before it is refused
-SPARE_TENSORS = 500  # likewise; a layer takes memory however small it is
 FLOAT32 = ("hyperprior.prior.",)  # only training reads it; small and sensitive
 MEASURES = ("units", "step")  # what names of buffers that scale features end with; small as well
 
@@ -80,9 +80,7 @@ def write_base(
     """
     tensors = pack_tensors(model, tables or density_tables(model))
     build(tensors, config=config, where=str(folder))  # what is written can be read
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / BASE_WEIGHTS, save(tensors), force=True)
-    write_atomically(folder / BASE_CONFIG, config.to_json().encode(), force=True)
+    write_files(folder / BASE_WEIGHTS, tensors, config=BASE_CONFIG, facts=config)
     return base_hash(tensors, config.codec)
 
 
@@ -125,10 +123,7 @@ def read_base(folder: Path) -> Base:
                 f"no checkpoint at {folder}: {needed.name} is missing; give a folder that holds "
                 f"{BASE_CONFIG} and {BASE_WEIGHTS}"
             )
-    try:
-        config = BaseConfig.read(Path(folder) / BASE_CONFIG)
-    except ConfigError as error:
-        raise CheckpointError(str(error)) from None
+    config = read_config(BaseConfig, path.with_name(BASE_CONFIG), what="checkpoint")
     return build(read_weights(path), config=config, where=str(path))
 
 
@@ -143,8 +138,9 @@ def build(tensors: dict[str, Tensor], *, config: BaseConfig, where: str) -> Base
     for number, layer in enumerate(model.hyperprior.scale_path.convolutions):
         out = layer.weight.shape[0]
         shape = (out, layer.weight[0].numel())
-        weight = _take(tensors, f"scale_path.{number}.weight", shape, torch.int32, where)
-        bias = _take(tensors, f"scale_path.{number}.bias", (out,), torch.int64, where)
+        own = f"scale_path.{number}"
+        weight = take(tensors, f"{own}.weight", shape=shape, kind=torch.int32, where=where)
+        bias = take(tensors, f"{own}.bias", shape=(out,), kind=torch.int64, where=where)
         layers.append((weight, bias))
         name = f"{SCALE_PATH}layers.{number}"
         scale = 1 << WEIGHT_BITS
@@ -154,83 +150,19 @@ def build(tensors: dict[str, Tensor], *, config: BaseConfig, where: str) -> Base
     if bound >= MAX_EXACT:
         raise CheckpointError(f"{where}: scale path can reach {bound}, beyond the exact 2^53")
     tables = _tables(tensors, config.codec, where)
-    state = model.state_dict()
-    for name, value in state.items():
-        state[name] = _take(tensors, name, tuple(value.shape), None, where).float()
-    if tensors:
-        raise CheckpointError(
-            f"{where}: unknown tensor {sorted(tensors)[0]}; not this architecture"
-        )
-    model.load_state_dict(state)
+    load_weights(model, tensors, where=where)
     model.freeze_scale_path(layers)
     model.requires_grad_(False)
     return Base(model=model.eval(), tables=tables, config=config, sha256=digest)
 
 
-class WeightBudget(TorchFunctionMode):
-    """While it is active a module is built with no more weights and tensors than a file holds.
-
-    A few that are missing are named by who takes them out of the file.
-
-    Args:
-        tensors: of the file.
-        where: names the file.
-    Raises:
-        CheckpointError: where the module asks for over a million weights or 500 tensors more.
-    """
-
-    def __init__(self, tensors: dict[str, Tensor], *, where: str) -> None:
-        super().__init__()
-        self.there = sum(value.numel() for value in tensors.values())
-        self.left, self.where = self.there + SPARE_WEIGHTS, where
-        self.tensors_left = len(tensors) + SPARE_TENSORS
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        if func in (
-            torch.empty,
-            torch.zeros,
-            torch.randn,
-        ):  # what every layer asks for, before it is filled
-            shape = args[0] if isinstance(args[0], tuple | list) else args
-            self.left -= math.prod(shape)
-            self.tensors_left -= 1
-            if min(self.left, self.tensors_left) < 0:
-                raise CheckpointError(
-                    f"{self.where}: holds {self.there} weights and its config asks for far more; "
-                    "get both files again"
-                )
-        return func(*args, **(kwargs or {}))
-
-
-def _take(
-    tensors: dict[str, Tensor],
-    name: str,
-    shape: tuple[int, ...],
-    kind: torch.dtype | None,
-    where: str,
-) -> Tensor:
-    if name not in tensors:
-        raise CheckpointError(f"{where}: tensor {name} is missing; get the file again")
-    value = tensors.pop(name)
-    fits = value.is_floating_point() if kind is None else value.dtype == kind
-    if tuple(value.shape) != shape or not fits:
-        raise CheckpointError(
-            f"{where}: tensor {name} is {value.dtype} {tuple(value.shape)}; need "
-            f"{kind or 'float'} {shape}"
-        )
-    return value
-
-
 def _tables(tensors: dict[str, Tensor], config: CodecConfig, where: str) -> EntropyTables:
     sizes = [2 * table_range(i) + 2 for i in range(NUM_SCALES)]
-    flat = _take(tensors, "tables.y", (sum(sizes),), torch.int32, where).numpy()
-    z = _take(tensors, "tables.z", (config.z_channels, 256), torch.int32, where).numpy()
+    shapes = {"tables.y": (sum(sizes),), "tables.z": (config.z_channels, 256)}
+    flat, z = (
+        take(tensors, name, shape=shape, kind=torch.int32, where=where).numpy()
+        for name, shape in shapes.items()
+    )
     y = np.split(flat, np.cumsum(sizes)[:-1])
     for kind, tables in (("y", y), ("z", list(z))):
         for number, table in enumerate(tables):

@@ -25,7 +25,7 @@ from promptcodec.models.adapters.checkpoint import (
     adapter_digest,
     pack_tensors,
     read_adapter,
-    read_config,
+    read_adapter_config,
     write_adapter,
 )
 from promptcodec.models.adapters.checkpoint import build as build_adapter
@@ -316,7 +316,7 @@ def resolve_run(
         folders = [
             folder
             for folder in find_prompts(None, base=config.base)
-            if ((found := read_config(folder)).width, found.rank) == shape
+            if ((found := read_adapter_config(folder)).width, found.rank) == shape
         ]
         start = nearest_adapter(folders, lmbda=config.rate_weight)
         config = replace(config, init_from=start and str(start))
@@ -343,7 +343,7 @@ def same_run(folder: Path, run: RateAdapterConfig, *, timed: bool = False) -> bo
     """
     try:
         record = json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8"))
-        found, own = dict(record["recipe"]), read_config(folder)
+        found, own = dict(record["recipe"]), read_adapter_config(folder)
         start = None if run.init_from is None else Path(run.init_from)
         began = None if start is None else adapter_digest(start).hex()
     except (OSError, ValueError, KeyError, TypeError):
@@ -366,7 +366,7 @@ def nearest_adapter(folders: Sequence[Path], *, lmbda: float) -> Path | None:
     """Which of these adapters is nearest in lambda, by ratio; None of none."""
     return min(
         folders,
-        key=lambda folder: abs(math.log(read_config(folder).lmbda / lmbda)),
+        key=lambda folder: abs(math.log(read_adapter_config(folder).lmbda / lmbda)),
         default=None,
     )
 

@@ -112,7 +112,7 @@ def test_faulty_tensors_are_refused(base: Base, folder: Path, fault: str) -> Non
     ("change", "message"),
     [
         ({"peft_type": "LORA"}, "kind 'LORA'"),
-        ({"format_version": 9}, "layout version 9"),
+        ({"format_version": 9}, "format_version is 9"),
         ({"rate_index": "high"}, "rate_index is 'high'"),
         ({"width": 10**9}, "need 1 to 1024"),
         ({"base_sha256": None}, "base_sha256 is None"),

@@ -332,7 +332,7 @@ def test_task_prompts_of_another_base(
     path.write_text(json.dumps(json.loads(path.read_text()) | {"base_sha256": "ab" * 32}))
     assert config.base is not None
     codec = TorchCodec.load(config.base, config.prompts, tasks=folder)
-    with pytest.raises(ModelMismatchError, match="belong to base abab"):
+    with pytest.raises(ModelMismatchError, match="belongs to base abab"):
         codec.encode(np.zeros((64, 64, 3), np.uint8), task="classify")
     assert isinstance(JointTask(config).build(), JointModel)
 

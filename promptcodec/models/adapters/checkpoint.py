@@ -14,23 +14,30 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from promptcodec.coding.adapter import PEFT_TYPE, AdapterConfig, RateAdapter
 from promptcodec.coding.entropy.z_tables import SPANS, TABLES, ZTables, pack_sets, read_sets
 from promptcodec.coding.gains import FRACTION_BITS, Gains
-from promptcodec.config import CodecConfig, from_dict
-from promptcodec.errors import CheckpointError, ConfigError, ModelMismatchError
-from promptcodec.io.atomic import write_atomically
+from promptcodec.config import CodecConfig
+from promptcodec.errors import CheckpointError
 from promptcodec.io.hub import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
-from promptcodec.models.checkpoint import Base, WeightBudget, update_hash
-from promptcodec.models.weights import check_finite, read_weights
+from promptcodec.models.checkpoint import Base, update_hash
+from promptcodec.models.weights import (
+    WeightBudget,
+    check_all_taken,
+    check_base,
+    check_finite,
+    config_of,
+    read_json,
+    read_weights,
+    take,
+    write_files,
+)
 
 PREFIX = "base_model.model.adapter_slot.lpm_prompts."
 LOG_GAINS = "log_gains"
@@ -67,10 +74,8 @@ def write_adapter(
     sets = {name: torch.from_numpy(array) for name, array in pack_sets(z_sets).items()}
     tensors = pack_tensors(prompts) | sets
     _check(tensors, where=str(folder))
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / ADAPTER_WEIGHTS, save(tensors), force=True)
-    text = json.dumps(asdict(config), indent=2, sort_keys=True) + "\n"
-    write_atomically(folder / ADAPTER_CONFIG, text.encode(), force=True)
+    path = folder / ADAPTER_WEIGHTS
+    write_files(path, tensors, config=ADAPTER_CONFIG, facts=config, sort=True)
     return adapter_hash(tensors, config)
 
 
@@ -91,12 +96,8 @@ def read_adapter(folder: Path, *, base: Base) -> RateAdapter:
         ModelMismatchError: the adapter of another base.
     """
     folder = Path(folder)
-    config = read_config(folder)
-    if config.base_sha256 != base.sha256.hex():
-        raise ModelMismatchError(
-            f"adapter {folder} belongs to base {config.base_sha256[:16]}, the loaded one is "
-            f"{base.sha256.hex()[:16]}: load that base, or train the rate for this one"
-        )
+    config = read_adapter_config(folder)
+    check_base(folder, config.base_sha256, base.sha256, what="the rate")
     path = folder / ADAPTER_WEIGHTS
     return build(read_weights(path), config=config, codec=base.config.codec, where=str(path))
 
@@ -107,40 +108,25 @@ def adapter_digest(folder: Path) -> bytes:
     Raises:
         CheckpointError: no readable adapter there.
     """
-    config = read_config(folder)
+    config = read_adapter_config(folder)
     return adapter_hash(read_weights(Path(folder) / ADAPTER_WEIGHTS), config)
 
 
-def read_config(folder: Path) -> AdapterConfig:
+def read_adapter_config(folder: Path) -> AdapterConfig:
     """What an adapter is, without its weights.
 
     Raises:
         CheckpointError: no adapter there, or one of another kind or a newer layout.
     """
     path = Path(folder) / ADAPTER_CONFIG
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(
-            f"no adapter at {folder}: {ADAPTER_CONFIG}: {error.strerror}"
-        ) from None
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not valid JSON: {error}") from None
+    values = read_json(path, what="adapter")
     if not isinstance(values, dict) or values.get("peft_type") != PEFT_TYPE:
         kind = values.get("peft_type") if isinstance(values, dict) else None
         raise CheckpointError(f"{path} is an adapter of kind {kind!r}; need {PEFT_TYPE!r}")
     known = AdapterConfig.__dataclass_fields__
-    try:
-        # PEFT adds keys of its own; they say nothing about the rate.
-        config = from_dict(
-            AdapterConfig, {k: v for k, v in values.items() if k in known}, where=str(path)
-        )
-    except ConfigError as error:
-        raise CheckpointError(str(error)) from None
-    if config.format_version != 1:
-        raise CheckpointError(
-            f"{path} has layout version {config.format_version}, this promptcodec reads 1: upgrade"
-        )
+    # PEFT adds keys of its own; they say nothing about the rate.
+    own = {key: value for key, value in values.items() if key in known}
+    config = config_of(AdapterConfig, own, where=str(path))
     if not _SHA256.fullmatch(config.base_sha256):
         given = config.base_sha256[:80]
         raise CheckpointError(f"{path}: base_sha256 is {given!r}; need 64 hexadecimal digits")
@@ -162,21 +148,12 @@ def build(
     state = prompts.state_dict()
     left = dict(tensors)
     for name, value in state.items():
-        stored = PREFIX + name
-        if stored not in left:
-            raise CheckpointError(f"{where}: tensor {stored} is missing; get the file again")
-        found = left.pop(stored)
         kind = torch.int16 if name == LOG_GAINS else torch.float16
-        if found.shape != value.shape or found.dtype != kind:
-            raise CheckpointError(
-                f"{where}: tensor {stored} is {found.dtype} {tuple(found.shape)}; need {kind} "
-                f"{tuple(value.shape)}"
-            )
-        state[name] = found.float() / (1 << FRACTION_BITS) if kind == torch.int16 else found.float()
+        found = take(left, PREFIX + name, shape=value.shape, kind=kind, where=where).float()
+        state[name] = found / (1 << FRACTION_BITS) if name == LOG_GAINS else found
     stored = {name: left.pop(name).numpy() for name in (TABLES, SPANS) if name in left}
     z_sets = read_sets(stored, channels=codec.z_channels, where=where)
-    if left:
-        raise CheckpointError(f"{where}: unknown tensor {min(left)}; not this kind of adapter")
+    check_all_taken(left, where=where)
     prompts.load_state_dict(state)
     prompts.requires_grad_(False)
     gains = Gains(tensors[PREFIX + LOG_GAINS].numpy().copy())

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from promptcodec.errors import ConfigError, ModelMismatchError
+from promptcodec.config import check_format_version
+from promptcodec.errors import ConfigError
 from promptcodec.io.hub import TASK_CONFIG, TASK_WEIGHTS
 from promptcodec.models.adapters.task_prompts import TaskPrompts
-from promptcodec.models.checkpoint import Base, WeightBudget
-from promptcodec.models.weights import load_weights, read_facts, read_weights, write_network
+from promptcodec.models.checkpoint import Base
+from promptcodec.models.weights import as_half, check_base, read_config, read_network, write_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +37,7 @@ class TaskConfig:
                 f"task is {self.task!r}, width {self.width}, rank {self.rank}; need a name, 1 to "
                 "1024 and 0 to 256"
             )
-        if self.format_version != 1:
-            raise ConfigError(
-                f"format_version is {self.format_version}, this promptcodec reads 1: "
-                "upgrade promptcodec"
-            )
+        check_format_version(self.format_version)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +60,8 @@ def write_task(folder: Path, prompts: TaskPrompts, *, config: TaskConfig) -> Non
         CheckpointError: weights that are not finite.
         OutputError: the folder cannot be written.
     """
-    write_network(folder, prompts, weights=TASK_WEIGHTS, config=TASK_CONFIG, facts=config)
+    tensors = as_half(prompts.state_dict())
+    write_files(folder / TASK_WEIGHTS, tensors, config=TASK_CONFIG, facts=config)
 
 
 def read_task(folder: Path, *, base: Base) -> TaskAdapter:
@@ -75,17 +73,12 @@ def read_task(folder: Path, *, base: Base) -> TaskAdapter:
         ModelMismatchError: those of another base.
     """
     config = read_task_config(folder)
-    if config.base_sha256 != base.sha256.hex():
-        raise ModelMismatchError(
-            f"task prompts {folder} belong to base {config.base_sha256[:16]}, the loaded one is "
-            f"{base.sha256.hex()[:16]}: load that base, or train them for this one"
-        )
-    path = Path(folder) / TASK_WEIGHTS
-    tensors = read_weights(path)
-    with WeightBudget(tensors, where=str(path)):
-        prompts = TaskPrompts(base.config.codec, width=config.width, rank=config.rank)
-    load_weights(prompts, tensors, where=str(path))
-    return TaskAdapter(config, prompts.requires_grad_(False).eval())
+    check_base(folder, config.base_sha256, base.sha256, what="task prompts")
+
+    def build() -> TaskPrompts:
+        return TaskPrompts(base.config.codec, width=config.width, rank=config.rank)
+
+    return TaskAdapter(config, read_network(Path(folder) / TASK_WEIGHTS, build))
 
 
 def read_task_config(folder: Path) -> TaskConfig:
@@ -94,4 +87,4 @@ def read_task_config(folder: Path) -> TaskConfig:
     Raises:
         CheckpointError: none there, or a config that does not fit.
     """
-    return read_facts(TaskConfig, Path(folder) / TASK_CONFIG, what="task prompts")
+    return read_config(TaskConfig, Path(folder) / TASK_CONFIG, what="task prompts")

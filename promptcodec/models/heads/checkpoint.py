@@ -10,14 +10,12 @@ from pathlib import Path
 
 from torch import nn
 
-from promptcodec.errors import ModelMismatchError
 from promptcodec.io.hub import HEAD_CONFIG, HEAD_WEIGHTS
-from promptcodec.models.checkpoint import WeightBudget
 from promptcodec.models.heads.classifier import LatentClassifier
 from promptcodec.models.heads.config import CLASSIFY, LATENTS, HeadConfig
 from promptcodec.models.heads.pixel_classifier import PixelClassifier
 from promptcodec.models.heads.segmenter import LatentSegmenter, PixelSegmenter
-from promptcodec.models.weights import load_weights, read_facts, read_weights, write_network
+from promptcodec.models.weights import as_half, check_base, read_config, read_network, write_files
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +49,8 @@ def write_head(folder: Path, model: nn.Module, *, config: HeadConfig) -> None:
         CheckpointError: weights that are not finite.
         OutputError: the folder cannot be written.
     """
-    write_network(folder, model, weights=HEAD_WEIGHTS, config=HEAD_CONFIG, facts=config)
+    tensors = as_half(model.state_dict())
+    write_files(folder / HEAD_WEIGHTS, tensors, config=HEAD_CONFIG, facts=config)
 
 
 def read_head(folder: Path, *, base_sha256: bytes) -> Head:
@@ -65,19 +64,9 @@ def read_head(folder: Path, *, base_sha256: bytes) -> Head:
             finite.
         ModelMismatchError: the head of another base.
     """
-    folder = Path(folder)
     config = read_head_config(folder)
-    if config.base_sha256 != base_sha256.hex():
-        raise ModelMismatchError(
-            f"head {folder} belongs to base {config.base_sha256[:16]}, the loaded one is "
-            f"{base_sha256.hex()[:16]}: load that base, or train the head for this one"
-        )
-    path = folder / HEAD_WEIGHTS
-    tensors = read_weights(path)
-    with WeightBudget(tensors, where=str(path)):
-        model = build_head(config)
-    load_weights(model, tensors, where=str(path))
-    return Head(config=config, model=model.requires_grad_(False).eval())
+    check_base(folder, config.base_sha256, base_sha256, what="the head")
+    return Head(config, read_network(Path(folder) / HEAD_WEIGHTS, lambda: build_head(config)))
 
 
 def read_head_config(folder: Path) -> HeadConfig:
@@ -86,4 +75,4 @@ def read_head_config(folder: Path) -> HeadConfig:
     Raises:
         CheckpointError: no head there, or a config that does not fit.
     """
-    return read_facts(HeadConfig, Path(folder) / HEAD_CONFIG, what="head")
+    return read_config(HeadConfig, Path(folder) / HEAD_CONFIG, what="head")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from promptcodec.config import CLASSIFY, SEGMENT
+from promptcodec.config import CLASSIFY, SEGMENT, check_format_version
 from promptcodec.errors import ConfigError
 
 LATENTS, PIXELS = "latents", "pixels"
@@ -95,8 +95,4 @@ class HeadConfig:
             )
         if not 0.0 < self.mlp_ratio <= 16.0 or max(self.widths) > 4096 or len(self.widths) > 4:
             raise ConfigError("need mlp_ratio 0 to 16, widths up to 4096 and up to 4 stages")
-        if self.format_version != 1:
-            raise ConfigError(
-                f"format_version is {self.format_version}, this promptcodec reads 1: "
-                "upgrade promptcodec"
-            )
+        check_format_version(self.format_version)
