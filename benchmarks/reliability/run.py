@@ -34,15 +34,17 @@ ROOT = Path(__file__).resolve().parents[2]
 TESTS = {
     "R1": ["tests/api/test_golden.py", "tests/api/test_stranger.py"],
     "R2": ["tests/api/test_mismatch.py"],
-    "R3": ["tests/cli/test_cli.py", "-k", "truncated_at_every_byte or every_bit_flipped"],
-    "R5": ["tests/bitstream/test_bitstream.py", "tests/cli/test_cli.py", "-k", "bomb or limit"],
-    "R6": ["tests/cli/test_cli.py", "tests/models/test_adapters_checkpoint.py", "-k",
+    "R3": ["tests/cli/test_refusals.py", "-k", "truncated_at_every_byte or every_bit_flipped"],
+    "R5": ["tests/bitstream/test_bitstream.py", "tests/cli/test_refusals.py",
+           "-k", "bomb or limit"],
+    "R6": ["tests/cli/test_refusals.py", "tests/models/test_adapters_checkpoint.py", "-k",
            "BadCheckpoints or faulty"],
     "R8": ["tests/training/test_training.py", "-k", "killing"],
     "R9": ["tests/io/test_atomic.py", "tests/cli/test_full_disk.py", "tests/cli/test_batch.py",
-           "-k", "kill or full or write or failed"],
+           "tests/cli/test_processes.py", "-k", "kill or full or write or failed"],
     "R10": ["tests/api/test_rates.py", "-k", "while_adapters_swap"],
-    "R12": ["tests/api/test_metadata.py", "tests/io/test_formats.py"],
+    "R12": ["tests/api/test_metadata.py", "tests/io/test_formats.py", "tests/io/test_bit_depth.py",
+            "tests/io/test_picture_metadata.py"],
 }  # fmt: skip
 
 

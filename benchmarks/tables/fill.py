@@ -275,14 +275,14 @@ def anchors(report: dict[str, Any]) -> str:
 def errors() -> str:
     """Every exit code: class, cause, remedy."""
     from promptcodec import errors as module
-    from promptcodec.cli import console
+    from promptcodec.cli.exit_codes import OTHER_EXITS
 
     classes = [each for each in vars(module).values() if isinstance(each, type)]
     rows = [(0, "", "it worked", "")]
     for each in sorted(classes, key=lambda each: each.exit_code):
         cause = (each.__doc__ or "").splitlines()[0].rstrip(".")
         rows.append((each.exit_code, f"`{each.__name__}`", cause, each.remedy))
-    rows += console.OTHER_EXITS
+    rows += OTHER_EXITS
     lines = ["| code | Python | cause | remedy |", "| ---: | --- | --- | --- |"]
     lines += [f"| {code} | {name} | {cause} | {remedy} |" for code, name, cause, remedy in rows]
     return "\n".join(lines)

@@ -1,5 +1,8 @@
 """A header as plain values, for people and for JSON."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from promptcodec.bitstream.fields import GAIN_STEPS, VERSION, Header, fixed_to_rate
 
 
@@ -35,3 +38,24 @@ def describe(header: Header, *, file_bytes: int) -> dict[str, object]:
         },
         "bpp": 8 * file_bytes / (header.width * header.height),
     }
+
+
+def as_text(facts: Mapping[str, Any]) -> str:
+    """Facts of `describe` as text, a line for each."""
+    colour = "grey" if facts["grey"] else "colour"
+    tiles, sizes = facts["tiles"], facts["bytes"]
+    chunks = [f"{each['kind'].strip()} {each['bytes']:,} bytes" for each in facts["chunks"]]
+    lines = {
+        "picture": f"{facts['width']}x{facts['height']} {colour}",
+        "size": f"{sizes['file']:,} bytes, {facts['bpp']:.3f} bpp",
+        "rate index": f"{facts['rate_index']:g}, gain {facts['gain_steps']:+g} steps",
+        "base": facts["base_hash"],
+        "adapters": ", ".join(facts["adapter_hashes"]) or "none",
+        "tiles": f"{tiles['rows']} x {tiles['columns']}",
+        "latents": f"{sizes['y']:,} bytes",
+        "side": f"{sizes['z']:,} bytes",
+        "chunks": ", ".join(chunks) or "none",
+        "header": f"{sizes['header']:,} bytes",
+        "format": f"version {facts['version']}, numerics profile {facts['profile']}",
+    }
+    return "\n".join(f"{name + ':':<12}{value}" for name, value in lines.items())

@@ -1,10 +1,12 @@
 """Which codec a command works with; torch is imported when it is loaded."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from promptcodec.api import Codec
+
+PrecisionName = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class CodecOptions:
     prompts: tuple[str, ...] = ()
     device: str = "cpu"
     threads: int | None = None
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: PrecisionName = "float32"
     heads: str | None = None
     tasks: str | None = None
 
@@ -33,12 +35,5 @@ class CodecOptions:
         """Load it; errors as `Codec.load`."""
         from promptcodec.api import Codec
 
-        return Codec.load(
-            self.base,
-            list(self.prompts) or None,
-            heads=self.heads,
-            tasks=self.tasks,
-            device=self.device,
-            precision=self.precision,
-            threads=self.threads,
-        )
+        values: dict[str, Any] = asdict(self)
+        return Codec.load(values.pop("base"), values.pop("prompts") or None, **values)

@@ -1,236 +1,175 @@
-"""The commands that code files: `encode` and `decode`, one file or many.
-
-`cli` registers them; what is slow to import is imported inside them.
-"""
+"""The commands that code files: `encode` and `decode`, one file or many."""
 
 import os
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from promptcodec.cli import console, options
-from promptcodec.cli import file_options as file_options
+from promptcodec.cli import console, file_options
 from promptcodec.cli.codec_options import CodecOptions
-from promptcodec.cli.inputs import Names, Selection
+from promptcodec.cli.file_options import FileOptions
+from promptcodec.cli.inputs import InputSpec, Selection
+from promptcodec.cli.output import Printer, choose_output, write_output
+from promptcodec.cli.settings import spread_settings
+from promptcodec.coding.settings import DecodeSettings, EncodeSettings
 from promptcodec.errors import OutputError, StreamError, UsageError
 from promptcodec.io.atomic import refuse_input
-from promptcodec.io.suffixes import PICTURE_SUFFIXES, STREAM_SUFFIXES
+from promptcodec.io.find import PICTURE_SUFFIXES, STREAM_SUFFIXES
 
 if TYPE_CHECKING:
-    from promptcodec.cli.batch.tasks import Made, Task
+    from promptcodec.cli.batch.jobs import FileJob, JobResult
 
+TASKS = typer.Option(help="Task prompts or folder of them; default: bundled.")
 
 app = typer.Typer()
 
 
 @app.command()
+@spread_settings
 def encode(
-    pictures: file_options.Pictures = None,
-    output: file_options.EncodeOutput = None,
-    recursive: file_options.Recursive = False,
-    rate_index: options.RateIndex = None,
-    gain_steps: file_options.GainSteps = 0.0,
-    target_bpp: file_options.TargetBpp = None,
-    target_bytes: file_options.TargetBytes = None,
-    target_psnr: file_options.TargetPsnr = None,
-    strict: file_options.Strict = False,
-    effort: file_options.Effort = 0,
-    tile_size: file_options.TileSize = None,
-    task: file_options.TaskName = None,
-    tasks: file_options.TaskFolders = None,
-    allow_8bit: file_options.Allow8Bit = False,
-    strip: file_options.Strip = False,
-    base: options.Base = None,
-    prompts: options.Prompts = None,
-    force: options.Force = False,
-    jobs: file_options.FileJobs = 1,
-    failures: file_options.Failures = None,
-    dry_run: file_options.DryRun = False,
-    device: options.Device = "cpu",
-    threads: file_options.FileThreads = None,
-    precision: options.Precision = "float32",
-    max_pixels: options.MaxPixels = None,
-    as_json: options.Json = False,
-    verbose: options.Verbose = False,
+    *,
+    pictures: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PICTURE]...",
+            help="Picture files, patterns, folders with --recursive; - is standard input.",
+        ),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", help="Stream to write; default: PICTURE as .pc."),
+    ] = None,
+    files: FileOptions,
+    settings: Annotated[EncodeSettings, file_options.ENCODE],
+    codec_options: Annotated[CodecOptions, file_options.CODEC | {"tasks": TASKS}],
+    printer: Printer,
 ) -> None:
     """Encode pictures. Without PICTURE: from standard input to standard output.
 
     Of several files, finished ones are skipped, and one that fails does not stop the others.
     """
-    from promptcodec.bitstream import MAX_PIXELS
-    from promptcodec.cli.batch.tasks import EncodeTask
+    from promptcodec.cli.batch.jobs import EncodeJob
     from promptcodec.cli.progress import progress_bar
-    from promptcodec.coding.settings import EncodeSettings
 
-    names = Names(tuple(pictures or ["-"]), PICTURE_SUFFIXES, recursive=recursive)
-    work = EncodeTask(
-        CodecOptions(base, tuple(prompts or ()), device, threads, precision, tasks=tasks),
-        EncodeSettings(
-            rate_index=rate_index,
-            gain_steps=gain_steps,
-            target_bpp=target_bpp,
-            target_bytes=target_bytes,
-            target_psnr=target_psnr,
-            strict=strict,
-            effort=effort,
-            tile_size=tile_size,
-            task=task,
-            max_pixels=max_pixels or MAX_PIXELS,
-            allow_8bit=allow_8bit,
-            strip=strip,
-        ),
-    )
-    if dry_run or failures or names.are_several(output):
-        setup = replace(work.setup, threads=threads or 1)
-        code_files(
-            replace(work, setup=setup),
-            names.select(output, suffix=".pc"),
-            jobs=jobs,
-            force=force,
-            dry_run=dry_run,
-            failures=failures,
-            as_json=as_json,
-            verbose=verbose,
-        )
+    inputs = InputSpec(tuple(pictures or ["-"]), PICTURE_SUFFIXES, recursive=files.recursive)
+    job = EncodeJob(codec_options, settings)
+    if files.are_many or inputs.are_several(output):
+        code_files(job, inputs.select(output, suffix=".pc"), files, printer)
         return
-    (picture,) = names.names
-    target = console.choose_output(picture, output, suffix=".pc", as_json=as_json, force=force)
+    (picture,) = inputs.names
+    target = choose_output(
+        picture, output, suffix=".pc", as_json=printer.as_json, force=files.force
+    )
     source = console.picture_source(picture)
-    codec = work.setup.load()
+    codec = codec_options.load()
     with progress_bar("refining") as progress:
         name = "standard input" if picture == "-" else picture
-        made = work.encode(source, name, codec, progress=progress)
-    _deliver("encode", picture, made, target, force=force, as_json=as_json, verbose=verbose)
+        result = job.encode(source, name, codec, progress=progress)
+    _deliver("encode", picture, result, target, force=files.force, printer=printer)
 
 
 @app.command()
+@spread_settings
 def decode(
-    streams: file_options.Streams = None,
-    output: file_options.DecodeOutput = None,
-    recursive: file_options.Recursive = False,
-    picture_format: file_options.PictureFormat = "png",
-    region: file_options.RegionText = None,
-    allow_partial: file_options.AllowPartial = False,
-    strip: file_options.Strip = False,
-    base: options.Base = None,
-    prompts: options.Prompts = None,
-    force: options.Force = False,
-    jobs: file_options.FileJobs = 1,
-    failures: file_options.Failures = None,
-    dry_run: file_options.DryRun = False,
-    device: options.Device = "cpu",
-    threads: file_options.FileThreads = None,
-    precision: options.Precision = "float32",
-    max_pixels: options.MaxPixels = None,
-    as_json: options.Json = False,
-    verbose: options.Verbose = False,
+    *,
+    streams: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[STREAM]...",
+            help="Stream files, patterns, folders with --recursive; - is standard input.",
+        ),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", help="Picture, format by suffix; default: STREAM as .png."),
+    ] = None,
+    files: FileOptions,
+    picture_format: Annotated[
+        Literal["png", "webp", "jpg", "tif"],
+        typer.Option("--format", help="Of pictures that -o does not name one by one."),
+    ] = "png",
+    settings: Annotated[DecodeSettings, file_options.DECODE],
+    codec_options: Annotated[CodecOptions, file_options.CODEC],
+    printer: Printer,
 ) -> None:
     """Decode streams. Without STREAM: from standard input to standard output, as PNG.
 
     Of several files, finished ones are skipped, and one that fails does not stop the others.
     """
-    from promptcodec.bitstream import MAX_PIXELS, open_stream, parse
-    from promptcodec.cli.batch.tasks import DecodeTask
-    from promptcodec.coding.settings import DecodeSettings
+    from promptcodec.bitstream import open_stream, parse
+    from promptcodec.cli.batch.jobs import DecodeJob
 
-    names = Names(tuple(streams or ["-"]), STREAM_SUFFIXES, recursive=recursive)
-    part = None if region is None else file_options.read_region(region)
-    task = DecodeTask(
-        CodecOptions(base, tuple(prompts or ()), device, threads, precision),
-        DecodeSettings(part, allow_partial, max_pixels or MAX_PIXELS, strip),
-    )
+    inputs = InputSpec(tuple(streams or ["-"]), STREAM_SUFFIXES, recursive=files.recursive)
+    job = DecodeJob(codec_options, settings)
     suffix = f".{picture_format}"
-    if dry_run or failures or names.are_several(output):
-        if part is not None:
+    if files.are_many or inputs.are_several(output):
+        if settings.region is not None:
             raise UsageError("--region is of one stream: name a single one, and no folder by -o")
-        setup = replace(task.setup, threads=threads or 1)
-        code_files(
-            replace(task, setup=setup),
-            names.select(output, suffix=suffix),
-            jobs=jobs,
-            force=force,
-            dry_run=dry_run,
-            failures=failures,
-            as_json=as_json,
-            verbose=verbose,
-        )
+        code_files(job, inputs.select(output, suffix=suffix), files, printer)
         return
     from promptcodec.io.save import OUTPUT_SUFFIXES
 
-    (stream,) = names.names
-    target = console.choose_output(stream, output, suffix=suffix, as_json=as_json, force=force)
+    (stream,) = inputs.names
+    target = choose_output(
+        stream, output, suffix=suffix, as_json=printer.as_json, force=files.force
+    )
     suffix = suffix if target is None else target.suffix.lower()
     if suffix not in OUTPUT_SUFFIXES:
         known = ", ".join(OUTPUT_SUFFIXES)
         raise UsageError(f"{target}: no picture is written as {suffix!r}: choose one of {known}")
     # A damaged stream is refused before torch is imported.
-    if part is None and not allow_partial:
+    if settings.region is None and not settings.allow_partial:
         data: bytes | Path = console.read_input(stream, error=StreamError)
-        parse(data, max_pixels=task.settings.max_pixels)
+        parse(data, max_pixels=settings.max_pixels)
         data = Path(stream) if stream != "-" and Path(stream).is_file() else data
     else:
         data = console.read_input(stream, error=StreamError) if stream == "-" else Path(stream)
-        with open_stream(data, allow_partial=allow_partial, max_pixels=1 << 64):
+        with open_stream(data, allow_partial=settings.allow_partial, max_pixels=1 << 64):
             pass  # its header is looked at
-    made = task.decode(data, task.setup.load(), suffix=suffix)
-    _deliver("decode", stream, made, target, force=force, as_json=as_json, verbose=verbose)
+    result = job.decode(data, codec_options.load(), suffix=suffix)
+    _deliver("decode", stream, result, target, force=files.force, printer=printer)
 
 
 def _deliver(
     command: str,
     source: str,
-    made: "Made",
+    result: "JobResult",
     target: Path | None,
     *,
     force: bool,
-    as_json: bool,
-    verbose: bool,
+    printer: Printer,
 ) -> None:
-    """Write what became of a single file, and say so."""
-    size = console.deliver(made.content, target, force=force)
+    """Write the result of a single file and report it."""
+    size = write_output(result.content, target, force=force)
     report = {"status": "done", "input": source, "output": "-" if target is None else str(target)}
-    report |= made.facts | {"output_bytes": size}
-    console.report(command, report, made.summary, as_json=as_json, verbose=verbose)
+    report |= result.facts | {"output_bytes": size}
+    printer.report_file(command, report, result.summary)
 
 
-def code_files(
-    task: "Task",
-    selection: Selection,
-    *,
-    jobs: int,
-    force: bool,
-    dry_run: bool,
-    failures: Path | None,
-    as_json: bool,
-    verbose: bool,
-) -> None:
-    """Run a task over many files and say what became of them; exits with the code of failures."""
+def code_files(job: "FileJob", selection: Selection, files: FileOptions, printer: Printer) -> None:
+    """Do a job on many files and report what became of them; exits with the code of failures."""
     from promptcodec.cli.batch.report import Report
-    from promptcodec.cli.batch.runner import Batch, Row
+    from promptcodec.cli.batch.runner import FileOutcome, run_batch
     from promptcodec.cli.progress import progress_bar
 
-    for item in selection.items if failures else ():
-        refuse_input(failures or "", item.source)
-        if os.path.abspath(failures or "") == os.path.abspath(item.target):
+    failures, options = files.failures, job.codec_options
+    job = replace(job, codec_options=replace(options, threads=options.threads or 1))
+    for pair in selection.pairs if failures else ():
+        refuse_input(failures or "", pair.source)
+        if os.path.abspath(failures or "") == os.path.abspath(pair.target):
             raise OutputError(f"{failures} is a result too: choose another name for one of them")
-    report = Report(
-        task.command,
-        ignored=selection.ignored,
-        failures=failures,
-        as_json=as_json,
-        verbose=verbose,
-        dry_run=dry_run,
+    report = Report(job.command, printer, selection.ignored, failures, files.dry_run)
+    refused = [FileOutcome.failed(name, None, error) for name, error in selection.refused]
+    outcomes = run_batch(
+        job, selection.pairs, jobs=files.jobs, force=files.force, dry_run=files.dry_run
     )
-    refused = [Row.failed(each.source, None, each.error) for each in selection.refused]
-    batch = Batch(task, jobs=jobs, force=force, dry_run=dry_run)
-    total = len(refused) + len(selection.items)
+    total = len(refused) + len(selection.pairs)
     try:
-        with progress_bar(f"{task.command[:-1]}ing") as progress, console.ended_politely():
-            rows = chain(refused, batch.run(selection.items))
-            report.collect(rows, total=total, progress=progress)
+        with progress_bar(f"{job.command[:-1]}ing") as progress, console.sigterm_as_interrupt():
+            report.collect(chain(refused, outcomes), total=total, progress=progress)
     except KeyboardInterrupt:
         report.conclude()
         raise

@@ -2,69 +2,140 @@
 
 import dataclasses
 import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from promptcodec.bitstream import MAX_PIXELS
 from promptcodec.cli import console, options
+from promptcodec.cli.codec_options import CodecOptions
+from promptcodec.cli.output import Printer
+from promptcodec.cli.settings import spread_settings
 from promptcodec.errors import PictureError, UsageError
-from promptcodec.io.atomic import check_output, refuse_input
+from promptcodec.io.atomic import check_output, refuse_input, write_atomically
+
+if TYPE_CHECKING:
+    from promptcodec.evaluation.measure import MeasurementConfig
 
 app = typer.Typer()
 
 
+@dataclass(frozen=True)
+class MeasurementOptions(CodecOptions):
+    """Codec and peers of `eval` and `compare`."""
+
+    threads: int = 1
+    against: tuple[str, ...] = ()
+    weights: Path | None = None
+    max_pixels: int = MAX_PIXELS
+
+    def config(self, rates: str, **more: Any) -> "MeasurementConfig":
+        """The settings of a measurement.
+
+        Args:
+            rates: rate indexes as text.
+            more: further fields of `MeasurementConfig`.
+        Raises:
+            UsageError: rates that are no numbers.
+        """
+        from promptcodec.evaluation.measure import MeasurementConfig
+
+        return MeasurementConfig(
+            base=self.base,
+            prompts=self.prompts or None,
+            rates=options.parse_rates(rates),
+            precision=self.precision,
+            against=options.split_words(self.against, default="jpeg,webp"),
+            weights=self.weights,
+            device=self.device,
+            max_pixels=self.max_pixels,
+            threads=self.threads,
+            **more,
+        )
+
+
+MEASUREMENT = options.CODEC | {
+    "threads": typer.Option(min=1, max=options.MAX_THREADS, help="CPU threads a process."),
+    "precision": options.Precision,
+    "against": Annotated[
+        list[str],
+        typer.Option(
+            help="Peers: jpeg, jpeg-444, webp, avif, jxl, hevc, names of CompressAI's models, or "
+            "all that can run here; separated by commas.",
+            show_default="jpeg,webp",
+        ),
+    ],
+    "weights": typer.Option(
+        help="Folder of weights of CompressAI's models.",
+        show_default="where CompressAI keeps them",
+    ),
+    "max_pixels": options.MaxPixels,
+}
+
+
 @app.command("eval")
+@spread_settings
 def evaluate(
-    folder: options.EvaluationFolder,
-    base: options.Base = None,
-    prompts: options.Prompts = None,
+    *,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of pictures.")],
+    measurement: Annotated[MeasurementOptions, MEASUREMENT],
     rates: options.RateList = "all",
-    gain_steps: options.GainCurve = None,
-    against: options.Against = None,
-    weights: options.Weights = None,
-    metrics: options.Metrics = None,
-    lpips_weights: options.LpipsWeights = None,
-    out: options.ResultsFile = None,
-    readme: options.Readme = None,
-    plot: options.Plot = None,
-    report: options.Report = None,
-    show: options.Show = None,
+    gain_steps: Annotated[
+        list[float] | None,
+        typer.Option(help="Gain to measure at; repeat for a curve; default: 0."),
+    ] = None,
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option(help="psnr, ms-ssim, lpips; separated by commas.", show_default="psnr"),
+    ] = None,
+    lpips_weights: Annotated[
+        Path | None, typer.Option(help="State dict of torchvision's AlexNet, for LPIPS.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="results.json to write.")] = None,
+    readme: Annotated[
+        Path | None, typer.Option(help="Markdown file whose results table to bring up to date.")
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Curves as a picture, .png or .svg; replaced if it exists."),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="One HTML file with curves, tables and pictures.")
+    ] = None,
+    show: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Pictures to look at in the report, separated by commas.",
+            show_default="best, middling and worst against the first peer",
+        ),
+    ] = None,
     force: options.Force = False,
-    jobs: options.Jobs = 1,
-    device: options.Device = "cpu",
-    threads: options.ProcessThreads = 1,
-    max_pixels: options.MaxPixels = None,
-    precision: options.Precision = "float32",
-    as_json: options.Json = False,
-    verbose: options.Verbose = False,
+    jobs: Annotated[
+        int,
+        typer.Option(min=1, help="Processes; the measured bytes are the same for any number."),
+    ] = 1,
+    printer: Printer,
 ) -> None:
     """Measure the codec on a folder of pictures, beside its peers; a stopped run goes on."""
     for target in (out, report):
         if target is not None:
             check_output(target, force=force)
-    chosen, shown = options.parse_rates(rates), options.split_words(show, default="")
+    config = measurement.config(
+        rates,
+        gains=tuple(gain_steps or (0.0,)),
+        metrics=options.split_words(metrics, default="psnr"),
+        lpips_weights=lpips_weights,
+    )
+    shown = options.split_words(show, default="")
     if shown and report is None:
         raise UsageError("--show names pictures of a report: name its file by --report")
     from promptcodec.cli.progress import progress_bar
     from promptcodec.evaluation.evaluate import check_complete, evaluate_folder
-    from promptcodec.evaluation.measure import MeasurementConfig
     from promptcodec.evaluation.reports.markdown import render_table
     from promptcodec.evaluation.results import as_json as facts_of
 
-    config = MeasurementConfig(
-        base=base,
-        prompts=prompts or None,
-        rates=chosen,
-        gains=tuple(gain_steps or (0.0,)),
-        precision=precision,
-        against=options.split_words(against, default="jpeg,webp"),
-        weights=weights,
-        metrics=options.split_words(metrics, default="psnr"),
-        lpips_weights=lpips_weights,
-        device=device,
-        max_pixels=max_pixels or MAX_PIXELS,
-        threads=threads,
-    )
     with progress_bar("evaluating") as progress:
         results = evaluate_folder(
             folder,
@@ -79,29 +150,29 @@ def evaluate(
             progress=progress,
         )
     for note in results.notes:
-        console.say(console.one_line(f"note: {note}"))
+        console.print_line(f"note: {note}")
     facts = facts_of(results)
-    console.answer("eval", facts, render_table(facts), as_json=as_json)
+    printer.print_result("eval", facts, render_table(facts))
     check_complete(results)
 
 
 @app.command()
+@spread_settings
 def compare(
-    picture: options.ComparePicture,
+    *,
+    picture: Annotated[Path, typer.Argument(metavar="PICTURE", help="Picture file.")],
+    measurement: Annotated[MeasurementOptions, MEASUREMENT],
     rates: options.RateList = "0,3,6",
-    against: options.Against = None,
-    weights: options.Weights = None,
-    output: options.Sheet = None,
-    page: options.SliderPage = None,
-    base: options.Base = None,
-    prompts: options.Prompts = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="PNG to write; default: PICTURE as .compare.png."),
+    ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(help="HTML to write; default: PICTURE as .compare.html."),
+    ] = None,
     force: options.Force = False,
-    device: options.Device = "cpu",
-    threads: options.ProcessThreads = 1,
-    max_pixels: options.MaxPixels = None,
-    precision: options.Precision = "float32",
-    as_json: options.Json = False,
-    verbose: options.Verbose = False,
+    printer: Printer,
 ) -> None:
     """Show a picture beside its peers at equal bytes: a PNG and a page with a slider."""
     if picture.is_dir():
@@ -113,43 +184,43 @@ def compare(
             raise UsageError(f"{target}: need a name that ends in {' or '.join(suffixes)}")
         refuse_input(target, picture)
         check_output(target, force=force)
-    chosen = options.parse_rates(rates)
-    from promptcodec.evaluation.measure import MeasurementConfig
+    config = measurement.config(rates)
     from promptcodec.evaluation.reports import compare as comparing
     from promptcodec.evaluation.reports.html_page import write_page
 
-    config = MeasurementConfig(
-        base=base,
-        prompts=prompts or None,
-        rates=chosen,
-        precision=precision,
-        against=options.split_words(against, default="jpeg,webp"),
-        weights=weights,
-        device=device,
-        max_pixels=max_pixels or MAX_PIXELS,
-        threads=threads,
-    )
     slides = comparing.compare_picture(picture, config.build())
     comparing.write_sheet(slides, sheet, force=force)
     write_page(slider, "compare.html", title=picture.name, data={}, slides=slides, force=force)
     facts = {"rows": comparing.facts_of(slides)}
-    console.answer("compare", facts, comparing.render_slides(slides), as_json=as_json)
-    console.say(console.one_line(f"{picture} -> {sheet}, {slider}"))
+    printer.print_result("compare", facts, comparing.render_slides(slides))
+    console.print_line(f"{picture} -> {sheet}, {slider}")
 
 
 @app.command()
+@spread_settings
 def bench(
-    peers: options.Peers = None,
-    threads: options.ThreadCounts = "1",
-    repeats: options.Repeats = 7,
+    *,
+    peers: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="mbt2018-mean, jpeg, jpeg-444, webp, avif, jxl, hevc; separated by commas.",
+            show_default="jpeg,webp",
+        ),
+    ] = None,
+    threads: Annotated[
+        str, typer.Option(help="CPU threads of each comparison, such as 1,2.")
+    ] = "1",
+    repeats: Annotated[int, typer.Option(min=2, help="Number of rounds.")] = 7,
     rate_index: options.RateIndex = None,
-    picture: options.BenchPicture = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(help="Photograph, scaled to 768x512.", show_default="a bundled one"),
+    ] = None,
     base: options.Base = None,
     precision: options.Precision = "float32",
-    out: options.BenchFile = None,
+    out: Annotated[Path | None, typer.Option(help="JSON to write, every value in it.")] = None,
     force: options.Force = False,
-    as_json: options.Json = False,
-    verbose: options.Verbose = False,
+    printer: Printer,
 ) -> None:
     """Time the codec and its peers in alternation; memory of ours."""
     if out is not None and picture is not None:
@@ -159,7 +230,6 @@ def bench(
     counts = options.parse_counts(threads, option="--threads")
     names = options.split_words(peers, default="jpeg,webp")
     from promptcodec.evaluation.speed import bench as benching
-    from promptcodec.io.atomic import write_atomically
     from promptcodec.io.samples import bundled, photograph
 
     source = picture or bundled()
@@ -172,33 +242,48 @@ def bench(
         threads=counts,
         precisions=(precision,),
         repeats=repeats,
-        report=console.say,
+        report=console.print_message,
     )
     facts["memory"] = benching.measure_memory(source, base=base, sizes=(size,))
     facts["picture"] = source.name
     for warning in facts["warnings"]:
-        console.say(f"warning: {warning}")
+        console.print_message(f"warning: {warning}")
     text = json.dumps(facts, indent=1)
     if out is not None:
         write_atomically(out, (text + "\n").encode(), force=force)
-    console.answer("bench", facts, benching.render_bench(facts), as_json=as_json)
+    printer.print_result("bench", facts, benching.render_bench(facts))
+
+
+@app.command()
+@spread_settings
+def complexity(*, base: options.Base = None, printer: Printer) -> None:
+    """Count parameters and kMAC/px of each part of a codec."""
+    from promptcodec.evaluation.speed.complexity import complexity_table, render_complexity
+    from promptcodec.io.hub import find_base
+    from promptcodec.models.checkpoint import read_base
+
+    rows = complexity_table(read_base(find_base(base)).model)
+    facts = {"parts": [dataclasses.asdict(row) for row in rows]}
+    printer.print_result("complexity", facts, render_complexity(rows))
 
 
 @app.command("eval-task")
+@spread_settings
 def eval_task(
+    *,
     recipe: options.Recipe,
     data: options.ClassData,
-    output: options.TaskResults = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--out", help="JSON file for the results.")
+    ] = None,
     force: options.Force = False,
     threads: options.Threads = None,
-    as_json: options.Json = False,
-    verbose: options.Verbose = False,
+    printer: Printer,
 ) -> None:
     """Measure accuracy over rate, for every codec and classifier that a recipe names."""
     import torch
 
     from promptcodec.evaluation import classification
-    from promptcodec.io.atomic import check_output, write_atomically
     from promptcodec.io.provenance import provenance
     from promptcodec.training.config import read_recipe
     from promptcodec.training.data.augmented import fit
@@ -215,7 +300,7 @@ def eval_task(
         config,
         labelled,
         pictures=pictures,
-        report=lambda line: console.say(console.one_line(line)),
+        report=console.print_line,
     )
     report = {
         "data": data.name,
@@ -228,8 +313,8 @@ def eval_task(
     }
     if output is not None:
         write_atomically(output, (json.dumps(report, indent=1) + "\n").encode(), force=True)
-    if as_json:
-        console.write_json("eval-task", report)
+    if printer.as_json:
+        printer.print_json("eval-task", report)
     elif output is None:
         for source in rows:
             for row in source["settings"]:
@@ -241,8 +326,13 @@ def eval_task(
 
 
 @app.command()
+@spread_settings
 def card(
-    folder: options.CardFolder, as_json: options.Json = False, verbose: options.Verbose = False
+    *,
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Holds README.md, results.json and base/.")
+    ],
+    printer: Printer,
 ) -> None:
     """Bring the README.md of a checkpoint up to date with the files beside it."""
     from promptcodec.evaluation.reports.markdown import (
@@ -258,19 +348,5 @@ def card(
     if (folder / "prompts").is_dir():
         update_markers(readme, render_ladder(folder / "prompts"), name="ladder")
     update_markers(readme, render_table(read_results(folder / "results.json")))
-    if as_json:
-        console.write_json("card", {"output": str(readme)})
-
-
-@app.command()
-def complexity(
-    base: options.Base = None, as_json: options.Json = False, verbose: options.Verbose = False
-) -> None:
-    """Count parameters and kMAC/px of each part of a codec."""
-    from promptcodec.evaluation.speed.complexity import complexity_table, render_complexity
-    from promptcodec.io.hub import find_base
-    from promptcodec.models.checkpoint import read_base
-
-    rows = complexity_table(read_base(find_base(base)).model)
-    facts = {"parts": [dataclasses.asdict(row) for row in rows]}
-    console.answer("complexity", facts, render_complexity(rows), as_json=as_json)
+    if printer.as_json:
+        printer.print_json("card", {"output": str(readme)})

@@ -1,14 +1,18 @@
-"""The commands that say what a stream holds and which rates are installed; they need no torch."""
-
-from __future__ import annotations
+"""The commands `info` and `rates`, which need no torch."""
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from promptcodec.bitstream import MAX_PIXELS, describe, parse, parse_header
+from promptcodec.bitstream.summary import as_text
 from promptcodec.cli import console, options
+from promptcodec.cli.codec_options import CodecOptions
+from promptcodec.cli.output import Printer
+from promptcodec.cli.settings import spread_settings
 from promptcodec.errors import CheckpointError, StreamError
 from promptcodec.io.hub import ADAPTER_CONFIG, PromptsSource, find_base, find_prompts
 
@@ -16,34 +20,35 @@ app = typer.Typer()
 
 
 @app.command()
+@spread_settings
 def info(
-    stream: options.Stream = "-",
-    max_pixels: options.MaxPixels = None,
-    as_json: options.Json = False,
-    verbose: options.Verbose = False,
+    *,
+    stream: Annotated[
+        str, typer.Argument(metavar="STREAM", help="Stream file; - is standard input.")
+    ] = "-",
+    max_pixels: options.MaxPixels = MAX_PIXELS,
+    printer: Printer,
 ) -> None:
-    """Check a stream and say what it holds, without decoding it."""
-    from promptcodec.bitstream import MAX_PIXELS, describe, parse, parse_header
-
+    """Check a stream and show what it holds, without decoding it."""
     data = console.read_input(stream, error=StreamError)
-    limit = max_pixels or MAX_PIXELS
-    header = parse_header(data, max_pixels=limit)
-    parse(data, max_pixels=limit)  # checks what lies behind the header as well
+    header = parse_header(data, max_pixels=max_pixels)
+    parse(data, max_pixels=max_pixels)  # checks what lies behind the header as well
     facts = describe(header, file_bytes=len(data))
-    console.answer("info", facts, console.as_text(facts), as_json=as_json)
+    printer.print_result("info", facts, as_text(facts))
 
 
 @app.command()
+@spread_settings
 def rates(
-    base: options.Base = None,
-    prompts: options.Prompts = None,
-    as_json: options.Json = False,
-    verbose: options.Verbose = False,
+    *,
+    codec_options: Annotated[
+        CodecOptions, {name: options.CODEC[name] for name in ("base", "prompts")}
+    ],
+    printer: Printer,
 ) -> None:
     """List the rates that are installed, with bpp and PSNR on record."""
-    found = installed_rates(base, prompts or None)
-    facts = {"rates": [asdict(rate) for rate in found]}
-    console.answer("rates", facts, render_rates(found), as_json=as_json)
+    found = installed_rates(codec_options.base, codec_options.prompts or None)
+    printer.print_result("rates", {"rates": [asdict(rate) for rate in found]}, render_rates(found))
 
 
 @dataclass(frozen=True)

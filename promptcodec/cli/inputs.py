@@ -3,19 +3,20 @@
 import glob
 import os
 import re
-import stat
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from promptcodec.errors import OutputError, PromptCodecError, UsageError
+from promptcodec.io.find import find_files, is_special
+
+Refusal = tuple[str, PromptCodecError]  # what was named, and why it cannot be worked on
 
 _WILDCARD = re.compile(r"[*?]|\[.+\]")
 
 
 @dataclass(frozen=True)
-class Item:
+class FilePair:
     """One file to work on.
 
     Args:
@@ -28,35 +29,22 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """Something that was named and cannot be worked on.
-
-    Args:
-        source: its name.
-        error: why not.
-    """
-
-    source: str
-    error: PromptCodecError
-
-
-@dataclass(frozen=True)
 class Selection:
     """What a command was told to work on.
 
     Args:
-        items: with targets that differ.
-        refused: names that give no item.
-        ignored: files in folders that have another suffix.
+        pairs: files with targets that differ.
+        refused: names that give no file, and why not.
+        ignored: number of files in folders that have another suffix.
     """
 
-    items: tuple[Item, ...]
+    pairs: tuple[FilePair, ...]
     refused: tuple[Refusal, ...]
     ignored: int
 
 
 @dataclass(frozen=True)
-class Names:
+class InputSpec:
     """Files, folders and patterns as a user names them.
 
     Args:
@@ -92,29 +80,28 @@ class Names:
         several = self.are_several(output)
         if output is not None and (several or output in ("", "-")):
             check_folder(output, suffix=suffix)
-        found: dict[str, Item] = {}
+        found: dict[str, FilePair] = {}
         refused: list[Refusal] = []
         ignored = 0
         for name in self.names:
             try:
-                pairs, others = self._expand(name)
+                files, others = self._expand(name)
             except PromptCodecError as error:
-                refused.append(Refusal(name, error))
+                refused.append((name, error))
                 continue
             ignored += others
-            for source, relative in pairs:
+            for source, relative in files:
                 target = source if output is None else Path(output) / relative
                 target = target.with_suffix(suffix) if several or output is None else Path(output)
-                item = Item(source, target)
-                if _is_special(source):
+                if is_special(source):
                     error = UsageError(f"{source} is no regular file: name it alone, or send it")
-                    refused.append(Refusal(str(source), error))
-                elif item.target == source:
-                    refused.append(Refusal(str(source), UsageError(f"it is a {suffix} already")))
+                    refused.append((str(source), error))
+                elif target == source:
+                    refused.append((str(source), UsageError(f"it is a {suffix} already")))
                 else:
-                    found.setdefault(os.path.abspath(source), item)
-        items, clashes = _distinct(list(found.values()))
-        return Selection(items, (*refused, *clashes), ignored)
+                    found.setdefault(os.path.abspath(source), FilePair(source, target))
+        pairs, clashes = _distinct(list(found.values()))
+        return Selection(pairs, (*refused, *clashes), ignored)
 
     def files(self, name: str) -> list[Path]:
         """Files of one of the names: itself, or what the folder or pattern holds.
@@ -130,7 +117,7 @@ class Names:
         if os.path.isdir(path):
             if not self.recursive:
                 raise UsageError(f"{name} is a folder: pass --recursive for what is in it")
-            files = list(_walk(path))
+            files = list(find_files(path, dangling=True))
             taken = [file for file in files if file.suffix.lower() in self.suffixes]
             if not taken:
                 raise UsageError(f"{name} holds no file to take ({', '.join(self.suffixes)})")
@@ -184,34 +171,11 @@ def _fixed_part(pattern: Path) -> Path:
     return fixed
 
 
-def _is_special(path: Path) -> bool:
-    """Whether it is a pipe, a device or a folder; what cannot be looked at the reader will tell."""
-    try:
-        return not stat.S_ISREG(path.stat().st_mode)
-    except (OSError, ValueError):
-        return False
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Files below a folder in the order of their names; hidden ones and links to folders not."""
-    for root, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        paths = (Path(root) / name for name in sorted(names) if not name.startswith("."))
-        # A pipe would be waited for; a link that leads nowhere is told as a missing file.
-        yield from (path for path in paths if not _is_special(path))
-
-
-def _distinct(items: list[Item]) -> tuple[tuple[Item, ...], list[Refusal]]:
-    """Items whose targets differ, and those that would overwrite each other."""
-    counts = Counter(item.target for item in items)
-    clashes = [
-        Refusal(
-            str(item.source),
-            OutputError(
-                f"{counts[item.target]} files would become {item.target}: rename all but one"
-            ),
-        )
-        for item in items
-        if counts[item.target] > 1
-    ]
-    return tuple(item for item in items if counts[item.target] == 1), clashes
+def _distinct(pairs: list[FilePair]) -> tuple[tuple[FilePair, ...], list[Refusal]]:
+    """Pairs whose targets differ, and those that would overwrite each other."""
+    counts = Counter(pair.target for pair in pairs)
+    clashes: list[Refusal] = []
+    for source, target in ((pair.source, pair.target) for pair in pairs if counts[pair.target] > 1):
+        message = f"{counts[target]} files would become {target}: rename all but one"
+        clashes.append((str(source), OutputError(message)))
+    return tuple(pair for pair in pairs if counts[pair.target] == 1), clashes

@@ -9,20 +9,38 @@ import os
 import sys
 import traceback
 import warnings
+from itertools import chain
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from promptcodec.cli import (
-    console,
-    encode_decode,
-    evaluate,
-    info,
-    options,
-    predict,
-    train,
-    train_tasks,
-)
-from promptcodec.cli.groups import GroupedCommands
+from promptcodec import __version__
+from promptcodec.cli import console, encode_decode, evaluate, exit_codes, info, predict, train
+from promptcodec.cli.output import Session
+
+GROUPS = {
+    "Pictures": (encode_decode, info),
+    "Understanding": (predict,),
+    "Measuring": (evaluate,),
+    "Training": (train,),
+}  # modules of commands by the heading that they stand under
+
+
+class GroupedCommands(TyperGroup):
+    """A program whose commands are listed by group."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write one section for each group, every command with its first line of help."""
+        limit = formatter.width - 6 - max(map(len, self.commands))
+        for heading, modules in GROUPS.items():
+            registered = chain(*(module.app.registered_commands for module in modules))
+            names = [each.name or each.callback.__name__ for each in registered]
+            with formatter.section(heading):
+                formatter.write_dl(
+                    [(name, self.commands[name].get_short_help_str(limit)) for name in names]
+                )
+
 
 app = typer.Typer(
     name="promptcodec",
@@ -30,18 +48,28 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help starts twice as fast
 )
+for module in chain(*GROUPS.values()):
+    app.add_typer(module.app)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        print(f"promptcodec {__version__}")
+        raise typer.Exit
 
 
 @app.callback(invoke_without_command=True)
-def _root(context: typer.Context, version: options.Version = False) -> None:
+def _root(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
     """Learned picture codec: one frozen model, many rates."""
     if context.invoked_subcommand is None:
-        console.say(context.get_help())
+        console.print_message(context.get_help())
         raise typer.Exit(2)
-
-
-for part in (encode_decode, info, predict, evaluate, train, train_tasks):
-    app.add_typer(part.app)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,8 +81,8 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         Exit code, see docs/errors.md.
     """
-    console.stand_in()
-    session = options.Session(verbose=os.environ.get("PROMPTCODEC_DEBUG", "") not in ("", "0"))
+    console.reopen_closed_streams()
+    session = Session(verbose=os.environ.get("PROMPTCODEC_DEBUG", "") not in ("", "0"))
     try:
         with warnings.catch_warnings():
             if not session.verbose and not sys.warnoptions:
@@ -62,20 +90,20 @@ def main(arguments: list[str] | None = None) -> int:
             code = app(arguments, prog_name="promptcodec", standalone_mode=False, obj=session)
         return code or 0
     except KeyboardInterrupt:
-        return console.INTERRUPTED
+        return exit_codes.INTERRUPTED
     except BrokenPipeError:
         console.abandon_stdout()
-        return console.BROKEN_PIPE
+        return exit_codes.BROKEN_PIPE
     except SystemExit as error:
         if not isinstance(error.__context__, BrokenPipeError):  # Typer's answer to a broken pipe
             raise
         console.abandon_stdout()
-        return console.BROKEN_PIPE
+        return exit_codes.BROKEN_PIPE
     except Exception as error:
         if session.verbose:
             traceback.print_exception(error)
         message, code = _describe(error)
-        console.say(f"promptcodec: error: {console.one_line(message)}")
+        console.print_line(f"promptcodec: error: {message}")
         return code
 
 
@@ -85,4 +113,4 @@ def _describe(error: Exception) -> tuple[str, int]:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "promptcodec"
         return f"{error.format_message().rstrip('.')}: see {command} --help", error.exit_code
-    return console.describe(error)
+    return exit_codes.describe(error)

@@ -1,29 +1,69 @@
-"""Commands that train a codec and its rates, and what belongs to that: recipes, states."""
+"""Commands that train: a base, its rates, heads, joint codecs; recipes and states."""
 
 import dataclasses
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from promptcodec.cli import console, options
+from promptcodec.cli import options
+from promptcodec.cli.output import Printer
+from promptcodec.cli.settings import spread_settings
 
 app = typer.Typer()
 
+TrainingData = Annotated[Path, typer.Option(help="Folder or zip shards of training pictures.")]
+Validation = Annotated[
+    Path | None, typer.Option(help="Folder to validate on; default: pictures held out of DATA.")
+]
+PictureCache = Annotated[
+    Path | None,
+    typer.Option("--cache", help="File to keep decoded pictures in, for other runs on them."),
+]
+Minutes = Annotated[
+    float | None,
+    typer.Option(
+        min=0.01, help="End in this time, decay and writing included; default: the recipe's steps."
+    ),
+]
+Seed = Annotated[int | None, typer.Option(help="Seed in place of the recipe's.")]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """One run of training."""
+
+    out: Path | None = None
+    resume: bool = False
+    max_steps: int | None = None
+    device: str | None = None
+
+    def folder(self, name: str) -> Path:
+        """The run folder; without an option that of a name."""
+        return self.out or Path("runs") / name
+
+
+RUN = {
+    "out": typer.Option(help="Run folder; default: runs/RECIPE."),
+    "resume": typer.Option("--resume", help="Continue the run where it stopped."),
+    "max_steps": typer.Option(min=1, help="Stop after so many steps."),
+    "device": typer.Option(help="cpu or cuda; default: the GPU where there is one."),
+}
+
 
 @app.command("train-base")
+@spread_settings
 def train_base(
+    *,
     recipe: options.Recipe,
-    data: options.TrainingData,
-    out: options.RunFolder = None,
-    resume: options.Resume = False,
-    max_steps: options.MaxSteps = None,
-    device: options.TrainingDevice = None,
-    validation: options.Validation = None,
-    cache: options.PictureCache = None,
-    minutes: options.Minutes = None,
-    as_json: options.Json = False,
-    verbose: options.Verbose = False,
+    data: TrainingData,
+    run: Annotated[RunOptions, RUN],
+    validation: Validation = None,
+    cache: PictureCache = None,
+    minutes: Minutes = None,
+    printer: Printer,
 ) -> None:
     """Train a base codec on a folder of pictures."""
     began = time.monotonic()
@@ -32,33 +72,52 @@ def train_base(
     folder = base.train_base(
         recipe,
         data=data,
-        out=out or Path("runs") / recipe.stem,
-        resume=resume,
-        max_steps=max_steps,
-        device=device,
+        out=run.folder(recipe.stem),
+        resume=run.resume,
+        max_steps=run.max_steps,
+        device=run.device,
         validation=validation,
         cache=cache,
         minutes=_left(minutes, began),
     )
-    console.trained("train-base", folder, f"checkpoint: {folder}", as_json=as_json)
+    printer.report_run("train-base", folder, f"checkpoint: {folder}")
 
 
 @app.command("train-prompt")
+@spread_settings
 def train_prompt(
-    lmbda: options.Lambda = None,
-    rate_index: options.PromptRate = None,
-    recipe: options.PromptRecipe = None,
+    *,
+    lmbda: Annotated[
+        float | None,
+        typer.Option("--lambda", help="Rate-distortion weight; 0.0013 is small, 0.18 is best."),
+    ] = None,
+    rate_index: Annotated[
+        int | None, typer.Option(min=0, max=7, help="Rate index; default: the nearest to lambda.")
+    ] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="YAML file of steps, crops and optimiser; default: built in."),
+    ] = None,
     base: options.Base = None,
-    init_from: options.InitFrom = None,
-    data: options.PromptData = None,
-    out: options.RunFolder = None,
-    resume: options.Resume = False,
-    max_steps: options.MaxSteps = None,
-    device: options.TrainingDevice = None,
-    validation: options.Validation = None,
-    cache: options.PictureCache = None,
-    as_json: options.Json = False,
-    verbose: options.Verbose = False,
+    init_from: Annotated[
+        str | None,
+        typer.Option(
+            help="Adapter to start from; 'none' starts from the base alone.",
+            show_default="the nearest installed one",
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="PROMPTCODEC_DATA",
+            help="Folder or zip shards of training pictures.",
+            show_default="the sample pictures, for a trial",
+        ),
+    ] = None,
+    run: Annotated[RunOptions, RUN],
+    validation: Validation = None,
+    cache: PictureCache = None,
+    printer: Printer,
 ) -> None:
     """Adapt the frozen base to one rate by a small adapter."""
     from promptcodec.training.rate_adapter import resolve_run, train_prompts
@@ -69,30 +128,32 @@ def train_prompt(
     folder = train_prompts(
         config.run,
         data=config.data,
-        out=out or Path("runs") / f"prompt-{config.run.rate_weight:g}",
-        resume=resume,
-        max_steps=max_steps,
-        device=device,
+        out=run.folder(f"prompt-{config.run.rate_weight:g}"),
+        resume=run.resume,
+        max_steps=run.max_steps,
+        device=run.device,
         validation=validation,
         cache=cache,
     )
     line = f"adapter: {folder}; use it with --prompts {folder} --rate-index {config.run.rate_index}"
-    console.trained("train-prompt", folder, line, as_json=as_json)
+    printer.report_run("train-prompt", folder, line)
 
 
 @app.command("train-ladder")
+@spread_settings
 def train_ladder(
+    *,
     recipe: options.Recipe,
-    data: options.TrainingData,
-    out: options.RunFolder = None,
-    resume: options.Resume = False,
-    rate_index: options.Only = None,
-    device: options.TrainingDevice = None,
-    validation: options.Validation = None,
-    cache: options.PictureCache = None,
-    minutes: options.Minutes = None,
-    as_json: options.Json = False,
-    verbose: options.Verbose = False,
+    data: TrainingData,
+    run: Annotated[RunOptions, {name: RUN[name] for name in ("out", "resume", "device")}],
+    rate_index: Annotated[
+        list[int] | None,
+        typer.Option(min=0, max=7, help="Train only this rate; may be repeated."),
+    ] = None,
+    validation: Validation = None,
+    cache: PictureCache = None,
+    minutes: Minutes = None,
+    printer: Printer,
 ) -> None:
     """Train the adapters of all rates, each from its neighbour."""
     began = time.monotonic()
@@ -105,65 +166,171 @@ def train_ladder(
     folder = ladder.train_ladder(
         config,
         data=data,
-        out=out or Path("runs") / recipe.stem,
+        out=run.folder(recipe.stem),
         only=tuple(rate_index or ()),
-        resume=resume,
-        device=device,
+        resume=run.resume,
+        device=run.device,
         validation=validation,
         cache=cache,
     )
-    console.trained("train-ladder", folder, f"adapters: {folder}", as_json=as_json)
+    printer.report_run("train-ladder", folder, f"adapters: {folder}")
+
+
+@app.command("train-head")
+@spread_settings
+def train_head(
+    *,
+    recipe: options.Recipe,
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="Folder or zip file with train/CLASS/..., or train/images and train/masks."
+        ),
+    ],
+    run: Annotated[RunOptions, RUN],
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="File to keep the codec's views in, for other runs on them."),
+    ] = None,
+    seed: Seed = None,
+    printer: Printer,
+) -> None:
+    """Train a classifier or a segmentation head on what the frozen base transmits."""
+    from promptcodec.training import classifier
+
+    config = classifier.read_head_recipe(recipe)
+    if seed is not None:
+        config = dataclasses.replace(config, seed=seed)
+    folder = classifier.train_head(
+        config,
+        data=data,
+        out=run.folder(recipe.stem),
+        resume=run.resume,
+        max_steps=run.max_steps,
+        device=run.device,
+        cache=cache,
+    )
+    printer.report_run("train-head", folder, f"head: {folder}; use it with --heads {folder}")
+
+
+@app.command("train-joint")
+@spread_settings
+def train_joint(
+    *,
+    recipe: options.Recipe,
+    data: options.ClassData,
+    unlabelled: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder or zip shards of pictures that only the recipe's teacher judges."
+        ),
+    ] = None,
+    run: Annotated[RunOptions, RUN],
+    seed: Seed = None,
+    printer: Printer,
+) -> None:
+    """Train codec and classifier together, or task prompts for a frozen codec."""
+    from promptcodec.training.config import read_recipe
+    from promptcodec.training.joint.config import JointTrainingConfig
+    from promptcodec.training.joint.task import train_joint as train
+
+    config = read_recipe(recipe, JointTrainingConfig)
+    if seed is not None:
+        config = dataclasses.replace(config, seed=seed)
+    folder = train(
+        config,
+        data=data,
+        out=run.folder(recipe.stem),
+        resume=run.resume,
+        max_steps=run.max_steps,
+        device=run.device,
+        unlabelled=unlabelled,
+    )
+    use = f"--base {folder / 'base'} --prompts {folder / 'prompts'}"
+    if folder.name == "task":
+        use = f"--tasks {folder} or --heads {folder}"
+    printer.report_run("train-joint", folder, f"trained: {folder}; use it with {use}")
+
+
+@app.command("train-aggregation")
+@spread_settings
+def train_aggregation(
+    *, recipe: options.Recipe, data: TrainingData, run: Annotated[RunOptions, RUN], printer: Printer
+) -> None:
+    """Train a decoder that uses what the classifier has read."""
+    from promptcodec.training import aggregation
+    from promptcodec.training.config import read_recipe
+
+    folder = aggregation.train_aggregation(
+        read_recipe(recipe, aggregation.AggregationTrainingConfig),
+        data=data,
+        out=run.folder(recipe.stem),
+        resume=run.resume,
+        max_steps=run.max_steps,
+        device=run.device,
+    )
+    line = f"decoder: {folder}; measure it with benchmarks/analysis/aggregation.py"
+    printer.report_run("train-aggregation", folder, line)
 
 
 @app.command()
+@spread_settings
 def ablate(
+    *,
     recipe: options.Recipe,
-    data: options.TrainingData,
-    out: options.RunFolder = None,
-    method: options.Methods = None,
-    device: options.TrainingDevice = None,
-    as_json: options.Json = False,
-    verbose: options.Verbose = False,
+    data: TrainingData,
+    run: Annotated[RunOptions, {name: RUN[name] for name in ("out", "device")}],
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="Train this one of the recipe's methods alone; may be repeated."),
+    ] = None,
+    printer: Printer,
 ) -> None:
     """Compare ways to adapt the base, each trained at the same rates; a stopped run goes on."""
     from promptcodec.training.ablation import AblationConfig, ablate, render_ablation
     from promptcodec.training.config import read_recipe
 
     config = read_recipe(recipe, AblationConfig)
-    folder = out or Path("runs") / recipe.stem
-    report = ablate(config, data=data, out=folder, only=method or (), device=device)
-    console.answer("ablate", report, render_ablation(report), as_json=as_json)
+    folder = run.folder(recipe.stem)
+    report = ablate(config, data=data, out=folder, only=method or (), device=run.device)
+    printer.print_result("ablate", report, render_ablation(report))
 
 
 @app.command()
-def recipe(
-    recipe: options.Recipe, as_json: options.Json = False, verbose: options.Verbose = False
-) -> None:
+@spread_settings
+def recipe(*, recipe: options.Recipe, printer: Printer) -> None:
     """Print a recipe with what it extends merged into it."""
     import yaml
 
     from promptcodec.training.config import read_yaml
 
     values = read_yaml(recipe)
-    console.answer("recipe", values, yaml.safe_dump(values, sort_keys=False), as_json=as_json)
+    printer.print_result("recipe", values, yaml.safe_dump(values, sort_keys=False))
 
 
 @app.command("convert-state")
+@spread_settings
 def convert_state(
-    old: options.OldState,
-    new: options.NewState,
-    recipe: options.StateRecipe,
-    rename: options.Renames = None,
-    raw: options.RawWeights = None,
-    as_json: options.Json = False,
-    verbose: options.Verbose = False,
+    *,
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="State of an older version.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="State to write.")],
+    recipe: Annotated[Path, typer.Option(help="YAML file of the run, for this version.")],
+    rename: Annotated[
+        list[str] | None,
+        typer.Option(help="old=new, of a module or parameter; may be repeated."),
+    ] = None,
+    raw: Annotated[
+        Path | None,
+        typer.Option(help="Also write the weights alone, to start another run from."),
+    ] = None,
+    printer: Printer,
 ) -> None:
     """Carry the state of a base's training from an older version to this one."""
     from promptcodec.training.convert import Rename, convert_state
 
     renames = [Rename.parse(text) for text in rename or ()]
     convert_state(old, new, recipe=recipe, renames=renames, weights=raw)
-    console.trained("convert-state", new, f"state: {new}", as_json=as_json)
+    printer.report_run("convert-state", new, f"state: {new}")
 
 
 def _left(minutes: float | None, began: float) -> float | None:

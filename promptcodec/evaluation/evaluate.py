@@ -35,8 +35,8 @@ from promptcodec.evaluation.results import (
 )
 from promptcodec.evaluation.workers import measure_in_processes
 from promptcodec.io.atomic import refuse_input
+from promptcodec.io.find import PICTURE_SUFFIXES, find_files
 from promptcodec.io.provenance import commit, provenance, versions
-from promptcodec.io.suffixes import PICTURE_SUFFIXES
 
 if TYPE_CHECKING:
     from promptcodec.api import Codec
@@ -169,13 +169,7 @@ def find_pictures(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder: name one that holds pictures")
-    found = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in PICTURE_SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    found = sorted(find_files(folder, PICTURE_SUFFIXES))
     if not found:
         raise DataError(f"{folder} holds no picture ({', '.join(PICTURE_SUFFIXES)}): name another")
     return found

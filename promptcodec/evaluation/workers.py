@@ -1,14 +1,13 @@
 """Measurement in several processes, with the same rates and qualities for any number of them."""
 
-import multiprocessing
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 
 from promptcodec.errors import PromptCodecError
 from promptcodec.evaluation.measure import Measurement, MeasurementConfig
 from promptcodec.evaluation.results import Failure, Measured
+from promptcodec.io.processes import run_in_processes
 
 _measurement: Measurement | None = None  # of this worker
 
@@ -29,26 +28,18 @@ def measure_in_processes(
     Raises:
         PromptCodecError: a process was killed from outside, mostly for want of memory.
     """
-    context = multiprocessing.get_context("spawn")  # a fork of a process with torch may hang
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(config,))
-    try:
-        futures = [pool.submit(_measure, path, name) for path, name in pictures]
-        for future in as_completed(futures):
-            yield future.result()
-    except BrokenProcessPool as error:
+    left = len(pictures)
+    for _, outcome in run_in_processes(partial(_measure, config), pictures, jobs=jobs):
+        left -= 1
+        yield outcome
+    if left:
         raise PromptCodecError(
             f"one of {jobs} processes was ended from outside, mostly for want of memory: run again "
             "with fewer --jobs; what is done is kept"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+        )
 
 
-def _start(config: MeasurementConfig) -> None:
+def _measure(config: MeasurementConfig, picture: tuple[Path, str]) -> Measured | Failure:
     global _measurement
-    _measurement = config.build()
-
-
-def _measure(path: Path, name: str) -> Measured | Failure:
-    assert _measurement is not None
-    return _measurement(path, name)
+    _measurement = _measurement or config.build()
+    return _measurement(*picture)

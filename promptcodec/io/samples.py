@@ -7,15 +7,14 @@ import numpy as np
 from PIL import Image
 
 from promptcodec.errors import DataError
+from promptcodec.io.find import PICTURE_SUFFIXES, find_files
 from promptcodec.io.load import load_picture
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def bundled() -> Path:
     """The largest photograph in `promptcodec/io/assets`."""
     folder = Path(str(resources.files("promptcodec"))) / "io" / "assets"
-    found = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES]
+    found = list(find_files(folder, PICTURE_SUFFIXES))
     if not found:
         raise DataError(f"no picture in {folder}: pass --picture FILE")
     return max(found, key=lambda path: path.stat().st_size)

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from promptcodec import bitstream, errors
-from promptcodec.cli import console, main
+from promptcodec.cli import main
+from promptcodec.cli.exit_codes import describe
 from promptcodec.io.load import load_picture
 
 
@@ -117,7 +118,7 @@ def test_errors(error, place):
     with pytest.raises(error) as caught:
         PROVOCATIONS[error](place)
     assert type(caught.value) is error
-    message, code = console.describe(caught.value)
+    message, code = describe(caught.value)
     assert code == error.exit_code
     assert len(message) > 20 and "\n" not in message
 

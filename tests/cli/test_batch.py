@@ -2,146 +2,27 @@
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from small_trees import contents, picture, tree
 
 from promptcodec import bitstream
 from promptcodec.cli import main
-from promptcodec.cli.batch.runner import Batch
-from promptcodec.cli.batch.tasks import EncodeTask
+from promptcodec.cli.batch.jobs import EncodeJob
+from promptcodec.cli.batch.runner import run_batch
 from promptcodec.cli.codec_options import CodecOptions
-from promptcodec.cli.inputs import Item, Names
-from promptcodec.errors import OutputError, UsageError
+from promptcodec.cli.inputs import FilePair
 from promptcodec.io import atomic
-from promptcodec.io.suffixes import PICTURE_SUFFIXES
-
-
-def picture(seed: int, *, size: tuple[int, int] = (40, 24)) -> Image.Image:
-    small = np.random.default_rng(seed).integers(0, 256, (3, 4, 3), dtype=np.uint8)
-    return Image.fromarray(small).resize(size, Image.Resampling.BICUBIC)
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """A tree with two pictures and a copy in another format, one broken picture and a note."""
-    root = tmp_path / "photos"
-    (root / "deep" / "er").mkdir(parents=True)
-    (root / ".hidden").mkdir()
-    picture(1).save(root / "a.png")
-    picture(2).save(root / "deep" / "b.JPG", "JPEG")
-    picture(3).save(root / "deep" / "er" / "c.webp")
-    picture(4).save(root / ".hidden" / "d.png")
-    (root / "deep" / "broken.png").write_bytes((root / "a.png").read_bytes()[:60])
-    (root / "note.txt").write_text("no picture")
-    return root
-
 
 GOOD = ["a.pc", "deep/b.pc", "deep/er/c.pc"]
 
 
-def tree(folder: Path) -> list[str]:
-    return sorted(
-        path.relative_to(folder).as_posix() for path in folder.rglob("*.*") if path.is_file()
-    )
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in tree(folder)}
-
-
 @pytest.fixture
-def run(capsys, tiny_checkpoint):
-    """Run a command with the tiny base: its exit code, standard output and standard error."""
-
-    def run(*words):
-        code = main.main([*map(str, words), "--base", str(tiny_checkpoint)])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
-
-
-class TestSelection:
-    def names(self, *names, recursive=False):
-        return Names(tuple(map(str, names)), PICTURE_SUFFIXES, recursive=recursive)
-
-    def test_a_folder_is_mirrored(self, photos, tmp_path):
-        chosen = self.names(photos, recursive=True).select(str(tmp_path / "out"), suffix=".pc")
-        targets = [item.target.relative_to(tmp_path / "out").as_posix() for item in chosen.items]
-        assert targets == ["a.pc", "deep/b.pc", "deep/broken.pc", "deep/er/c.pc"]
-        assert (chosen.refused, chosen.ignored) == ((), 1)
-
-    def test_without_an_output_results_lie_beside(self, photos):
-        chosen = self.names(photos, recursive=True).select(None, suffix=".pc")
-        assert all(item.target == item.source.with_suffix(".pc") for item in chosen.items)
-
-    @pytest.mark.parametrize(
-        ("pattern", "found"),
-        [
-            ("*.png", ["a.pc"]),
-            ("**/*.png", ["a.pc", "deep/broken.pc"]),
-            ("d*/*/c.*", ["deep/er/c.pc"]),
-            ("deep/[ab].JPG", ["b.pc"]),
-        ],
-    )
-    def test_patterns_are_mirrored_from_the_first_wildcard(self, photos, pattern, found):
-        chosen = self.names(photos / pattern).select("out", suffix=".pc")
-        assert [str(item.target) for item in chosen.items] == [f"out/{name}" for name in found]
-
-    def test_a_file_whose_name_looks_like_a_pattern(self, tmp_path):
-        odd = tmp_path / "x[1].png"
-        odd.write_bytes(b"")
-        assert not self.names(odd).are_several(None)
-        assert self.names(tmp_path / "y[1].png").are_several(None)
-
-    def test_a_file_that_is_named_twice_is_done_once(self, photos):
-        chosen = self.names(photos, photos / "a.png", recursive=True).select(None, suffix=".pc")
-        assert [item.source.name for item in chosen.items].count("a.png") == 1
-
-    def test_files_that_would_overwrite_each_other(self, photos):
-        picture(5).save(photos / "a.jpg")
-        chosen = self.names(photos, recursive=True).select("out", suffix=".pc")
-        assert {Path(each.source).name for each in chosen.refused} == {"a.jpg", "a.png"}
-        assert all("2 files would become out/a.pc" in str(each.error) for each in chosen.refused)
-        assert all(item.source.stem != "a" for item in chosen.items)
-
-    def test_what_gives_no_file_is_refused(self, photos, tmp_path):
-        (tmp_path / "empty").mkdir()
-        names = self.names(photos / "*.bmp", photos, tmp_path / "a.pc")
-        says = [str(each.error) for each in names.select(None, suffix=".pc").refused]
-        assert [text.split(":")[0].split(" ", 1)[-1] for text in says] == [
-            f"file has a name like {photos}/*.bmp",
-            "is a folder",
-            "is a .pc already",
-        ]
-        (refused,) = (
-            self.names(tmp_path / "empty", recursive=True).select(None, suffix=".pc").refused
-        )
-        assert "holds no file to take" in str(refused.error)
-
-    @pytest.mark.parametrize("output", ["-", "one.pc"])
-    def test_several_results_need_a_folder(self, photos, output):
-        with pytest.raises(UsageError, match="name a folder by -o"):
-            self.names(photos, recursive=True).select(output, suffix=".pc")
-
-    def test_a_file_is_no_folder(self, photos):
-        with pytest.raises(OutputError, match="is a file and several results need a folder"):
-            self.names(photos, recursive=True).select(str(photos / "note.txt"), suffix=".pc")
-
-    def test_standard_input_is_named_alone(self, photos):
-        with pytest.raises(UsageError, match="- is one picture"):
-            self.names("-", photos).select(None, suffix=".pc")
-
-    def test_loops_of_links_end(self, photos):
-        (photos / "deep" / "loop").symlink_to(photos)
-        assert len(self.names(photos, recursive=True).select(None, suffix=".pc").items) == 4
+def run(run_tiny):
+    return run_tiny
 
 
 class TestRun:
@@ -310,7 +191,7 @@ class TestFinished:
         _, stdout, stderr = run(*words, "--json")
         rows = [json.loads(line) for line in (stdout + stderr).splitlines()]
         found = {Path(row["input"]).name: row for row in rows if "input" in row}
-        return {name: row.get("status") or row["message"] for name, row in found.items()}
+        return {name: row.get("status") or row["message"] for name, row in found.pairs()}
 
     def test_a_second_run_does_nothing(self, run, words, tmp_path):
         run(*words)
@@ -424,169 +305,16 @@ class TestFinished:
 
     def test_another_run_that_is_faster(self, run, photos, tmp_path, tiny_checkpoint, monkeypatch):
         """The same file twice at once: both runs end well, and the file is written once."""
-        item = Item(photos / "a.png", tmp_path / "a.pc")
-        task = EncodeTask(CodecOptions(str(tiny_checkpoint)))
-        make = EncodeTask.make
+        pair = FilePair(photos / "a.png", tmp_path / "a.pc")
+        job = EncodeJob(CodecOptions(str(tiny_checkpoint)))
+        make = EncodeJob.make
 
-        def make_late(self, item, codec):
-            made = make(self, item, codec)
-            if not item.target.exists():
-                atomic.write_atomically(item.target, made.content)
+        def make_late(self, pair, codec):
+            made = make(self, pair, codec)
+            if not pair.target.exists():
+                atomic.write_atomically(pair.target, made.content)
             return made
 
-        monkeypatch.setattr(EncodeTask, "make", make_late)
-        (row,) = Batch(task).run([item])
+        monkeypatch.setattr(EncodeJob, "make", make_late)
+        (row,) = run_batch(job, [pair])
         assert row.status == "finished"
-
-
-@pytest.mark.timeout(300)  # each process imports torch
-class TestProcesses:
-    """What only processes of their own can show."""
-
-    @pytest.fixture
-    def many(self, tmp_path) -> Path:
-        (tmp_path / "many").mkdir()
-        for number in range(12):
-            picture(number).save(tmp_path / "many" / f"{number:02}.png")
-        return tmp_path / "many"
-
-    @pytest.fixture
-    def start(self, tiny_checkpoint, many, tmp_path):
-        def start(*options):
-            words = ["encode", "-r", str(many), "-o", str(tmp_path / "out"), *options]
-            words += ["--base", str(tiny_checkpoint), "--json"]
-            return subprocess.Popen(
-                [sys.executable, "-m", "promptcodec", *words],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-                start_new_session=True,
-            )
-
-        return start
-
-    def test_killed_and_resumed(self, start, run, many, tmp_path):
-        process = start("--jobs", "2", "--effort", "1")
-        for _ in range(3):
-            json.loads(process.stdout.readline())
-        process.kill()
-        process.wait()
-        assert _group_ends(process.pid), "the workers outlived their parent"
-        out = tmp_path / "out"
-        there = contents(out)
-        assert 3 <= len(there) < 12
-        for data in there.values():
-            bitstream.parse(data)
-        words = ("encode", "-r", many, "--effort", "1")
-        _, stdout, _ = run(*words, "-o", out, "--json")
-        summary = json.loads(stdout.splitlines()[-1])
-        assert (summary["finished"], summary["done"]) == (len(there), 12 - len(there))
-        whole = contents(out)
-        assert all(whole[name] == data for name, data in there.items())
-        assert run(*words, "-o", tmp_path / "other")[0] == 0
-        assert contents(tmp_path / "other") == whole
-
-    @pytest.mark.slow
-    def test_interrupted(self, start):
-        process = start("--jobs", "2", "--effort", "9")
-        json.loads(process.stdout.readline())
-        started = time.monotonic()
-        os.killpg(process.pid, signal.SIGINT)
-        _, stderr = process.communicate(timeout=60)
-        assert process.returncode == 130 and stderr == b""
-        assert time.monotonic() - started < 20
-        assert _group_ends(process.pid)
-
-    @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
-    def test_what_was_done_is_told_when_it_ends_early(self, start, tmp_path, signal_number):
-        failures = tmp_path / "failures.jsonl"
-        words = (str(tmp_path / "missing.png"), "--failures", str(failures))
-        process = start("--jobs", "2", "--effort", "3", *words)
-        done = 0
-        while done < 2:
-            done += json.loads(process.stdout.readline())["status"] == "done"
-        process.send_signal(signal_number)
-        stdout, stderr = process.communicate(timeout=60)
-        assert process.returncode == 130 and stderr == b""
-        summary = json.loads(stdout.splitlines()[-1])
-        assert summary["schema"] == "promptcodec.summary/1" and summary["done"] >= done - 2
-        assert not list((tmp_path / "out").glob("*.part")) and _group_ends(process.pid)
-        rows = [json.loads(line) for line in failures.read_text().splitlines()]
-        assert all(row["input"].endswith("missing.png") for row in rows)
-
-    @pytest.mark.slow
-    def test_a_process_that_dies_costs_one_file(self, many, tmp_path, tiny_checkpoint, monkeypatch):
-        task = DeadlyTask(CodecOptions(str(tiny_checkpoint), threads=1))
-        items = [
-            Item(path, tmp_path / "out" / f"{path.stem}.pc") for path in sorted(many.iterdir())
-        ]
-        rows = list(Batch(task, jobs=2).run(items))
-        (died,) = [row for row in rows if row.status == "failed"]
-        assert died.source.endswith("05.png") and died.exit_code == 71
-        assert sum(row.status == "done" for row in rows) == 11
-        assert len(tree(tmp_path / "out")) == 11
-
-
-class DeadlyTask(EncodeTask):
-    """Ends its process at one of the files, as the system does where memory runs out."""
-
-    def make(self, item, codec):
-        if item.source.name == "05.png":
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().make(item, codec)
-
-
-def _group_ends(group: int) -> bool:
-    """Whether no process of a group is left after a while."""
-    for _ in range(400):
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.05)
-    return False
-
-
-class TestCompletion:
-    """What the scripts of the shells ask for, in the way each of them asks."""
-
-    def ask(self, shell: str, **variables: str) -> str:
-        result = subprocess.run(
-            [
-                sys.executable,
-                "-c",
-                "import sys; from promptcodec.cli.main import main; sys.exit(main())",
-            ],
-            env={**os.environ, "_PROMPTCODEC_COMPLETE": f"complete_{shell}", **variables},
-            capture_output=True,
-            text=True,
-        )
-        assert result.returncode == 0, result.stderr
-        return result.stdout
-
-    def test_bash(self):
-        commands = self.ask("bash", COMP_WORDS="promptcodec en", COMP_CWORD="1").split()
-        assert commands == ["encode"]
-        found = self.ask("bash", COMP_WORDS="promptcodec decode --re", COMP_CWORD="2").split()
-        assert found == ["--recursive", "--region"]
-
-    def test_zsh(self):
-        assert '"encode":' in self.ask("zsh", _TYPER_COMPLETE_ARGS="promptcodec en")
-
-    def test_fish(self):
-        found = self.ask(
-            "fish",
-            _TYPER_COMPLETE_ARGS="promptcodec en",
-            _TYPER_COMPLETE_FISH_ACTION="get-args",
-        )
-        assert found.startswith("encode\t")
-
-    @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-    def test_scripts(self, shell):
-        result = subprocess.run(
-            [sys.executable, "-c", "from promptcodec.cli.main import main; main()"],
-            env={**os.environ, "_PROMPTCODEC_COMPLETE": f"source_{shell}"},
-            capture_output=True,
-            text=True,
-        )
-        assert result.returncode == 0 and f"complete_{shell}" in result.stdout

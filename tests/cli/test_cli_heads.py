@@ -20,21 +20,8 @@ def codec(tiny_checkpoint: Path, tiny_heads: Path) -> Codec:
 
 
 @pytest.fixture
-def base(tiny_checkpoint: Path) -> tuple:
-    return ("--base", tiny_checkpoint)
-
-
-@pytest.fixture
 def options(base: tuple, tiny_heads: Path) -> tuple:
     return (*base, "--heads", tiny_heads)
-
-
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    y, x = np.mgrid[0:48, 0:72]
-    pixels = np.stack([3 * x, 5 * y, x + y], axis=2).clip(0, 255).astype(np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "photo.png")
-    return tmp_path / "photo.png"
 
 
 @pytest.fixture

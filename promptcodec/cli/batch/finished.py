@@ -1,4 +1,4 @@
-"""Whether work that is asked for is done already, told by the files alone.
+"""Whether work that is asked for is done already, by the files alone.
 
 An output counts as finished when it is whole, of the right size and not older than its input; a
 stream also needs the right rate, gain, tiles, base and adapters. What a stream does not tell
@@ -17,7 +17,7 @@ from promptcodec.bitstream import (
     parse,
     rate_to_fixed,
 )
-from promptcodec.cli.inputs import Item
+from promptcodec.cli.inputs import FilePair
 from promptcodec.coding.settings import EncodeSettings
 from promptcodec.errors import OutputError, StreamError
 
@@ -30,50 +30,50 @@ TOLERANCE = 0.01  # of a target of size, as it was promised
 COARSEST = 16.0  # bytes between two gains, of pictures so small that 1 % is less
 
 
-def is_encoded(item: Item, codec: "Codec", wanted: EncodeSettings) -> bool:
+def is_encoded(pair: FilePair, codec: "Codec", wanted: EncodeSettings) -> bool:
     """Whether the target is the stream of the source at these settings; False: one is missing.
 
     Raises:
         OutputError: something else is there.
     """
-    if not (os.path.exists(item.target) and os.path.exists(item.source)):  # False where it fails
+    if not (os.path.exists(pair.target) and os.path.exists(pair.source)):  # False where it fails
         return False
     try:
-        data = item.target.read_bytes()
+        data = pair.target.read_bytes()
         container = parse(data, max_pixels=ANY_SIZE)
     except OSError as error:
-        raise OutputError(f"{item.target} exists and cannot be read: {error.strerror}") from None
+        raise OutputError(f"{pair.target} exists and cannot be read: {error.strerror}") from None
     except StreamError:
-        raise _in_the_way(item.target, "no whole stream") from None
-    _check_age(item)
-    if _picture_size(item.source) != (container.width, container.height):
-        raise _in_the_way(item.target, "a stream of another picture")
+        raise _in_the_way(pair.target, "no whole stream") from None
+    _check_age(pair)
+    if _picture_size(pair.source) != (container.width, container.height):
+        raise _in_the_way(pair.target, "a stream of another picture")
     if not _fits(container, codec, wanted, file_bytes=len(data)):
-        raise _in_the_way(item.target, "a stream of other settings")
+        raise _in_the_way(pair.target, "a stream of other settings")
     return True
 
 
-def is_decoded(item: Item, *, allow_partial: bool) -> bool:
+def is_decoded(pair: FilePair, *, allow_partial: bool) -> bool:
     """Whether the target is the picture of a stream; False: one of them is missing or broken.
 
     Args:
-        item: stream and picture.
+        pair: stream and picture.
         allow_partial: the stream may be cut off.
     Raises:
         OutputError: something else is there.
     """
-    if not (os.path.exists(item.target) and os.path.exists(item.source)):  # False where it fails
+    if not (os.path.exists(pair.target) and os.path.exists(pair.source)):  # False where it fails
         return False
     try:
-        with open_stream(item.source, max_pixels=ANY_SIZE, allow_partial=allow_partial) as stream:
+        with open_stream(pair.source, max_pixels=ANY_SIZE, allow_partial=allow_partial) as stream:
             header = stream.header
     except StreamError:
         return False  # decoding says it better
-    _check_age(item)
-    if _picture_size(item.target) != (header.width, header.height):
-        raise _in_the_way(item.target, "another picture")
-    if not _is_whole(item.target):
-        raise _in_the_way(item.target, "no whole picture")
+    _check_age(pair)
+    if _picture_size(pair.target) != (header.width, header.height):
+        raise _in_the_way(pair.target, "another picture")
+    if not _is_whole(pair.target):
+        raise _in_the_way(pair.target, "no whole picture")
     return True
 
 
@@ -125,9 +125,9 @@ def _picture_size(path: Path) -> tuple[int, int] | None:
         return None
 
 
-def _check_age(item: Item) -> None:
-    if item.source.stat().st_mtime_ns > item.target.stat().st_mtime_ns:
-        raise _in_the_way(item.target, "older than what it would be made of")
+def _check_age(pair: FilePair) -> None:
+    if pair.source.stat().st_mtime_ns > pair.target.stat().st_mtime_ns:
+        raise _in_the_way(pair.target, "older than what it would be made of")
 
 
 def _in_the_way(target: Path, what: str) -> OutputError:

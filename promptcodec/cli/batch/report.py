@@ -1,4 +1,4 @@
-"""What a run over many files says: a line a file where asked for, failures, a summary.
+"""Messages of a run over many files: a line a file where asked for, failures, a summary.
 
 With --json every line of standard output is an object with its `schema`: one a file, the summary
 last; failures go to standard error in the same form.
@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from promptcodec.cli import console
-from promptcodec.cli.batch.runner import Row
+from promptcodec.cli.batch.runner import FileOutcome
+from promptcodec.cli.output import Printer
 from promptcodec.errors import OutputError
 from promptcodec.io.atomic import check_output, write_atomically
 
@@ -22,26 +23,24 @@ _FAILURE = b'{"schema": "promptcodec.failure/1"'  # what a file of failures begi
 
 @dataclass
 class Report:
-    """Collects the rows of a run.
+    """Outcomes of a run.
 
     Args:
         command: "encode" or "decode".
-        ignored: files in folders that were not looked at.
-        failures: JSONL file for what failed; None says it on standard error.
-        as_json: for programs rather than people.
-        verbose: a line a file for people too.
-        dry_run: that line is what was asked for.
+        printer: JSON or text, and whether text has a line for each file.
+        ignored: number of files in folders that were not taken.
+        failures: JSONL file for what failed; None is standard error.
+        dry_run: planned files are printed to standard output.
     """
 
     command: str
+    printer: Printer
     ignored: int = 0
     failures: Path | None = None
-    as_json: bool = False
-    verbose: bool = False
     dry_run: bool = False
     counts: Counter[str] = field(default_factory=Counter)
-    failed: list[Row] = field(default_factory=list)
-    partial: list[Row] = field(default_factory=list)
+    failed: list[FileOutcome] = field(default_factory=list)
+    partial: list[FileOutcome] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -50,71 +49,70 @@ class Report:
             _check_failures(self.failures)
 
     def collect(
-        self, rows: Iterable[Row], *, total: int, progress: Callable[[int, int], None]
+        self, outcomes: Iterable[FileOutcome], *, total: int, progress: Callable[[int, int], None]
     ) -> None:
-        """Take in all rows as they come.
+        """Take in all outcomes as they come.
 
         Args:
-            rows: of the run.
-            total: how many there will be.
-            progress: called with (files done, files).
+            outcomes: outcomes of the run.
+            total: number of files.
+            progress: callback with (files done, files).
         """
-        for done, row in enumerate(rows, 1):
-            self._add(row)
+        for done, outcome in enumerate(outcomes, 1):
+            self._add(outcome)
             progress(done, total)
 
     def conclude(self) -> int:
-        """Say what failed and the summary.
+        """Print what failed and the summary.
 
         Returns:
             Exit code: 0, that of all failures, or 1 where they differ.
         Raises:
             OutputError: the file of failures cannot be written.
         """
-        lines = [json.dumps(_failure(row)) + "\n" for row in self.failed]
+        failures = [json.dumps(_failure(outcome)) for outcome in self.failed]
         if self.failures is not None:
-            write_atomically(self.failures, "".join(lines).encode(), force=True)
-        elif self.as_json:
-            for line in lines:
-                console.say(line.rstrip())
+            content = "".join(f"{line}\n" for line in failures)
+            write_atomically(self.failures, content.encode(), force=True)
+        elif self.printer.as_json:
+            for line in failures:
+                console.print_message(line)
         else:
-            for row in self.failed:
-                name = "" if row.source in row.summary else f"{row.source}: "
-                line = f"promptcodec: failed: {name}{row.summary}"
-                console.say(console.one_line(line))
-        for row in [] if self.as_json else self.partial:
-            line = f"promptcodec: partial: {row.source}: missing: {', '.join(row.facts['missing'])}"
-            console.say(console.one_line(line))
-        if self.as_json:
-            console.write_stdout(json.dumps(self._facts()))
+            for outcome in self.failed:
+                name = "" if outcome.source in outcome.summary else f"{outcome.source}: "
+                console.print_line(f"promptcodec: failed: {name}{outcome.summary}")
+        for outcome in [] if self.printer.as_json else self.partial:
+            missing = ", ".join(outcome.facts["missing"])
+            console.print_line(f"promptcodec: partial: {outcome.source}: missing: {missing}")
+        if self.printer.as_json:
+            self.printer.print_json("summary", self._facts())
         else:
-            console.say(self._sentence())
-        codes = {row.exit_code for row in self.failed}
+            console.print_message(self._sentence())
+        codes = {outcome.exit_code for outcome in self.failed}
         return codes.pop() if len(codes) == 1 else int(bool(codes))
 
-    def _add(self, row: Row) -> None:
-        self.counts[row.status] += 1
-        self.counts["input_bytes"] += row.facts.get("input_bytes", 0)
-        self.counts["output_bytes"] += row.facts.get("output_bytes", 0)
-        if row.facts.get("missing"):
-            self.partial.append(row)
-        if row.status == "failed":
-            self.failed.append(row)
-        elif self.as_json:
-            names = {"input": row.source, "output": row.target}
-            facts = {"schema": f"promptcodec.{self.command}/1", "status": row.status}
-            console.write_stdout(json.dumps(facts | names | row.facts))
-        elif self.dry_run or self.verbose:
-            line = console.one_line(f"{row.source} -> {row.target}: {row.summary or row.status}")
+    def _add(self, outcome: FileOutcome) -> None:
+        self.counts[outcome.status] += 1
+        self.counts["input_bytes"] += outcome.facts.get("input_bytes", 0)
+        self.counts["output_bytes"] += outcome.facts.get("output_bytes", 0)
+        if outcome.facts.get("missing"):
+            self.partial.append(outcome)
+        if outcome.status == "failed":
+            self.failed.append(outcome)
+        elif self.printer.as_json:
+            names = {"input": outcome.source, "output": outcome.target}
+            facts = {"status": outcome.status} | names | outcome.facts
+            self.printer.print_json(self.command, facts)
+        elif self.dry_run or self.printer.verbose:
+            line = f"{outcome.source} -> {outcome.target}: {outcome.summary or outcome.status}"
             if self.dry_run:
-                console.write_stdout(line)
+                console.write_stdout(console.one_line(line))
             else:
-                console.say(line)
+                console.print_line(line)
 
     def _facts(self) -> dict[str, Any]:
         names = ("done", "finished", "planned", "failed", "input_bytes", "output_bytes")
         return {
-            "schema": "promptcodec.summary/1",
             "command": self.command,
             **{name: self.counts[name] for name in names},
             "partial": len(self.partial),
@@ -152,12 +150,12 @@ def _check_failures(path: Path) -> None:
         raise OutputError(f"{path} exists and lists no failures: choose another name")
 
 
-def _failure(row: Row) -> dict[str, Any]:
+def _failure(outcome: FileOutcome) -> dict[str, Any]:
     return {
         "schema": "promptcodec.failure/1",
-        "input": row.source,
-        "output": row.target,
-        "error": row.error,
-        "exit_code": row.exit_code,
-        "message": row.summary,
+        "input": outcome.source,
+        "output": outcome.target,
+        "error": outcome.error,
+        "exit_code": outcome.exit_code,
+        "message": outcome.summary,
     }

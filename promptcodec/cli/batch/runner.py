@@ -1,219 +1,171 @@
 """Many files, one by one or in several processes; one that fails does not stop the rest.
 
-Each process computes with the threads of the setup, however many processes there are, so that the
-bytes that are written do not depend on their number nor on who takes which file.
+Each process computes with the threads of its codec options, however many processes there are, so
+that the bytes that are written do not depend on their number nor on who takes which file.
 """
 
-import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from promptcodec.cli import console
-from promptcodec.cli.batch.tasks import Task
-from promptcodec.cli.inputs import Item
+from promptcodec.cli.batch.jobs import FileJob
+from promptcodec.cli.codec_options import CodecOptions
+from promptcodec.cli.exit_codes import OUT_OF_MEMORY, describe
+from promptcodec.cli.inputs import FilePair
 from promptcodec.errors import OutputError
-from promptcodec.io.atomic import check_output, refuse_input, remove_temporaries, write_atomically
+from promptcodec.io.atomic import check_output, refuse_input, write_atomically
+from promptcodec.io.processes import run_in_processes
 
 if TYPE_CHECKING:
     from promptcodec.api import Codec
 
-Status = Literal["done", "finished", "planned", "failed"]
-
 
 @dataclass(frozen=True)
-class Row:
+class FileOutcome:
     """What became of one file.
 
     Args:
-        source: its name.
-        target: of what is written; None where nothing could be.
+        source: name of the input.
+        target: name of the output; None where nothing could be written.
         status: "done" now, "finished" before, "planned" in a dry run, or "failed".
-        facts: of the command, for JSON.
-        summary: for people: what was done, or why it failed.
+        facts: values of the command for JSON.
+        summary: text for people: what was done, or why it failed.
         error: name of the exception of a failure.
-        exit_code: of a failure.
+        exit_code: exit code of a failure.
     """
 
     source: str
     target: str | None
-    status: Status
+    status: Literal["done", "finished", "planned", "failed"]
     facts: dict[str, Any] = field(default_factory=dict)
     summary: str = ""
     error: str = ""
     exit_code: int = 0
 
     @classmethod
-    def failed(cls, source: str, target: str | None, error: Exception) -> "Row":
-        """The row of a file that an exception is about."""
-        message, code = console.describe(error)
+    def failed(cls, source: object, target: object, error: Exception) -> "FileOutcome":
+        """The outcome of a file that an exception is about."""
+        message, code = describe(error)
+        place = None if target is None else str(target)
         name = type(error).__name__
-        return cls(source, target, "failed", summary=message, error=name, exit_code=code)
+        return cls(str(source), place, "failed", summary=message, error=name, exit_code=code)
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Files and what is done to them.
+def run_batch(
+    job: FileJob,
+    pairs: Sequence[FilePair],
+    *,
+    jobs: int = 1,
+    force: bool = False,
+    dry_run: bool = False,
+) -> Iterator[FileOutcome]:
+    """Do a job on many files.
 
     Args:
-        task: what is done to each.
-        jobs: processes.
+        job: work on one file.
+        pairs: files with targets that differ.
+        jobs: number of processes.
         force: existing outputs are replaced.
         dry_run: nothing is written.
+
+    Yields:
+        One outcome for each file, in the order in which they are done.
+    Raises:
+        PromptCodecError: the codec cannot be loaded.
     """
-
-    task: Task
-    jobs: int = 1
-    force: bool = False
-    dry_run: bool = False
-
-    def run(self, items: Sequence[Item]) -> Iterator[Row]:
-        """Do the work.
-
-        Yields:
-            One row for each item, in the order in which they are done.
-        Raises:
-            PromptCodecError: the codec cannot be loaded.
-        """
-        started = [item for item in items if not self.force and item.target.exists()]
-        codec = None
-        if started or not self.dry_run:
-            codec = self.task.setup.load()
-            self.task.check(codec)
-        known = {item: self._before(item, codec) for item in started} if codec else {}
-        yield from (row for row in known.values() if row is not None)
-        todo = [item for item in items if known.get(item) is None]
-        if self.dry_run or codec is None:
-            yield from (_row(item, "planned") for item in todo)
-        elif self.jobs > 1 and len(todo) > 1:
-            yield from _in_processes(
-                self.task, todo, jobs=min(self.jobs, len(todo)), force=self.force
-            )
-        else:
-            yield from (work(self.task, item, codec, force=self.force) for item in todo)
-
-    def _before(self, item: Item, codec: "Codec") -> Row | None:
-        """The row of an item with an output; None where there is work nevertheless."""
-        try:
-            return _row(item, "finished") if self.task.is_finished(item, codec) else None
-        except Exception as error:
-            return Row.failed(str(item.source), str(item.target), error)
+    started = [pair for pair in pairs if not force and pair.target.exists()]
+    codec = None
+    if started or not dry_run:
+        codec = job.codec_options.load()
+        job.check(codec)
+    known = {pair: _before(job, pair, codec) for pair in started} if codec else {}
+    yield from (outcome for outcome in known.values() if outcome is not None)
+    todo = [pair for pair in pairs if known.get(pair) is None]
+    if dry_run or codec is None:
+        yield from (FileOutcome(str(p.source), str(p.target), "planned") for p in todo)
+    elif jobs > 1 and len(todo) > 1:
+        yield from _in_processes(job, todo, jobs=min(jobs, len(todo)), force=force)
+    else:
+        yield from (_work(job, pair, codec, force=force) for pair in todo)
 
 
-def work(task: Task, item: Item, codec: "Codec", *, force: bool) -> Row:
-    """Do one item; whatever goes wrong becomes its row."""
+def _before(job: FileJob, pair: FilePair, codec: "Codec") -> FileOutcome | None:
+    """The outcome of a file with an output; None where there is work nevertheless."""
     try:
-        if item.target.parent.is_dir():
-            refuse_input(item.target, item.source)
-            check_output(item.target, force=force)
-        made = task.make(item, codec)
-        _make_folder(item)
-        facts = made.facts | {
-            "output_bytes": write_atomically(item.target, made.content, force=force)
-        }
+        finished = job.is_finished(pair, codec)
     except Exception as error:
-        if isinstance(error, OutputError) and not force and _is_finished(task, item, codec):
-            return _row(item, "finished")  # another run was faster
-        return Row.failed(str(item.source), str(item.target), error)
-    return Row(str(item.source), str(item.target), "done", facts, made.summary)
+        return FileOutcome.failed(pair.source, pair.target, error)
+    return FileOutcome(str(pair.source), str(pair.target), "finished") if finished else None
 
 
-def _row(item: Item, status: Status) -> Row:
-    return Row(str(item.source), str(item.target), status)
-
-
-def _died(item: Item) -> Row:
-    message = "its process was ended from outside, mostly for want of memory: take a larger machine"
-    return replace(
-        _row(item, "failed"),
-        summary=message,
-        error="MemoryError",
-        exit_code=console.OUT_OF_MEMORY,
-    )
-
-
-def _make_folder(item: Item) -> None:
+def _work(job: FileJob, pair: FilePair, codec: "Codec", *, force: bool) -> FileOutcome:
+    """Do the job on one file; whatever goes wrong becomes its outcome."""
     try:
-        item.target.parent.mkdir(parents=True, exist_ok=True)
+        if pair.target.parent.is_dir():
+            refuse_input(pair.target, pair.source)
+            check_output(pair.target, force=force)
+        made = job.make(pair, codec)
+        _make_folder(pair.target.parent)
+        size = write_atomically(pair.target, made.content, force=force)
+    except Exception as error:
+        if isinstance(error, OutputError) and not force:
+            before = _before(job, pair, codec)
+            if before is not None and before.status == "finished":
+                return before  # another run was faster
+        return FileOutcome.failed(pair.source, pair.target, error)
+    facts = made.facts | {"output_bytes": size}
+    return FileOutcome(str(pair.source), str(pair.target), "done", facts, made.summary)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
-            f"the folder {item.target.parent} cannot be made: {error.strerror}: name another by -o"
+            f"the folder {folder} cannot be made: {error.strerror}: name another by -o"
         ) from None
 
 
-def _is_finished(task: Task, item: Item, codec: "Codec") -> bool:
-    try:
-        return task.is_finished(item, codec)
-    except Exception:
-        return False
-
-
-# --- processes ---------------------------------------------------------------------------------
-
-_codec: "Codec | None" = None  # of this process
-
-
-def _in_processes(task: Task, items: Iterable[Item], *, jobs: int, force: bool) -> Iterator[Row]:
-    """Rows of all items, also where processes are ended from outside."""
-    left = dict.fromkeys(items)
+def _in_processes(
+    job: FileJob, pairs: Sequence[FilePair], *, jobs: int, force: bool
+) -> Iterator[FileOutcome]:
+    """Outcomes of all files, also where processes are ended from outside."""
+    run = partial(_work_in_process, job, force)
+    left = dict.fromkeys(pairs)
     while left:
-        for row in _pool(task, list(left), jobs=jobs, force=force):
-            del left[row[0]]
-            yield row[1]
+        for pair, outcome in run_in_processes(run, list(left), jobs=jobs):
+            del left[pair]
+            yield outcome
         # A process died. Which file it was at is found out by giving each a process of its own.
-        for item in list(left)[: 2 * jobs]:
-            del left[item]
-            rows = [row for _, row in _pool(task, [item], jobs=1, force=force)]
-            yield rows[0] if rows else _died(item)
+        for pair in list(left)[: 2 * jobs]:
+            del left[pair]
+            outcomes = [outcome for _, outcome in run_in_processes(run, [pair], jobs=1)]
+            yield outcomes[0] if outcomes else _died(pair)
 
 
-def _pool(task: Task, items: list[Item], *, jobs: int, force: bool) -> Iterator[tuple[Item, Row]]:
-    """Items and their rows from fresh processes; fewer where one of these dies."""
-    context = multiprocessing.get_context("spawn")  # a fork of a process with torch may hang
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start)
+def _died(pair: FilePair) -> FileOutcome:
+    return FileOutcome(
+        str(pair.source),
+        str(pair.target),
+        "failed",
+        summary="its process was ended from outside, mostly for want of memory: take a larger "
+        "machine",
+        error="MemoryError",
+        exit_code=OUT_OF_MEMORY,
+    )
+
+
+@cache
+def _load(options: CodecOptions) -> "Codec":
+    """The codec of this process."""
+    return options.load()
+
+
+def _work_in_process(job: FileJob, force: bool, pair: FilePair) -> FileOutcome:
     try:
-        futures = {pool.submit(_work, task, item, force): item for item in items}
-        for future in as_completed(futures):
-            try:
-                yield futures[future], future.result()
-            except BrokenProcessPool:
-                continue
-    except BaseException:  # Ctrl-C: what is begun may take minutes
-        for process in multiprocessing.active_children():
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _start() -> None:
-    """A process ends with its parent, whatever ended that, and leaves Ctrl-C to it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: _leave())
-    parent = multiprocessing.parent_process()
-
-    def follow() -> None:
-        if parent is not None:
-            parent.join()
-            _leave()
-
-    threading.Thread(target=follow, daemon=True).start()
-
-
-def _leave() -> None:
-    remove_temporaries()
-    os._exit(1)
-
-
-def _work(task: Task, item: Item, force: bool) -> Row:
-    global _codec
-    try:
-        _codec = _codec or task.setup.load()
+        codec = _load(job.codec_options)
     except Exception as error:
-        return Row.failed(str(item.source), str(item.target), error)
-    return work(task, item, _codec, force=force)
+        return FileOutcome.failed(pair.source, pair.target, error)
+    return _work(job, pair, codec, force=force)

@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 import PIL
 from PIL import Image, features
 
+from promptcodec.io.save import encode_lossy
+
 
 @dataclass(frozen=True)
 class _PillowCodec:
@@ -26,9 +28,7 @@ class _PillowCodec:
 
     def compress(self, picture: Image.Image, quality: int) -> bytes:
         """One picture as the bytes of a file."""
-        buffer = io.BytesIO()
-        picture.save(buffer, self.format, quality=quality, **self.save_options())
-        return buffer.getvalue()
+        return encode_lossy(picture, self.format, quality, self.save_options())
 
     def decompress(self, data: bytes) -> Image.Image:
         """The picture of a file, RGB."""

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from promptcodec.config import TILE_STRIDE
+from promptcodec.io.save import encode_lossy
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.tensors import crop, pad
 
@@ -96,11 +97,8 @@ class FileInput:
 
     def compress(self, picture: Tensor, setting: float) -> bytes:
         """The file of a uint8 picture (3, H, W)."""
-        options = {"JPEG": {"optimize": True}, "WEBP": {"method": 6}, "AVIF": {"speed": 6}}
-        buffer = io.BytesIO()
         pixels = Image.fromarray(picture.permute(1, 2, 0).numpy())
-        pixels.save(buffer, self.format, quality=round(setting), **options[self.format])
-        return buffer.getvalue()
+        return encode_lossy(pixels, self.format, round(setting))
 
     def lmbda(self, setting: float) -> float:
         """None is known."""

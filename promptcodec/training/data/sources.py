@@ -17,7 +17,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from promptcodec.errors import DataError, PictureError
-from promptcodec.io.suffixes import PICTURE_SUFFIXES
+from promptcodec.io.find import PICTURE_SUFFIXES, find_files
 from promptcodec.training.config import DataConfig
 
 MANIFEST = "manifest.json"
@@ -88,7 +88,8 @@ def find_pictures(source: Path) -> Iterator[PictureFile]:
     source = Path(source)
     if not source.exists():
         raise DataError(f"data {source} does not exist; give a folder of pictures or a zip file")
-    paths = [source] if source.is_file() else sorted(p for p in source.rglob("*") if p.is_file())
+    suffixes = (".zip", *PICTURE_SUFFIXES)
+    paths = [source] if source.is_file() else sorted(find_files(source, suffixes, hidden=True))
     for path in paths:
         if path.suffix.lower() == ".zip":
             try:

@@ -1,16 +1,16 @@
-"""What is done to one file, alone or among many: a picture encoded, a stream decoded."""
+"""Jobs on one file, alone or among many: a picture is encoded, a stream is decoded."""
 
 import contextlib
 import sys
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from promptcodec.bitstream import parse, parse_header
 from promptcodec.cli import console
 from promptcodec.cli.codec_options import CodecOptions
-from promptcodec.cli.inputs import Item
+from promptcodec.cli.inputs import FilePair
 from promptcodec.coding.settings import DecodeSettings, EncodeSettings
 from promptcodec.errors import StreamError
 from promptcodec.io.atomic import Content
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Made:
-    """A payload and what to say about it.
+class JobResult:
+    """A payload and facts about it.
 
     Args:
         content: the payload, or what writes it.
-        facts: for JSON.
-        summary: for people, behind the names.
+        facts: values for JSON.
+        summary: text for people, behind the names of the files.
     """
 
     content: Content
@@ -35,74 +35,48 @@ class Made:
     summary: str
 
 
-class Task(Protocol):
-    """Work on files, each on its own."""
-
-    @property
-    def setup(self) -> CodecOptions:
-        """Which codec."""
-        ...
-
-    @property
-    def command(self) -> str:
-        """Name of the command."""
-        ...
-
-    def check(self, codec: "Codec") -> None:
-        """Refuse settings that fit no file."""
-        ...
-
-    def is_finished(self, item: Item, codec: "Codec") -> bool:
-        """Whether the target is there; an OutputError says that something else is."""
-        ...
-
-    def make(self, item: Item, codec: "Codec") -> Made:
-        """The content of the target."""
-        ...
-
-
 @dataclass(frozen=True)
-class EncodeTask:
+class EncodeJob:
     """Encode pictures.
 
     Args:
-        setup: which codec.
-        settings: for each picture.
+        codec_options: arguments of `Codec.load`.
+        settings: options of every picture.
     """
 
-    setup: CodecOptions
+    codec_options: CodecOptions
     settings: EncodeSettings = field(default_factory=EncodeSettings)
     command = "encode"
 
     def check(self, codec: "Codec") -> None:
-        """A RateError where the codec lacks the rate."""
+        """Refuse settings that fit no file: a RateError where the codec lacks the rate."""
         if self.settings.target is None:
             codec.at(self.settings.rate_index)
 
-    def is_finished(self, item: Item, codec: "Codec") -> bool:
-        """See `finished.is_encoded`."""
+    def is_finished(self, pair: FilePair, codec: "Codec") -> bool:
+        """Whether the target is there; errors as `finished.is_encoded`."""
         from promptcodec.cli.batch.finished import is_encoded
 
-        return is_encoded(item, codec, self.settings)
+        return is_encoded(pair, codec, self.settings)
 
-    def make(self, item: Item, codec: "Codec") -> Made:
+    def make(self, pair: FilePair, codec: "Codec") -> JobResult:
         """The stream of a file."""
-        name = str(item.source)
+        name = str(pair.source)
         return self.encode(console.picture_source(name), name, codec)
 
     def encode(
         self, source: bytes | Path, name: str, codec: "Codec", *, progress: "Progress | None" = None
-    ) -> Made:
+    ) -> JobResult:
         """The stream of a picture file; errors as `Codec.encode`.
 
         Args:
-            source: the file, or its content.
-            name: for messages.
-            codec: what encodes.
-            progress: as `Codec.encode` takes it.
+            source: path of the file, or its content.
+            name: name of the picture in messages.
+            codec: codec that encodes.
+            progress: callback, as `Codec.encode` takes it.
         """
         input_bytes = _size(source)
-        given = source if isinstance(source, Path) else console.named(source, name)
+        given = source if isinstance(source, Path) else console.named_bytes(source, name)
         encoded = codec.encode_detailed(given, self.settings, progress=progress)
         header = parse_header(encoded.data, max_pixels=sys.maxsize)
         size, bpp = len(encoded.data), 8 * len(encoded.data) / (header.width * header.height)
@@ -124,45 +98,47 @@ class EncodeTask:
         }
         summary = f"{size:,} bytes, {bpp:.3f} bpp"
         if not encoded.target_met:
-            summary += "; the target is not met: single bytes of so small a file are coarser"
-        return Made(encoded.data, facts, summary)
+            summary += (
+                "; target missed: in a file this small one byte is more than the 1 % tolerance"
+            )
+        return JobResult(encoded.data, facts, summary)
 
 
 @dataclass(frozen=True)
-class DecodeTask:
+class DecodeJob:
     """Decode streams.
 
     Args:
-        setup: which codec.
-        settings: for each stream.
+        codec_options: arguments of `Codec.load`.
+        settings: options of every stream.
     """
 
-    setup: CodecOptions
+    codec_options: CodecOptions
     settings: DecodeSettings = field(default_factory=DecodeSettings)
     command = "decode"
 
     def check(self, codec: "Codec") -> None:
         """Nothing: what a stream needs is in the stream."""
 
-    def is_finished(self, item: Item, codec: "Codec") -> bool:
-        """See `finished.is_decoded`."""
+    def is_finished(self, pair: FilePair, codec: "Codec") -> bool:
+        """Whether the target is there; errors as `finished.is_decoded`."""
         from promptcodec.cli.batch.finished import is_decoded
 
-        return is_decoded(item, allow_partial=self.settings.allow_partial)
+        return is_decoded(pair, allow_partial=self.settings.allow_partial)
 
-    def make(self, item: Item, codec: "Codec") -> Made:
+    def make(self, pair: FilePair, codec: "Codec") -> JobResult:
         """The picture file of a stream."""
-        data = console.read_input(str(item.source), error=StreamError)
+        data = console.read_input(str(pair.source), error=StreamError)
         if not self.settings.allow_partial:
             parse(data, max_pixels=self.settings.max_pixels)
-        return self.decode(data, codec, suffix=item.target.suffix)
+        return self.decode(data, codec, suffix=pair.target.suffix)
 
-    def decode(self, data: bytes | Path, codec: "Codec", *, suffix: str) -> Made:
+    def decode(self, data: bytes | Path, codec: "Codec", *, suffix: str) -> JobResult:
         """The picture file of a stream; errors as `Codec.decode`.
 
         Args:
             data: the stream or the path of its file.
-            codec: what decodes.
+            codec: codec that decodes.
             suffix: one of `OUTPUT_SUFFIXES`.
         """
         from promptcodec.io.save import write_file
@@ -182,11 +158,14 @@ class DecodeTask:
         summary = f"{picture.width}x{picture.height} {picture.mode}"
         if decoded.missing:
             summary += f"; missing: {', '.join(decoded.missing)}"
-        return Made(partial(write_file, picture, suffix), facts, summary)
+        return JobResult(partial(write_file, picture, suffix), facts, summary)
+
+
+FileJob = EncodeJob | DecodeJob
 
 
 def _size(source: bytes | Path) -> int:
-    """Bytes of an input before it is coded; 0 of a file that is gone, which the reader will say."""
+    """Bytes of an input before it is coded; 0 of a file that is gone, which its reader reports."""
     if isinstance(source, bytes):
         return len(source)
     with contextlib.suppress(OSError):

@@ -1,0 +1,46 @@
+"""Exceptions as one line and an exit code."""
+
+import errno
+
+from promptcodec.cli.console import abandon_stdout
+from promptcodec.errors import OutputError, PromptCodecError
+
+INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
+OUT_OF_MEMORY = 71  # EX_OSERR
+INTERRUPTED = 130  # 128 + SIGINT
+BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+# Exit codes without an error of ours: code, Python's exception, cause, remedy.
+OTHER_EXITS = (
+    (INTERNAL_ERROR, "", "a bug", "please report it with the output under `-v`"),
+    (OUT_OF_MEMORY, "`MemoryError`", "not enough memory", "a smaller picture, a larger machine"),
+    (
+        INTERRUPTED,
+        "`KeyboardInterrupt`",
+        "interrupted (Ctrl-C; SIGTERM while files are written)",
+        "the same command goes on",
+    ),
+    (BROKEN_PIPE, "`BrokenPipeError`", "the reader of standard output went away", "none needed"),
+)
+
+
+def describe(error: Exception) -> tuple[str, int]:
+    """Message and exit code for any exception."""
+    if isinstance(error, PromptCodecError):
+        return str(error), error.exit_code
+    if _is_out_of_memory(error):
+        return "not enough memory: take a smaller picture or a larger machine", OUT_OF_MEMORY
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # a log, a cache, a help text
+        abandon_stdout()
+        return "the disk is full: free some space", OutputError.exit_code
+    message = f"{type(error).__name__}: {error}"
+    return f"unexpected, please report it with the output under -v: {message}", INTERNAL_ERROR
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """On CPU torch reports it as a RuntimeError, and it is not imported here to ask."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error))
+    )
