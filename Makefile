@@ -34,7 +34,9 @@ help:
 	@sed -n 's/^#  *\(make .*\)/\1/p' Makefile
 
 demo: $(INSTALLED)
-	$(BIN)/python -m promptcodec.cli.demo
+	mkdir -p demo
+	$(BIN)/python -m promptcodec compare promptcodec/io/assets/chelsea.png --rates 4 \
+	    -o demo/side-by-side.png --page demo/side-by-side.html --force
 
 # One OpenMP thread a worker: more of them on the same cores wait for each other.
 test: $(INSTALLED)

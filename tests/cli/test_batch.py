@@ -191,7 +191,7 @@ class TestFinished:
         _, stdout, stderr = run(*words, "--json")
         rows = [json.loads(line) for line in (stdout + stderr).splitlines()]
         found = {Path(row["input"]).name: row for row in rows if "input" in row}
-        return {name: row.get("status") or row["message"] for name, row in found.pairs()}
+        return {name: row.get("status") or row["message"] for name, row in found.items()}
 
     def test_a_second_run_does_nothing(self, run, words, tmp_path):
         run(*words)

@@ -66,7 +66,7 @@ class TestProcesses:
         summary = json.loads(stdout.splitlines()[-1])
         assert (summary["finished"], summary["done"]) == (len(there), 12 - len(there))
         whole = contents(out)
-        assert all(whole[name] == data for name, data in there.pairs())
+        assert all(whole[name] == data for name, data in there.items())
         assert run(*words, "-o", tmp_path / "other")[0] == 0
         assert contents(tmp_path / "other") == whole
 

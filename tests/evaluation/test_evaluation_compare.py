@@ -6,10 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browser import PROGRAM, Browser
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
+from promptcodec.api import Codec
 from promptcodec.cli.main import main
+from promptcodec.evaluation.metrics import psnr
 from promptcodec.evaluation.reports.compare import LABEL_HEIGHT, side_by_side
+from promptcodec.evaluation.reports.equal_size import largest_within
 
 
 @pytest.fixture
@@ -36,6 +41,22 @@ def test_a_sheet_and_a_page(photo: Path, options: list[str], tmp_path: Path, cap
     assert np.array_equal(original, np.asarray(Image.open(photo)))
     page = (tmp_path / "photo.compare.html").read_text()
     assert f"{facts[0]['bytes']:,} bytes" in page and "rate 6" in page
+
+
+def test_the_table_has_bytes_quality_and_seconds(
+    photo: Path, options: list[str], tiny_checkpoint: Path, tiny_ladder: Path, capsys
+) -> None:
+    assert main(["compare", str(photo), *options, "--against", "webp"]) == 0
+    codec, original = Codec.load(tiny_checkpoint, tiny_ladder), np.asarray(Image.open(photo))
+    data = codec.encode(original, rate_index=6)
+    quality = psnr(original, np.asarray(codec.decode(data)))
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.split() == ["bytes", "bpp", "PSNR", "encode", "decode"]
+    (ours,) = [row for row in rows if row.startswith("promptcodec, rate 6")]
+    assert f" {len(data):,} {8 * len(data) / (64 * 96):.3f}".split() == ours.split()[3:5]
+    assert f"{quality:.2f} dB" in ours and ours.count(" s") == 2
+    (webp, _) = [row for row in rows if row.startswith("WebP")]
+    assert webp.endswith(" dB")
 
 
 @pytest.mark.skipif(PROGRAM is None, reason="chromium is not installed")
@@ -93,3 +114,20 @@ def test_labels_shrink_until_they_fit() -> None:
     # Nothing is written over the border to the next picture.
     assert (row[:LABEL_HEIGHT, 252:260] == 255).all()
     assert (row[:LABEL_HEIGHT, :252] < 128).any()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_pictures_stand_in_a_row(count: int) -> None:
+    row = side_by_side([("label", Image.new("RGB", (40, 30), "red"))] * count)
+    assert row.size == (40 * count, 30 + LABEL_HEIGHT)
+
+
+@given(
+    sizes=st.lists(st.integers(1, 400), min_size=95, max_size=95).map(sorted),
+    limit=st.integers(1, 400),
+)
+def test_a_baseline_gets_the_best_quality_that_fits(sizes: list[int], limit: int) -> None:
+    quality, data = largest_within(lambda q: bytes(sizes[q - 1]), limit)
+    fitting = [q for q in range(1, 96) if sizes[q - 1] <= limit]
+    assert quality == (max(fitting) if fitting else 1)
+    assert len(data) == sizes[quality - 1]

@@ -1,7 +1,8 @@
 """One picture by several codecs at equal bytes, and pictures side by side."""
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -25,6 +26,7 @@ class DecodedView:
         bpp: 8 * bytes / pixels; None for the original.
         psnr: dB over RGB; None for the original.
         rgb: decoded, uint8 (H, W, 3).
+        seconds: time to encode and to decode; None where the setting was searched for.
     """
 
     title: str
@@ -32,6 +34,7 @@ class DecodedView:
     bpp: float | None
     psnr: float | None
     rgb: np.ndarray
+    seconds: tuple[float, float] | None = None
 
     @property
     def caption(self) -> str:
@@ -67,10 +70,15 @@ def at_equal_size(
         codecs: baselines by name.
     """
     source = picture.rgb[..., 0] if picture.grey else picture.rgb
+    start = time.perf_counter()
     data = point.encode(source).data
+    middle = time.perf_counter()
+    decoded = point.decode(data)
+    seconds = middle - start, time.perf_counter() - middle
+    ours = _view(f"promptcodec, {point.label}", len(data), decoded, picture.rgb)
     views = [
         DecodedView("original", None, None, None, picture.rgb),
-        _view(f"promptcodec, {point.label}", len(data), point.decode(data), picture.rgb),
+        replace(ours, seconds=seconds),
     ]
     for name, codec in codecs.items():
         compress = partial(codec.compress, Image.fromarray(source))
