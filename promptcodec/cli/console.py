@@ -15,6 +15,7 @@ from typing import TextIO
 
 from promptcodec.errors import OutputError, PictureError, StreamError, UsageError
 
+FULL_DISK = "the disk is full: free some space"
 MAX_INPUT_BYTES = 2**30  # endless input (a device, a runaway pipe) ends here
 
 _closed: set[str] = set()  # standard streams that this process was started without
@@ -155,7 +156,9 @@ def write_stdout(content: bytes | str) -> None:
         raise
     except OSError as error:
         abandon_stdout()
-        raise OutputError(f"standard output cannot be written: {_reason(error)}") from error
+        full = error.errno == errno.ENOSPC
+        reason = FULL_DISK if full else f"{error.strerror}: write to a file with -o"
+        raise OutputError(f"standard output cannot be written: {reason}") from error
 
 
 def check_stdout() -> None:
@@ -174,9 +177,3 @@ def _abandon(stream: TextIO) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
-
-
-def _reason(error: OSError) -> str:
-    if error.errno == errno.ENOSPC:
-        return "the disk is full: free some space"
-    return f"{error.strerror}: write to a file with -o"

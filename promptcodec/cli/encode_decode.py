@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from typer import Argument, Option
 
 from promptcodec.cli import console, file_options
 from promptcodec.cli.codec_options import CodecOptions
@@ -22,7 +23,7 @@ from promptcodec.io.find import PICTURE_SUFFIXES, STREAM_SUFFIXES
 if TYPE_CHECKING:
     from promptcodec.cli.batch.jobs import FileJob, JobResult
 
-TASKS = typer.Option(help="Task prompts or folder of them; default: bundled.")
+TASKS = Option(help="Task prompts or folder of them; default: bundled.")
 
 app = typer.Typer()
 
@@ -33,14 +34,13 @@ def encode(
     *,
     pictures: Annotated[
         list[str] | None,
-        typer.Argument(
+        Argument(
             metavar="[PICTURE]...",
             help="Picture files, patterns, folders with --recursive; - is standard input.",
         ),
     ] = None,
     output: Annotated[
-        str | None,
-        typer.Option("--output", "-o", help="Stream to write; default: PICTURE as .pc."),
+        str | None, Option("--output", "-o", help="Stream to write; default: PICTURE as .pc.")
     ] = None,
     files: FileOptions,
     settings: Annotated[EncodeSettings, file_options.ENCODE],
@@ -77,19 +77,19 @@ def decode(
     *,
     streams: Annotated[
         list[str] | None,
-        typer.Argument(
+        Argument(
             metavar="[STREAM]...",
             help="Stream files, patterns, folders with --recursive; - is standard input.",
         ),
     ] = None,
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", help="Picture, format by suffix; default: STREAM as .png."),
+        Option("--output", "-o", help="Picture, format by suffix; default: STREAM as .png."),
     ] = None,
     files: FileOptions,
     picture_format: Annotated[
         Literal["png", "webp", "jpg", "tif"],
-        typer.Option("--format", help="Of pictures that -o does not name one by one."),
+        Option("--format", help="Of pictures that -o does not name one by one."),
     ] = "png",
     settings: Annotated[DecodeSettings, file_options.DECODE],
     codec_options: Annotated[CodecOptions, file_options.CODEC],

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from promptcodec.bitstream import MAX_PIXELS
 from promptcodec.cli import console, options
@@ -57,19 +58,18 @@ class MeasurementOptions(CodecOptions):
 
 
 MEASUREMENT = options.CODEC | {
-    "threads": typer.Option(min=1, max=options.MAX_THREADS, help="CPU threads a process."),
+    "threads": Option(min=1, max=options.MAX_THREADS, help="CPU threads a process."),
     "precision": options.Precision,
     "against": Annotated[
         list[str],
-        typer.Option(
+        Option(
             help="Peers: jpeg, jpeg-444, webp, avif, jxl, hevc, names of CompressAI's models, or "
             "all that can run here; separated by commas.",
             show_default="jpeg,webp",
         ),
     ],
-    "weights": typer.Option(
-        help="Folder of weights of CompressAI's models.",
-        show_default="where CompressAI keeps them",
+    "weights": Option(
+        help="Folder of weights of CompressAI's models.", show_default="where CompressAI keeps them"
     ),
     "max_pixels": options.MaxPixels,
 }
@@ -79,42 +79,39 @@ MEASUREMENT = options.CODEC | {
 @spread_settings
 def evaluate(
     *,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of pictures.")],
+    folder: Annotated[Path, Argument(metavar="DIR", help="Folder of pictures.")],
     measurement: Annotated[MeasurementOptions, MEASUREMENT],
     rates: options.RateList = "all",
     gain_steps: Annotated[
-        list[float] | None,
-        typer.Option(help="Gain to measure at; repeat for a curve; default: 0."),
+        list[float] | None, Option(help="Gain to measure at; repeat for a curve; default: 0.")
     ] = None,
     metrics: Annotated[
         list[str] | None,
-        typer.Option(help="psnr, ms-ssim, lpips; separated by commas.", show_default="psnr"),
+        Option(help="psnr, ms-ssim, lpips; separated by commas.", show_default="psnr"),
     ] = None,
     lpips_weights: Annotated[
-        Path | None, typer.Option(help="State dict of torchvision's AlexNet, for LPIPS.")
+        Path | None, Option(help="State dict of torchvision's AlexNet, for LPIPS.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="results.json to write.")] = None,
+    out: Annotated[Path | None, Option(help="results.json to write.")] = None,
     readme: Annotated[
-        Path | None, typer.Option(help="Markdown file whose results table to bring up to date.")
+        Path | None, Option(help="Markdown file whose results table to bring up to date.")
     ] = None,
     plot: Annotated[
-        Path | None,
-        typer.Option(help="Curves as a picture, .png or .svg; replaced if it exists."),
+        Path | None, Option(help="Curves as a picture, .png or .svg; replaced if it exists.")
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="One HTML file with curves, tables and pictures.")
+        Path | None, Option(help="One HTML file with curves, tables and pictures.")
     ] = None,
     show: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             help="Pictures to look at in the report, separated by commas.",
             show_default="best, middling and worst against the first peer",
         ),
     ] = None,
     force: options.Force = False,
     jobs: Annotated[
-        int,
-        typer.Option(min=1, help="Processes; the measured bytes are the same for any number."),
+        int, Option(min=1, help="Processes; the measured bytes are the same for any number.")
     ] = 1,
     printer: Printer,
 ) -> None:
@@ -160,16 +157,15 @@ def evaluate(
 @spread_settings
 def compare(
     *,
-    picture: Annotated[Path, typer.Argument(metavar="PICTURE", help="Picture file.")],
+    picture: Annotated[Path, Argument(metavar="PICTURE", help="Picture file.")],
     measurement: Annotated[MeasurementOptions, MEASUREMENT],
     rates: options.RateList = "0,3,6",
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="PNG to write; default: PICTURE as .compare.png."),
+        Option("--output", "-o", help="PNG to write; default: PICTURE as .compare.png."),
     ] = None,
     page: Annotated[
-        Path | None,
-        typer.Option(help="HTML to write; default: PICTURE as .compare.html."),
+        Path | None, Option(help="HTML to write; default: PICTURE as .compare.html.")
     ] = None,
     force: options.Force = False,
     printer: Printer,
@@ -202,23 +198,20 @@ def bench(
     *,
     peers: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             help="mbt2018-mean, jpeg, jpeg-444, webp, avif, jxl, hevc; separated by commas.",
             show_default="jpeg,webp",
         ),
     ] = None,
-    threads: Annotated[
-        str, typer.Option(help="CPU threads of each comparison, such as 1,2.")
-    ] = "1",
-    repeats: Annotated[int, typer.Option(min=2, help="Number of rounds.")] = 7,
+    threads: Annotated[str, Option(help="CPU threads of each comparison, such as 1,2.")] = "1",
+    repeats: Annotated[int, Option(min=2, help="Number of rounds.")] = 7,
     rate_index: options.RateIndex = None,
     picture: Annotated[
-        Path | None,
-        typer.Option(help="Photograph, scaled to 768x512.", show_default="a bundled one"),
+        Path | None, Option(help="Photograph, scaled to 768x512.", show_default="a bundled one")
     ] = None,
     base: options.Base = None,
     precision: options.Precision = "float32",
-    out: Annotated[Path | None, typer.Option(help="JSON to write, every value in it.")] = None,
+    out: Annotated[Path | None, Option(help="JSON to write, every value in it.")] = None,
     force: options.Force = False,
     printer: Printer,
 ) -> None:
@@ -273,9 +266,7 @@ def eval_task(
     *,
     recipe: options.Recipe,
     data: options.ClassData,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--out", help="JSON file for the results.")
-    ] = None,
+    output: Annotated[Path | None, Option("-o", "--out", help="JSON file for the results.")] = None,
     force: options.Force = False,
     threads: options.Threads = None,
     printer: Printer,
@@ -330,7 +321,7 @@ def eval_task(
 def card(
     *,
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Holds README.md, results.json and base/.")
+        Path, Argument(metavar="DIR", help="Holds README.md, results.json and base/.")
     ],
     printer: Printer,
 ) -> None:

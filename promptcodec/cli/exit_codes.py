@@ -2,7 +2,7 @@
 
 import errno
 
-from promptcodec.cli.console import abandon_stdout
+from promptcodec.cli.console import FULL_DISK, abandon_stdout
 from promptcodec.errors import OutputError, PromptCodecError
 
 INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
@@ -32,7 +32,7 @@ def describe(error: Exception) -> tuple[str, int]:
         return "not enough memory: take a smaller picture or a larger machine", OUT_OF_MEMORY
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # a log, a cache, a help text
         abandon_stdout()
-        return "the disk is full: free some space", OutputError.exit_code
+        return FULL_DISK, OutputError.exit_code
     message = f"{type(error).__name__}: {error}"
     return f"unexpected, please report it with the output under -v: {message}", INTERNAL_ERROR
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from promptcodec.cli import options
 from promptcodec.errors import UsageError
@@ -30,19 +30,19 @@ class FileOptions:
     """How files are gone through and written."""
 
     recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Folders too, with all that is in them.")
+        bool, Option("--recursive", "-r", help="Folders too, with all that is in them.")
     ] = False
     force: options.Force = False
     jobs: Annotated[
-        int, typer.Option("--jobs", "-j", min=1, help="Processes; the bytes do not depend on it.")
+        int, Option("--jobs", "-j", min=1, help="Processes; the bytes do not depend on it.")
     ] = 1
     failures: Annotated[
         Path | None,
-        typer.Option(help="JSONL file for what failed, a line a file; an earlier one is replaced."),
+        Option(help="JSONL file for what failed, a line a file; an earlier one is replaced."),
     ] = None
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")
-    ] = False
+    dry_run: Annotated[bool, Option("--dry-run", help="Say what would be done; write nothing.")] = (
+        False
+    )
 
     @property
     def are_many(self) -> bool:
@@ -51,7 +51,7 @@ class FileOptions:
 
 
 CODEC = options.CODEC | {
-    "threads": typer.Option(
+    "threads": Option(
         min=1,
         max=options.MAX_THREADS,
         help="CPU threads; default: one a core; of several files: 1.",
@@ -60,33 +60,33 @@ CODEC = options.CODEC | {
 }
 ENCODE = {
     "rate_index": options.RateIndex,
-    "gain_steps": typer.Option(
+    "gain_steps": Option(
         help="Finer (positive) or coarser around that rate; 6 is about twice as fine."
     ),
-    "target_bpp": typer.Option(help="Instead of a rate: 8 * bytes / pixels, met within 1 %."),
-    "target_bytes": typer.Option(help="Instead of a rate: size of the file, met within 1 %."),
-    "target_psnr": typer.Option(help="Instead of a rate: dB over RGB, met within 0.05 dB."),
-    "strict": typer.Option("--strict", help="Never exceed the target size."),
-    "effort": typer.Option(
+    "target_bpp": Option(help="Instead of a rate: 8 * bytes / pixels, met within 1 %."),
+    "target_bytes": Option(help="Instead of a rate: size of the file, met within 1 %."),
+    "target_psnr": Option(help="Instead of a rate: dB over RGB, met within 0.05 dB."),
+    "strict": Option("--strict", help="Never exceed the target size."),
+    "effort": Option(
         min=0, max=9, help="Seconds (1 to 6) to minutes (9) a picture for fewer bytes."
     ),
-    "tile_size": typer.Option(
+    "tile_size": Option(
         help="Cut the picture into tiles of so many px, a multiple of 64; 0 is one tile.",
         show_default="512 beyond 4 megapixels",
     ),
-    "task": typer.Option(help="Move the encoder toward a task, by its prompts: classify."),
+    "task": Option(help="Move the encoder toward a task, by its prompts: classify."),
     "max_pixels": options.MaxPixels,
-    "allow_8bit": typer.Option(
+    "allow_8bit": Option(
         "--allow-8bit", help="Of 16 bits a channel code the upper 8; else a refusal."
     ),
-    "strip": typer.Option("--strip", help="Leave out EXIF, XMP and ICC profile."),
+    "strip": Option("--strip", help="Leave out EXIF, XMP and ICC profile."),
 }
 DECODE = {
     "region": Annotated[
         str | None,
-        typer.Option(metavar="X,Y,W,H", callback=read_region, help="Decode this part alone, px."),
+        Option(metavar="X,Y,W,H", callback=read_region, help="Decode this part alone, px."),
     ],
-    "allow_partial": typer.Option(
+    "allow_partial": Option(
         "--allow-partial", help="Decode what is whole of a stream that was cut off."
     ),
     "max_pixels": options.MaxPixels,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument
 
 from promptcodec.bitstream import MAX_PIXELS, describe, parse, parse_header
 from promptcodec.bitstream.summary import as_text
@@ -24,7 +25,7 @@ app = typer.Typer()
 def info(
     *,
     stream: Annotated[
-        str, typer.Argument(metavar="STREAM", help="Stream file; - is standard input.")
+        str, Argument(metavar="STREAM", help="Stream file; - is standard input.")
     ] = "-",
     max_pixels: options.MaxPixels = MAX_PIXELS,
     printer: Printer,

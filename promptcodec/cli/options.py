@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from promptcodec.cli.codec_options import PrecisionName
 from promptcodec.errors import UsageError
@@ -55,48 +55,46 @@ def parse_counts(text: str, *, option: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(int(word) for word in words))
 
 
-Force = Annotated[bool, typer.Option("--force", "-f", help="Replace an existing output.")]
+Force = Annotated[bool, Option("--force", "-f", help="Replace an existing output.")]
 
 # Which codec.
 Base = Annotated[
     str | None,
-    typer.Option(help="Base codec: a folder, or owner/name on the Hub.", show_default="bundled"),
+    Option(help="Base codec: a folder, or owner/name on the Hub.", show_default="bundled"),
 ]
-Precision = Annotated[PrecisionName, typer.Option(help="Arithmetic of the transforms.")]
+Precision = Annotated[PrecisionName, Option(help="Arithmetic of the transforms.")]
 Threads = Annotated[
-    int | None, typer.Option(min=1, max=MAX_THREADS, help="CPU threads; default: one a core.")
+    int | None, Option(min=1, max=MAX_THREADS, help="CPU threads; default: one a core.")
 ]
 CODEC = {
     "base": Base,
     "prompts": Annotated[
         list[str],
-        typer.Option(
+        Option(
             help="Rate adapters: a folder or owner/name on the Hub; may be repeated.",
             show_default="those bundled with the bundled base",
         ),
     ],
-    "device": typer.Option(help="cpu, cuda, cuda:1, ..."),
+    "device": Option(help="cpu, cuda, cuda:1, ..."),
     "threads": Threads,
 }
 
 # Which rates and pictures.
 RateIndex = Annotated[
     float | None,
-    typer.Option(help="0 (smallest) to 7 (best), fractions between; default: the base's own."),
+    Option(help="0 (smallest) to 7 (best), fractions between; default: the base's own."),
 ]
-RateList = Annotated[str, typer.Option("--rates", help="Rates: all, or numbers such as 0,3.5,6.")]
-MaxPixels = Annotated[
-    int, typer.Option(min=1, help="Refuse larger pictures.", show_default="89 million")
-]
+RateList = Annotated[str, Option("--rates", help="Rates: all, or numbers such as 0,3.5,6.")]
+MaxPixels = Annotated[int, Option(min=1, help="Refuse larger pictures.", show_default="89 million")]
 
 # Recipes.
 Recipe = Annotated[
     Path,
-    typer.Argument(metavar="RECIPE", help="YAML file, for instance recipes/base/base-nano.yaml."),
+    Argument(metavar="RECIPE", help="YAML file, for instance recipes/base/base-nano.yaml."),
 ]
 ClassData = Annotated[
     Path,
-    typer.Option(
+    Option(
         "--data",
         help="Folder or zip file with train/CLASS/..., or the split that the recipe names.",
     ),

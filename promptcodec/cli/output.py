@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Option
 
 from promptcodec.cli import console
 from promptcodec.errors import UsageError
@@ -41,10 +42,9 @@ def _set_verbose(context: typer.Context, value: bool) -> bool:
 class Printer:
     """How the results of a command are printed."""
 
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")] = False
+    as_json: Annotated[bool, Option("--json", help="Print JSON to standard output.")] = False
     verbose: Annotated[
-        bool,
-        typer.Option("--verbose", "-v", callback=_set_verbose, help="Show timings and tracebacks."),
+        bool, Option("--verbose", "-v", callback=_set_verbose, help="Show timings and tracebacks.")
     ] = False
 
     def print_json(self, kind: str, values: dict[str, Any]) -> None:

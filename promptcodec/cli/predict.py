@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from promptcodec.bitstream import MAGIC, MAX_PIXELS
 from promptcodec.cli import console, options
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 CODEC = options.CODEC | {
-    "heads": typer.Option(help="Head or folder of heads; default: the bundled ones.")
+    "heads": Option(help="Head or folder of heads; default: the bundled ones.")
 }
 
 app = typer.Typer()
@@ -37,11 +38,9 @@ def classify(
     *,
     sources: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[SOURCE]...", help="Streams, pictures, folders; - is standard input."
-        ),
+        Argument(metavar="[SOURCE]...", help="Streams, pictures, folders; - is standard input."),
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 5,
+    top: Annotated[int, Option(min=1, help="How many classes to name.")] = 5,
     rate_index: options.RateIndex = None,
     codec_options: Annotated[CodecOptions, CODEC],
     max_pixels: options.MaxPixels = MAX_PIXELS,
@@ -95,14 +94,13 @@ def classify(
 def segment(
     *,
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="Stream or picture; - is standard input.")
+        str, Argument(metavar="SOURCE", help="Stream or picture; - is standard input.")
     ] = "-",
     output: Annotated[
-        str | None,
-        typer.Option("--output", "-o", help="Picture to write; default: SOURCE as .mask.png."),
+        str | None, Option("--output", "-o", help="Picture to write; default: SOURCE as .mask.png.")
     ] = None,
     overlay: Annotated[
-        bool, typer.Option("--overlay", help="Lay the classes over the picture, with a legend.")
+        bool, Option("--overlay", help="Lay the classes over the picture, with a legend.")
     ] = False,
     rate_index: options.RateIndex = None,
     codec_options: Annotated[CodecOptions, CODEC],

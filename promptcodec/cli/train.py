@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from promptcodec.cli import options
 from promptcodec.cli.output import Printer
@@ -14,21 +15,21 @@ from promptcodec.cli.settings import spread_settings
 
 app = typer.Typer()
 
-TrainingData = Annotated[Path, typer.Option(help="Folder or zip shards of training pictures.")]
+TrainingData = Annotated[Path, Option(help="Folder or zip shards of training pictures.")]
 Validation = Annotated[
-    Path | None, typer.Option(help="Folder to validate on; default: pictures held out of DATA.")
+    Path | None, Option(help="Folder to validate on; default: pictures held out of DATA.")
 ]
 PictureCache = Annotated[
     Path | None,
-    typer.Option("--cache", help="File to keep decoded pictures in, for other runs on them."),
+    Option("--cache", help="File to keep decoded pictures in, for other runs on them."),
 ]
 Minutes = Annotated[
     float | None,
-    typer.Option(
+    Option(
         min=0.01, help="End in this time, decay and writing included; default: the recipe's steps."
     ),
 ]
-Seed = Annotated[int | None, typer.Option(help="Seed in place of the recipe's.")]
+Seed = Annotated[int | None, Option(help="Seed in place of the recipe's.")]
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,10 @@ class RunOptions:
 
 
 RUN = {
-    "out": typer.Option(help="Run folder; default: runs/RECIPE."),
-    "resume": typer.Option("--resume", help="Continue the run where it stopped."),
-    "max_steps": typer.Option(min=1, help="Stop after so many steps."),
-    "device": typer.Option(help="cpu or cuda; default: the GPU where there is one."),
+    "out": Option(help="Run folder; default: runs/RECIPE."),
+    "resume": Option("--resume", help="Continue the run where it stopped."),
+    "max_steps": Option(min=1, help="Stop after so many steps."),
+    "device": Option(help="cpu or cuda; default: the GPU where there is one."),
 }
 
 
@@ -89,26 +90,25 @@ def train_prompt(
     *,
     lmbda: Annotated[
         float | None,
-        typer.Option("--lambda", help="Rate-distortion weight; 0.0013 is small, 0.18 is best."),
+        Option("--lambda", help="Rate-distortion weight; 0.0013 is small, 0.18 is best."),
     ] = None,
     rate_index: Annotated[
-        int | None, typer.Option(min=0, max=7, help="Rate index; default: the nearest to lambda.")
+        int | None, Option(min=0, max=7, help="Rate index; default: the nearest to lambda.")
     ] = None,
     recipe: Annotated[
-        Path | None,
-        typer.Option(help="YAML file of steps, crops and optimiser; default: built in."),
+        Path | None, Option(help="YAML file of steps, crops and optimiser; default: built in.")
     ] = None,
     base: options.Base = None,
     init_from: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="Adapter to start from; 'none' starts from the base alone.",
             show_default="the nearest installed one",
         ),
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             envvar="PROMPTCODEC_DATA",
             help="Folder or zip shards of training pictures.",
             show_default="the sample pictures, for a trial",
@@ -147,8 +147,7 @@ def train_ladder(
     data: TrainingData,
     run: Annotated[RunOptions, {name: RUN[name] for name in ("out", "resume", "device")}],
     rate_index: Annotated[
-        list[int] | None,
-        typer.Option(min=0, max=7, help="Train only this rate; may be repeated."),
+        list[int] | None, Option(min=0, max=7, help="Train only this rate; may be repeated.")
     ] = None,
     validation: Validation = None,
     cache: PictureCache = None,
@@ -183,14 +182,11 @@ def train_head(
     recipe: options.Recipe,
     data: Annotated[
         Path,
-        typer.Option(
-            help="Folder or zip file with train/CLASS/..., or train/images and train/masks."
-        ),
+        Option(help="Folder or zip file with train/CLASS/..., or train/images and train/masks."),
     ],
     run: Annotated[RunOptions, RUN],
     cache: Annotated[
-        Path | None,
-        typer.Option(help="File to keep the codec's views in, for other runs on them."),
+        Path | None, Option(help="File to keep the codec's views in, for other runs on them.")
     ] = None,
     seed: Seed = None,
     printer: Printer,
@@ -221,9 +217,7 @@ def train_joint(
     data: options.ClassData,
     unlabelled: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder or zip shards of pictures that only the recipe's teacher judges."
-        ),
+        Option(help="Folder or zip shards of pictures that only the recipe's teacher judges."),
     ] = None,
     run: Annotated[RunOptions, RUN],
     seed: Seed = None,
@@ -282,7 +276,7 @@ def ablate(
     run: Annotated[RunOptions, {name: RUN[name] for name in ("out", "device")}],
     method: Annotated[
         list[str] | None,
-        typer.Option(help="Train this one of the recipe's methods alone; may be repeated."),
+        Option(help="Train this one of the recipe's methods alone; may be repeated."),
     ] = None,
     printer: Printer,
 ) -> None:
@@ -312,16 +306,14 @@ def recipe(*, recipe: options.Recipe, printer: Printer) -> None:
 @spread_settings
 def convert_state(
     *,
-    old: Annotated[Path, typer.Argument(metavar="OLD", help="State of an older version.")],
-    new: Annotated[Path, typer.Argument(metavar="NEW", help="State to write.")],
-    recipe: Annotated[Path, typer.Option(help="YAML file of the run, for this version.")],
+    old: Annotated[Path, Argument(metavar="OLD", help="State of an older version.")],
+    new: Annotated[Path, Argument(metavar="NEW", help="State to write.")],
+    recipe: Annotated[Path, Option(help="YAML file of the run, for this version.")],
     rename: Annotated[
-        list[str] | None,
-        typer.Option(help="old=new, of a module or parameter; may be repeated."),
+        list[str] | None, Option(help="old=new, of a module or parameter; may be repeated.")
     ] = None,
     raw: Annotated[
-        Path | None,
-        typer.Option(help="Also write the weights alone, to start another run from."),
+        Path | None, Option(help="Also write the weights alone, to start another run from.")
     ] = None,
     printer: Printer,
 ) -> None:

@@ -12,6 +12,11 @@ BASE_CONFIG, BASE_WEIGHTS = "config.json", "model.safetensors"
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 HEAD_CONFIG, HEAD_WEIGHTS = "head_config.json", "head_model.safetensors"
 TASK_CONFIG, TASK_WEIGHTS = "task_config.json", "task_model.safetensors"
+_KINDS = {
+    ADAPTER_CONFIG: "rate adapter was",
+    HEAD_CONFIG: "head was",
+    TASK_CONFIG: "task prompts were",
+}
 
 PromptsSource = str | Path | Iterable[str | Path] | Mapping[int, str | Path]
 
@@ -45,17 +50,14 @@ def find_prompts(prompts: PromptsSource | None, *, base: str | Path | None = Non
     Args:
         prompts: an adapter, a folder of adapters, a Hub id of either, several of these, or a dict
             of them by rate index; None is the bundled ladder for the bundled base, else nothing.
-        base: as `find_base` takes it; anything but None means that no ladder is bundled.
+        base: base as `find_base` takes it; anything but None means that no ladder is bundled.
     Raises:
         CheckpointError: no adapter in one of these places.
     """
-    if prompts is None:
-        own = bundled() / "prompts" if base is None else None
-        return _those_with(ADAPTER_CONFIG, own) if own is not None and own.is_dir() else []
-    if isinstance(prompts, str | Path):
-        prompts = [prompts]
+    if prompts is None or isinstance(prompts, str | Path):
+        return _find(ADAPTER_CONFIG, prompts, bundled_as="prompts", base=base)
     places = prompts.values() if isinstance(prompts, Mapping) else prompts
-    return [adapter for place in places for adapter in _found(place)]
+    return [folder for place in places for folder in _find_in(place, ADAPTER_CONFIG)]
 
 
 def find_heads(heads: str | Path | None, *, base: str | Path | None = None) -> list[Path]:
@@ -64,29 +66,32 @@ def find_heads(heads: str | Path | None, *, base: str | Path | None = None) -> l
     Args:
         heads: a head, a folder of heads, or a Hub id of either; None is those of the bundled base,
             for any other base nothing.
-        base: as `find_base` takes it.
+        base: base as `find_base` takes it.
     Raises:
         CheckpointError: no head in that place.
     """
-    if heads is None:
-        return _those_with(HEAD_CONFIG, bundled() / "heads") if base is None else []
-    found = _those_with(HEAD_CONFIG, _fetch(heads))
-    if not found:
-        raise CheckpointError(
-            f"no head was found in {heads}: name a folder with {HEAD_CONFIG}, or one that holds "
-            "such folders"
-        )
-    return found
+    return _find(HEAD_CONFIG, heads, bundled_as="heads", base=base)
 
 
 def find_tasks(tasks: str | Path | None, *, base: str | Path | None = None) -> list[Path]:
     """Folders of task prompts; arguments and errors as those of `find_heads`."""
-    if tasks is None:
-        return _those_with(TASK_CONFIG, bundled() / "tasks") if base is None else []
-    found = _those_with(TASK_CONFIG, _fetch(tasks))
+    return _find(TASK_CONFIG, tasks, bundled_as="tasks", base=base)
+
+
+def _find(
+    config: str, place: str | Path | None, *, bundled_as: str, base: str | Path | None
+) -> list[Path]:
+    if place is not None:
+        return _find_in(place, config)
+    return _those_with(config, bundled() / bundled_as) if base is None else []
+
+
+def _find_in(place: str | Path, config: str) -> list[Path]:
+    found = _those_with(config, _fetch(place))
     if not found:
         raise CheckpointError(
-            f"no task prompts were found in {tasks}: name a folder with {TASK_CONFIG}"
+            f"no {_KINDS[config]} found in {place}: name a folder with {config}, or one that holds "
+            "such folders"
         )
     return found
 
@@ -96,16 +101,6 @@ def _those_with(name: str, folder: Path) -> list[Path]:
     if (folder / name).is_file():
         return [folder]
     return sorted(path.parent for path in folder.glob(f"*/{name}"))
-
-
-def _found(place: str | Path) -> list[Path]:
-    found = _those_with(ADAPTER_CONFIG, _fetch(place))
-    if not found:
-        raise CheckpointError(
-            f"no rate adapter was found in {place}: name a folder with {ADAPTER_CONFIG}, or one "
-            "that holds such folders"
-        )
-    return found
 
 
 def _fetch(place: str | Path) -> Path:
