@@ -32,6 +32,12 @@ class Codec(PictureCodec):
             CheckpointError: nothing usable at `base` or `prompts`.
             ModelMismatchError: an adapter of another base.
             UsageError: unknown device or precision, or a dict that names an adapter wrongly.
+        Examples:
+            >>> codec = Codec.load()
+            >>> [rate.index for rate in codec.rates]
+            [0, 1, 2, 3, 4, 5, 6, 7]
+            >>> Codec.load(prompts=[]).rates[0].index
+            4
         """
         from promptcodec.models.engine import TorchEngine
 

@@ -60,7 +60,7 @@ def print_message(line: str) -> None:
     try:
         print(line, file=sys.stderr, flush=True)
     except (OSError, ValueError):
-        _abandon(sys.stderr)
+        abandon(sys.stderr)
 
 
 def print_line(text: str) -> None:
@@ -155,7 +155,7 @@ def write_stdout(content: bytes | str) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        abandon_stdout()
+        abandon(sys.stdout)
         full = error.errno == errno.ENOSPC
         reason = FULL_DISK if full else f"{error.strerror}: write to a file with -o"
         raise OutputError(f"standard output cannot be written: {reason}") from error
@@ -167,12 +167,8 @@ def check_stdout() -> None:
         raise OutputError("standard output is closed: redirect it to a file or a pipe")
 
 
-def abandon_stdout() -> None:
-    """Point standard output to nowhere, so that the interpreter's own last flush cannot fail."""
-    _abandon(sys.stdout)
-
-
-def _abandon(stream: TextIO) -> None:
+def abandon(stream: TextIO) -> None:
+    """Point a stream to nowhere, so that the interpreter's own last flush cannot fail."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())

@@ -1,8 +1,9 @@
 """Exceptions as one line and an exit code."""
 
 import errno
+import sys
 
-from promptcodec.cli.console import FULL_DISK, abandon_stdout
+from promptcodec.cli.console import FULL_DISK, abandon
 from promptcodec.errors import OutputError, PromptCodecError
 
 INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
@@ -31,7 +32,7 @@ def describe(error: Exception) -> tuple[str, int]:
     if _is_out_of_memory(error):
         return "not enough memory: take a smaller picture or a larger machine", OUT_OF_MEMORY
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # a log, a cache, a help text
-        abandon_stdout()
+        abandon(sys.stdout)
         return FULL_DISK, OutputError.exit_code
     message = f"{type(error).__name__}: {error}"
     return f"unexpected, please report it with the output under -v: {message}", INTERNAL_ERROR

@@ -92,12 +92,12 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return exit_codes.INTERRUPTED
     except BrokenPipeError:
-        console.abandon_stdout()
+        console.abandon(sys.stdout)
         return exit_codes.BROKEN_PIPE
     except SystemExit as error:
         if not isinstance(error.__context__, BrokenPipeError):  # Typer's answer to a broken pipe
             raise
-        console.abandon_stdout()
+        console.abandon(sys.stdout)
         return exit_codes.BROKEN_PIPE
     except Exception as error:
         if session.verbose:

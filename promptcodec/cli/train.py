@@ -4,7 +4,7 @@ import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -45,6 +45,10 @@ class RunOptions:
         """The run folder; without an option that of a name."""
         return self.out or Path("runs") / name
 
+    def arguments(self, name: str) -> dict[str, Any]:
+        """Arguments that training functions share."""
+        return vars(self) | {"out": self.folder(name)}
+
 
 RUN = {
     "out": Option(help="Run folder; default: runs/RECIPE."),
@@ -73,10 +77,7 @@ def train_base(
     folder = base.train_base(
         recipe,
         data=data,
-        out=run.folder(recipe.stem),
-        resume=run.resume,
-        max_steps=run.max_steps,
-        device=run.device,
+        **run.arguments(recipe.stem),
         validation=validation,
         cache=cache,
         minutes=_left(minutes, began),
@@ -128,10 +129,7 @@ def train_prompt(
     folder = train_prompts(
         config.run,
         data=config.data,
-        out=run.folder(f"prompt-{config.run.rate_weight:g}"),
-        resume=run.resume,
-        max_steps=run.max_steps,
-        device=run.device,
+        **run.arguments(f"prompt-{config.run.rate_weight:g}"),
         validation=validation,
         cache=cache,
     )
@@ -200,10 +198,7 @@ def train_head(
     folder = classifier.train_head(
         config,
         data=data,
-        out=run.folder(recipe.stem),
-        resume=run.resume,
-        max_steps=run.max_steps,
-        device=run.device,
+        **run.arguments(recipe.stem),
         cache=cache,
     )
     printer.report_run("train-head", folder, f"head: {folder}; use it with --heads {folder}")
@@ -234,10 +229,7 @@ def train_joint(
     folder = train(
         config,
         data=data,
-        out=run.folder(recipe.stem),
-        resume=run.resume,
-        max_steps=run.max_steps,
-        device=run.device,
+        **run.arguments(recipe.stem),
         unlabelled=unlabelled,
     )
     use = f"--base {folder / 'base'} --prompts {folder / 'prompts'}"
@@ -258,10 +250,7 @@ def train_aggregation(
     folder = aggregation.train_aggregation(
         read_recipe(recipe, aggregation.AggregationTrainingConfig),
         data=data,
-        out=run.folder(recipe.stem),
-        resume=run.resume,
-        max_steps=run.max_steps,
-        device=run.device,
+        **run.arguments(recipe.stem),
     )
     line = f"decoder: {folder}; measure it with benchmarks/analysis/aggregation.py"
     printer.report_run("train-aggregation", folder, line)

@@ -66,6 +66,11 @@ class PictureCodec(LoadedBase):
             PictureError: no picture, or one of a refused kind.
             RateError: that rate is not installed, or the target cannot be reached.
             UsageError: options that contradict each other, or a codec that writes no files.
+        Examples:
+            >>> import numpy as np
+            >>> data = codec.encode(np.zeros((48, 72, 3), np.uint8), strip=True)
+            >>> data[1:3]
+            b'PC'
         """
         return self._encode(source, EncodeSettings(**options), progress=progress)[0]
 
@@ -196,6 +201,10 @@ class PictureCodec(LoadedBase):
             StreamError: no stream, damaged, truncated, or from a newer version.
             ModelMismatchError: written with another base or adapter.
             UsageError: a region outside the picture.
+        Examples:
+            >>> data = codec.encode("photo.png")
+            >>> codec.decode(data).size, codec.decode(data, region=(10, 20, 64, 48)).size
+            ((451, 300), (64, 48))
         """
         return self.decode_detailed(data, DecodeSettings(**options)).picture
 

@@ -70,6 +70,12 @@ class EncodeSettings:
         strip: omission of EXIF, XMP and ICC profile.
     Raises:
         UsageError: an effort outside 0 to 9, or options that contradict each other.
+    Examples:
+        >>> EncodeSettings(target_bytes=20_000, strict=True).target
+        Target(bpp=None, size=20000, psnr=None, strict=True)
+        >>> EncodeSettings(effort=10)
+        Traceback (most recent call last):
+        promptcodec.errors.UsageError: effort is 10; need a whole number from 0 to 9
     """
 
     rate_index: float | None = None
