@@ -60,9 +60,7 @@ def encode(
         code_files(job, inputs.select(output, suffix=".pc"), files, printer)
         return
     (picture,) = inputs.names
-    target = choose_output(
-        picture, output, suffix=".pc", as_json=printer.as_json, force=files.force
-    )
+    target = choose_output(picture, output, suffix=".pc", printer=printer, force=files.force)
     source = console.picture_source(picture)
     codec = codec_options.load()
     with progress_bar("refining") as progress:
@@ -113,9 +111,7 @@ def decode(
     from promptcodec.io.save import OUTPUT_SUFFIXES
 
     (stream,) = inputs.names
-    target = choose_output(
-        stream, output, suffix=suffix, as_json=printer.as_json, force=files.force
-    )
+    target = choose_output(stream, output, suffix=suffix, printer=printer, force=files.force)
     suffix = suffix if target is None else target.suffix.lower()
     if suffix not in OUTPUT_SUFFIXES:
         known = ", ".join(OUTPUT_SUFFIXES)

@@ -85,7 +85,7 @@ class Printer:
 
 
 def choose_output(
-    source: str, output: str | None, *, suffix: str, as_json: bool, force: bool
+    source: str, output: str | None, *, suffix: str, printer: Printer, force: bool
 ) -> Path | None:
     """Decide where the payload goes and refuse early what could not be written later.
 
@@ -94,10 +94,10 @@ def choose_output(
 
     Args:
         source: path of the input or "-".
-        output: what the user asked for, path or "-"; None is the default.
-        suffix: of the default output, with its dot.
-        as_json: standard output is needed for JSON.
-        force: an existing file may be replaced.
+        output: path or "-" as the user named it; None is the default.
+        suffix: ending of the default output, with its dot.
+        printer: whether standard output is needed for JSON.
+        force: permission to replace an existing file.
 
     Returns:
         The file to write; None is standard output.
@@ -106,10 +106,10 @@ def choose_output(
         UsageError: a payload would go to a terminal, or together with JSON to one pipe.
         OutputError: the file exists or is the input, or its folder is missing.
     """
-    if as_json:
+    if printer.as_json:
         console.check_stdout()
     if output == "-" or (output is None and source == "-"):
-        if as_json:
+        if printer.as_json:
             raise UsageError("--json and the payload both need standard output: name a file by -o")
         if sys.stdout.isatty():
             raise UsageError("a terminal cannot show binary data: name a file by -o, or redirect")

@@ -117,7 +117,7 @@ def segment(
     from promptcodec.io.save import OUTPUT_SUFFIXES, encode_file
 
     suffix = ".overlay.png" if overlay else ".mask.png"
-    target = choose_output(source, output, suffix=suffix, as_json=printer.as_json, force=force)
+    target = choose_output(source, output, suffix=suffix, printer=printer, force=force)
     kind = ".png" if target is None else target.suffix.lower()
     known = OUTPUT_SUFFIXES if overlay else (".png",)
     if kind not in known:
