@@ -14,8 +14,8 @@ T = TypeVar("T")
 
 LATENT_STRIDE = 16  # px covered by one element of y
 TILE_STRIDE = 64  # px covered by one element of z; pictures are padded to a multiple of it
-ADDED = {"added": True}  # of a field that older checkpoints do not know
-MAX_CHANNELS = 8192  # of any width: what a damaged file asks for is refused before it is built
+ADDED = {"added": True}  # metadata of a field that older checkpoints lack
+MAX_CHANNELS = 8192  # of any width; larger ones of a damaged file are refused before allocation
 MAX_BLOCKS = 256  # of one stage, and layers and segments of the context
 MAX_HALO = 512  # px; a tile's window grows with its square
 MAX_RATIO = 64.0  # of an MLP's hidden width
@@ -92,22 +92,22 @@ class CodecConfig:
         head_channels: channels of one attention head.
         mlp_ratio: hidden width of a Swin MLP over the stage's width.
         latent_channels: M, channels of y.
-        detail_channels: how many of them come straight from the 1/8 stage, past the Swin blocks at
-            1/16: fine detail needs many channels and little thought.
+        detail_channels: number of them that come straight from the 1/8 stage, past the Swin blocks
+            at 1/16: fine detail needs many channels and little computation.
         hyper_channels: N, width of h_a and of the mean path.
         hyper_kernel: edge of the kernel of h_a's first layer, 1 or 3.
         z_channels: channels of z.
         scale_channels: width of the integer scale path; 0 is one linear layer.
         context: context model that predicts the means: "none", "checkerboard" or "econtext".
-        context_channels: its width.
+        context_channels: width of the context model.
         context_segments: latent channels of each segment that econtext codes one after the other;
-            uneven ones (He et al. 2022, arXiv:2203.10886) let few channels speak first.
+            with uneven ones (He et al. 2022, arXiv:2203.10886) few channels are coded first.
         context_layers: attention layers of econtext; even ones plain, odd ones shifted.
         context_window: window edge of econtext in latents, a multiple of 4.
         context_mlp_ratio: hidden width of its MLPs over its width.
-        scale: what the entropy coder's scales depend on: "hyperprior", on z alone, or "context",
-            on the context model as well, for research: such a codec writes no files.
-        reconstruction: where in its interval a quantised residual is rebuilt: "middle", or
+        scale: source of the entropy coder's scales: "hyperprior", z alone, or "context", the
+            context model as well, for research: such a codec writes no files.
+        reconstruction: place in its interval where a quantised residual is rebuilt: "middle", or
             "centroid", nearer to zero the smaller the scale, so that g_s gets the expected latent
             at every rate.
         encoder_channels: width of each stage of g_a; 0 leaves a stage out. Empty lists are the
@@ -280,7 +280,7 @@ class BaseConfig:
     Args:
         codec: the architecture.
         rate_index: ladder position that the base was trained at.
-        lmbda: its rate-distortion weight, loss = bpp + lmbda * 255^2 * mse.
+        lmbda: rate-distortion weight of that position, loss = bpp + lmbda * 255^2 * mse.
         format_version: version of the checkpoint layout.
     """
 

@@ -8,7 +8,7 @@
     picture.save("small.pc", rate_index=2)      # as `Codec.encode` takes it
 
 The codec is the bundled one; `use` chooses another. `ImageFile.LOAD_TRUNCATED_IMAGES` lets what is
-whole of a stream be decoded that was cut off. How large a picture may be is Pillow's to say, by
+whole of a stream be decoded that was cut off. The limit of pixels is that of Pillow,
 `Image.MAX_IMAGE_PIXELS`. Pillow empties a file before anything is saved into it, in any format:
 where an earlier stream must outlive a failed save, save under another name and rename it.
 """
@@ -63,7 +63,7 @@ def _current() -> Codec:
 
 
 class StreamImageFile(ImageFile.ImageFile):
-    """A stream whose pixels are decoded when they are first asked for.
+    """A stream whose pixels are decoded when they are first used.
 
     `info` has rate_index and gain_steps beside exif, icc_profile and xmp. Errors are those of
     `Codec.decode`.

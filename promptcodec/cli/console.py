@@ -84,7 +84,7 @@ def read_input(name: str, *, error: type[PictureError] | type[StreamError]) -> b
 
     Raises:
         UsageError: standard input is a terminal.
-        PictureError: or StreamError, as asked: missing, unreadable or over 1 GiB.
+        PictureError: the input is missing, unreadable or over 1 GiB; or StreamError, by `error`.
     """
     if name == "-" and ("stdin" in _closed or sys.stdin.isatty()):
         raise UsageError("no input: name a file, or send one with < or a pipe")
@@ -110,7 +110,7 @@ def read_input(name: str, *, error: type[PictureError] | type[StreamError]) -> b
 
 
 def picture_source(name: str) -> bytes | Path:
-    """A picture that is named: its path where it is a file, else what a pipe or "-" gives.
+    """Source of a picture by its name: the path of a file, else the content of a pipe or of "-".
 
     A file is read by the decoder, so that it is not held beside its pixels.
 
@@ -124,7 +124,7 @@ def picture_source(name: str) -> bytes | Path:
             return read_input(name, error=PictureError)
         with path.open("rb"):
             size = path.stat().st_size
-    except (OSError, ValueError):  # which of them `read_input` says
+    except (OSError, ValueError):  # `read_input` gives the reason
         return read_input(name, error=PictureError)
     if size > MAX_INPUT_BYTES:
         raise PictureError(f"{name} is over {MAX_INPUT_BYTES} bytes: no file this large is read")
@@ -139,11 +139,11 @@ def named_bytes(content: bytes, name: str) -> io.BytesIO:
 
 
 def write_stdout(content: bytes | str) -> None:
-    """Write a payload, or a text and a line end, and see it reach the reader.
+    """Write a payload, or a text and a line end, and flush it.
 
     Raises:
         OutputError: standard output leads to a full disk, for instance.
-        BrokenPipeError: its reader is gone.
+        BrokenPipeError: the reader of standard output is gone.
     """
     check_stdout()
     try:

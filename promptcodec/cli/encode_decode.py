@@ -124,7 +124,7 @@ def decode(
     else:
         data = console.read_input(stream, error=StreamError) if stream == "-" else Path(stream)
         with open_stream(data, allow_partial=settings.allow_partial, max_pixels=1 << 64):
-            pass  # its header is looked at
+            pass  # opening it checks the header
     result = job.decode(data, codec_options.load(), suffix=suffix)
     _deliver("decode", stream, result, target, force=files.force, printer=printer)
 

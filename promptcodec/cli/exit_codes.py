@@ -39,7 +39,7 @@ def describe(error: Exception) -> tuple[str, int]:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """On CPU torch reports it as a RuntimeError, and it is not imported here to ask."""
+    """True for lack of memory, which torch on the CPU reports as a RuntimeError."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"

@@ -61,8 +61,8 @@ class InstalledRate:
         lmbda: rate-distortion weight.
         bpp: mean over the evaluated pictures; None where nothing is on record.
         psnr: dB, likewise.
-        pictures: what they were evaluated on.
-        folder: of the adapter; None is the base alone.
+        pictures: name of the folder that was evaluated.
+        folder: folder of the adapter; None is the base alone.
     """
 
     rate_index: int
@@ -96,7 +96,7 @@ def installed_rates(base: str | Path | None, prompts: PromptsSource | None) -> l
 
 
 def render_rates(rates: list[InstalledRate]) -> str:
-    """A table for people."""
+    """Text table of installed rates."""
     lines = [f"{'rate':>4}  {'lambda':>7}  {'bpp':>6}  {'PSNR':>6}  on"]
     for rate in rates:
         bpp = "-" if rate.bpp is None else f"{rate.bpp:.3f}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from promptcodec.errors import OutputError, PromptCodecError, UsageError
 from promptcodec.io.find import find_files, is_special
 
-Refusal = tuple[str, PromptCodecError]  # what was named, and why it cannot be worked on
+Refusal = tuple[str, PromptCodecError]  # a name, and why it gives no file
 
 _WILDCARD = re.compile(r"[*?]|\[.+\]")
 
@@ -20,8 +20,8 @@ class FilePair:
     """One file to work on.
 
     Args:
-        source: what is read.
-        target: what is written.
+        source: path of the input.
+        target: path of the output.
     """
 
     source: Path
@@ -30,7 +30,7 @@ class FilePair:
 
 @dataclass(frozen=True)
 class Selection:
-    """What a command was told to work on.
+    """Files that a command works on.
 
     Args:
         pairs: files with targets that differ.
@@ -50,7 +50,7 @@ class InputSpec:
     Args:
         names: existing files and folders; anything else with *, ? or [a-z] is a pattern, in which
             ** stands for any folders.
-        suffixes: of the files that are taken from folders, lower case.
+        suffixes: endings of the files that are taken from folders, lower case.
         recursive: folders are gone through, with all that is in them.
     """
 
@@ -70,7 +70,7 @@ class InputSpec:
         Args:
             output: folder for the results, in which folders and patterns are mirrored; None is
                 beside each file.
-            suffix: of the results, with its dot.
+            suffix: ending of the results, with its dot.
         Raises:
             UsageError: standard input among files, or an output that is no folder.
             OutputError: the output is a file.

@@ -57,7 +57,7 @@ class Printer:
         console.write_stdout(json.dumps({"schema": f"promptcodec.{kind}/1"} | values))
 
     def print_result(self, kind: str, values: dict[str, Any], text: str) -> None:
-        """Print what was asked for: JSON with its schema, or a text for people."""
+        """Print a result: JSON with its schema, or a text for people."""
         if self.as_json:
             self.print_json(kind, values)
         else:

@@ -32,8 +32,8 @@ from promptcodec.io.metadata import (
 )
 from promptcodec.io.pictures import Picture, Pixels
 
-# Formats whose depth can be told and that need no outside program (EPS starts one) or guessing (TGA
-# has no magic). The plugins of the first five are quick to import, so they are asked first.
+# Formats whose depth is in the header and that need no outside program (EPS starts one) or guessing
+# (TGA has no magic). The plugins of the first five are quick to import and therefore stand first.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000", "QOI")
 
 _HEAD = 1 << 16  # bytes of a file that are searched for the depth
@@ -207,7 +207,7 @@ def _head_of(image: Image.Image) -> bytes:
         file.seek(0)
         head = file.read(_HEAD)
         file.seek(position)
-    except (OSError, ValueError):  # closed or not seekable: nothing more can be learnt
+    except (OSError, ValueError):  # closed or not seekable: without a head
         return b""
     return head
 
@@ -273,7 +273,7 @@ def _hidden_below(image: Image.Image, bits: int) -> np.ndarray | None:
     if not isinstance(image, ImageFile.ImageFile) or image.fp is None:
         return None
     with open_header(image.fp, ("PNG",)) as lower:
-        # Pillow has no 16 bits of colour: told the wrong byte order, it keeps the lower byte.
+        # Pillow has no 16 bits of colour; with the wrong byte order it keeps the lower byte.
         lower.tile = [tile._replace(args="RGB;16L") for tile in lower.tile]
         return _is_colour(lower, [level & 255 for level in transparent])
 
@@ -329,7 +329,7 @@ def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
             profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
             return _converted(image, profile, ImageCms.createProfile("sRGB"))
         except (ImageCms.PyCMSError, OSError, ValueError):
-            pass  # a damaged profile says nothing about the pixels: as if there were none
+            pass  # a damaged profile is ignored
     return image.convert("RGB")
 
 

@@ -34,7 +34,7 @@ def load_picture(
     strip: bool = False,
     in_place: bool = False,
 ) -> Picture:
-    """Bring anything that holds a picture to one form.
+    """Convert anything that holds a picture to a `Picture`.
 
     Orientation is applied. Grey stays grey, palettes become RGB, transparency becomes alpha, CMYK
     becomes sRGB through its profile. Profiles that do not describe the result are dropped. Of an
@@ -44,10 +44,10 @@ def load_picture(
         source: a path, the bytes of a file, a binary file, a PIL picture, a uint8 array (H, W),
             (H, W, 3) or (H, W, 4), or a float tensor (3, H, W) or (1, 3, H, W) in [0, 1]; floats
             may leave that range by half an 8-bit level (1/510) and are clamped.
-        max_pixels: most pixels that are decoded, checked before any is.
-        allow_8bit: of files with 9 to 16 bits a channel take the upper 8.
-        strip: leave out EXIF, XMP and ICC profile; the orientation is applied all the same.
-        in_place: leave the pixels of files and PIL pictures with Pillow, which halves the memory.
+        max_pixels: limit beyond which a picture is refused before it is decoded, px.
+        allow_8bit: permission to take the upper 8 bits of files with 9 to 16 bits a channel.
+        strip: omission of EXIF, XMP and ICC profile; the orientation is applied all the same.
+        in_place: pixels of files and PIL pictures are left with Pillow, which halves the memory.
 
     Returns:
         The picture; its arrays are not shared with `source`, but for a PIL picture left in place.
@@ -59,7 +59,7 @@ def load_picture(
     """
     if isinstance(source, np.ndarray):
         return _load_array(source, max_pixels=max_pixels)
-    torch = sys.modules.get("torch")  # whoever holds a tensor has imported it
+    torch = sys.modules.get("torch")  # imported already where there is a tensor
     if torch is not None and isinstance(source, torch.Tensor):
         return _load_tensor(source, max_pixels=max_pixels)
     options = ReadOptions(max_pixels, allow_8bit=allow_8bit, strip=strip, in_place=in_place)

@@ -1,4 +1,4 @@
-"""Masks as people see them: a colour for each class, laid over the picture, with a legend.
+"""Class masks as pictures: a colour for each class, as an overlay, with a legend.
 
 A mask file is a palette PNG: its values are the classes, its palette their colours, and its text
 chunk `labels` their names as JSON.
@@ -44,9 +44,9 @@ class Share(NamedTuple):
     """How much of a mask one class takes.
 
     Args:
-        label: of the class.
-        share: of all pixels, 0 to 1.
-        colour: red, green, blue.
+        label: name of the class.
+        share: part of all pixels, 0 to 1.
+        colour: red, green, blue, 0 to 255.
     """
 
     label: str
@@ -89,8 +89,8 @@ def overlay(picture: Image.Image, mask: np.ndarray, labels: Sequence[str]) -> Im
     """A picture under the colours of its classes, a legend below it.
 
     Args:
-        picture: of any mode.
-        mask: uint8 (H, W), of its size.
+        picture: picture of any mode.
+        mask: classes, uint8 (H, W), of the size of the picture.
         labels: names of the classes.
     Raises:
         ShapeError: another size.

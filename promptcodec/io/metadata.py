@@ -1,4 +1,4 @@
-"""What travels with the pixels: EXIF, XMP, ICC profile, and the orientation that they tell."""
+"""Metadata of pictures: EXIF, XMP, ICC profile, and the orientation that they contain."""
 
 from __future__ import annotations
 
@@ -74,10 +74,10 @@ def xmp_of(image: Image.Image) -> bytes:
 
 
 def orientation_of(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8; 1 where none is told."""
+    """EXIF orientation, 1 to 8; 1 where there is none."""
     try:
         value = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # damaged EXIF says nothing about how to turn the picture
+    except Exception:  # damaged EXIF has no orientation
         return 1
     return value if value in UPRIGHT else 1
 

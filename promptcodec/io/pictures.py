@@ -1,4 +1,4 @@
-"""A picture as the codec sees it, and back to Pillow.
+"""Upright pictures as arrays, and back to Pillow.
 
 Pixels of a large picture stay where Pillow decoded them: a copy would double its memory.
 """
@@ -17,10 +17,10 @@ STRIP = 64  # rows that are copied at a time
 
 
 class Pixels:
-    """Reads like an array (H, W, 3) uint8; what is asked for is copied, nothing else.
+    """Pixels of a PIL picture, indexed like an array (H, W, 3) uint8; only the part is copied.
 
     Args:
-        image: decoded; mode L, LA, RGB or RGBA.
+        image: decoded picture of mode L, LA, RGB or RGBA.
     """
 
     def __init__(self, image: Image.Image) -> None:
@@ -57,7 +57,7 @@ class Pixels:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """An upright picture as the codec sees it.
+    """An upright picture with its metadata.
 
     Attributes:
         pixels: (H, W, 3) uint8; three equal channels if `grey`. Of a large picture they may stay

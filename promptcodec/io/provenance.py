@@ -13,7 +13,7 @@ PACKAGES = ("promptcodec", "torch", "numpy", "pillow", "constriction")
 
 
 def provenance() -> dict[str, object]:
-    """What a results file must say about the run that wrote it.
+    """Facts of a run that go into its results file.
 
     Returns:
         JSON-ready: date (UTC, ISO 8601), commit (None outside a checkout; "-dirty" when

@@ -24,7 +24,7 @@ def photograph(path: Path, *, width: int, height: int) -> np.ndarray:
     """Scale a photograph to a size; where it must grow, sensor noise replaces the missing detail.
 
     Args:
-        path: of the source.
+        path: file of the source.
         width: px.
         height: px.
 

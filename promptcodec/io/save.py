@@ -31,7 +31,7 @@ _LOSSY: dict[str, dict[str, Any]] = {
 
 
 def encode_file(image: Image.Image, suffix: str) -> bytes:
-    """The bytes of what `write_file` writes."""
+    """Bytes of the file that `write_file` writes."""
     output = io.BytesIO()
     write_file(image, suffix, output)
     return output.getvalue()
@@ -65,7 +65,7 @@ def write_file(image: Image.Image, suffix: str, file: BinaryIO) -> None:
 
     Raises:
         OutputError: an unknown suffix, alpha or too much metadata for JPEG, too large for WebP.
-        OSError: of the file, such as a full disk.
+        OSError: the file cannot be written, on a full disk for instance.
     """
     if suffix.lower() not in _WRITERS:
         raise OutputError(
@@ -94,7 +94,7 @@ class _Sink:
 
 
 def _metadata_options(image: Image.Image, kind: str) -> dict[str, Any]:
-    """Pillow's four ways to be told about three blocks."""
+    """Options of Pillow for ICC profile, EXIF and XMP, which differ by format."""
     icc, exif, xmp = (image.info.get(key) for key in ("icc_profile", "exif", "xmp"))
     options: dict[str, Any] = {"icc_profile": icc} if icc else {}
     if kind == "TIFF":  # XMP is a tag among those of EXIF

@@ -1,8 +1,8 @@
-"""Whether work that is asked for is done already, by the files alone.
+"""Whether a job is done already, judged by the files alone.
 
 An output counts as finished when it is whole, of the right size and not older than its input; a
-stream also needs the right rate, gain, tiles, base and adapters. What a stream does not tell
-(effort, task, a target of PSNR) is not compared. Anything else in the output's place is in the way.
+stream also needs the right rate, gain, tiles, base and adapters. What a stream does not contain
+(effort, task, a target of PSNR) is not compared. Any other file in the output's place is an error.
 """
 
 import os
@@ -68,7 +68,7 @@ def is_decoded(pair: FilePair, *, allow_partial: bool) -> bool:
         with open_stream(pair.source, max_pixels=ANY_SIZE, allow_partial=allow_partial) as stream:
             header = stream.header
     except StreamError:
-        return False  # decoding says it better
+        return False  # decoding gives the better error
     _check_age(pair)
     if _picture_size(pair.target) != (header.width, header.height):
         raise _in_the_way(pair.target, "another picture")
@@ -78,7 +78,7 @@ def is_decoded(pair: FilePair, *, allow_partial: bool) -> bool:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a picture of ours has all its pixels, told by how its format ends."""
+    """Whether a picture that we wrote has all its pixels, by the end of its file."""
     with path.open("rb") as file:
         start = file.read(12)
         size = file.seek(0, os.SEEK_END)
@@ -121,7 +121,7 @@ def _picture_size(path: Path) -> tuple[int, int] | None:
     try:
         with path.open("rb") as file:
             return upright_size(file)
-    except Exception:  # Pillow raises a dozen unrelated types; the work itself will say more
+    except Exception:  # Pillow raises a dozen unrelated types; the job gives the reason
         return None
 
 
