@@ -1,19 +1,18 @@
-"""What understanding costs, at the edge and on the server, by every path: MACs, parameters, time.
+"""Cost of every path to a label, at the edge and on the server: MACs, parameters, time.
 
     python -m benchmarks.analysis.ledger PICTURE --latents DIR --decoded DIR [--small DIR]
         [--sizes 128,256,512] [--rate 1] [--repeats 40]
         [--threads 1] [--batch 16]
         [--out docs/results/ledger.json]
 
-A server begins with a file: ours, whose latents a head reads or g_s decodes for a network on
-pixels, or that of a classic codec. The edge writes that file; MobileNets, which would classify
-there instead, stand beside it with random weights. Paths are timed in turn, whole, from bytes to
-label: one file at a time, and on the server many at once.
+A server starts from a file: ours, whose latents a head reads or which is decoded for a network on
+pixels, or that of a classic codec. The edge writes that file; MobileNets with random weights, which
+would classify there instead, are measured beside it. Whole paths from bytes to label are timed in
+turn: one file at a time, and on the server many at once.
 """
 
 import argparse
 import copy
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -24,12 +23,11 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from benchmarks.common import parse, parser, write_record
 from promptcodec.evaluation.classification import Files, predict
 from promptcodec.evaluation.speed.complexity import complexity_table, count_macs, count_parameters
 from promptcodec.evaluation.speed.timing import in_turn, ratio, summarise
-from promptcodec.io.atomic import write_atomically
 from promptcodec.io.load import load_picture
-from promptcodec.io.provenance import provenance
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import Head, read_head
 from promptcodec.training.data.augmented import fit
@@ -49,19 +47,16 @@ def macs(module: nn.Module, *shapes: tuple[int, ...]) -> int:
 
 def main() -> None:
     """Count, time and write the record."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("picture", type=Path)
-    parser.add_argument("--latents", required=True, help="head on latents")
-    parser.add_argument("--decoded", required=True, help="network on decoded pixels")
-    parser.add_argument("--small", help="network on decoded pixels with the head's MACs")
-    parser.add_argument("--sizes", default="128,256,512", help="edges of the picture, px")
-    parser.add_argument("--rate", type=float, default=1.0)
-    parser.add_argument("--repeats", type=int, default=40)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--batch", type=int, default=16, help="files at once, beside one")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/ledger.json"))
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    options = parser(__doc__, out="ledger")
+    options.add_argument("picture", type=Path)
+    options.add_argument("--latents", required=True, help="head on latents")
+    options.add_argument("--decoded", required=True, help="network on decoded pixels")
+    options.add_argument("--small", help="network on decoded pixels with the head's MACs")
+    options.add_argument("--sizes", default="128,256,512", help="edges of the picture, px")
+    options.add_argument("--rate", type=float, default=1.0)
+    options.add_argument("--repeats", type=int, default=40)
+    options.add_argument("--batch", type=int, default=16, help="files at once, beside one")
+    arguments = parse(options)
     codec = TorchCodec.load(heads=arguments.latents)
     rgb = torch.from_numpy(load_picture(arguments.picture).rgb.copy()).permute(2, 0, 1)
     heads = {LATENTS: read_head(Path(arguments.latents), base_sha256=codec.base_hash)}
@@ -82,9 +77,8 @@ def main() -> None:
             for size in map(int, arguments.sizes.split(","))
         ],
         "base_sha256": codec.base_hash.hex(),
-        "provenance": provenance(),
     }
-    write_atomically(arguments.out, (json.dumps(report, indent=1) + "\n").encode(), force=True)
+    write_record(arguments.out, report)
 
 
 def server_macs(codec: TorchCodec, heads: dict[str, Head], *, size: int) -> dict[str, Any]:

@@ -1,18 +1,16 @@
-"""Mean IoU from latents against decoding first, out of the same files, at several rates.
+"""Mean IoU of masks from latents and from decoded pixels of the same files, at several rates.
 
     python -m benchmarks.analysis.segmentation DATA --pixels DIR [--heads DIR] [--base DIR]
         [--rates 1,4,7] [--split test] [--streams DIR] [--threads 1]
         [--out docs/results/segmentation.json]
         [--sheet docs/segmentation.png] [--show 3]
 
-DATA is a folder or zip file with test/images/NAME and test/masks/NAME.png. The class numbers are
-the places in the head's labels, larger ones are pixels without a class. Streams are kept in
---streams, so that a second network costs no second encoding.
+DATA is a folder or zip file with test/images/NAME and test/masks/NAME.png. Values of masks are
+indexes of the head's labels; larger ones are pixels without a class. Streams are kept in --streams
+for further networks.
 """
 
-import argparse
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from benchmarks.common import parse, parser, write_json
 from promptcodec.cli.options import parse_rates
 from promptcodec.evaluation.reports.compare import side_by_side
 from promptcodec.evaluation.segmentation import check_pixels, compare_overlap, read_masks
@@ -157,21 +156,17 @@ def _laid(picture: Image.Image, mask: np.ndarray, labels: tuple[str, ...]) -> Im
 
 def main() -> None:
     """Measure every rate and write one JSON file and one picture."""
-    parser = argparse.ArgumentParser(description="Segmentation from latents and from pixels.")
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--pixels", type=Path, required=True, help="network on decoded pixels")
-    parser.add_argument("--heads", help="default: those of the bundled base")
-    parser.add_argument("--base", help="default: the bundled one")
-    parser.add_argument("--rates", default="1,4,7", help="lowest first")
-    parser.add_argument("--split", default="test")
-    parser.add_argument("--streams", type=Path, default=Path("runs/segmentation-streams"))
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/segmentation.json"))
-    parser.add_argument("--sheet", type=Path, default=Path("docs/segmentation.png"))
-    parser.add_argument("--show", type=int, default=3, help="pictures in the sheet")
-    arguments = parser.parse_args()
-
-    torch.set_num_threads(arguments.threads)
+    options = parser(__doc__, out="segmentation")
+    options.add_argument("data", type=Path)
+    options.add_argument("--pixels", type=Path, required=True, help="network on decoded pixels")
+    options.add_argument("--heads", help="default: those of the bundled base")
+    options.add_argument("--base", help="default: the bundled one")
+    options.add_argument("--rates", default="1,4,7", help="lowest first")
+    options.add_argument("--split", default="test")
+    options.add_argument("--streams", type=Path, default=Path("runs/segmentation-streams"))
+    options.add_argument("--sheet", type=Path, default=Path("docs/segmentation.png"))
+    options.add_argument("--show", type=int, default=3, help="pictures in the sheet")
+    arguments = parse(options)
     codec = TorchCodec.load(arguments.base, heads=arguments.heads)
     pixels = read_head(arguments.pixels, base_sha256=b"")
     labels = codec.labels(SEGMENT)
@@ -199,8 +194,7 @@ def main() -> None:
         "costs": costs(codec, pixels),
         "points": points,
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(arguments.out, (json.dumps(report) + "\n").encode(), force=True)
+    write_json(arguments.out, report, indent=None)
     picture = sheet(
         codec, pixels, data, rates=rates, count=arguments.show, streams=arguments.streams
     )

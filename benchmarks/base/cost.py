@@ -1,4 +1,4 @@
-"""What one base costs beside another: arithmetic, parameters, times in turn in one run.
+"""Cost of one base beside another: arithmetic, parameters, times taken in turn.
 
     python -m benchmarks.base.cost BASE OTHER [--repeats 9] [--out docs/results/base-cost.json]
 
@@ -6,20 +6,17 @@ One thread, a picture of 768x512, whole calls of `Codec.encode` and `Codec.decod
 in bfloat16.
 """
 
-import argparse
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.common import parse, parser, write_json
 from promptcodec.evaluation.speed.bench import HEIGHT, WIDTH
 from promptcodec.evaluation.speed.complexity import complexity_table, count_parameters
 from promptcodec.evaluation.speed.timing import in_turn, ratio, summarise
-from promptcodec.io.atomic import write_atomically
 from promptcodec.io.provenance import provenance
 from promptcodec.io.samples import bundled, photograph
 from promptcodec.models.codec import TorchCodec
@@ -52,14 +49,18 @@ def times(codecs: dict[str, TorchCodec], *, repeats: int) -> dict[str, Any]:
 
 def main() -> None:
     """Measure both and write one JSON file."""
-    parser = argparse.ArgumentParser(description="What one base costs beside another.")
-    parser.add_argument("base")
-    parser.add_argument("other")
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/base-cost.json"))
-    arguments = parser.parse_args()
+    options = parser(__doc__, out="base-cost", threads=False)
+    options.add_argument("base")
+    options.add_argument("other")
+    options.add_argument("--repeats", type=int, default=9)
+    arguments = parse(options)
     torch.set_num_threads(1)
-    report: dict[str, Any] = {"size": [WIDTH, HEIGHT], "threads": 1, "bases": {}, "times": {}}
+    report: dict[str, Any] = {
+        "size": [WIDTH, HEIGHT],
+        "threads": 1,
+        "bases": {},
+        "times": {},
+    }
     for precision in PRECISIONS:
         codecs = {}
         for folder in (arguments.base, arguments.other):
@@ -73,8 +74,7 @@ def main() -> None:
         report["times"][precision] = times(codecs, repeats=arguments.repeats)
         for way, found in report["times"][precision]["ratio"].items():
             print(f"{precision} {way}: {found['median']:.2f} times the other's")
-    report |= provenance()
-    write_atomically(arguments.out, (json.dumps(report, indent=1) + "\n").encode(), force=True)
+    write_json(arguments.out, report | provenance())
 
 
 if __name__ == "__main__":

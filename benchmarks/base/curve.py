@@ -3,21 +3,19 @@
     python -m benchmarks.base.curve RECIPE BASE [BASE ...] --data DIR [--cache FILE]
         [--out docs/results/base-curve.json]
 
-The first base is what the others are judged against. RECIPE says which pictures are held out. Rates
-are ideal code lengths of the integer tables, without headers.
+The first base is the reference of the others. The data section of RECIPE selects the held-out
+pictures. Rates are ideal code lengths of the integer tables, without headers.
 """
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.common import curve_of, parse, parser, write_record
 from promptcodec.coding.gains import FRACTION_BITS
-from promptcodec.evaluation.bdrate import Curve, bd_rate
-from promptcodec.io.atomic import write_atomically
-from promptcodec.io.provenance import provenance
+from promptcodec.evaluation.bdrate import bd_rate
 from promptcodec.models.checkpoint import read_base
 from promptcodec.training.config import BaseTrainingConfig, read_recipe
 from promptcodec.training.data.pictures import PictureStore
@@ -45,26 +43,22 @@ def measure(folder: Path, pictures: list[torch.Tensor]) -> dict[str, Any]:
 
 def main() -> None:
     """Measure all bases and write one JSON file."""
-    parser = argparse.ArgumentParser(description="Rate of bases at equal PSNR.")
-    parser.add_argument("recipe", type=Path)
-    parser.add_argument("bases", nargs="+", type=Path)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--cache", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/base-curve.json"))
-    arguments = parser.parse_args()
+    options = parser(__doc__, out="base-curve", threads=False)
+    options.add_argument("recipe", type=Path)
+    options.add_argument("bases", nargs="+", type=Path)
+    options.add_argument("--data", type=Path, required=True)
+    options.add_argument("--cache", type=Path)
+    arguments = parse(options)
     config = read_recipe(arguments.recipe, BaseTrainingConfig).data
     pictures = PictureStore(arguments.data, config, cache=arguments.cache).validation
     rows, curves = [], []
     for folder in arguments.bases:
         row = measure(folder, pictures)
-        points = row["points"].values()
-        rate = tuple(point["bpp_estimate"] for point in points)
-        curves.append(Curve(str(folder), rate, tuple(point["psnr"] for point in points)))
+        curves.append(curve_of(str(folder), [*row["points"].values()], rate="bpp_estimate"))
         row["rate_at_equal_psnr"] = bd_rate(curves[-1], curves[0])
         rows.append(row)
         print(f"{folder}: {row['rate_at_equal_psnr']:+.2f} %", flush=True)
-    report = {"pictures": len(pictures), "bases": rows, "provenance": provenance()}
-    write_atomically(arguments.out, (json.dumps(report, indent=1) + "\n").encode(), force=True)
+    write_record(arguments.out, {"pictures": len(pictures), "bases": rows})
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ the last half and on the first three quarters of the points; the spread is part 
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import curve_fit
 
-from promptcodec.io.atomic import write_atomically
-from promptcodec.io.provenance import provenance
+from benchmarks.common import parse, parser, write_record
 
 GOALS = (40.0, 80.0)  # gigapixels
 FEWEST = 6  # points of a fit
@@ -84,14 +82,13 @@ def _law(x: np.ndarray, floor: float, scale: float, power: float) -> np.ndarray:
 
 def main() -> None:
     """Read a run, fit, write one JSON file."""
-    parser = argparse.ArgumentParser(description="Forecast of a base's training run.")
-    parser.add_argument("run", type=Path, help="run folder")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/base-run.json"))
-    arguments = parser.parse_args()
+    options = parser(__doc__, out="base-run", threads=False)
+    options.add_argument("run", type=Path, help="run folder")
+    arguments = parse(options)
     run = read_run(arguments.run)
     constant = [point for point in run["points"] if point["gigapixels"] <= run["constant"]]
-    report = {**run, "forecast": forecast(constant), "provenance": provenance()}
-    write_atomically(arguments.out, (json.dumps(report, indent=1) + "\n").encode(), force=True)
+    report = {**run, "forecast": forecast(constant)}
+    write_record(arguments.out, report)
     print(json.dumps({"last": run["points"][-1:], "forecast": report["forecast"]}, indent=1))
 
 

@@ -1,15 +1,13 @@
-"""Speed of a training step: recipes of this tree and of an earlier commit, in turn in one run.
+"""Speed of a training step: recipes of this tree and of an earlier commit, in turn.
 
     python -m benchmarks.base.throughput --data DIR [--before COMMIT] [--recipes A.yaml,B.yaml]
         [--steps 12] [--repeats 3] [--out docs/results/throughput.json]
 
-One thread; processor time, so that what else runs counts little. The earlier commit trains its
+One thread; processor time, which depends little on other programs. The earlier commit trains its
 `recipes/base-nano.yaml`, as it stands and in float32. Nothing is validated or written.
 """
 
-import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -21,22 +19,21 @@ from typing import Any
 
 import yaml
 
-from promptcodec.io.atomic import write_atomically
-from promptcodec.io.provenance import provenance
+from benchmarks.common import ROOT, environment, parse, parser, write_record
 
-HERE = Path(__file__).resolve().parent
+PROBE = Path(__file__).with_name("throughput_probe.py")
 BEFORE = "a236506"  # the first release
 PICTURES = 40  # of the first archive of `--data`
 
 
 @dataclass(frozen=True)
 class Case:
-    """One row.
+    """One row of the table.
 
     Args:
-        name: of it.
-        tree: root of the source.
-        recipe: what is trained.
+        name: label of the row.
+        tree: root of the checkout.
+        recipe: recipe that is trained.
     """
 
     name: str
@@ -46,16 +43,11 @@ class Case:
 
 def measure(case: Case, pictures: Path, *, steps: int, scratch: Path) -> dict[str, Any]:
     """One run of the probe."""
-    environment = os.environ | {
-        "PYTHONPATH": str(case.tree),
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-    }
     with tempfile.TemporaryDirectory(dir=scratch) as out:
-        command = [sys.executable, HERE / "throughput_probe.py", case.recipe, pictures, out]
+        command = [sys.executable, PROBE, case.recipe, pictures, out]
         done = subprocess.run(
             [*map(str, command), "--steps", str(steps)],
-            env=environment,
+            env=environment(case.tree),
             cwd=case.tree,
             stdout=subprocess.PIPE,
             text=True,
@@ -73,14 +65,13 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     """Measure all cases in turn, as often as asked for."""
-    parser = argparse.ArgumentParser(description="Speed of a training step.")
-    parser.add_argument("--data", type=Path, required=True, help="folder of zip files of pictures")
-    parser.add_argument("--before", default=BEFORE, help="commit to compare with")
-    parser.add_argument("--recipes", default="recipes/base/base-nano.yaml", help="comma-separated")
-    parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/throughput.json"))
-    arguments = parser.parse_args()
+    options = parser(__doc__, out="throughput", threads=False)
+    options.add_argument("--data", type=Path, required=True, help="folder of zip files of pictures")
+    options.add_argument("--before", default=BEFORE, help="commit to compare with")
+    options.add_argument("--recipes", default="recipes/base/base-nano.yaml", help="comma-separated")
+    options.add_argument("--steps", type=int, default=12)
+    options.add_argument("--repeats", type=int, default=3)
+    arguments = parse(options)
 
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
@@ -98,7 +89,7 @@ def main() -> None:
             exact.write_text(yaml.safe_dump(values | {"precision": "no"}), encoding="utf-8")
             cases = [Case("before", old, plain), Case("before, float32", old, exact)]
             for recipe in map(Path, arguments.recipes.split(",")):
-                cases.append(Case(recipe.stem, HERE.parents[1], recipe.resolve()))
+                cases.append(Case(recipe.stem, ROOT, recipe.resolve()))
             runs: dict[str, list[dict[str, Any]]] = {case.name: [] for case in cases}
             for _ in range(arguments.repeats):
                 for case in cases:
@@ -110,9 +101,8 @@ def main() -> None:
     report = {
         "before": arguments.before,
         "rows": {name: summary(found) for name, found in runs.items()},
-        "provenance": provenance(),
     }
-    write_atomically(arguments.out, (json.dumps(report, indent=1) + "\n").encode(), force=True)
+    write_record(arguments.out, report)
 
 
 if __name__ == "__main__":

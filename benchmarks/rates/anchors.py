@@ -6,13 +6,12 @@ CompressAI's published points leave Huffman tables as they are (JPEG) and take t
 (WebP, method 4). With these options the two should agree at equal bpp; ours make smaller files.
 """
 
-import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.common import parse, parser, write_json
 from promptcodec.errors import UsageError
 from promptcodec.evaluation.anchors import kodak_anchors
 from promptcodec.evaluation.bdrate import bd_rate
@@ -21,7 +20,6 @@ from promptcodec.evaluation.codecs.registry import BaselineCodec
 from promptcodec.evaluation.codecs.sweep import summarise, sweep
 from promptcodec.evaluation.comparison import is_kodak
 from promptcodec.evaluation.evaluate import find_pictures
-from promptcodec.io.atomic import write_atomically
 from promptcodec.io.load import load_picture
 from promptcodec.io.provenance import provenance
 
@@ -33,14 +31,14 @@ CASES: tuple[tuple[str, str, BaselineCodec], ...] = (
 )
 
 
-def agreement(peer: BaselineCodec, anchor: str, paths: list[Path]) -> dict[str, Any]:
-    """How far one peer lies above the published curve, dB at equal bpp, and its BD-rate."""
+def agreement(codec: BaselineCodec, anchor: str, paths: list[Path]) -> dict[str, Any]:
+    """PSNR of a codec above the published curve, dB at equal bpp, and its BD-rate."""
     points = [
         point
         for path in paths
-        for point in sweep(peer, load_picture(path).rgb, picture=path.name, grey=False)
+        for point in sweep(codec, load_picture(path).rgb, picture=path.name, grey=False)
     ]
-    result = summarise(anchor, peer, points)
+    result = summarise(anchor, codec, points)
     curve = kodak_anchors()[anchor]
     above = []
     for average in result.averages:
@@ -58,24 +56,22 @@ def agreement(peer: BaselineCodec, anchor: str, paths: list[Path]) -> dict[str, 
 
 def main() -> None:
     """Measure each case and write one JSON file."""
-    parser = argparse.ArgumentParser(description="Our classic codecs beside published points.")
-    parser.add_argument("kodak", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/anchors.json"))
-    arguments = parser.parse_args()
+    options = parser(__doc__, out="anchors", threads=False)
+    options.add_argument("kodak", type=Path)
+    arguments = parse(options)
     paths = find_pictures(arguments.kodak)
     if not is_kodak(path.name for path in paths):
         raise SystemExit(f"{arguments.kodak} does not hold the 24 Kodak pictures and only them")
     cases = []
-    for anchor, name, peer in CASES:
-        found = agreement(peer, anchor, paths)
+    for anchor, name, codec in CASES:
+        found = agreement(codec, anchor, paths)
         cases.append({"anchor": anchor, "case": name, **found})
         print(
             f"{anchor}, {name}: {found['median_db_above']:+.3f} dB, at most "
             f"{found['largest_db_apart']:.3f} dB apart, BD-rate {found['bd_rate_percent']:+.2f} %",
             flush=True,
         )
-    report = {**provenance(), "cases": cases}
-    write_atomically(arguments.out, (json.dumps(report, indent=1) + "\n").encode(), force=True)
+    write_json(arguments.out, {**provenance(), "cases": cases})
 
 
 if __name__ == "__main__":

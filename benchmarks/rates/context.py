@@ -1,4 +1,4 @@
-"""Context models side by side: rate at equal PSNR, size, cost, seconds; a cache; a serial scan.
+"""Context models compared: rate at equal PSNR, size, cost, seconds; a cache; a serial scan.
 
     python -m benchmarks.rates.context PICTURES NAME=BASE [NAME=BASE ...] [--anchor checkerboard]
         [--threads 1] [--out docs/results/context.json]
@@ -8,10 +8,7 @@ under the codecs' own tables (a codec whose scales come from the context writes 
 global gains around the trained one; two models differ by the area between these curves.
 """
 
-import argparse
-import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,17 +16,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.common import curve_of, parse, parser, read_record, write_record
 from promptcodec.coding.entropy import rans
 from promptcodec.coding.gains import Gains
 from promptcodec.config import TILE_STRIDE
-from promptcodec.evaluation.bdrate import Curve, bd_rate
+from promptcodec.evaluation.bdrate import bd_rate
 from promptcodec.evaluation.evaluate import find_pictures
 from promptcodec.evaluation.metrics import psnr
 from promptcodec.evaluation.speed.complexity import complexity_table, count_macs
 from promptcodec.evaluation.speed.timing import in_turn, ratio, summarise
-from promptcodec.io.atomic import write_atomically
 from promptcodec.io.load import load_picture
-from promptcodec.io.provenance import provenance
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.econtext import EContext
 from promptcodec.models.tensors import arrays_of, crop, from_tensor, pad, to_tensor
@@ -165,15 +161,6 @@ def serial(context: EContext, features: torch.Tensor, y: torch.Tensor) -> dict[s
     }
 
 
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Run with so many threads of torch."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    yield
-    torch.set_num_threads(before)
-
-
 def check_same_transforms(codecs: dict[str, TorchCodec]) -> None:
     """Stop unless g_a and g_s are the same in all."""
     (first, reference), *others = codecs.items()
@@ -186,62 +173,52 @@ def check_same_transforms(codecs: dict[str, TorchCodec]) -> None:
 
 def main() -> None:
     """Compare the models and write the result file."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("pictures", type=Path)
-    parser.add_argument("bases", nargs="+", metavar="NAME=BASE")
-    parser.add_argument("--anchor", default="checkerboard")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/context.json"))
-    arguments = parser.parse_args()
+    options = parser(__doc__, out="context")
+    options.add_argument("pictures", type=Path)
+    options.add_argument("bases", nargs="+", metavar="NAME=BASE")
+    options.add_argument("--anchor", default="checkerboard")
+    options.add_argument("--repeats", type=int, default=9)
+    arguments = parse(options)
     named = dict(pair.split("=", 1) for pair in arguments.bases)
     codecs = {name: TorchCodec.load(folder) for name, folder in named.items()}
     check_same_transforms(codecs)
     pictures = find_pictures(arguments.pictures)
     rgb = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     models: dict[str, dict[str, Any]] = {}
-    report: dict[str, Any] = {"pictures": len(pictures), "anchor": arguments.anchor}
-    with threads(arguments.threads):
-        report |= {"provenance": provenance(), "models": models}
-        timed = seconds(codecs, rgb, repeats=arguments.repeats)
-        for name, codec in codecs.items():
-            points = curve(codec, pictures)
-            cost = {c.name: c for c in complexity_table(codec.model) if c.name in PARTS}
-            training = json.loads((Path(named[name]) / "training.json").read_text("utf-8"))
-            models[name] = {
-                "context": codec.config.codec.context,
-                "scale": codec.config.codec.scale,
-                "steps": training["steps"],
-                "hours": training["hours"],
-                "points": points,
-                "cost": {part: asdict(c) for part, c in cost.items()},
-                "seconds": {
-                    what: timed[key]
-                    for what in ("encode", "decode", "context")
-                    if (key := f"{name} {what}") in timed
-                },
-            }
-            print(name, points[2], flush=True)
-        curves = {
-            name: Curve(
-                name,
-                tuple(p["bpp_estimate"] for p in model["points"]),
-                tuple(p["psnr"] for p in model["points"]),
-            )
-            for name, model in models.items()
+    timed = seconds(codecs, rgb, repeats=arguments.repeats)
+    for name, codec in codecs.items():
+        points = curve(codec, pictures)
+        cost = {c.name: c for c in complexity_table(codec.model) if c.name in PARTS}
+        training = read_record(Path(named[name]) / "training.json")
+        models[name] = {
+            "context": codec.config.codec.context,
+            "scale": codec.config.codec.scale,
+            "steps": training["steps"],
+            "hours": training["hours"],
+            "points": points,
+            "cost": {part: asdict(c) for part, c in cost.items()},
+            "seconds": {
+                what: timed[key]
+                for what in ("encode", "decode", "context")
+                if (key := f"{name} {what}") in timed
+            },
         }
-        for name, model in models.items():
-            model["rate_change_percent"] = bd_rate(curves[name], curves[arguments.anchor])
-        for name, codec in codecs.items():
-            if isinstance(codec.model.context, EContext) and codec.config.codec.scale != "context":
-                n, m = codec.config.codec.hyper_channels, codec.config.codec.latent_channels
-                generator = torch.Generator().manual_seed(0)
-                large = torch.randn(1, n, HEIGHT // 16, WIDTH // 16, generator=generator)
-                models[name]["cache"] = cache(codec.model.context, large, repeats=5)
-                small = torch.randn(1, n, 8, 8, generator=generator)
-                y = torch.randn(1, m, 8, 8, generator=generator)
-                models[name]["serial_scan"] = serial(codec.model.context, small, y)
-    write_atomically(arguments.out, (json.dumps(report, indent=1) + "\n").encode(), force=True)
+        print(name, points[2], flush=True)
+    curves = {
+        name: curve_of(name, model["points"], rate="bpp_estimate") for name, model in models.items()
+    }
+    for name, codec in codecs.items():
+        models[name]["rate_change_percent"] = bd_rate(curves[name], curves[arguments.anchor])
+        if isinstance(codec.model.context, EContext) and codec.config.codec.scale != "context":
+            n, m = codec.config.codec.hyper_channels, codec.config.codec.latent_channels
+            generator = torch.Generator().manual_seed(0)
+            large = torch.randn(1, n, HEIGHT // 16, WIDTH // 16, generator=generator)
+            models[name]["cache"] = cache(codec.model.context, large, repeats=5)
+            small = torch.randn(1, n, 8, 8, generator=generator)
+            y = torch.randn(1, m, 8, 8, generator=generator)
+            models[name]["serial_scan"] = serial(codec.model.context, small, y)
+    report = {"pictures": len(pictures), "anchor": arguments.anchor, "models": models}
+    write_record(arguments.out, report)
     print(f"wrote {arguments.out}")
 
 

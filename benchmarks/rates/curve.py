@@ -1,4 +1,4 @@
-"""What a ladder gives: its curve and every rate between, targets, storage, swapping, overhead.
+"""Properties of a ladder: curve, rates between its rungs, targets, storage, swaps, overhead.
 
     python -m benchmarks.rates.curve PICTURES [--base DIR] [--prompts DIR] [--threads 1]
         [--parts curve,targets,storage,swap,speed]
@@ -8,8 +8,6 @@ Rates are bytes of files. Parts that are not asked for stay as they are on recor
 the same base and adapters.
 """
 
-import argparse
-import json
 import threading
 import time
 from collections.abc import Callable
@@ -18,15 +16,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
+from benchmarks.common import (
+    average_files,
+    curve_of,
+    parse,
+    parser,
+    quarters,
+    read_record,
+    write_json,
+)
 from promptcodec.errors import UsageError
 from promptcodec.evaluation.anchors import kodak_anchors
-from promptcodec.evaluation.bdrate import Curve, bd_rate
+from promptcodec.evaluation.bdrate import bd_rate
 from promptcodec.evaluation.evaluate import find_pictures
 from promptcodec.evaluation.metrics import psnr
+from promptcodec.evaluation.speed.complexity import count_parameters
 from promptcodec.evaluation.speed.timing import in_turn, ratio, summarise
-from promptcodec.io.atomic import write_atomically
 from promptcodec.io.hub import find_base, find_prompts
 from promptcodec.io.load import load_picture
 from promptcodec.io.provenance import provenance
@@ -51,20 +57,8 @@ def curve(codec: TorchCodec, pictures: list[Path]) -> dict[str, Any]:
     middle = [low + part for low in indexes[:-1] for part in BETWEEN]
     points = []
     for index in sorted([*indexes, *middle]):
-        bpp, quality = [], []
-        for path in pictures:
-            rgb = load_picture(path).rgb
-            data = codec.encode(path, rate_index=index)
-            bpp.append(8 * len(data) / (rgb.shape[0] * rgb.shape[1]))
-            quality.append(psnr(rgb, np.asarray(codec.decode(data).convert("RGB"))))
-        points.append(
-            {
-                "rate_index": round(index, 6),
-                "trained": index in indexes,
-                "bpp": float(np.mean(bpp)),
-                "psnr": float(np.mean(quality)),
-            }
-        )
+        facts = {"rate_index": round(index, 6), "trained": index in indexes}
+        points.append(facts | average_files(codec, pictures, rate_index=index))
         print(points[-1], flush=True)
     trained = [p for p in points if p["trained"]]
     return {
@@ -81,9 +75,7 @@ def _monotone(points: list[dict[str, Any]]) -> bool:
 
 def _bd_rates(points: list[dict[str, Any]]) -> dict[str, list[float | None]]:
     """Per cent against published curves: over all, then by quarter of log(bpp), lowest first."""
-    ours = Curve("ladder", tuple(p["bpp"] for p in points), tuple(p["psnr"] for p in points))
-    edges = np.exp(np.linspace(np.log(ours.bpp[0]), np.log(ours.bpp[-1]), 5))
-    levels = [ours.psnr_at(float(np.clip(e, ours.bpp[0], ours.bpp[-1]))) for e in edges]
+    ours = curve_of("ladder", points)
     anchors = kodak_anchors()
 
     def attempt(name: str, between: tuple[float, float] | None) -> float | None:
@@ -92,8 +84,8 @@ def _bd_rates(points: list[dict[str, Any]]) -> dict[str, list[float | None]]:
         except UsageError:
             return None
 
-    quarters = list(pairwise(levels))
-    return {name: [attempt(name, q) for q in (None, *quarters)] for name in RIVALS}
+    ranges = (None, *quarters(ours))
+    return {name: [attempt(name, each) for each in ranges] for name in RIVALS}
 
 
 def targets(codec: TorchCodec, pictures: list[Path]) -> list[dict[str, Any]]:
@@ -134,9 +126,9 @@ def targets(codec: TorchCodec, pictures: list[Path]) -> list[dict[str, Any]]:
 def storage(base: Path, folders: list[Path]) -> dict[str, Any]:
     """Parameters and bytes of base and adapters."""
     loaded = read_base(base)
-    own = sum(p.numel() for p in loaded.model.parameters())
+    own = count_parameters(loaded.model)
     adapters = [read_adapter(folder, base=loaded) for folder in folders]
-    counts = [sum(p.numel() for p in a.network.parameters()) for a in adapters]
+    counts = [count_parameters(adapter.network) for adapter in adapters]
     sizes = [sum(f.stat().st_size for f in _files(folder)) for folder in folders]
     base_bytes = sum(f.stat().st_size for f in _files(base))
     return {
@@ -235,15 +227,12 @@ def speed(base: Path, folders: list[Path], picture: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Measure the parts that were asked for and write the record."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("pictures", type=Path)
-    parser.add_argument("--base")
-    parser.add_argument("--prompts")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--parts", default="curve,targets,storage,swap,speed")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/rates.json"))
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    options = parser(__doc__, out="rates")
+    options.add_argument("pictures", type=Path)
+    options.add_argument("--base")
+    options.add_argument("--prompts")
+    options.add_argument("--parts", default="curve,targets,storage,swap,speed")
+    arguments = parse(options)
     base = find_base(arguments.base)
     folders = find_prompts(arguments.prompts, base=arguments.base)
     codec = TorchCodec.load(base, folders)
@@ -252,11 +241,8 @@ def main() -> None:
         "adapters_sha256": [a.sha256.hex() for a in codec.ladder.adapters.values()],
     }
     pictures = find_pictures(arguments.pictures)
-    report: dict[str, Any] = {"identity": identity}
-    if arguments.out.exists():
-        earlier = json.loads(arguments.out.read_text("utf-8"))
-        if earlier["identity"] == identity:
-            report = earlier
+    earlier = read_record(arguments.out)
+    report = earlier if earlier.get("identity") == identity else {"identity": identity}
     actions: dict[str, Callable[[], Any]] = {
         "curve": lambda: curve(codec, pictures),
         "targets": lambda: targets(codec, pictures),
@@ -266,7 +252,7 @@ def main() -> None:
     }
     for part in arguments.parts.split(","):
         report[part] = {"result": actions[part](), "provenance": provenance()}
-        write_atomically(arguments.out, (json.dumps(report, indent=1) + "\n").encode(), force=True)
+        write_json(arguments.out, report)
 
 
 if __name__ == "__main__":

@@ -1,47 +1,30 @@
-"""What effort buys: rate at equal PSNR and seconds a picture, from the bytes of files.
+"""Levels of effort: rate at equal PSNR and seconds per picture, from the bytes of files.
 
     python -m benchmarks.rates.effort PICTURES [--base DIR] [--levels 0,3,6,9] [--threads 1]
         [--precision float32] [--out docs/results/effort.json]
 
-The curve of effort 0 at gains around the trained one says what PSNR costs without effort; each
-level is one point, compared with that curve at its own PSNR. Pictures on record are kept when the
-command is run again.
+Each level is one point. Its rate is compared with the curve of effort 0 over gains, at the same
+PSNR. Pictures on record are not measured again.
 """
 
-import argparse
-import json
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
+from benchmarks.common import code_file, curve_of, parse, parser, read_record, write_record
 from promptcodec.api import Codec
-from promptcodec.evaluation.bdrate import Curve
 from promptcodec.evaluation.evaluate import find_pictures
-from promptcodec.evaluation.metrics import psnr
-from promptcodec.io.atomic import write_atomically
-from promptcodec.io.load import load_picture
-from promptcodec.io.provenance import provenance
 from promptcodec.models.refine import SCHEDULES
 
 GAINS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)  # of the curve without effort
 
 
 def measure(codec: Codec, path: Path, *, effort: int, gain_steps: float) -> dict[str, float]:
-    """One file: its rate, its PSNR, the seconds it took to write."""
-    rgb = load_picture(path).rgb
-    start = time.perf_counter()
-    data = codec.encode(path, effort=effort, gain_steps=gain_steps)
-    took = time.perf_counter() - start
-    decoded = np.asarray(codec.decode(data).convert("RGB"))
-    return {
-        "bpp": 8 * len(data) / (rgb.shape[0] * rgb.shape[1]),
-        "psnr": psnr(rgb, decoded),
-        "encode_seconds": took,
-    }
+    """Rate, PSNR and seconds of encoding of one file."""
+    file = code_file(codec, path, effort=effort, gain_steps=gain_steps)
+    return {"bpp": file.bpp, "psnr": file.psnr, "encode_seconds": file.seconds}
 
 
 def summarise(records: dict[str, dict[str, dict[str, float]]]) -> list[dict[str, Any]]:
@@ -56,12 +39,8 @@ def summarise(records: dict[str, dict[str, dict[str, float]]]) -> list[dict[str,
         return float(np.mean([records[name][key][what] for name in names]))
 
     curves = {
-        name: Curve(
-            name,
-            tuple(records[name][f"0/{gain:g}"]["bpp"] for gain in GAINS),
-            tuple(records[name][f"0/{gain:g}"]["psnr"] for gain in GAINS),
-        )
-        for name in names
+        name: curve_of(name, [record[f"0/{gain:g}"] for gain in GAINS])
+        for name, record in records.items()
     }
     rows = []
     shared = set.intersection(*(set(record) for record in records.values()))
@@ -92,15 +71,12 @@ def summarise(records: dict[str, dict[str, dict[str, float]]]) -> list[dict[str,
 
 def main() -> None:
     """Measure picture by picture and keep the result file up to date."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("pictures", type=Path)
-    parser.add_argument("--base")
-    parser.add_argument("--levels", default="0,3,6,9")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
-    parser.add_argument("--out", type=Path, default=Path("docs/results/effort.json"))
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    options = parser(__doc__, out="effort")
+    options.add_argument("pictures", type=Path)
+    options.add_argument("--base")
+    options.add_argument("--levels", default="0,3,6,9")
+    options.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
+    arguments = parse(options)
     codec = Codec.load(arguments.base, [], precision=arguments.precision)
     settings = {
         "base_sha256": codec.base_hash.hex(),
@@ -108,11 +84,8 @@ def main() -> None:
         "threads": arguments.threads,
         "schedules": [asdict(schedule) for schedule in SCHEDULES],
     }
-    records: dict[str, dict[str, dict[str, float]]] = {}
-    if arguments.out.exists():
-        earlier = json.loads(arguments.out.read_text("utf-8"))
-        if earlier["settings"] == settings:
-            records = earlier["pictures"]
+    earlier = read_record(arguments.out)
+    records = earlier["pictures"] if earlier.get("settings") == settings else {}
     wanted = [(int(level), 0.0) for level in arguments.levels.split(",")]
     wanted += [(0, gain) for gain in GAINS]
     for path in find_pictures(arguments.pictures):
@@ -121,14 +94,9 @@ def main() -> None:
             key = f"{effort}/{gain:g}"
             if key not in record:
                 record[key] = measure(codec, path, effort=effort, gain_steps=gain)
-        report = {
-            "settings": settings,
-            "provenance": provenance(),
-            "levels": summarise(records),
-            "pictures": records,
-        }
-        write_atomically(arguments.out, (json.dumps(report, indent=1) + "\n").encode(), force=True)
-        print(path.name, {row["effort"]: row["rate_change_percent"] for row in report["levels"]})
+        levels = summarise(records)
+        write_record(arguments.out, {"settings": settings, "levels": levels, "pictures": records})
+        print(path.name, {row["effort"]: row["rate_change_percent"] for row in levels})
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
-"""What a rate's own tables of z save: held-out bits by number of sets.
+"""Bits on held-out pictures with tables of z for each rate, by number of sets.
 
     python -m benchmarks.rates.z_tables PACK [PACK ...] [--rates 0,1,4,7] [--pictures 1000]
         [--threads 1] [--out docs/results/z-tables.json]
 
-A pack is a folder with zip files of pictures and a `manifest.json` that says where each is from.
-Sets are fitted on some sources and measured on others, a fifth of all. Nothing is trained, and the
-adapters stay as they are. Bits are ideal code lengths; those of y need no tables of this kind.
+A pack is a folder with zip files of pictures and a `manifest.json` with the source of each. Sets
+are fitted on four fifths of the sources and measured on the others. Nothing is trained. Bits are
+ideal code lengths; y uses no tables of this kind.
 """
 
-import argparse
 import hashlib
 import json
 from collections import defaultdict
@@ -19,12 +18,11 @@ from typing import Any
 
 import torch
 
+from benchmarks.common import parse, parser, write_record
 from promptcodec.coding.entropy import rans
 from promptcodec.coding.entropy.z_tables import NUM_VALUES, ZTables, pack_sets
 from promptcodec.config import TILE_STRIDE
-from promptcodec.io.atomic import write_atomically
 from promptcodec.io.load import load_picture
-from promptcodec.io.provenance import provenance
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.tensors import arrays_of, pad, to_tensor
 from promptcodec.training.data.pictures import PictureFile, find_pictures
@@ -127,14 +125,11 @@ def percent(bits: float, before: float) -> float:
 
 def main() -> None:
     """Fit, measure, write the result file."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("packs", type=Path, nargs="+")
-    parser.add_argument("--rates", default="0,1,4,7")
-    parser.add_argument("--pictures", type=int, default=1000)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/z-tables.json"))
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    options = parser(__doc__, out="z-tables")
+    options.add_argument("packs", type=Path, nargs="+")
+    options.add_argument("--rates", default="0,1,4,7")
+    options.add_argument("--pictures", type=int, default=1000)
+    arguments = parse(options)
     codec, rates = TorchCodec.load(), [int(rate) for rate in arguments.rates.split(",")]
     fitted, held = look(codec, arguments.packs, rates=rates, pictures=arguments.pictures)
     report = {
@@ -143,10 +138,9 @@ def main() -> None:
         "left_out": LEFT_OUT,
         "fitted_pictures": len(fitted[rates[0]].tiles),
         "held_out_pictures": len(held[rates[0]].tiles),
-        "provenance": provenance(),
         "rates": [measure(codec, rate=r, fitted=fitted[r], held=held[r]) for r in rates],
     }
-    write_atomically(arguments.out, (json.dumps(report, indent=1) + "\n").encode(), force=True)
+    write_record(arguments.out, report)
     for row in report["rates"]:
         print(row["rate_index"], *(f"{s['z_percent']:+.2f} %" for s in row["sets"]))
 

@@ -1,4 +1,4 @@
-"""One stream, decoded in many ways in separate processes: the same symbols every time.
+"""One stream decoded in many ways, in separate processes: the symbols must be the same.
 
     python -m benchmarks.reliability.determinism [--base DIR] [--picture FILE]
         [--variants "NAME; ..."] [--out docs/results/determinism.json]
@@ -7,28 +7,62 @@ Threads, batch, oneDNN, precision, compilation and device vary. The hash of the 
 of the table indexes must be equal everywhere, and float32 pictures within one level of each other.
 """
 
-import argparse
+import hashlib
+import inspect
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
-from benchmarks.reliability.determinism_decode import Variant
+from benchmarks.common import ROOT, parse, parser, write_json
 from promptcodec.api import Codec
+from promptcodec.bitstream import Container
+from promptcodec.bitstream import parse as parse_stream
+from promptcodec.coding.entropy.rans import decode_y, decode_z
+from promptcodec.config import TILE_STRIDE
 from promptcodec.evaluation.metrics import psnr
-from promptcodec.io.atomic import write_atomically
 from promptcodec.io.provenance import provenance
 from promptcodec.io.samples import bundled, photograph
+from promptcodec.models.codec import TorchCodec
+from promptcodec.models.tensors import crop, from_tensor
 
-DECODER = Path(__file__).with_name("determinism_decode.py")
 MAX_DIFFERENCE = 1  # levels of 255 between float32 pictures
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to decode.
+
+    Attributes:
+        name: label in the report.
+        threads: threads of torch.
+        batch: pictures in one pass of the networks; the stream's is the second.
+        onednn: allow the oneDNN kernels of torch.
+        bfloat16: autocast of the float networks.
+        compiled: torch.compile in place of eager.
+        cuda: on the GPU.
+    """
+
+    name: str
+    threads: int = 1
+    batch: int = 1
+    onednn: bool = True
+    bfloat16: bool = False
+    compiled: bool = False
+    cuda: bool = False
+
 
 VARIANTS = (
     Variant("reference"),
@@ -49,17 +83,78 @@ VARIANTS = (
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one variant.
+class Decoded:
+    """Symbols and pixels of a stream.
 
     Attributes:
-        variant: its settings.
-        skipped: why it did not run; None when it did.
+        indexes: uint8 (M, h, w).
+        symbols: int32 (M, h, w).
+        rgb: uint8 (H, W, 3).
+    """
+
+    indexes: np.ndarray
+    symbols: np.ndarray
+    rgb: np.ndarray
+
+
+@torch.no_grad()
+def decode(codec: TorchCodec, container: Container, variant: Variant) -> Decoded:
+    """Decode the one tile of a stream, step by step.
+
+    Args:
+        codec: codec that wrote the stream.
+        container: parsed stream.
+        variant: way to decode; threads and oneDNN are set by the caller.
+    """
+    device = torch.device("cuda" if variant.cuda else "cpu")
+    model, point = codec.model.to(device), codec.ladder.of_stream(container)
+    tables = codec.tables.with_sets(point.z_sets)
+    gains = point.gains.shifted(container.gain)
+    adapter: Any = point.network and point.network.to(device)
+    (tile,) = container.tiles
+    rows, columns = -(-container.height // TILE_STRIDE), -(-container.width // TILE_STRIDE)
+    steps = (model.indexes, model.reconstruct_latents, model.synthesise)
+    find_indexes, rebuild, synthesise = map(compiled, steps) if variant.compiled else steps
+    z_hat = decode_z(tile.z, (model.config.z_channels, rows, columns), tables)
+    z_batch = among_others(torch.from_numpy(z_hat), variant.batch).to(device)
+    own = min(1, variant.batch - 1)
+    with torch.autocast(device.type, torch.bfloat16, enabled=variant.bfloat16):
+        index_batch = find_indexes(z_batch, gains=gains)
+        indexes = index_batch[own].cpu().numpy()
+        symbols = decode_y(tile.y, indexes, tables)
+        symbol_batch = among_others(torch.from_numpy(symbols), variant.batch).to(device)
+        y_hat = rebuild(z_batch, symbol_batch, indexes=index_batch, gains=gains, adapter=adapter)
+        x_hat = synthesise(y_hat, adapter=adapter)[own : own + 1].cpu()
+    x_hat = crop(x_hat, container.height, container.width)
+    return Decoded(indexes, symbols, from_tensor(x_hat))
+
+
+def compiled(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A method of the model through torch.compile, without the inference mode that wraps it.
+
+    Inductor cannot slice an inference tensor ("Cannot set version_counter").
+    """
+    return torch.compile(partial(inspect.unwrap(method), method.__self__))
+
+
+def among_others(latent: Tensor, batch: int) -> Tensor:
+    """A batch whose second entry is `latent` (its only one if it has one); the others differ."""
+    others = [latent.flip(-1), latent, latent.roll(1, dims=-2)]
+    return torch.stack(others[:batch] if batch > 1 else [latent])
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Result of one variant.
+
+    Attributes:
+        variant: settings.
+        skipped: why it did not run; None if it ran.
         indexes: SHA-256 of the table indexes.
         symbols: SHA-256 of the symbols.
         same_symbols: both hashes equal those of the reference.
-        max_difference: of the pictures, in levels of 255.
-        psnr: of the picture against that of the reference, dB.
+        max_difference: largest difference of the pictures, levels of 255.
+        psnr: PSNR of the picture against that of the reference, dB.
         passed: same symbols and, in float32, pictures within one level.
     """
 
@@ -83,9 +178,9 @@ def judge(
     """Compare one decoding with the reference.
 
     Args:
-        variant: how it was decoded.
-        report: hashes that it gave.
-        reference: hashes of the first decoding.
+        variant: way of decoding.
+        report: its hashes.
+        reference: hashes of the reference.
         pictures: its picture and that of the reference, uint8 (H, W, 3).
     """
     mine, theirs = pictures
@@ -103,7 +198,7 @@ def judge(
 
 
 def why_not(variant: Variant) -> str | None:
-    """What this machine lacks for a variant."""
+    """What this machine lacks for a variant; None if nothing."""
     if variant.cuda and not torch.cuda.is_available():
         return "no CUDA device"
     if variant.compiled and not (shutil.which("g++") or shutil.which("clang++")):
@@ -116,6 +211,7 @@ def run_all(
 ) -> list[Outcome]:
     """Decode in one fresh process after another; the first variant is the reference."""
     outcomes: list[Outcome] = []
+    paths = {**os.environ, "PYTHONPATH": str(ROOT)}
     reference: dict[str, str] = {}
     reference_picture = np.zeros(0)
     for variant in variants:
@@ -125,9 +221,10 @@ def run_all(
             print(f"{variant.name}: not run, {lacking}", flush=True)
             continue
         picture = folder / "picture.npy"
-        words = [sys.executable, str(DECODER), str(stream), str(picture)]
-        words += ["--variant", json.dumps(asdict(variant)), *(["--base", base] if base else [])]
-        run = subprocess.run(words, capture_output=True, text=True, check=False)
+        words = [sys.executable, "-m", "benchmarks.reliability.determinism", "--worker"]
+        words += [json.dumps(asdict(variant)), str(stream), str(picture)]
+        words += ["--base", base] if base else []
+        run = subprocess.run(words, capture_output=True, text=True, check=False, env=paths)
         if run.returncode:
             raise SystemExit(f"{variant.name} failed:\n{run.stderr}")
         report = json.loads(run.stdout.splitlines()[-1])
@@ -152,14 +249,44 @@ def encodes_alike(picture: Path, *, base: str | None) -> bool:
     return len(first.stdout) > 0 and first.stdout == second.stdout
 
 
+def work(facts: str, stream: Path, picture: Path, *, base: str | None) -> None:
+    """Decode in one way, save the picture, print the hashes.
+
+    Args:
+        facts: the variant as JSON.
+        stream: file to decode.
+        picture: .npy file to write.
+        base: checkpoint; None is the bundled one.
+    """
+    variant = Variant(**json.loads(facts))
+    torch.set_num_threads(variant.threads)
+    codec = TorchCodec.load(base)
+    with torch.backends.mkldnn.flags(enabled=variant.onednn):
+        decoded = decode(codec, parse_stream(stream.read_bytes()), variant)
+    np.save(picture, decoded.rgb)
+    report = {
+        "indexes": hashlib.sha256(decoded.indexes.tobytes()).hexdigest(),
+        "symbols": hashlib.sha256(decoded.symbols.astype("<i4").tobytes()).hexdigest(),
+    }
+    print(json.dumps(report))
+
+
 def main() -> None:
     """Run the matrix, write the file, and fail if anything differed."""
-    parser = argparse.ArgumentParser(description="Decode one stream in many ways.")
-    parser.add_argument("--base", help="checkpoint; default: the bundled one")
-    parser.add_argument("--picture", type=Path, help="photograph; default: a bundled one")
-    parser.add_argument("--variants", help="names beside the reference, separated by ;")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/determinism.json"))
-    arguments = parser.parse_args()
+    options = parser(__doc__, out="determinism", threads=False)
+    options.add_argument("--base", help="checkpoint; default: the bundled one")
+    options.add_argument("--picture", type=Path, help="photograph; default: a bundled one")
+    options.add_argument("--variants", help="names beside the reference, separated by ;")
+    options.add_argument(
+        "--worker",
+        nargs=3,
+        metavar=("VARIANT", "STREAM", "PICTURE"),
+        help="decode one stream in one way; used by the script itself",
+    )
+    arguments = parse(options)
+    if arguments.worker:
+        facts, stream, picture = arguments.worker
+        return work(facts, Path(stream), Path(picture), base=arguments.base)
     wanted = [name.strip() for name in (arguments.variants or "").split(";") if name.strip()]
     chosen = [v for v in VARIANTS if not wanted or v.name in ("reference", *wanted)]
 
@@ -183,8 +310,7 @@ def main() -> None:
         "encoding_twice_gives_the_same_bytes": alike,
         "outcomes": [asdict(outcome) for outcome in outcomes],
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(arguments.out, (json.dumps(report, indent=1) + "\n").encode(), force=True)
+    write_json(arguments.out, report)
     print("passed" if passed else "FAILED")
     sys.exit(not passed)
 

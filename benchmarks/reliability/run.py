@@ -1,14 +1,13 @@
-"""What docs/reliability.md says: many files and kills, cold starts, seams, regions, memory, tests.
+"""Figures of docs/reliability.md: many files, kills, starts, seams, regions, memory, tests.
 
     python -m benchmarks.reliability.run PICTURES [--parts many,startup,seams,region,large,...]
         [--count 1000] [--side 16384] [--base DIR]
         [--out docs/results/reliability.json]
 
-PICTURES is a folder of photographs or of zip archives with them. Parts that are not asked for stay
-as they are on record.
+PICTURES is a folder of photographs or of zip archives with them. Parts that are not asked for keep
+their record.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -21,15 +20,14 @@ from typing import Any
 
 from PIL import Image
 
+from benchmarks.common import ROOT, environment, parse, parser, read_record, write_json
 from benchmarks.reliability.pictures import write_tree
-from benchmarks.reliability.tiles import Settings, environment, large, partial, region, seams
+from benchmarks.reliability.tiles import Settings, large, partial, region, seams
 from benchmarks.speed import startup
 from promptcodec.evaluation.speed.timing import in_turn, summarise
-from promptcodec.io.atomic import write_atomically
 from promptcodec.io.provenance import provenance
 from promptcodec.io.samples import bundled
 
-ROOT = Path(__file__).resolve().parents[2]
 # The tests that show a target, beside or instead of a measurement.
 TESTS = {
     "R1": ["tests/api/test_golden.py", "tests/api/test_stranger.py"],
@@ -166,17 +164,14 @@ def _size(path: Path) -> tuple[int, int] | None:
 
 def main() -> None:
     """Measure the parts that were asked for and write the record."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("pictures", type=Path)
-    parser.add_argument("--base")
-    parser.add_argument("--parts", default=",".join(PARTS))
-    parser.add_argument("--count", type=int, default=1000)
-    parser.add_argument("--side", type=int, default=16384)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/reliability.json"))
-    arguments = parser.parse_args()
-    report: dict[str, Any] = {}
-    if arguments.out.exists():
-        report = json.loads(arguments.out.read_text("utf-8"))
+    options = parser(__doc__, out="reliability", threads=False)
+    options.add_argument("pictures", type=Path)
+    options.add_argument("--base")
+    options.add_argument("--parts", default=",".join(PARTS))
+    options.add_argument("--count", type=int, default=1000)
+    options.add_argument("--side", type=int, default=16384)
+    arguments = parse(options)
+    report = read_record(arguments.out)
     began = provenance()  # before its own result file changes the tree
     for part in arguments.parts.split(","):
         with tempfile.TemporaryDirectory() as folder:
@@ -184,7 +179,7 @@ def main() -> None:
                 arguments.pictures, arguments.base, arguments.count, arguments.side, Path(folder)
             )
             report[part] = {"result": PARTS[part](settings), "provenance": began}
-        write_atomically(arguments.out, (json.dumps(report, indent=1) + "\n").encode(), force=True)
+        write_json(arguments.out, report)
 
 
 if __name__ == "__main__":

@@ -5,17 +5,15 @@ Run: `python -m benchmarks.reliability.same_bytes OTHER PICTURES [--base FOLDER]
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common import ROOT, commit_of, environment, parse, parser, write_json
 from promptcodec.io.provenance import provenance
 
-ROOT = Path(__file__).resolve().parents[2]
 RATES = (1, 4, 6.5)
 OPTIONS: dict[str, dict[str, Any]] = {
     **{f"rate {rate:g}": {"rate_index": rate} for rate in RATES},
@@ -51,27 +49,25 @@ print(json.dumps(found))
 
 def main() -> None:
     """Code every picture in every way with both checkouts and compare."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("other", type=Path, help="another checkout of the project")
-    parser.add_argument("pictures", type=Path, nargs="+", help="picture files")
-    parser.add_argument("--base", help="base that both can load, its ladder beside it")
-    parser.add_argument("--out", type=Path, help="JSON file for the record")
-    arguments = parser.parse_args()
+    options = parser(__doc__, threads=False)
+    options.add_argument("other", type=Path, help="another checkout of the project")
+    options.add_argument("pictures", type=Path, nargs="+", help="picture files")
+    options.add_argument("--base", help="base that both can load, its ladder beside it")
+    arguments = parse(options)
     pictures = [str(path.resolve()) for path in arguments.pictures]
     request = json.dumps([arguments.base, pictures, OPTIONS])
     ours, theirs = (coded(root, request) for root in (ROOT, arguments.other))
     different = [name for name in ours if ours[name] != theirs[name]]
     record = {
-        "other_commit": commit(arguments.other),
+        "other_commit": commit_of(arguments.other),
         "streams": len(ours),
         "bytes": sum(row[0] for row in ours.values()),
         "different": different,
         **provenance(),
     }
-    text = json.dumps(record, indent=2) + "\n"
     if arguments.out:
-        arguments.out.write_text(text, encoding="utf-8")
-    print(text, end="")
+        write_json(arguments.out, record)
+    print(json.dumps(record, indent=1))
     sys.exit(bool(different))
 
 
@@ -79,19 +75,13 @@ def coded(root: Path, request: str) -> dict[str, list[Any]]:
     """Size and hashes of every stream and of its pixels, by picture and way."""
     done = subprocess.run(
         [sys.executable, "-c", WORKER, request],
-        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+        env=environment(root),
         cwd=root,
         check=True,
         capture_output=True,
         text=True,
     )
     return json.loads(done.stdout)
-
-
-def commit(root: Path) -> str:
-    """The commit that is checked out in a folder."""
-    words = ["git", "-C", str(root), "rev-parse", "HEAD"]
-    return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
 
 
 if __name__ == "__main__":

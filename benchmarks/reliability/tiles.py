@@ -1,4 +1,4 @@
-"""What tiles cost and save: seams, bytes that a region reads, memory of a large picture."""
+"""Costs and gains of tiles: seams, bytes read for a region, memory of a large picture."""
 
 import os
 import subprocess
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.common import environment
 from benchmarks.reliability.pictures import photographs
 from promptcodec import bitstream
 from promptcodec.api import Codec
@@ -26,7 +27,7 @@ HALOS = (0, 128)  # px, beside the one that is used
 
 @dataclass(frozen=True)
 class Settings:
-    """What was asked for.
+    """Settings of a run.
 
     Args:
         pictures: folder of photographs.
@@ -46,11 +47,6 @@ class Settings:
         """A call of the command line."""
         base = ["--base", self.base] if self.base else []
         return [sys.executable, "-m", "promptcodec", *map(str, words), *base]
-
-
-def environment() -> dict[str, str]:
-    """One thread for every process that is measured."""
-    return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def seams(settings: Settings) -> dict[str, Any]:

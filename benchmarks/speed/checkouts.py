@@ -5,9 +5,6 @@ Run: `python -m benchmarks.speed.checkouts OTHER PICTURE [--repeats N] [--out FI
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -15,11 +12,10 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.reliability.same_bytes import commit
+from benchmarks.common import ROOT, commit_of, environment, parse, parser, write_json
 from promptcodec.evaluation.speed.timing import in_turn, ratio, summarise
 from promptcodec.io.provenance import provenance
 
-ROOT = Path(__file__).resolve().parents[2]
 WORKER = """
 import sys
 import torch
@@ -45,13 +41,12 @@ class Checkout:
 
     def __init__(self, root: Path, picture: Path, stream: Path) -> None:
         self.root, self.stream = root, stream
-        self.environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
             [sys.executable, "-c", WORKER, str(picture), str(stream)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=root,
-            env=self.environment,
+            env=environment(root),
         )
         self._wait()
 
@@ -80,17 +75,18 @@ class Checkout:
 
     def _run(self, *arguments: str) -> None:
         words = [sys.executable, "-m", "promptcodec", *arguments]
-        subprocess.run(words, cwd=self.root, env=self.environment, check=True, capture_output=True)
+        subprocess.run(
+            words, cwd=self.root, env=environment(self.root), check=True, capture_output=True
+        )
 
 
 def main() -> None:
     """Time both and write the ratios."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("other", type=Path, help="another checkout of the project")
-    parser.add_argument("picture", type=Path, help="picture file")
-    parser.add_argument("--repeats", type=int, default=15, help="rounds")
-    parser.add_argument("--out", type=Path, help="JSON file for the record")
-    arguments = parser.parse_args()
+    options = parser(__doc__, threads=False)
+    options.add_argument("other", type=Path, help="another checkout of the project")
+    options.add_argument("picture", type=Path, help="picture file")
+    options.add_argument("--repeats", type=int, default=15, help="rounds")
+    arguments = parse(options)
     picture, other = arguments.picture.resolve(), arguments.other.resolve()
     with tempfile.TemporaryDirectory() as folder:
         stream = Path(folder) / "a.pc"
@@ -110,14 +106,13 @@ def main() -> None:
     names = dict.fromkeys(name.rpartition(" ")[0] for name in order)
     ratios = {name: ratio(seconds[f"{name} ours"], seconds[f"{name} theirs"]) for name in names}
     record = {
-        "other_commit": commit(other),
+        "other_commit": commit_of(other),
         "seconds": {name: asdict(summarise(values)) for name, values in seconds.items()},
         "ours_over_theirs": {name: asdict(found) for name, found in ratios.items()},
         **provenance(),
     }
-    text = json.dumps(record, indent=2) + "\n"
     if arguments.out:
-        arguments.out.write_text(text, encoding="utf-8")
+        write_json(arguments.out, record)
     for name, found in ratios.items():
         print(f"{name}: {found.median:.3f} ({found.low:.3f} to {found.high:.3f})")
 

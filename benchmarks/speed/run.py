@@ -3,21 +3,19 @@
     python -m benchmarks.speed.run [--threads 1,2] [--repeats 7] [--base DIR] [--picture FILE]
         [--peers mbt2018-mean,jpeg] [--out docs/results/speed.json]
 
-What `promptcodec bench` measures, in float32 and in bfloat16, with the memory of a large picture
-and the time of a cold start beside it.
+The measurements of `promptcodec bench`, in float32 and in bfloat16, the memory of a large picture,
+and the time of a cold start.
 """
 
-import argparse
-import json
 import tempfile
 from pathlib import Path
 
 from PIL import Image
 
+from benchmarks.common import parser, write_json
 from benchmarks.speed import startup
 from promptcodec.cli.options import parse_counts, split_words
 from promptcodec.evaluation.speed.bench import HEIGHT, WIDTH, bench, measure_memory, render_bench
-from promptcodec.io.atomic import write_atomically
 from promptcodec.io.samples import bundled, photograph
 
 SIZES = ((WIDTH, HEIGHT), (4000, 3000))
@@ -25,15 +23,13 @@ SIZES = ((WIDTH, HEIGHT), (4000, 3000))
 
 def main() -> None:
     """Measure everything and write one JSON file."""
-    parser = argparse.ArgumentParser(description="Speed and memory against a peer.")
-    parser.add_argument("--threads", default="1,2", help="comma-separated")
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--base", help="checkpoint; default: the bundled one")
-    parser.add_argument("--picture", type=Path, help="photograph; default: a bundled one")
-    parser.add_argument("--peers", default="mbt2018-mean", help="comma-separated")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/speed.json"))
-    arguments = parser.parse_args()
-
+    options = parser(__doc__, out="speed", threads=False)
+    options.add_argument("--threads", default="1,2", help="comma-separated")
+    options.add_argument("--repeats", type=int, default=7)
+    options.add_argument("--base", help="checkpoint; default: the bundled one")
+    options.add_argument("--picture", type=Path, help="photograph; default: a bundled one")
+    options.add_argument("--peers", default="mbt2018-mean", help="comma-separated")
+    arguments = options.parse_args()
     source = arguments.picture or bundled()
     report = bench(
         photograph(source, width=WIDTH, height=HEIGHT),
@@ -57,8 +53,7 @@ def main() -> None:
     print(f"cold decode: {slower:.2f} times `import torch`")
     for warning in report["warnings"]:
         print(f"warning: {warning}")
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(arguments.out, (json.dumps(report, indent=1) + "\n").encode(), force=True)
+    write_json(arguments.out, report)
 
 
 if __name__ == "__main__":

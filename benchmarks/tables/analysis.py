@@ -1,4 +1,4 @@
-"""What the results of `eval-task`, of the ledger and of aggregation say, as tables and plots.
+"""Tables and plots of the results of `eval-task`, of the ledger and of aggregation.
 
     promptcodec eval-task recipes/eval/eval-classify.yaml --data D --out docs/results/analysis.json
     promptcodec eval-task recipes/eval/eval-joint.yaml --data D --out docs/results/joint.json
@@ -6,19 +6,18 @@
     promptcodec eval-task recipes/eval/eval-cifar.yaml --data D --out docs/results/cifar.json
     python -m benchmarks.tables.analysis     # draws docs/analysis.png and docs/cifar.png
 
-`tables.py` fills docs/analysis.md by the functions here.
+`benchmarks.tables.fill` puts the tables into docs/analysis.md.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.common import RESULTS, read_result
 from promptcodec.evaluation.classification import paired_difference, shares
 
-RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 JOINT, JPEG = "joint", "JPEG, trained on it"
 LATENTS, DECODED = "head on latents", "decode, then classify"
 TAUGHT = "decode, then classify, with the same teacher"
@@ -275,20 +274,10 @@ def draw(report: dict[str, Any], path: Path) -> None:
 
 
 def main() -> None:
-    """Draw what is on record."""
-    for name in ("analysis", "cifar"):
-        report = read(name)
-        if report:
+    """Draw the results on record."""
+    for name, beside in (("analysis", BESIDE), ("cifar", ())):
+        if report := read_result(name, beside):
             draw(report, RESULTS.parent / f"{name}.png")
-
-
-def read(name: str) -> dict[str, Any]:
-    """A result file with those beside it; empty if it is not there."""
-    files = {name: RESULTS / f"{name}.json"}
-    if name == "analysis":
-        files |= {beside: RESULTS / f"{beside}.json" for beside in BESIDE}
-    found = {key: json.loads(f.read_text("utf-8")) for key, f in files.items() if f.exists()}
-    return found.pop(name, {}) | found
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Tables of the documentation: of errors, and of the result files that the benchmarks wrote.
+"""Tables of the documentation: of errors, and of the result files of the benchmarks.
 
     python -m benchmarks.tables.fill            # brings docs/*.md up to date
 
@@ -6,17 +6,17 @@ A table stands between the two markers of its name, for instance <!-- context:be
 <!-- context:end -->; its figures come from docs/results/NAME.json.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common import RESULTS, ROOT, read_result, write_json
 from benchmarks.tables import analysis, training
 from benchmarks.tables.reliability import render as reliability
 from promptcodec.evaluation.reports.markdown import update_markers
+from promptcodec.evaluation.results import read_results
 
-ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "docs" / "results"
+CHECKPOINT = ROOT / "checkpoints" / "nano"
 
 
 def context(report: dict[str, Any]) -> str:
@@ -323,8 +323,23 @@ TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
 BESIDE = {"reliability": ("fuzz", "fuzz-guided", "determinism"), "analysis": analysis.BESIDE}
 
 
+def summary_of(results: dict[str, Any]) -> dict[str, Any]:
+    """Results of an evaluation without records of single pictures, for a checkpoint's folder."""
+    lists = ("points", "baselines", "comparisons")
+    return {key: value for key, value in results.items() if key not in lists} | {
+        "points": [{k: v for k, v in p.items() if k != "pictures"} for p in results["points"]],
+        "baselines": [{"name": baseline["name"]} for baseline in results["baselines"]],
+        "comparisons": [
+            {**each, "deltas": {"bd_rate": each["deltas"]["bd_rate"]}}
+            for each in results["comparisons"]
+            if each["metric"] == "psnr" and each["rival"] in results["bd_rate"]
+        ],
+    }
+
+
 def fill() -> None:
-    """Bring every table up to date whose result file is there."""
+    """Bring every table up to date whose result file is there, and the checkpoint's summary."""
+    write_json(CHECKPOINT / "results.json", summary_of(read_results(RESULTS / "kodak.json")))
     update_markers(ROOT / "docs" / "errors.md", errors(), name="errors")
     for name, (document, render) in TABLES.items():
         if report := read(name):
@@ -332,14 +347,8 @@ def fill() -> None:
 
 
 def read(name: str) -> dict[str, Any]:
-    """What is on record for a table, with the result files beside it; empty without any."""
-    report: dict[str, Any] = {}
-    for source in (name, *BESIDE.get(name, ())):
-        path = RESULTS / f"{source}.json"
-        if path.exists():
-            found = json.loads(path.read_text("utf-8"))
-            report |= found if source == name else {source: found}
-    return report
+    """The record of a table, with the result files beside it; empty without any."""
+    return read_result(name, BESIDE.get(name, ()))
 
 
 if __name__ == "__main__":

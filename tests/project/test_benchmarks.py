@@ -16,7 +16,6 @@ from PIL import Image
 from benchmarks.rates import context as context_benchmark
 from benchmarks.rates import effort, z_tables
 from benchmarks.reliability import determinism
-from benchmarks.reliability import determinism_decode as stepwise
 from promptcodec.bitstream import parse
 from promptcodec.coding.entropy import rans
 from promptcodec.coding.entropy.z_tables import ZTables
@@ -71,8 +70,8 @@ def test_step_by_step_decoding_reads_what_the_codec_reads(batch: int, tiny_codec
     rgb = np.random.default_rng(5).integers(0, 256, (70, 150, 3), np.uint8)
     data = tiny_codec.encode(rgb, gain_steps=2.5)
     expected = tiny_codec.decode_latents(data)
-    variant = stepwise.Variant("any", batch=batch)
-    decoded = stepwise.decode(tiny_codec, parse(data), variant)
+    variant = determinism.Variant("any", batch=batch)
+    decoded = determinism.decode(tiny_codec, parse(data), variant)
     np.testing.assert_array_equal(decoded.indexes, expected.indexes[0])
     np.testing.assert_array_equal(decoded.symbols, expected.symbols[0])
     assert np.abs(decoded.symbols).max() > 0
@@ -82,16 +81,16 @@ def test_step_by_step_decoding_reads_what_the_codec_reads(batch: int, tiny_codec
 
 def test_step_by_step_decoding_knows_the_sets() -> None:
     codec, data = load("sets"), (FOLDER / "sets.pc").read_bytes()
-    decoded = stepwise.decode(codec, parse(data), stepwise.Variant("any"))
+    decoded = determinism.decode(codec, parse(data), determinism.Variant("any"))
     expected = codec.decode_latents(data).symbols[0]
     np.testing.assert_array_equal(decoded.symbols, expected)
 
 
 def test_neighbours_in_the_batch_are_other_latents() -> None:
     latent = torch.arange(24).view(2, 3, 4)
-    batch = stepwise.among_others(latent, 3)
+    batch = determinism.among_others(latent, 3)
     assert [torch.equal(entry, latent) for entry in batch] == [False, True, False]
-    assert torch.equal(stepwise.among_others(latent, 1)[0], latent)
+    assert torch.equal(determinism.among_others(latent, 1)[0], latent)
 
 
 def test_one_different_hash_or_two_levels_fail() -> None:

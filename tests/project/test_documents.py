@@ -12,6 +12,7 @@ from promptcodec.evaluation.reports.markdown import render_ladder, render_table,
 from promptcodec.evaluation.results import read_results
 
 CHECKPOINT = ROOT / "checkpoints" / "nano"
+KODAK = ROOT / "docs" / "results" / "kodak.json"
 
 
 def between(document: Path, name: str) -> str:
@@ -51,8 +52,15 @@ def test_table_of_errors() -> None:
 
 @pytest.mark.parametrize("document", ["README.md", "checkpoints/nano/README.md"])
 def test_tables_of_the_evaluation(document: str) -> None:
-    table = render_table(read_results(CHECKPOINT / "results.json"))
-    assert between(ROOT / document, "results") == table.strip()
+    for path in (CHECKPOINT / "results.json", KODAK):
+        table = render_table(read_results(path))
+        assert between(ROOT / document, "results") == table.strip()
+
+
+def test_the_checkpoint_has_a_summary_of_its_evaluation() -> None:
+    path = CHECKPOINT / "results.json"
+    assert read_results(path) == tables.summary_of(read_results(KODAK))
+    assert path.stat().st_size < 20_000  # it is in the wheel
 
 
 def test_the_card_says_how_the_weights_were_trained() -> None:

@@ -192,7 +192,7 @@ def _markers(name: str) -> tuple[str, str]:
 def _caption(results: dict) -> str:
     facts = results["provenance"]
     machine = facts["machine"]
-    count = len(results["points"][0]["pictures"])
+    count = len(results.get("picture_hashes") or results["points"][0]["pictures"])
     parts = [
         f"{count} pictures of `{results['folder']}`, from file bytes",
         f"{machine['cpu']}, {machine['threads']} threads, {results['precision']}",
