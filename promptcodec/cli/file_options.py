@@ -7,6 +7,7 @@ from typing import Annotated
 from typer import Option
 
 from promptcodec.cli import options
+from promptcodec.coding.settings import MAX_EFFORT
 from promptcodec.errors import UsageError
 
 
@@ -40,9 +41,7 @@ class FileOptions:
         Path | None,
         Option(help="JSONL file for what failed, a line a file; an earlier one is replaced."),
     ] = None
-    dry_run: Annotated[bool, Option("--dry-run", help="Say what would be done; write nothing.")] = (
-        False
-    )
+    dry_run: Annotated[bool, Option("--dry-run", help="List the work; write nothing.")] = False
 
     @property
     def are_many(self) -> bool:
@@ -68,7 +67,7 @@ ENCODE = {
     "target_psnr": Option(help="Instead of a rate: dB over RGB, met within 0.05 dB."),
     "strict": Option("--strict", help="Never exceed the target size."),
     "effort": Option(
-        min=0, max=9, help="Seconds (1 to 6) to minutes (9) a picture for fewer bytes."
+        min=0, max=MAX_EFFORT, help="Seconds (1 to 6) to minutes (9) a picture for fewer bytes."
     ),
     "tile_size": Option(
         help="Cut the picture into tiles of so many px, a multiple of 64; 0 is one tile.",

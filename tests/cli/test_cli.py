@@ -5,6 +5,7 @@ import json
 import os
 import re
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from PIL import Image
 
 from promptcodec import bitstream
 from promptcodec.cli import main
+from promptcodec.cli.file_options import DECODE, ENCODE
+from promptcodec.coding.settings import DecodeSettings, EncodeSettings
 
 
 class TestWhatItWrites:
@@ -183,3 +186,19 @@ def test_every_command_has_its_place_in_the_help(run):
     placed = re.findall(r"^  (\S+) ", "".join(sections[name] for name in main.GROUPS), re.MULTILINE)
     assert sorted(placed) == sorted(typer.main.get_command(main.app).commands)
     assert [placed[0], placed[-1]] == ["encode", "convert-state"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "table"), [(EncodeSettings, ENCODE), (DecodeSettings, DECODE)]
+)
+def test_every_setting_is_an_option(settings, table):
+    """A new field of the Python API is not forgotten on the command line."""
+    assert list(table) == [field.name for field in fields(settings)]
+
+
+def test_options_have_the_defaults_of_the_settings():
+    commands = typer.main.get_command(main.app).commands
+    options = {each.name: each.default for each in commands["encode"].params}
+    assert {each.name: options[each.name] for each in fields(EncodeSettings)} == vars(
+        EncodeSettings()
+    )
