@@ -1,7 +1,7 @@
-"""What a running evaluation has measured so far, so that a stopped one goes on.
+"""Record of a running evaluation, from which a stopped one is continued.
 
-A file of lines beside the results: the settings first, then one line for each picture that is
-done. A line that was cut off by a crash is dropped; the file goes away with the results written.
+A file of lines beside the results: the settings, then one line for each finished picture. A line
+that was cut off by a crash is dropped; the file is removed once the results are written.
 """
 
 import json
@@ -16,13 +16,13 @@ class Journal:
     """The record of one run.
 
     Args:
-        path: of the file; None keeps nothing.
-        settings: JSON-ready; a record of other settings is not continued, and one that has no
-            picture yet is replaced.
-        force: begin anew where the settings differ.
+        path: file of the record; None keeps no record.
+        settings: JSON-ready; a record with other settings is not continued, and one without
+            pictures is replaced.
+        force: begin anew if the settings differ.
 
     Raises:
-        UsageError: the record there is of other settings, and `force` is off.
+        UsageError: the file has other settings, and `force` is off.
         OutputError: the file cannot be written.
     """
 
@@ -44,13 +44,13 @@ class Journal:
         self._write("w", "\n".join([header, *kept]) + "\n")
 
     def add(self, measured: Measured) -> None:
-        """Note a picture that is done."""
+        """Record a finished picture."""
         self.done[measured.picture] = measured
         if self._path is not None:
             self._write("a", json.dumps(asdict(measured), allow_nan=False) + "\n")
 
     def close(self) -> None:
-        """Forget the record: the results are written."""
+        """Remove the file."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
@@ -73,7 +73,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _measured(line: str) -> Measured | None:
-    """A line of the record; None where it was cut off."""
+    """The picture of a line; None if the line was cut off."""
     try:
         return Measured.from_json(json.loads(line))
     except (ValueError, KeyError, TypeError):

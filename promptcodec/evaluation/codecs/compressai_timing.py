@@ -1,9 +1,9 @@
-"""CompressAI's mbt2018-mean at quality 4, the peer that our speed is measured against.
+"""CompressAI's mbt2018-mean at quality 4 with random weights, the peer of our speed.
 
-Its trained weights cannot be downloaded everywhere, and time does not depend on their values,
-with one exception: the entropy coder works more when there is more to code. A random model's
-latents are all but zero. So the last layers are rescaled until the latents of the picture have
-the spread, and the predicted scales match it, that make the published 0.46 bpp.
+Trained weights cannot be downloaded everywhere, and time does not depend on their values with one
+exception: the time of entropy coding grows with the bits. The latents of a random model are almost
+zero. The last layers are therefore rescaled until the spread of the latents, and of the predicted
+scales, gives the published 0.46 bpp.
 """
 
 from typing import TYPE_CHECKING
@@ -33,8 +33,8 @@ def build(x: Tensor, *, seed: int = 0) -> "MeanScaleHyperprior":
     """The peer, ready to compress.
 
     Args:
-        x: the picture that it will be measured on, (1, 3, H, W) in [0, 1], multiples of 64 px.
-        seed: of its weights.
+        x: picture to measure on, (1, 3, H, W) in [0, 1], multiples of 64 px.
+        seed: seed of the weights.
     """
     from compressai.zoo import mbt2018_mean
 
@@ -53,7 +53,7 @@ def build(x: Tensor, *, seed: int = 0) -> "MeanScaleHyperprior":
 
 
 def typical_deviations(channels: int) -> np.ndarray:
-    """Deviation of each latent channel so that all together cost the published rate."""
+    """Deviation of each latent channel; together they give the published rate."""
     shape = np.logspace(0.0, 1.0, channels, base=SPREAD)
 
     def excess(narrowest: float) -> float:

@@ -1,4 +1,4 @@
-"""HEVC intra by the x265 of an installed ffmpeg: what HEIC files hold, without their container."""
+"""HEVC intra by the x265 of an installed ffmpeg: the content of HEIC files, no container."""
 
 import io
 import shutil
@@ -18,8 +18,8 @@ class Hevc:
     """One intra frame, 4:4:4, BT.709, full range, as a raw stream.
 
     Attributes:
-        preset: of x265.
-        qualities: minus the quantisation parameter, so that the best comes last.
+        preset: preset of x265.
+        qualities: negated quantisation parameters, so that the best comes last.
     """
 
     name: ClassVar[str] = "hevc"
@@ -27,13 +27,13 @@ class Hevc:
     qualities: tuple[int, ...] = (-46, -42, -38, -34, -30, -26, -22, -18)
 
     def missing(self) -> str | None:
-        """Needs the program."""
+        """Why it cannot run; None if ffmpeg is installed."""
         if shutil.which("ffmpeg"):
             return None
         return "ffmpeg is not installed: install one with libx265"
 
     def options(self) -> dict[str, object]:
-        """Options and version, for the record."""
+        """Options and version for the results."""
         version = _ffmpeg(["-version"], b"").decode(errors="replace").splitlines()[0]
         return {"ffmpeg": version, "chroma": "4:4:4", **asdict(self)}
 

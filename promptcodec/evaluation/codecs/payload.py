@@ -1,7 +1,7 @@
-"""Bytes of a file that depend on its pixels: what is left without headers and fixed tables.
+"""Bytes of a file that depend on its pixels: the file without headers and fixed tables.
 
-At a few hundred bytes a file, headers decide comparisons. So rates of small pictures are given
-twice, with whole files and with these payloads, for every codec alike.
+Headers dominate files of a few hundred bytes. Rates of small pictures are therefore given both for
+whole files and for these payloads, for every codec alike.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def payload_bytes(data: bytes) -> int:
     """Size of the coded picture in a .pc, JPEG, WebP or AVIF file.
 
     JPEG: the entropy-coded scans. WebP: the chunk's content without the VP8 frame header (10
-    bytes). AVIF: `mdat`. Ours: everything behind the header.
+    bytes). AVIF: `mdat`. Ours: everything after the header.
 
     Raises:
         StreamError: another kind of file.

@@ -1,4 +1,4 @@
-"""Rate-distortion curves of one evaluation as a picture."""
+"""Plot of the rate-distortion curves of one evaluation."""
 
 import io
 from pathlib import Path
@@ -10,14 +10,14 @@ from promptcodec.evaluation.comparison import is_kodak
 from promptcodec.io.atomic import check_output, write_atomically
 
 SUFFIXES = (".png", ".svg", ".pdf")
-PUBLISHED = ("VTM", "mbt2018-mean")  # drawn where the set is Kodak
+PUBLISHED = ("VTM", "mbt2018-mean")  # drawn if the set is Kodak
 
 
 def check_plot(path: Path) -> None:
-    """Refuse what could not be drawn later.
+    """Refuse a path that could not be written later.
 
     Raises:
-        UsageError: a suffix that is not drawn.
+        UsageError: an unsupported suffix.
         OutputError: it cannot be written.
     """
     if path.suffix.lower() not in SUFFIXES:
@@ -29,11 +29,11 @@ def plot_curves(results: dict, path: str | Path) -> None:
     """Draw PSNR over bpp for the codec, the baselines and, on Kodak, published curves.
 
     Args:
-        results: as `results.read_results` gives it.
-        path: picture to write; its suffix chooses the format.
+        results: from `results.read_results`.
+        path: picture to write; its suffix selects the format.
 
     Raises:
-        UsageError: a suffix that is not drawn.
+        UsageError: an unsupported suffix.
         OutputError: it cannot be written.
     """
     path = Path(path)
@@ -45,11 +45,11 @@ def plot_curves(results: dict, path: str | Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     points = sorted(results["points"], key=lambda point: point["bpp"])
-    own = [[point[key] for point in points] for key in ("bpp", "psnr")]
+    own = _columns(points)
     axes.plot(*own, marker="o", linewidth=2, label="promptcodec", zorder=3)
     trained = [point for point in points if "gain" not in point["label"]]
     axes.plot(
-        *[[point[key] for point in trained] for key in ("bpp", "psnr")],
+        *_columns(trained),
         linestyle="none",
         marker="*",
         markersize=14,
@@ -58,15 +58,11 @@ def plot_curves(results: dict, path: str | Path) -> None:
         zorder=4,
     )
     for baseline in results["baselines"]:
-        curve = [[point[key] for point in baseline["averages"]] for key in ("bpp", "psnr")]
         name = TITLES.get(baseline["name"], baseline["name"])
-        axes.plot(*curve, marker=".", label=name)
+        axes.plot(*_columns(baseline["averages"]), marker=".", label=name)
     if is_kodak(picture["picture"] for picture in points[0]["pictures"]):
-        anchors = kodak_anchors()
-        for name in PUBLISHED:
-            axes.plot(
-                anchors[name].bpp, anchors[name].psnr, linestyle="--", label=f"{name} (published)"
-            )
+        for curve in (kodak_anchors()[name] for name in PUBLISHED):
+            axes.plot(curve.bpp, curve.psnr, linestyle="--", label=f"{curve.name} (published)")
     axes.set_xlim(0, max(2.0, 1.15 * own[0][-1]))
     axes.set_ylim(min(own[1]) - 4, max(own[1]) + 4)
     axes.set_xlabel("bits per pixel, from file bytes")
@@ -77,3 +73,7 @@ def plot_curves(results: dict, path: str | Path) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format=path.suffix.lower()[1:], dpi=110)
     write_atomically(path, buffer.getvalue(), force=True)
+
+
+def _columns(points: list[dict]) -> list[list[float]]:
+    return [[point[key] for point in points] for key in ("bpp", "psnr")]

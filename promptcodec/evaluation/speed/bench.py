@@ -1,14 +1,14 @@
-"""Speed and memory of ours and of peers, in alternation in one run.
+"""Speed and memory of our codec and of peers, in alternation in one run.
 
-Only ratios mean anything on a shared machine: each pair of runs saw the same machine. Medians,
-quartiles and every single value are on record, and a figure whose middle half is spread wide is
-called noisy.
+On a shared machine only ratios are meaningful: the runs of a pair share its state. Medians,
+quartiles and all values are recorded, and a figure with a wide middle half is called noisy.
 """
 
 import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from promptcodec.models.codec import TorchCodec
 
 MODEL = "mbt2018-mean"
-"""The learned peer: CompressAI's model at quality 4, with weights as `peer_model` makes them."""
+"""The learned peer: CompressAI's model at quality 4, with weights of `compressai_timing`."""
 WIDTH, HEIGHT = 768, 512
-"""Size of the picture that is timed, px."""
-STRIDE = 64  # px; the learned peer takes whole multiples
+"""Size of the timed picture, px."""
+STRIDE = 64  # px; the learned peer needs multiples
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class Actions:
     """One peer, ready to be timed.
 
     Attributes:
-        encode: the picture.
-        decode: what `encode` gave before.
-        size: bytes of that.
-        setting: for the record.
+        encode: encodes the picture.
+        decode: decodes its file.
+        size: bytes of the file.
+        setting: quality of the file, for the record.
     """
 
     encode: Callable[[], object]
@@ -67,23 +67,23 @@ def bench(
 ) -> dict[str, Any]:
     """Time encoding and decoding of one picture, ours and each peer in turn.
 
-    Classic peers run at as many bytes as ours, on the one thread that their libraries use.
+    Classic peers run at as many bytes as ours, on one thread.
 
     Args:
         rgb: uint8 (H, W, 3), multiples of 64 px where the learned peer is among the peers.
         base: checkpoint as `Codec.load` takes it.
         rate: rate index of ours; None is the base's own.
-        peers: names in `peers.CLASSIC`, or `MODEL`.
-        threads: of torch, for each comparison.
-        precisions: of ours and of the learned peer.
-        repeats: rounds.
-        report: called with a line for each finding.
+        peers: names from `registry.CLASSIC`, or `MODEL`.
+        threads: threads of torch of each comparison.
+        precisions: arithmetic of ours and of the learned peer.
+        repeats: number of rounds.
+        report: called with a line for each ratio.
 
     Returns:
         JSON-ready, with provenance, seconds, ratios and warnings.
 
     Raises:
-        UsageError: an unknown peer, one that cannot run here, or a size that it cannot take.
+        UsageError: an unknown peer, one that cannot run here, or a size that it does not support.
     """
     from promptcodec.models.codec import TorchCodec
 
@@ -113,10 +113,10 @@ def bench(
 
 
 def check_peers(peers: Sequence[str], *, height: int, width: int) -> None:
-    """Refuse what cannot be timed, before anything is loaded.
+    """Refuse peers that cannot be timed, before a checkpoint is loaded.
 
     Raises:
-        UsageError: an unknown peer, one that cannot run here, or a size that it cannot take.
+        UsageError: an unknown peer, one that cannot run here, or a size that it does not support.
     """
     for name in peers:
         if name not in CLASSIC and name != MODEL:
@@ -147,7 +147,7 @@ def _compare(
         actions[f"ours {way}"] = ours[way]
         actions |= {f"{name} {way}": getattr(rival, way) for name, rival in rivals.items()}
     seconds = in_turn(actions, repeats=repeats)
-    # Estimating the rate is no part of encoding: the detailed call is made beside the timed ones.
+    # The detailed call also estimates the rate, which is no part of encoding: it is not timed.
     encode_parts = [codec.encode_detailed(rgb, rate_index=rate).seconds for _ in range(repeats + 1)]
     bits = 8 / (rgb.shape[0] * rgb.shape[1])
     summaries = {name: summarise(values) for name, values in seconds.items()}
@@ -169,17 +169,12 @@ def _compare(
 def _actions(name: str, codec: "TorchCodec", rgb: np.ndarray, *, limit: int) -> Actions:
     if name == MODEL:
         return _model_actions(codec, rgb)
-    peer, picture = CLASSIC[name], Image.fromarray(rgb)
-    lowest, highest = peer.qualities[0], peer.qualities[-1]
-    quality, data = largest_within(
-        lambda q: peer.compress(picture, q), limit, settings=range(lowest, highest + 1)
-    )
-    return Actions(
-        lambda: peer.compress(picture, quality),
-        lambda: peer.decompress(data),
-        len(data),
-        f"quality {quality}",
-    )
+    peer = CLASSIC[name]
+    compress = partial(peer.compress, Image.fromarray(rgb))
+    settings = range(peer.qualities[0], peer.qualities[-1] + 1)
+    quality, data = largest_within(compress, limit, settings=settings)
+    encode, decode = partial(compress, quality), partial(peer.decompress, data)
+    return Actions(encode, decode, len(data), f"quality {quality}")
 
 
 def _model_actions(codec: "TorchCodec", rgb: np.ndarray) -> Actions:
@@ -203,10 +198,10 @@ def _model_actions(codec: "TorchCodec", rgb: np.ndarray) -> Actions:
 def measure_memory(
     source: Path, *, base: str | None, sizes: Sequence[tuple[int, int]]
 ) -> list[dict[str, Any]]:
-    """Peak memory of encoding and decoding a photograph at several sizes; ours alone.
+    """Peak memory of our codec, encoding and decoding a photograph at several sizes.
 
     Args:
-        source: the photograph.
+        source: file of the photograph.
         base: checkpoint as `Codec.load` takes it.
         sizes: width and height, px.
 
@@ -224,10 +219,10 @@ def measure_memory(
 
 
 def render_bench(facts: dict[str, Any]) -> str:
-    """A table for people: medians in ms and ratios with their quartiles.
+    """Text table of medians in ms and ratios with their quartiles.
 
     Args:
-        facts: as `bench` gives them, with the memory beside.
+        facts: result of `bench`, with that of `measure_memory` under "memory".
     """
     lines = [f"{'':<44}{'bpp':>7}{'ms':>10}{'over ours':>11}  quartiles"]
     for each in facts["comparisons"]:
@@ -273,5 +268,5 @@ def _warnings(comparisons: Sequence[dict[str, Any]], *, load: float) -> list[str
 
 
 def _medians(parts: list[dict[str, float]]) -> dict[str, float]:
-    """Without the first, which warmed up."""
+    """Medians without the first part, a warm-up."""
     return {name: float(np.median([part[name] for part in parts[1:]])) for name in parts[0]}

@@ -1,7 +1,7 @@
-"""Parameters and multiply-accumulates of any module, counted on what it really runs.
+"""Parameters and multiply-accumulates of any module, counted on the operations that it runs.
 
-Counted are convolutions and matrix products, those inside attention included, as every paper
-does; additions, norms and activations are not. One MAC is two of the FLOPs that torch counts.
+Convolutions and matrix products count, including those of attention, as is usual in papers;
+additions, norms and activations do not. One MAC is two of the FLOPs that torch counts.
 """
 
 import copy
@@ -17,16 +17,22 @@ if TYPE_CHECKING:
     from promptcodec.models.codec_model import CodecModel
 
 WIDTH, HEIGHT = 768, 512
-"""Size of a Kodak picture, px, at which tables are given."""
+"""Size of a Kodak picture, px, for which tables are given."""
+SUMS = {
+    "entropy model": ("h_a", "scale path", "h_means", "context"),
+    "encoding": ("g_a", "h_a", "scale path", "h_means", "context"),
+    "decoding": ("scale path", "h_means", "context", "g_s"),
+}
+"""Parts that run together. The context is part of encoding too."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one part of a model costs.
+    """Cost of one part of a model.
 
     Attributes:
-        name: of the part.
-        parameters: learned numbers.
+        name: name of the part.
+        parameters: number of learned values.
         kmac_per_pixel: thousands of multiply-accumulates for each pixel of the picture.
     """
 
@@ -36,7 +42,7 @@ class Cost:
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Number of learned values of a module, shared ones once."""
+    """Number of learned values of a module; shared ones count once."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
@@ -44,12 +50,12 @@ def count_macs(run: Callable[..., Any], *inputs: Any) -> int:
     """Multiply-accumulates of one call.
 
     Args:
-        run: a module or any function of tensors; it is called once.
-        inputs: passed on; on the meta device nothing is computed, so that a picture
-            of any size costs milliseconds.
+        run: module or function of tensors; it is called once.
+        inputs: its arguments; on the meta device nothing is computed, so that a picture of any
+            size takes milliseconds.
     """
-    # torch counts every matrix product but matrix times vector, which no model here uses, and,
-    # in some versions, those of fused attention on a CPU.
+    # Not counted by torch: matrix times vector, which no model here uses, and in some versions
+    # fused attention on a CPU.
     more = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention}
     counter = FlopCounterMode(display=False, custom_mapping=more)
     with torch.inference_mode(), counter:
@@ -65,16 +71,15 @@ def _attention(q: Any, k: Any, v: Any, *_: Any, **__: Any) -> int:
 def complexity_table(
     model: "CodecModel", *, width: int = WIDTH, height: int = HEIGHT
 ) -> list[Cost]:
-    """What each part of a codec costs for one picture, and three sums of parts.
+    """Cost of each part of a codec for one picture, and of the `SUMS` of parts.
 
     Args:
-        model: left as it is; a copy without values is run.
+        model: unchanged; a copy without values is run.
         width: of the picture, px, a multiple of the stride of the model.
-        height: of the picture, px, likewise.
+        height: of the picture, px, a multiple of the stride of the model.
 
     Returns:
-        One row a part, in the order in which they run, then the entropy model, and all that
-        encoding and decoding run. The context counts in both: an encoder walks through it too.
+        One row for each part in the order of execution, then one for each sum.
     """
     ghost = copy.deepcopy(model).to("meta").eval()
     prior = ghost.hyperprior
@@ -84,26 +89,24 @@ def complexity_table(
         z = prior.h_a(y)
         features = prior.h_means(z)
 
-    def cost(name: str, module: nn.Module, *inputs: Any) -> Cost:
+    modules: dict[str, tuple[nn.Module, tuple[Any, ...]]] = {
+        "g_a": (ghost.g_a, (x,)),
+        "h_a": (prior.h_a, (y,)),
+        "scale path": (prior.scale_path, (z,)),
+        "h_means": (prior.h_means, (z,)),
+        "context": (ghost.context, (features, lambda group, mu, shift: mu)),
+        "g_s": (ghost.g_s, (y,)),
+    }
+    parts = {}
+    for name, (module, inputs) in modules.items():
         kmac = count_macs(module, *inputs) / (width * height) / 1000
-        return Cost(name, count_parameters(module), kmac)
-
-    g_a = cost("g_a", ghost.g_a, x)
-    h_a = cost("h_a", prior.h_a, y)
-    scale_path = cost("scale path", prior.scale_path, z)
-    h_means = cost("h_means", prior.h_means, z)
-    context = cost("context", ghost.context, features, lambda group, mu, shift: mu)
-    g_s = cost("g_s", ghost.g_s, y)
-    side = [scale_path, h_means, context]
-    return [
-        g_a,
-        h_a,
-        *side,
-        g_s,
-        _sum("entropy model", [h_a, *side]),
-        _sum("encoding", [g_a, h_a, *side]),
-        _sum("decoding", [*side, g_s]),
-    ]
+        parts[name] = Cost(name, count_parameters(module), kmac)
+    sums = []
+    for name, members in SUMS.items():
+        costs = [parts[member] for member in members]
+        kmac = sum(each.kmac_per_pixel for each in costs)
+        sums.append(Cost(name, sum(each.parameters for each in costs), kmac))
+    return [*parts.values(), *sums]
 
 
 def render_complexity(rows: list[Cost]) -> str:
@@ -111,11 +114,3 @@ def render_complexity(rows: list[Cost]) -> str:
     lines = ["| part | parameters | kMAC/px |", "| --- | ---: | ---: |"]
     lines += [f"| {row.name} | {row.parameters:,} | {row.kmac_per_pixel:.2f} |" for row in rows]
     return "\n".join(lines)
-
-
-def _sum(name: str, parts: list[Cost]) -> Cost:
-    return Cost(
-        name,
-        sum(part.parameters for part in parts),
-        sum(part.kmac_per_pixel for part in parts),
-    )

@@ -1,4 +1,4 @@
-"""Medians with their spread, and runs taken in turn so that a busy machine hits both alike."""
+"""Medians with their spread, and runs in turn, so that a busy machine affects all alike."""
 
 import time
 from collections.abc import Callable
@@ -6,18 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-NOISY = 0.15  # quartile distance over median above which a figure deserves a warning
+NOISY = 0.15  # quartile distance over median; above it a figure gets a warning
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Repeated measurements of one thing.
+    """Repeated measurements of one quantity.
 
     Attributes:
         median: in the unit of the values.
         low: first quartile.
         high: third quartile.
-        values: all, in the order in which they were taken.
+        values: all values in the order of measurement.
     """
 
     median: float
@@ -27,7 +27,7 @@ class Summary:
 
     @property
     def noisy(self) -> bool:
-        """The middle half is spread too wide for the median to be trusted."""
+        """Whether the middle half is too wide for a reliable median."""
         return self.high - self.low > NOISY * self.median
 
 
@@ -38,19 +38,19 @@ def summarise(values: list[float]) -> Summary:
 
 
 def ratio(numerator: list[float], denominator: list[float]) -> Summary:
-    """Ratio of two lists taken in turn: each pair saw the same machine."""
+    """Ratio of two lists measured in turn, pair by pair."""
     return summarise([a / b for a, b in zip(numerator, denominator, strict=True)])
 
 
 def in_turn(
     actions: dict[str, Callable[[], object]], *, repeats: int, warm_up: int = 1
 ) -> dict[str, list[float]]:
-    """Run each action once, then each again, and so on.
+    """Run all actions in rounds, each once per round.
 
     Args:
         actions: by name.
-        repeats: rounds that are measured.
-        warm_up: rounds before them that are not.
+        repeats: measured rounds.
+        warm_up: rounds before them, not measured.
 
     Returns:
         Wall seconds by name, one for each round.
