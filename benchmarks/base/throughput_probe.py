@@ -17,7 +17,13 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from promptcodec.training import base
+try:
+    from promptcodec.cli.main import main as command_line
+    from promptcodec.training.trainer import Trainer
+except ImportError:  # an older tree
+    from promptcodec.training.loop import Trainer  # type: ignore
+
+    from promptcodec.cli import main as command_line  # type: ignore
 
 WARM = 3  # steps before the first that counts
 KINDS = {  # of an operation, by what its name begins with; the first that fits counts
@@ -51,7 +57,7 @@ def main() -> None:
     torch.set_num_threads(1)
     times: list[tuple[float, float]] = []
     seen: dict[str, Any] = {}
-    step = base.Trainer._train_step
+    step = Trainer._train_step
     optimizer_seconds: list[float] = []
 
     def timed(trainer: Any, *rest: Any) -> Any:
@@ -78,19 +84,15 @@ def main() -> None:
             seen["profile"] = shares(report)
         return result
 
-    base.Trainer._train_step = timed  # type: ignore[method-assign]
-    base.Trainer._validate = lambda *_: None  # type: ignore[method-assign]
-    base.Trainer._write = lambda *_: None  # type: ignore[method-assign]
+    Trainer._train_step = timed  # type: ignore[method-assign]
+    Trainer._validate = lambda *_: None  # type: ignore[method-assign]
+    Trainer._write = lambda *_: None  # type: ignore[method-assign]
     with contextlib.redirect_stdout(sys.stderr):
-        base.train_base(
-            arguments.recipe,
-            data=arguments.pictures,
-            out=arguments.out,
-            resume=False,
-            max_steps=arguments.steps + 1,
-            device="cpu",
-            validation=None,
-        )
+        places = [str(arguments.recipe), "--data", str(arguments.pictures)]
+        places += ["--out", str(arguments.out), "--max-steps", str(arguments.steps + 1)]
+        train: Any = command_line
+        if train(["train-base", *places, "--device", "cpu"]):
+            raise SystemExit("the training failed: see above")
     measured = sorted(t for t, _ in times[WARM : arguments.steps])
     middle = measured[len(measured) // 2]
     pixels = seen["batch"] * seen["crop"] ** 2

@@ -72,15 +72,17 @@ def train_base(
 ) -> None:
     """Train a base codec on a folder of pictures."""
     began = time.monotonic()
-    from promptcodec.training import base
+    from promptcodec.training.base import BaseTask
+    from promptcodec.training.config import BaseTrainingConfig, read_recipe
+    from promptcodec.training.trainer import run_training
 
-    folder = base.train_base(
-        recipe,
+    task = BaseTask(read_recipe(recipe, BaseTrainingConfig), cache=cache)
+    folder = run_training(
+        task,
         data=data,
         **run.arguments(recipe.stem),
         validation=validation,
-        cache=cache,
-        minutes=_left(minutes, began),
+        budget=None if minutes is None else task.budget(minutes, began=began),
     )
     printer.report_run("train-base", folder, f"checkpoint: {folder}")
 
@@ -121,19 +123,20 @@ def train_prompt(
     printer: Printer,
 ) -> None:
     """Adapt the frozen base to one rate by a small adapter."""
-    from promptcodec.training.rate_adapter import resolve_run, train_prompts
+    from promptcodec.training.rate_adapter import RateAdapterTask
+    from promptcodec.training.resolve import resolve_run
+    from promptcodec.training.trainer import run_training
 
-    config = resolve_run(
+    config, pictures = resolve_run(
         recipe, lmbda=lmbda, rate_index=rate_index, base=base, init_from=init_from, data=data
     )
-    folder = train_prompts(
-        config.run,
-        data=config.data,
-        **run.arguments(f"prompt-{config.run.rate_weight:g}"),
+    folder = run_training(
+        RateAdapterTask(config, cache=cache),
+        data=pictures,
+        **run.arguments(f"prompt-{config.rate_weight:g}"),
         validation=validation,
-        cache=cache,
     )
-    line = f"adapter: {folder}; use it with --prompts {folder} --rate-index {config.run.rate_index}"
+    line = f"adapter: {folder}; use it with --prompts {folder} --rate-index {config.rate_index}"
     printer.report_run("train-prompt", folder, line)
 
 
@@ -190,17 +193,19 @@ def train_head(
     printer: Printer,
 ) -> None:
     """Train a classifier or a segmentation head on what the frozen base transmits."""
-    from promptcodec.training import classifier
+    from promptcodec.training.classifier import ClassifierTask, ClassifierTrainingConfig
+    from promptcodec.training.config import read_recipe
+    from promptcodec.training.segmenter import SegmenterTask, SegmenterTrainingConfig
+    from promptcodec.training.trainer import run_training
 
-    config = classifier.read_head_recipe(recipe)
+    config = read_recipe(recipe, ClassifierTrainingConfig, SegmenterTrainingConfig)
     if seed is not None:
         config = dataclasses.replace(config, seed=seed)
-    folder = classifier.train_head(
-        config,
-        data=data,
-        **run.arguments(recipe.stem),
-        cache=cache,
-    )
+    if isinstance(config, SegmenterTrainingConfig):
+        task = SegmenterTask(config)
+    else:
+        task = ClassifierTask(config, cache=cache)
+    folder = run_training(task, data=data, **run.arguments(recipe.stem))
     printer.report_run("train-head", folder, f"head: {folder}; use it with --heads {folder}")
 
 
@@ -221,17 +226,14 @@ def train_joint(
     """Train codec and classifier together, or task prompts for a frozen codec."""
     from promptcodec.training.config import read_recipe
     from promptcodec.training.joint.config import JointTrainingConfig
-    from promptcodec.training.joint.task import train_joint as train
+    from promptcodec.training.joint.task import JointTask
+    from promptcodec.training.trainer import run_training
 
     config = read_recipe(recipe, JointTrainingConfig)
     if seed is not None:
         config = dataclasses.replace(config, seed=seed)
-    folder = train(
-        config,
-        data=data,
-        **run.arguments(recipe.stem),
-        unlabelled=unlabelled,
-    )
+    task = JointTask(config, unlabelled=unlabelled)
+    folder = run_training(task, data=data, **run.arguments(recipe.stem))
     use = f"--base {folder / 'base'} --prompts {folder / 'prompts'}"
     if folder.name == "task":
         use = f"--tasks {folder} or --heads {folder}"
@@ -244,14 +246,12 @@ def train_aggregation(
     *, recipe: options.Recipe, data: TrainingData, run: Annotated[RunOptions, RUN], printer: Printer
 ) -> None:
     """Train a decoder that uses what the classifier has read."""
-    from promptcodec.training import aggregation
+    from promptcodec.training.aggregation import AggregationTask, AggregationTrainingConfig
     from promptcodec.training.config import read_recipe
+    from promptcodec.training.trainer import run_training
 
-    folder = aggregation.train_aggregation(
-        read_recipe(recipe, aggregation.AggregationTrainingConfig),
-        data=data,
-        **run.arguments(recipe.stem),
-    )
+    task = AggregationTask(read_recipe(recipe, AggregationTrainingConfig))
+    folder = run_training(task, data=data, **run.arguments(recipe.stem))
     line = f"decoder: {folder}; measure it with benchmarks/analysis/aggregation.py"
     printer.report_run("train-aggregation", folder, line)
 

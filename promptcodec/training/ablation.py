@@ -26,17 +26,16 @@ from promptcodec.models.adapters.checkpoint import RateAdapter, read_adapter
 from promptcodec.models.checkpoint import Base, read_base
 from promptcodec.training.config import OptimizerConfig
 from promptcodec.training.data.pictures import PictureStore
-from promptcodec.training.fine_tuning import BASE, PROMPTS, FineTuneConfig, train_tuned
+from promptcodec.training.fine_tuning import BASE, PROMPTS, FineTuneConfig, FineTuneTask
 from promptcodec.training.ladder import order_of
 from promptcodec.training.rate_adapter import (
-    IGNORED_KEYS,
     PARTS,
-    TRAINING_FILE,
     RateAdapterConfig,
+    RateAdapterTask,
     same_run,
-    train_prompts,
 )
-from promptcodec.training.trainer import STATE_FILE
+from promptcodec.training.record import TRAINING_FILE, read_record, same_recipe
+from promptcodec.training.trainer import STATE_FILE, run_training
 from promptcodec.training.validation import validate
 
 logger = logging.getLogger(__name__)
@@ -256,13 +255,14 @@ def _train(
     """Train, or go on, or take what is finished; its last validation on the way."""
     folder = out / f"rate-{run.rate_index}"
     finished = (folder / TRAINING_FILE).is_file()
-    tuned = isinstance(run, FineTuneConfig)
-    if finished and not (_same_tuned(folder, run) if tuned else same_run(folder, run)):
+    same = _same_fine_tuning if isinstance(run, FineTuneConfig) else same_run
+    if finished and not same(folder, run):
         raise UsageError(f"{out} holds a run of another recipe; choose another output folder")
     if not finished:
         logger.warning("%s, from %s", out, run.init_from or "the base")
-        train: Any = train_tuned if tuned else train_prompts
-        train(run, data=data, out=out, resume=(out / STATE_FILE).exists(), device=device)
+        task = FineTuneTask(run) if isinstance(run, FineTuneConfig) else RateAdapterTask(run)
+        resume = (out / STATE_FILE).exists()
+        run_training(task, data=data, out=out, resume=resume, device=device)
     lines = (out / "log.jsonl").read_text(encoding="utf-8").splitlines()
     found = [json.loads(line) for line in lines if '"validation"' in line]
     if not found:
@@ -287,21 +287,16 @@ def _measure(folder: Path, base: Base, pictures: list[Tensor]) -> dict[str, floa
     return found.figures(lmbda=adapter.config.lmbda)
 
 
-def _same_tuned(folder: Path, run: RateAdapterConfig) -> bool:
+def _same_fine_tuning(folder: Path, run: RateAdapterConfig) -> bool:
     """Whether the codec in `folder` is what `run` would train; its start counts by its place."""
-    found = json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8"))
-    wanted = json.loads(json.dumps(asdict(run)))
-    for free in ("base", *IGNORED_KEYS):
-        found["recipe"].pop(free, None)
-        wanted.pop(free, None)
-    base = read_base(find_base(run.base)).sha256.hex()
-    return (found["recipe"], found["base_sha256"]) == (wanted, base)
+    record, base = read_record(folder), read_base(find_base(run.base)).sha256.hex()
+    return record["base_sha256"] == base and same_recipe(record["recipe"], run, ignored=["base"])
 
 
 def _parameters(method: Method, folder: Path, base: Base) -> int:
     """How many were trained."""
     if method.tune != "adapter":
-        return json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8"))["parameters"]
+        return read_record(folder)["parameters"]
     names = tuple(name for part in method.parts for name in PARTS[part])
     prompts = open_result(folder, base)[1].network
     return sum(p.numel() for n, p in prompts.named_parameters() if n.startswith(names))

@@ -6,7 +6,6 @@ The bits stay as they are, whatever is trained here, so variants compare by PSNR
 from __future__ import annotations
 
 import copy
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from promptcodec.coding.distortion import psnr_of
 from promptcodec.config import TILE_STRIDE
 from promptcodec.errors import ConfigError
 from promptcodec.io.atomic import write_atomically
@@ -29,8 +29,9 @@ from promptcodec.models.weights import as_half, load_weights, read_weights
 from promptcodec.models.wide import WideSynthesis
 from promptcodec.training.config import DataConfig, LoopConfig, OptimizerConfig
 from promptcodec.training.data.pictures import PictureStore
-from promptcodec.training.rate_adapter import TRAINING_FILE
-from promptcodec.training.trainer import Trainer
+from promptcodec.training.losses import psnr
+from promptcodec.training.record import read_record
+from promptcodec.training.task import PictureTask
 
 WEIGHTS_FILE = "aggregation.safetensors"
 
@@ -76,8 +77,7 @@ class ReconstructionLoss:
 
     def figures(self) -> dict[str, float]:
         """Loss and PSNR."""
-        psnr = -10.0 * torch.log10(self.mse.detach().clamp_min(1e-10))
-        return {"loss": round(float(self.loss.detach()), 5), "psnr": round(float(psnr), 3)}
+        return {"loss": round(float(self.loss.detach()), 5), "psnr": round(psnr(self.mse), 3)}
 
 
 class AggregatingDecoder(nn.Module):
@@ -130,29 +130,22 @@ class AggregatingDecoder(nn.Module):
         return self.g_s(mixed, adapter.decoder_prompts(y_hat), adapter.decoder_updates())
 
 
-class AggregationTask:
-    """A decoder with aggregation as what a `Trainer` trains.
+class AggregationTask(PictureTask):
+    """Training of a decoder with aggregation.
 
     Args:
-        config: the run.
+        config: recipe.
     """
 
     result = "aggregation"
 
     def __init__(self, config: AggregationTrainingConfig) -> None:
-        self.config = config
+        super().__init__(config)
         self.codec = TorchCodec.load(config.base, heads=config.head)
 
-    def open_store(self, data: Path, *, device: str, validation: Path | None) -> PictureStore:
-        """Read the pictures."""
-        return PictureStore(data, self.config.data, device=device, validation=validation)
-
-    def build(self) -> AggregatingDecoder:
+    def build(self, store: PictureStore) -> AggregatingDecoder:
         """g_s of the base behind an aggregation that adds nothing yet."""
         return AggregatingDecoder(self.codec, features=self.config.features)
-
-    def initialise(self, model: AggregatingDecoder, store: PictureStore) -> None:
-        """As built."""
 
     def loss(
         self, model: nn.Module, batch: Tensor, *, step: int, share: float = 0.0
@@ -176,20 +169,13 @@ class AggregationTask:
         return {"loss": -float(np.mean(list(figures.values()))), **figures}
 
     def write(
-        self,
-        model: AggregatingDecoder,
-        folder: Path,
-        *,
-        store: PictureStore,
-        record: dict[str, Any],
-    ) -> None:
-        """Write aggregation and g_s, weights in float16, with the record."""
+        self, model: AggregatingDecoder, folder: Path, *, store: PictureStore
+    ) -> dict[str, Any]:
+        """Write aggregation and g_s, weights in float16."""
         folder.mkdir(parents=True, exist_ok=True)
         tensors = as_half(model.state_dict())
         write_atomically(folder / WEIGHTS_FILE, save(tensors), force=True)
-        record = {**record, "base_sha256": self.codec.base_hash.hex()}
-        text = json.dumps(record, indent=2) + "\n"
-        write_atomically(folder / TRAINING_FILE, text.encode(), force=True)
+        return {"base_sha256": self.codec.base_hash.hex()}
 
 
 @torch.inference_mode()
@@ -199,8 +185,8 @@ def measure(model: AggregatingDecoder, picture: Tensor, *, rate: float) -> float
     x = pad(picture[None].float() / 255.0, TILE_STRIDE)
     y_hat, read = model.latents(x, rate=rate)
     x_hat = crop(model(y_hat, read, rate=rate), height, width).clamp(0, 1)
-    error = float((torch.round(255.0 * x_hat) - picture.float()).square().mean())
-    return -10.0 * float(np.log10(max(error, 1e-6) / 255.0**2))
+    error = float((torch.round(255.0 * x_hat) - picture.float()).square().sum())
+    return psnr_of(error, picture.numel())
 
 
 def read_aggregation(folder: Path, codec: TorchCodec) -> AggregatingDecoder:
@@ -210,24 +196,9 @@ def read_aggregation(folder: Path, codec: TorchCodec) -> AggregatingDecoder:
         CheckpointError: missing or damaged files.
         ConfigError: it was trained with another base.
     """
-    record = json.loads((folder / TRAINING_FILE).read_text("utf-8"))
+    record = read_record(folder)
     if record["base_sha256"] != codec.base_hash.hex():
         raise ConfigError(f"{folder} belongs to base {record['base_sha256'][:16]}: load that one")
     model = AggregatingDecoder(codec, features=record["recipe"]["features"])
     load_weights(model, read_weights(folder / WEIGHTS_FILE), where=str(folder))
     return model.requires_grad_(False).eval()
-
-
-def train_aggregation(
-    config: AggregationTrainingConfig,
-    *,
-    data: Path,
-    out: Path,
-    resume: bool = False,
-    max_steps: int | None = None,
-    device: str | None = None,
-) -> Path:
-    """Train a decoder with aggregation; arguments as `train_joint`, pictures need no labels."""
-    task = AggregationTask(config)
-    trainer = Trainer(config, task, data=Path(data), out=Path(out), resume=resume, device=device)
-    return trainer.run(max_steps=max_steps)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +10,11 @@ from torch import Tensor, nn
 
 from promptcodec.config import BaseConfig
 from promptcodec.errors import ConfigError
-from promptcodec.io.atomic import write_atomically
 from promptcodec.models import checkpoint
 from promptcodec.models.codec_model import CodecModel
-from promptcodec.training.config import BaseTrainingConfig, read_recipe
+from promptcodec.training.config import BaseTrainingConfig
 from promptcodec.training.data.pictures import PictureStore
-from promptcodec.training.entropy_tables import fit_tables
+from promptcodec.training.entropy_tables import TABLE_PICTURES, fit_tables
 from promptcodec.training.initialise import (
     initialise_entropy,
     initialise_transforms,
@@ -26,96 +23,47 @@ from promptcodec.training.initialise import (
 from promptcodec.training.losses import RateDistortion, rate_distortion
 from promptcodec.training.pace import Budget
 from promptcodec.training.raw_weights import read_start
-from promptcodec.training.trainer import Trainer
+from promptcodec.training.task import PictureTask
 from promptcodec.training.validation import validate
 
 logger = logging.getLogger(__name__)
 
-TRAINING_FILE = "training.json"
-TABLE_PICTURES = 500  # counted for the entropy tables
 
-
-def train_base(
-    recipe: Path,
-    *,
-    data: Path,
-    out: Path,
-    resume: bool = False,
-    max_steps: int | None = None,
-    device: str | None = None,
-    validation: Path | None = None,
-    cache: Path | None = None,
-    minutes: float | None = None,
-) -> Path:
-    """Train a base codec and write its checkpoint.
+class BaseTask(PictureTask):
+    """Training of a base codec.
 
     Args:
-        recipe: YAML of a `BaseTrainingConfig`.
-        data: folder (nested folders and zip shards too) of training pictures.
-        out: folder for log, state, samples and the checkpoint `base/`.
-        resume: continue from the state in `out`.
-        max_steps: stop after this step of the schedule, state saved; None runs to the end.
-        device: "cpu" or "cuda"; None takes the GPU when there is one.
-        validation: folder to validate on; None holds pictures out of `data`.
-        cache: file to keep decoded pictures in; None keeps them in memory.
-        minutes: wall time for all of it; the schedule ends with it, and a GPU's batch is found by
-            trials. None leaves both to the recipe.
-    Returns:
-        Folder of the checkpoint.
-    """
-    budget = None if minutes is None else Budget(60.0 * minutes)
-    config = read_recipe(recipe, BaseTrainingConfig)
-    if budget is not None:
-        budget = replace(
-            budget,
-            table_pictures=TABLE_PICTURES,
-            validation_pictures=config.data.validation_pictures,
-        )
-    trainer = Trainer(
-        config,
-        BaseTask(config, cache=cache),
-        data=Path(data),
-        out=Path(out),
-        resume=resume,
-        device=device,
-        validation=validation,
-        budget=budget,
-        compiled=BaseTask.transforms if config.compile else None,
-        resting=config.hard_fraction > 0.0,
-    )
-    return trainer.run(max_steps=max_steps)
-
-
-class BaseTask:
-    """A base codec as what a `Trainer` trains.
-
-    Args:
-        config: the run.
-        cache: file to keep decoded pictures in; None keeps them in memory.
+        config: recipe.
+        cache: file for decoded pictures; None keeps them in memory.
     """
 
     result = "base"
 
     def __init__(self, config: BaseTrainingConfig, *, cache: Path | None = None) -> None:
-        self.config, self.cache = config, cache
+        super().__init__(config, cache=cache)
+        self.resting = config.hard_fraction > 0.0
         # Read first: a missing base should not cost the reading of all pictures.
         start = config.init_from and read_start(Path(config.init_from))
         self._init_hash = start.sha256 if start else None
 
-    def build(self) -> CodecModel:
+    def budget(self, minutes: float, *, began: float) -> Budget:
+        """Wall time of the run, the writing of its tables included.
+
+        Args:
+            minutes: time in all.
+            began: time when they began, by `time.monotonic`.
+        """
+        held = self.config.data.validation_pictures
+        tables = TABLE_PICTURES
+        return Budget(60.0 * minutes, validation_pictures=held, table_pictures=tables, began=began)
+
+    def build(self, store: PictureStore) -> CodecModel:
         """A fresh model, its frozen parts frozen."""
         return build_model(self.config)
 
-    @staticmethod
-    def transforms(model: CodecModel) -> list[nn.Module]:
-        """What a recipe's `compile` compiles."""
-        return [model.g_a, model.g_s]
-
-    def open_store(self, data: Path, *, device: str, validation: Path | None) -> PictureStore:
-        """Read the pictures."""
-        return PictureStore(
-            data, self.config.data, device=device, validation=validation, cache=self.cache
-        )
+    def compiled(self, model: CodecModel) -> list[nn.Module]:
+        """The transforms, if the recipe has `compile`."""
+        return [model.g_a, model.g_s] if self.config.compile else []
 
     def initialise(self, model: CodecModel, store: PictureStore) -> None:
         """Start from a checkpoint, or from principal components.
@@ -167,10 +115,8 @@ class BaseTask:
         found = validate(model, store.validation, samples=samples)
         return found.figures(lmbda=self.config.rate_weight)
 
-    def write(
-        self, model: CodecModel, folder: Path, *, store: PictureStore, record: dict[str, Any]
-    ) -> None:
-        """Fit the tables and write the checkpoint with its training record."""
+    def write(self, model: CodecModel, folder: Path, *, store: PictureStore) -> dict[str, Any]:
+        """Fit the tables and write the checkpoint."""
         config = BaseConfig(
             codec=self.config.codec,
             rate_index=self.config.rate_index,
@@ -178,9 +124,7 @@ class BaseTask:
         )
         tables = fit_tables(model, store.sample(TABLE_PICTURES))
         checkpoint.write_base(folder, model, config=config, tables=tables)
-        record = {**record, "init_from_sha256": self._init_hash}
-        text = json.dumps(record, indent=2) + "\n"
-        write_atomically(folder / TRAINING_FILE, text.encode(), force=True)
+        return {"init_from_sha256": self._init_hash}
 
 
 def build_model(config: BaseTrainingConfig) -> CodecModel:

@@ -1,9 +1,12 @@
-"""Training heads; here a classifier on what a frozen codec transmits, or on pixels beside it."""
+"""Training a classifier on what a frozen codec transmits, or on pixels beside it.
+
+Smoothed labels, mixed pictures and a teacher make a classifier's probabilities too even, while its
+order of classes is right. Its logits are therefore divided by a temperature that is fitted to
+pictures held out of training. Source: Guo et al. 2017, arXiv:1706.04599.
+"""
 
 from __future__ import annotations
 
-import json
-import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,16 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from promptcodec.config import from_dict
 from promptcodec.errors import ConfigError
-from promptcodec.io.atomic import write_atomically
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import build_head, write_head
 from promptcodec.models.heads.classifier import LatentClassifier
 from promptcodec.models.heads.config import CLASSIFY, LATENTS, PIXELS, SEGMENT, HeadConfig
 from promptcodec.models.heads.pixel_classifier import PixelClassifier
-from promptcodec.training.calibration import best_temperature
-from promptcodec.training.config import LoopConfig, OptimizerConfig, read_yaml
+from promptcodec.training.config import LoopConfig, OptimizerConfig
 from promptcodec.training.data.augmented import (
     AugmentedPictures,
     LabelledBatch,
@@ -31,12 +31,11 @@ from promptcodec.training.data.augmented import (
 from promptcodec.training.data.inputs import INPUTS, input_of
 from promptcodec.training.data.labelled import read_labelled
 from promptcodec.training.distillation import DistilledHead, TeacherConfig, read_teacher
+from promptcodec.training.losses import ClassificationLoss
 from promptcodec.training.optim import device_of
-from promptcodec.training.rate_adapter import TRAINING_FILE
-from promptcodec.training.segmenter import SegmenterTask, SegmenterTrainingConfig
-from promptcodec.training.trainer import Trainer
+from promptcodec.training.task import Task
 
-logger = logging.getLogger(__name__)
+TEMPERATURES = torch.logspace(-1.0, 1.0, 201)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,40 +99,21 @@ class ClassifierTrainingConfig(LoopConfig):
             )
 
 
-@dataclass(frozen=True)
-class Classification:
-    """One step's loss; scalars.
-
-    Args:
-        loss: cross-entropy, nats.
-        accuracy: share of the batch whose largest logit is the largest target.
-    """
-
-    loss: Tensor
-    accuracy: Tensor
-
-    def figures(self) -> dict[str, float]:
-        """Loss and accuracy."""
-        return {
-            "loss": round(float(self.loss.detach()), 4),
-            "accuracy": round(float(self.accuracy), 4),
-        }
-
-
-def cross_entropy(logits: Tensor, targets: Tensor, *, smoothing: float) -> Classification:
+def cross_entropy(logits: Tensor, targets: Tensor, *, smoothing: float) -> ClassificationLoss:
     """Cross-entropy with smoothed targets; logits and targets (B, classes)."""
     smooth = (1.0 - smoothing) * targets + smoothing / targets.shape[1]
     right = logits.argmax(dim=1) == targets.argmax(dim=1)
     loss = F.cross_entropy(logits.float(), smooth)
-    return Classification(loss=loss, accuracy=right.float().mean())
+    return ClassificationLoss(loss=loss, accuracy=right.float().mean())
 
 
-class ClassifierTask:
-    """A classifier as what a `Trainer` trains.
+class ClassifierTask(Task):
+    """Training of a classifier.
 
     Args:
-        config: the run.
-        cache: see `AugmentedPictures`.
+        config: recipe.
+        cache: file for the pictures' views, which takes as long to make as training; runs of the
+            same input share it. None keeps them in memory.
     """
 
     result = "head"
@@ -141,8 +121,6 @@ class ClassifierTask:
     def __init__(self, config: ClassifierTrainingConfig, *, cache: Path | None = None) -> None:
         self.config, self.cache = config, cache
         self.codec = TorchCodec.load(config.base)
-        self._classes: tuple[str, ...] = ()
-        self._hints = 0
 
     def open_store(self, data: Path, *, device: str, validation: Path | None) -> AugmentedPictures:
         """Read the pictures and send them through the codec once."""
@@ -154,10 +132,10 @@ class ClassifierTask:
             generator = torch.Generator().manual_seed(config.seed)
             order = torch.randperm(len(training.labels), generator=generator)
             training.labels.copy_(training.labels[order])
-        self._classes, teacher = training.classes, None
+        teacher = None
         if config.teacher is not None:
             teacher = read_teacher(config.teacher, classes=training.classes)
-        store = AugmentedPictures(
+        return AugmentedPictures(
             Path(data).name,
             training,
             held,
@@ -167,21 +145,19 @@ class ClassifierTask:
             teacher=teacher,
             cache=self.cache,
         )
-        self._hints = store.feature_channels
-        return store
 
-    def build(self) -> nn.Module:
+    def build(self, store: AugmentedPictures) -> nn.Module:
         """A fresh head of the classes that the store has; with a teacher a `DistilledHead`."""
-        head = build_head(self._head_config())
-        if not self._hints:
+        head = build_head(self._head_config(store.classes))
+        if not store.feature_channels:
             return head
         assert isinstance(head, LatentClassifier | PixelClassifier)
-        return DistilledHead(head, self._hints)
+        return DistilledHead(head, store.feature_channels)
 
-    def _head_config(self) -> HeadConfig:
+    def _head_config(self, classes: tuple[str, ...]) -> HeadConfig:
         config, latents = self.config, self.config.input == "latents"
         return HeadConfig(
-            labels=self._classes,
+            labels=classes,
             reads=LATENTS if latents else PIXELS,
             latent_channels=self.codec.config.codec.latent_channels if latents else 0,
             body=config.body,
@@ -204,7 +180,7 @@ class ClassifierTask:
 
     def loss(
         self, model: nn.Module, batch: LabelledBatch, *, step: int, share: float = 0.0
-    ) -> Classification:
+    ) -> ClassificationLoss:
         """Cross-entropy on a batch, and how far features are from a teacher's."""
         batch, config = batch.to(device_of(model)), self.config
         logits = model(batch.inputs, batch.lmbda)
@@ -240,64 +216,24 @@ class ClassifierTask:
             found[setting] = torch.cat(logits)
         return found
 
-    def write(
-        self, model: nn.Module, folder: Path, *, store: AugmentedPictures, record: dict[str, Any]
-    ) -> None:
-        """Write the head, its temperature fitted, with its record."""
+    def write(self, model: nn.Module, folder: Path, *, store: AugmentedPictures) -> dict[str, Any]:
+        """Write the head, its temperature fitted."""
         model = (model.head if isinstance(model, DistilledHead) else model).eval()
         logits = self._held_logits(model, store)
         temperature = best_temperature(
             torch.cat(list(logits.values())), store.held_labels.repeat(len(logits))
         )
-        config = replace(self._head_config(), temperature=round(temperature, 4))
+        config = replace(self._head_config(store.classes), temperature=round(temperature, 4))
         write_head(folder, model, config=config)
-        record = {**record, "base_sha256": self.codec.base_hash.hex(), "classes": store.classes}
-        text = json.dumps(record, indent=2) + "\n"
-        write_atomically(folder / TRAINING_FILE, text.encode(), force=True)
+        return {"base_sha256": self.codec.base_hash.hex(), "classes": store.classes}
 
 
-def read_head_recipe(path: Path) -> ClassifierTrainingConfig | SegmenterTrainingConfig:
-    """Read a YAML recipe of a head; its `task` says of which, without one of a classifier.
-
-    Raises:
-        ConfigError: no such file, not YAML, or a key or value that does not fit.
-    """
-    values = read_yaml(path)
-    segment = isinstance(values, dict) and values.get("task") == SEGMENT
-    return from_dict(
-        SegmenterTrainingConfig if segment else ClassifierTrainingConfig, values, where=str(path)
-    )
-
-
-def train_head(
-    config: ClassifierTrainingConfig | SegmenterTrainingConfig,
-    *,
-    data: Path,
-    out: Path,
-    resume: bool = False,
-    max_steps: int | None = None,
-    device: str | None = None,
-    cache: Path | None = None,
-) -> Path:
-    """Train a head.
+def best_temperature(logits: Tensor, labels: Tensor) -> float:
+    """The temperature of least cross-entropy, from 0.1 to 10.
 
     Args:
-        config: the run.
-        data: folder or zip file with `train/CLASS/picture`, or for segmentation with
-            `train/images/picture` and `train/masks/picture`.
-        out: folder for log, state and the head `head/`.
-        resume: continue from the state in `out`.
-        max_steps: stop after this step of the schedule, state saved; None runs to the end.
-        device: "cpu" or "cuda"; None takes the GPU when there is one.
-        cache: file that the pictures' views are kept in for other runs of the same input; making
-            them takes as long as training.
-    Returns:
-        Folder of the head.
+        logits: (N, classes).
+        labels: (N,), places of the right classes.
     """
-    task = (
-        SegmenterTask(config)
-        if isinstance(config, SegmenterTrainingConfig)
-        else ClassifierTask(config, cache=cache)
-    )
-    trainer = Trainer(config, task, data=Path(data), out=Path(out), resume=resume, device=device)
-    return trainer.run(max_steps=max_steps)
+    losses = [F.cross_entropy(logits / t, labels) for t in TEMPERATURES]
+    return float(TEMPERATURES[int(torch.stack(losses).argmin())])

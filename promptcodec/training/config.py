@@ -266,16 +266,21 @@ class BaseTrainingConfig(RateConfig):
             raise ConfigError(f"init_parts has {min(unknown)!r}; need some of {', '.join(PARTS)}")
 
 
-def read_recipe(path: Path, kind: type[T]) -> T:
+def read_recipe(path: Path, kind: type[T], *others: type[T]) -> T:
     """Read a YAML recipe.
 
     Args:
-        path: of the file.
-        kind: what it describes: a dataclass of settings.
+        path: file.
+        kind: dataclass of settings.
+        others: kinds whose default of `task` is what the recipe has as `task` if it is of them.
     Raises:
         ConfigError: no such file, not YAML, or a key or value that does not fit.
     """
-    return from_dict(kind, read_yaml(path), where=str(path))
+    values = read_yaml(path)
+    for other in others:
+        if isinstance(values, dict) and values.get("task") == getattr(other, "task", None):
+            kind = other
+    return from_dict(kind, values, where=str(path))
 
 
 def read_yaml(path: Path) -> Any:

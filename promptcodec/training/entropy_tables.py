@@ -28,6 +28,7 @@ from promptcodec.models.codec_model import CodecModel
 from promptcodec.models.tensors import arrays_of, pad
 
 GAIN_STEPS = (-6, -3, 0, 3, 6)  # the tables serve neighbouring rates too
+TABLE_PICTURES = 500  # training pictures that tables are fitted to
 PRIOR_COUNT = 1000.0  # weight of the Gaussian, in symbols, where little was counted
 
 

@@ -11,36 +11,26 @@ commands measure it that measure everything else. `lora/` keeps the adapter as P
 from __future__ import annotations
 
 import copy
-import json
-import logging
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 
-from promptcodec.coding.entropy.tables import SCALE_STEP
 from promptcodec.config import BaseConfig
 from promptcodec.errors import ConfigError
-from promptcodec.io.atomic import write_atomically
 from promptcodec.models.adapters.checkpoint import build as build_adapter
 from promptcodec.models.adapters.checkpoint import pack_tensors, read_adapter, write_adapter
 from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
 from promptcodec.models.checkpoint import read_base, write_base
 from promptcodec.models.codec_model import CodecModel, TrainingOutput
 from promptcodec.training.data.pictures import PictureStore
-from promptcodec.training.entropy_tables import fit_tables
-from promptcodec.training.rate_adapter import TRAINING_FILE, RateAdapterConfig, RateAdapterTask
-from promptcodec.training.trainer import Trainer
+from promptcodec.training.entropy_tables import TABLE_PICTURES, fit_tables
+from promptcodec.training.rate_adapter import RateAdapterConfig, RateAdapterTask, rescale_gains
 from promptcodec.training.validation import validate
 
-logger = logging.getLogger(__name__)
-
 BASE, PROMPTS, LORA = "base", "prompts", "lora"  # folders of a result
-TABLE_PICTURES = 500  # counted for the entropy tables, at the rate's own gains
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,10 +80,10 @@ class FineTuned(nn.Module):
 
 
 class FineTuneTask(RateAdapterTask):
-    """A fine-tuned codec as what a `Trainer` trains.
+    """Fine-tuning of a codec to one rate.
 
     Args:
-        config: the run; `init_from` is the result of another one.
+        config: recipe; `init_from` is the result of another run.
     """
 
     config: FineTuneConfig
@@ -103,7 +93,7 @@ class FineTuneTask(RateAdapterTask):
         self.config = config
         self.start_folder = None if config.init_from is None else Path(config.init_from)
 
-    def build(self) -> FineTuned:
+    def build(self, store: PictureStore) -> FineTuned:
         """The base with nothing changed."""
         config = self.config
         prompts = LayerAdaptivePrompts(self.base.config.codec, width=1, rank=0)
@@ -116,6 +106,10 @@ class FineTuneTask(RateAdapterTask):
             folder = str(self.start_folder / LORA)
             return FineTuned(PeftModel.from_pretrained(codec, folder, is_trainable=True), prompts)
         return FineTuned(get_peft_model(codec, lora_config(codec, rank=config.lora_rank)), prompts)
+
+    def compiled(self, model: FineTuned) -> list[nn.Module]:
+        """Nothing."""
+        return []
 
     def initialise(self, model: FineTuned, store: PictureStore) -> None:
         """Start from a neighbour, where the recipe names one, else from the base."""
@@ -130,9 +124,7 @@ class FineTuneTask(RateAdapterTask):
             model.prompts.load_state_dict(adapter.network.state_dict())
             known = adapter.config.lmbda
         if self.config.gains:
-            steps = 0.5 * math.log(self.config.rate_weight / known) / SCALE_STEP
-            with torch.no_grad():
-                model.prompts.log_gains.add_(steps)
+            rescale_gains(model.prompts, known=known, lmbda=self.config.rate_weight)
 
     def validate(self, model: FineTuned, store: PictureStore, *, samples: Path) -> dict[str, float]:
         """Rate and distortion on held-out pictures with the gains as integers."""
@@ -145,10 +137,8 @@ class FineTuneTask(RateAdapterTask):
         found = validate(model.merged(), store.validation, samples=samples, adapter=adapter)
         return found.figures(lmbda=self.config.rate_weight)
 
-    def write(
-        self, model: FineTuned, folder: Path, *, store: PictureStore, record: dict[str, Any]
-    ) -> None:
-        """Write codec, gains and, with LoRA, PEFT's own folder; the record comes last."""
+    def write(self, model: FineTuned, folder: Path, *, store: PictureStore) -> dict[str, Any]:
+        """Write codec, gains and, with LoRA, PEFT's own folder."""
         codec = model.merged()
         config = BaseConfig(
             codec=codec.config, rate_index=self.config.rate_index, lmbda=self.config.rate_weight
@@ -164,36 +154,13 @@ class FineTuneTask(RateAdapterTask):
         )
         if isinstance(model.codec, PeftModel):
             model.codec.save_pretrained(str(folder / LORA))
-        trained = self.build().named_parameters()
-        record = {
-            **record,
-            "parameters": sum(p.numel() for _, p in trained if p.requires_grad),
+        return {
+            "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
             "base_sha256": self.base.sha256.hex(),
         }
-        text = json.dumps(record, indent=2) + "\n"
-        write_atomically(folder / TRAINING_FILE, text.encode(), force=True)
 
     def _adapter_config(self) -> Any:
         return replace(super()._adapter_config(), width=1, rank=0)
-
-
-def train_tuned(
-    config: FineTuneConfig,
-    *,
-    data: Path,
-    out: Path,
-    resume: bool = False,
-    device: str | None = None,
-) -> Path:
-    """Fine-tune a base to one rate; arguments as `train_prompts`.
-
-    Returns:
-        Folder of the result.
-    """
-    trainer = Trainer(
-        config, FineTuneTask(config), data=data, out=out, resume=resume, device=device
-    )
-    return trainer.run()
 
 
 def lora_config(codec: nn.Module, *, rank: int) -> LoraConfig:

@@ -60,13 +60,10 @@ def initialise_transforms(model: CodecModel, crops: Iterable[Tensor], *, lmbda: 
                 up, torch.cat([basis[:deep], torch.zeros_like(basis[deep:width]), detail * step])
             )
         x = F.conv2d(x, basis, stride=2)
-    _set_pointwise(g_a.head, 1.0 / step)
-    _set_pointwise(model.g_s.stem, step)
-    for module in model.modules():
-        if isinstance(module, SwinBlock):
-            _silence(module.attention.proj, module.mlp[2])
-        elif isinstance(module, ResidualBlock):
-            _silence(module.conv2)
+    for layer, gain in ((g_a.head, 1.0 / step), (cast("nn.Conv2d", model.g_s.stem), step)):
+        matrix = gain * torch.eye(layer.out_channels, layer.in_channels)
+        _set_block(layer, matrix[:, :, None, None], noise=gain * NOISE)
+    _silence_branches(model)
     initialise_entropy(model, pictures, parts=("hyperprior", "context"))
 
 
@@ -142,27 +139,28 @@ def _principal_components(x: Tensor, count: int, ratio: int = 2) -> Tensor:
 
 
 def _set_down(layer: nn.Conv2d, basis: Tensor) -> None:
-    nn.init.normal_(layer.weight, std=NOISE * layer.weight[0].numel() ** -0.5)
     first = layer.padding[0] if isinstance(layer.padding, tuple) else 0  # tap over the first pixel
-    edge = basis.shape[-1]
-    layer.weight[: len(basis), : basis.shape[1], first : first + edge, first : first + edge] += (
-        basis
-    )
-    nn.init.zeros_(cast("Tensor", layer.bias))
+    _set_block(layer, basis, tap=first)
 
 
 def _set_up(layer: nn.Conv2d, basis: Tensor) -> None:
     """The transpose of `basis`, in the channel order of a pixel shuffle."""
-    nn.init.normal_(layer.weight, std=NOISE * layer.weight[0].numel() ** -0.5)
-    middle = layer.kernel_size[0] // 2
     rows = basis.permute(1, 2, 3, 0).reshape(-1, basis.shape[0])  # (C_in * 2 * 2, C_out)
-    layer.weight[: len(rows), : rows.shape[1], middle, middle] += rows
-    nn.init.zeros_(cast("Tensor", layer.bias))
+    _set_block(layer, rows[:, :, None, None], tap=layer.kernel_size[0] // 2)
 
 
-def _set_pointwise(layer: nn.Conv2d, gain: float) -> None:
-    nn.init.normal_(layer.weight, std=gain * NOISE * layer.weight[0].numel() ** -0.5)
-    layer.weight[:, :, 0, 0] += gain * torch.eye(layer.out_channels, layer.in_channels)
+def _set_block(layer: nn.Conv2d, block: Tensor, *, tap: int = 0, noise: float = NOISE) -> None:
+    """Set a part of a convolution; the rest has a little noise to grow from.
+
+    Args:
+        layer: convolution.
+        block: weights of its first outputs and inputs, (rows, columns, edge, edge).
+        tap: row and column of the kernel where `block` begins.
+        noise: deviation of the noise over the inverse square root of the inputs.
+    """
+    nn.init.normal_(layer.weight, std=noise * layer.weight[0].numel() ** -0.5)
+    rows, columns, edge, _ = block.shape
+    layer.weight[:rows, :columns, tap : tap + edge, tap : tap + edge] += block
     nn.init.zeros_(cast("Tensor", layer.bias))
 
 
@@ -197,7 +195,7 @@ def initialise_wide(model: CodecModel, crops: Iterable[Tensor], *, lmbda: float)
         _set_down(down, kept * (below if number else 1.0 / below)[:, None, None])
         stage.units[: len(kept)] = units[: len(kept)]
     latents, y_units = kernel[:total], units[:total]
-    _set_matrix(g_a.head, torch.diag(y_units[:deep]))
+    _set_block(g_a.head, torch.diag(y_units[:deep])[:, :, None, None])
     if g_a.detail is not None:
         _set_down(g_a.detail, basis[deep:total] * below[:, None, None])
     g_s.units.copy_(y_units)
@@ -224,7 +222,7 @@ def initialise_wide(model: CodecModel, crops: Iterable[Tensor], *, lmbda: float)
         spread = torch.zeros(up.in_channels, *basis.shape[1:])
         spread[places] = basis * units[:, None, None, None]
         _set_up(up, spread)
-    _set_matrix(g_s.stem, torch.diag(y_units[:deep]))
+    _set_block(g_s.stem, torch.diag(y_units[:deep])[:, :, None, None])
 
     if g_a.shortcut is not None and g_s.shortcut is not None:
         # The straight line has all of it: the network beside it starts by adding nothing.
@@ -233,11 +231,7 @@ def initialise_wide(model: CodecModel, crops: Iterable[Tensor], *, lmbda: float)
         g_s.shortcut.weight.copy_(back[:, :, None, None])
         for layer in filter(None, (g_a.head, g_a.detail, *_convolutions(g_s.up)[-1:])):
             nn.init.zeros_(layer.weight)
-    for module in model.modules():
-        if isinstance(module, SwinBlock):
-            _silence(module.attention.proj, module.mlp[2])
-        elif isinstance(module, tuple(BRANCHES.values())):
-            _silence(cast("nn.Module", module.last))
+    _silence_branches(model)
     initialise_entropy(model, pictures, parts=("hyperprior", "context"))
 
 
@@ -254,11 +248,18 @@ def _stages(modules: Iterable[nn.Module]) -> list[Blocks]:
     return [cast("Blocks", module) for module in modules]
 
 
-def _silence(*layers: nn.Module) -> None:
-    """Last layers of residual branches, which start by adding nothing."""
-    for layer in layers:
-        nn.init.zeros_(cast("Tensor", layer.weight))
-        nn.init.zeros_(cast("Tensor", layer.bias))
+def _silence_branches(model: nn.Module) -> None:
+    """Set the last layers of residual branches to zero, so that they add nothing at first."""
+    for module in model.modules():
+        last: tuple[nn.Module, ...] = ()
+        if isinstance(module, SwinBlock):
+            last = (module.attention.proj, module.mlp[2])
+        elif isinstance(module, ResidualBlock):
+            last = (module.conv2,)
+        elif isinstance(module, tuple(BRANCHES.values())):
+            last = (cast("nn.Module", module.last),)
+        for parameter in (p for layer in last for p in layer.parameters()):
+            nn.init.zeros_(parameter)
 
 
 def _identity(channels: int) -> Tensor:
@@ -268,10 +269,3 @@ def _identity(channels: int) -> Tensor:
 def _compose(basis: Tensor, kernel: Tensor) -> Tensor:
     """What each row of `basis` over a finer level is in pixels, (rows, 3, edge, edge)."""
     return F.conv_transpose2d(basis, kernel, stride=kernel.shape[2])
-
-
-def _set_matrix(layer: nn.Conv2d, matrix: Tensor) -> None:
-    """A 1x1 convolution; what it does not use has a little noise to grow from."""
-    nn.init.normal_(layer.weight, std=NOISE * layer.weight[0].numel() ** -0.5)
-    layer.weight[: len(matrix), : matrix.shape[1], 0, 0] += matrix
-    nn.init.zeros_(cast("Tensor", layer.bias))

@@ -10,7 +10,6 @@ was stopped goes on where it stopped, and finished rates are not trained again.
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import math
 import shutil
@@ -28,13 +27,9 @@ from promptcodec.io.hub import ADAPTER_CONFIG, ADAPTER_WEIGHTS, find_base
 from promptcodec.models.checkpoint import read_base
 from promptcodec.training.data.pictures import PictureStore
 from promptcodec.training.pace import Budget
-from promptcodec.training.rate_adapter import (
-    TRAINING_FILE,
-    RateAdapterConfig,
-    same_run,
-    train_prompts,
-)
-from promptcodec.training.trainer import STATE_FILE, on_gpu
+from promptcodec.training.rate_adapter import RateAdapterConfig, RateAdapterTask, same_run
+from promptcodec.training.record import TRAINING_FILE, read_record
+from promptcodec.training.trainer import STATE_FILE, on_gpu, run_training
 
 logger = logging.getLogger(__name__)
 
@@ -143,21 +138,20 @@ def train_ladder(
         run = replace(config.prompts, rate_index=rate, init_from=start and str(start))
         if not _finished(prompts / f"rate-{rate}", run, timed=budget is not None):
             logger.warning("rate %d of %s, from %s", rate, list(config.rates), start or "the base")
-            folder = train_prompts(
-                run,
+            folder = run_training(
+                RateAdapterTask(run, cache=cache, open_pictures=open_pictures),
                 data=data,
                 out=out / f"rate-{rate}",
                 resume=(out / f"rate-{rate}" / STATE_FILE).exists(),
                 device=device,
                 validation=validation,
-                cache=cache,
-                open_pictures=open_pictures,
                 budget=budget,
             )
             if PartialState().is_main_process:
                 _keep(folder, prompts / f"rate-{rate}")
             PartialState().wait_for_everyone()
-        batch, steps = _batch_and_steps(prompts / f"rate-{rate}")
+        record = read_record(prompts / f"rate-{rate}")
+        batch, steps = record["recipe"]["batch"], record["steps"]
     return prompts
 
 
@@ -175,12 +169,6 @@ def _finished(folder: Path, run: RateAdapterConfig, *, timed: bool) -> bool:
             "folder"
         )
     return True
-
-
-def _batch_and_steps(folder: Path) -> tuple[int, int]:
-    """How an adapter was trained."""
-    record = json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8"))
-    return record["recipe"]["batch"], record["steps"]
 
 
 def _keep(folder: Path, into: Path) -> None:

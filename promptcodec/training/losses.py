@@ -1,18 +1,18 @@
-"""What a step minimises."""
+"""Losses of a training step."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
+from promptcodec.coding.distortion import psnr_of
 from promptcodec.models.codec_model import TrainingOutput
 
 
 class Loss(Protocol):
-    """What one step minimises, and what a log says of it."""
+    """Loss of one step and the figures that a log has of it."""
 
     @property
     def loss(self) -> Tensor:
@@ -20,7 +20,7 @@ class Loss(Protocol):
         ...
 
     def figures(self) -> dict[str, float]:
-        """What to log, by name."""
+        """Figures for the log, by name."""
         ...
 
 
@@ -29,7 +29,7 @@ class RateDistortion:
     """One step's loss and its parts; every field a scalar tensor.
 
     Args:
-        loss: what is differentiated.
+        loss: bpp + lambda * 255^2 * mse.
         bpp: bits per pixel of y and z.
         z_bpp: bits per pixel of z.
         mse: mean squared error of x in [0, 1].
@@ -40,19 +40,37 @@ class RateDistortion:
     z_bpp: Tensor
     mse: Tensor
 
-    @property
-    def psnr(self) -> Tensor:
-        """dB, from the batch's mean squared error."""
-        return -10.0 * torch.log10(self.mse.clamp_min(1e-10))
-
     def figures(self) -> dict[str, float]:
         """Loss, rates and PSNR."""
-        return {
-            "loss": round(float(self.loss.detach()), 4),
-            "bpp": round(float(self.bpp), 4),
-            "z_bpp": round(float(self.z_bpp), 4),
-            "psnr": round(float(self.psnr), 3),
-        }
+        rates = rounded(loss=self.loss, bpp=self.bpp, z_bpp=self.z_bpp)
+        return {**rates, "psnr": round(psnr(self.mse), 3)}
+
+
+@dataclass(frozen=True)
+class ClassificationLoss:
+    """One step's loss of a classifier or a segmentation head; scalars.
+
+    Args:
+        loss: cross-entropy, nats.
+        accuracy: share of the pictures, or of the labelled pixels, whose largest logit is right.
+    """
+
+    loss: Tensor
+    accuracy: Tensor
+
+    def figures(self) -> dict[str, float]:
+        """Loss and accuracy."""
+        return rounded(loss=self.loss, accuracy=self.accuracy)
+
+
+def rounded(**values: Tensor) -> dict[str, float]:
+    """Scalars as a log has them, to four decimals."""
+    return {name: round(float(value.detach()), 4) for name, value in values.items()}
+
+
+def psnr(mse: Tensor) -> float:
+    """PSNR, dB, of a mean squared error of x in [0, 1]."""
+    return psnr_of(255.0**2 * float(mse.detach()), 1)
 
 
 def rate_distortion(
@@ -65,8 +83,8 @@ def rate_distortion(
     """bpp + lmbda * 255^2 * mse.
 
     Args:
-        output: of `CodecModel.forward`; without x_hat the rate alone counts.
-        x: the pictures, (B, 3, H, W) in [0, 1].
+        output: output of `CodecModel.forward`; without x_hat only the rate counts.
+        x: pictures, (B, 3, H, W) in [0, 1].
         lmbda: rate-distortion weight.
         random_gain_weight: weight of the rate at a random gain.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from torch import Tensor, nn
 
 from promptcodec.coding.predict import SCORE_STRIDE, classes_of
 from promptcodec.errors import ConfigError
-from promptcodec.io.atomic import write_atomically
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import build_head, write_head
 from promptcodec.models.heads.config import IGNORE, LATENTS, PIXELS, SEGMENT, HeadConfig
@@ -29,8 +27,9 @@ from promptcodec.training.data.segmentation_crops import (
     SegmentationBatch,
     SegmentationCrops,
 )
+from promptcodec.training.losses import ClassificationLoss
 from promptcodec.training.optim import device_of
-from promptcodec.training.rate_adapter import TRAINING_FILE
+from promptcodec.training.task import Task
 
 MOST_IGNORED = 16
 THINNED = 2  # px between those that the loss looks at
@@ -119,27 +118,7 @@ class SegmenterTrainingConfig(LoopConfig):
         )
 
 
-@dataclass(frozen=True)
-class Segmentation:
-    """One step's loss; scalars.
-
-    Args:
-        loss: cross-entropy, nats, weighted by class.
-        accuracy: share of the looked at pixels that are right.
-    """
-
-    loss: Tensor
-    accuracy: Tensor
-
-    def figures(self) -> dict[str, float]:
-        """Loss and accuracy."""
-        return {
-            "loss": round(float(self.loss.detach()), 4),
-            "accuracy": round(float(self.accuracy), 4),
-        }
-
-
-def weighted_cross_entropy(scores: Tensor, masks: Tensor, *, weights: Tensor) -> Segmentation:
+def weighted_cross_entropy(scores: Tensor, masks: Tensor, *, weights: Tensor) -> ClassificationLoss:
     """Cross-entropy of the labelled pixels, of every second row and column.
 
     All of them would cost as much as the network and say little more.
@@ -159,14 +138,16 @@ def weighted_cross_entropy(scores: Tensor, masks: Tensor, *, weights: Tensor) ->
     total = (weights[masks.where(counted, 0)] * counted).sum().clamp_min(1e-6)
     with torch.no_grad():
         right = (full.argmax(dim=1) == masks) & counted
-    return Segmentation(loss=losses / total, accuracy=right.sum() / counted.sum().clamp_min(1))
+    return ClassificationLoss(
+        loss=losses / total, accuracy=right.sum() / counted.sum().clamp_min(1)
+    )
 
 
-class SegmenterTask:
-    """A segmentation head as what a `Trainer` trains.
+class SegmenterTask(Task):
+    """Training of a segmentation head.
 
     Args:
-        config: the run.
+        config: recipe.
     """
 
     result = "head"
@@ -192,7 +173,7 @@ class SegmenterTask:
             seed=config.seed,
         )
 
-    def build(self) -> nn.Module:
+    def build(self, store: SegmentationCrops) -> nn.Module:
         """A fresh head."""
         return build_head(self._head_config())
 
@@ -209,7 +190,7 @@ class SegmenterTask:
 
     def loss(
         self, model: nn.Module, batch: SegmentationBatch, *, step: int, share: float = 0.0
-    ) -> Segmentation:
+    ) -> ClassificationLoss:
         """Cross-entropy on a batch."""
         device = device_of(model)
         batch = batch.to(device)
@@ -237,15 +218,10 @@ class SegmenterTask:
         mean = sum(overlaps.values()) / len(overlaps)
         return {"loss": sum(losses) / len(losses), "miou": mean, **overlaps}
 
-    def write(
-        self, model: nn.Module, folder: Path, *, store: SegmentationCrops, record: dict[str, Any]
-    ) -> None:
-        """Write the head with its record."""
+    def write(self, model: nn.Module, folder: Path, *, store: SegmentationCrops) -> dict[str, Any]:
+        """Write the head."""
         write_head(folder, model, config=self._head_config())
-        record = {
-            **record,
+        return {
             "base_sha256": self.codec.base_hash.hex(),
             "held_pictures": len(store.held_masks),
         }
-        text = json.dumps(record, indent=2) + "\n"
-        write_atomically(folder / TRAINING_FILE, text.encode(), force=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from promptcodec.errors import CheckpointError, ConfigError
 from promptcodec.io.atomic import write_atomically
 from promptcodec.training.config import LoopConfig
+from promptcodec.training.record import IGNORED_KEYS, recipe_of, with_new_keys
 
-MAY_CHANGE = ("steps", "validate_every", "save_every", "keep_every_seconds", "tracker")
-RENAMED_KEYS = {"room_weight": "random_gain_weight", "sight": "input"}  # in older records
+MAY_CHANGE = ("steps", *IGNORED_KEYS)
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def gather(
                 tensors[f"optimizer.{names[index]}.{key}"] = value
             else:
                 scalars.setdefault(names[index], {})[key] = value
-    extra = {"scalars": scalars, "recipe": json.loads(json.dumps(asdict(config)))}
+    extra = {"scalars": scalars, "recipe": recipe_of(config)}
     return TrainingState(step=step, tensors=tensors, extra=extra, seconds=seconds, share=share)
 
 
@@ -76,7 +76,7 @@ def check_recipe(state: TrainingState, config: LoopConfig) -> None:
     Raises:
         ConfigError: the recipe changed in more than its length and its record keeping.
     """
-    now = json.loads(json.dumps(asdict(config)))
+    now = recipe_of(config)
     for key, value in state.extra["recipe"].items():
         if key not in MAY_CHANGE and now[key] != value:
             raise ConfigError(
@@ -104,11 +104,10 @@ def read_state(path: Path) -> TrainingState:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
         extra = json.loads(metadata["extra"])
-        recipe = {RENAMED_KEYS.get(key, key): value for key, value in extra["recipe"].items()}
-        extra["recipe"] = recipe
+        extra["recipe"] = with_new_keys(extra["recipe"])
         step, seconds = int(metadata["step"]), float(extra.pop("seconds"))
         # Older states have no share; theirs is that of their steps.
-        share = float(extra.pop("share", max(0, step - 1) / recipe["steps"]))
+        share = float(extra.pop("share", max(0, step - 1) / extra["recipe"]["steps"]))
         return TrainingState(step=step, tensors=tensors, extra=extra, seconds=seconds, share=share)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(f"training state {path} cannot be read: {error}") from None

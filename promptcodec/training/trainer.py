@@ -13,10 +13,8 @@ import copy
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
@@ -27,13 +25,14 @@ from promptcodec.errors import UsageError
 from promptcodec.io.provenance import provenance
 from promptcodec.training import state as training_state
 from promptcodec.training.compiled import compile_forward
-from promptcodec.training.config import LoopConfig
 from promptcodec.training.losses import Loss
 from promptcodec.training.muon import product_dtype
 from promptcodec.training.optim import build_optimizer, learning_rate
 from promptcodec.training.pace import Budget, Pace, StepPace
 from promptcodec.training.progress import LOG_EVERY, Progress
 from promptcodec.training.raw_weights import RAW_FILE, write_weights
+from promptcodec.training.record import write_record
+from promptcodec.training.task import Task
 from promptcodec.training.trials import is_out_of_memory, try_batches
 from promptcodec.training.updates import Average, guarded_step
 
@@ -45,93 +44,22 @@ MAX_MEMORY_FAULTS = 3
 VALIDATIONS, VALIDATION_SHARE = 5, 0.05  # of a run by the clock: at most so many, so much time
 
 
-class Store(Protocol):
-    """What batches are drawn from.
-
-    Attributes:
-        name: of the data, for the record of the run.
-    """
-
-    name: str
-
-    def __len__(self) -> int:
-        """Pictures to train on."""
-        ...
-
-    def batch(self, count: int, *, seed: int, step: int, rank: int = 0, share: float = 0.0) -> Any:
-        """What step `step` of one process sees: a function of the arguments alone."""
-        ...
-
-
-class Task(Protocol):
-    """What is trained: a base codec, an adapter, a head.
-
-    Attributes:
-        result: name of the folder that `write` fills, inside the run's.
-    """
-
-    result: str
-
-    def build(self) -> Any:
-        """A fresh module; what is frozen has `requires_grad` off. Called with the seed set.
-
-        The store is open by then.
-        """
-        ...
-
-    def open_store(self, data: Path, *, device: str, validation: Path | None) -> Store:
-        """Read what to train on."""
-        ...
-
-    def initialise(self, model: Any, store: Any) -> None:
-        """Set a fresh module's first weights, where drawn ones will not do."""
-        ...
-
-    def loss(self, model: nn.Module, batch: Any, *, step: int, share: float = 0.0) -> Loss:
-        """What step `step` minimises on a batch of the store, with `share` of the run done."""
-        ...
-
-    def validate(self, model: Any, store: Any, *, samples: Path) -> dict[str, float]:
-        """Measure averaged weights on what the store holds out; figures by name, `loss` too."""
-        ...
-
-    def write(self, model: Any, folder: Path, *, store: Any, record: dict[str, Any]) -> None:
-        """Write averaged weights with the record of the run."""
-        ...
-
-
 class Trainer:
-    """One run: builds everything, resumes, trains, validates, saves.
-
-    Args:
-        config: the run.
-        task: what is trained.
-        data: training pictures.
-        out: output folder.
-        resume: continue from its state.
-        device: "cpu", "cuda" or None for automatic.
-        validation: folder of its own; None holds pictures out of `data`.
-        budget: wall time that decides when the run ends, and on a GPU its batch; None leaves both
-            to the recipe.
-        compiled: modules of the model to compile; None compiles nothing.
-        resting: some parameters get no gradient in some steps.
-    """
+    """One run: builds everything, resumes, trains, validates, saves. Arguments: `run_training`."""
 
     def __init__(
         self,
-        config: LoopConfig,
         task: Task,
         *,
         data: Path,
         out: Path,
         resume: bool,
         device: str | None,
-        validation: Path | None = None,
-        budget: Budget | None = None,
-        compiled: Callable[[Any], Sequence[nn.Module]] | None = None,
-        resting: bool = False,
+        validation: Path | None,
+        budget: Budget | None,
     ) -> None:
-        self.config, self.task, self.out, self.budget = config, task, out, budget
+        self.config, self.task, self.out, self.budget = task.config, task, out, budget
+        config = self.config
         # Accelerate remembers the precision of a process's first run; each run has its own.
         AcceleratorState._reset_state()
         gpu = on_gpu(device)
@@ -144,7 +72,7 @@ class Trainer:
             cpu=not gpu,
             log_with=config.tracker,
             project_dir=out,
-            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=resting)],
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=task.resting)],
         )
         self.main = self.accelerator.is_main_process
         if budget is not None and self.accelerator.num_processes > 1:
@@ -155,11 +83,12 @@ class Trainer:
         )
         out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed)
-        model = task.build().to(memory_format=torch.channels_last)
+        model = task.build(self.store).to(memory_format=torch.channels_last)
         if state is None or state.step == 0:
             task.initialise(model, self.store)
         optimizer = build_optimizer(model, config.optimizer)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self._averaged: nn.Module | None = None
         self.average = Average(self.unwrapped, decay=config.optimizer.ema_decay)
         self.pace: Pace = StepPace(config.steps)
         self.step, self._done, self._earlier_seconds = 0, 0.0, 0.0
@@ -174,8 +103,8 @@ class Trainer:
         self._on_cpu = self.accelerator.device.type == "cpu"
         self._skipped = torch.zeros((), device=self.accelerator.device)
         self._memory_faults = 0
-        if compiled is not None:
-            compile_forward(compiled(self.unwrapped), attempt=self._attempt)
+        if compiled := task.compiled(self.unwrapped):
+            compile_forward(compiled, attempt=self._attempt)
         if budget is not None:
             self._plan(budget)
         if config.tracker is not None:
@@ -373,9 +302,11 @@ class Trainer:
         return learning_rate(self.step, share=share, config=self.config.optimizer)
 
     def _averaged_model(self) -> nn.Module:
-        model = self.task.build().to(self.accelerator.device)
-        model.load_state_dict(self.average.values)
-        return model.eval()
+        """A module apart, with the averaged weights of this moment."""
+        if self._averaged is None:
+            self._averaged = self.task.build(self.store).to(self.accelerator.device)
+        self._averaged.load_state_dict(self.average.values)
+        return self._averaged.eval()
 
     def _validate(self) -> None:
         if self.main:
@@ -414,7 +345,51 @@ class Trainer:
             "pictures": len(self.store),
             "recipe": dataclasses.asdict(self.config) | {"precision": self.precision},
         }
-        self.task.write(self._averaged_model(), folder, store=self.store, record=record)
+        facts = self.task.write(self._averaged_model(), folder, store=self.store)
+        write_record(folder, {**record, **facts})  # with it the result counts as finished
+
+
+def run_training(
+    task: Task,
+    *,
+    data: Path,
+    out: Path,
+    resume: bool = False,
+    max_steps: int | None = None,
+    device: str | None = None,
+    validation: Path | None = None,
+    budget: Budget | None = None,
+) -> Path:
+    """Train a base, an adapter, a head or what else is a task, and write it.
+
+    Args:
+        task: subject of the run, with its recipe.
+        data: training pictures: a folder, nested folders and zip files too, or a zip file.
+        out: folder for log, state, samples and the result.
+        resume: continue from the state in `out`.
+        max_steps: step of the schedule to stop after, state saved; None runs to the end.
+        device: "cpu" or "cuda"; None takes the GPU if there is one.
+        validation: folder of held-out pictures; None holds some out of `data`.
+        budget: wall time that decides when the run ends, and on a GPU its batch; None leaves both
+            to the recipe.
+    Returns:
+        Folder of the result.
+    Raises:
+        UsageError: an earlier run in `out` without `resume`, an unusable device, no memory or time.
+        ConfigError: the recipe is not that of the state in `out`.
+        CheckpointError: the state in `out` is damaged.
+        DataError: unusable pictures.
+    """
+    trainer = Trainer(
+        task,
+        data=Path(data),
+        out=Path(out),
+        resume=resume,
+        device=device,
+        validation=validation,
+        budget=budget,
+    )
+    return trainer.run(max_steps=max_steps)
 
 
 def on_gpu(device: str | None) -> bool:

@@ -9,12 +9,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from promptcodec.coding.distortion import psnr_of
 from promptcodec.coding.entropy.rans import EntropyTables, estimate_bits
 from promptcodec.coding.gains import Gains
+from promptcodec.coding.latents import Latents
 from promptcodec.config import TILE_STRIDE
 from promptcodec.models.adapters.checkpoint import RateAdapter
 from promptcodec.models.checkpoint import density_tables
-from promptcodec.models.codec_model import CodecModel
+from promptcodec.models.codec_model import Adapter, CodecModel
 from promptcodec.models.tensors import arrays_of, crop, from_tensor, pad
 
 SAMPLES = 3
@@ -40,6 +42,24 @@ class Validation:
         """By name, with the loss that they make at a rate-distortion weight."""
         loss = self.bpp_estimate + lmbda * 255.0**2 * self.mse
         return {**asdict(self), "loss": loss}
+
+
+def transmit(
+    model: CodecModel, x: Tensor, *, gains: Gains, adapter: Adapter | None
+) -> tuple[Latents[Tensor], Tensor]:
+    """Latents of pictures as they are coded, and the pixels that they decode to.
+
+    Args:
+        model: a base, its scale path frozen.
+        x: RGB in [0, 1], (B, 3, H, W).
+        gains: per-channel gains of the rate.
+        adapter: what the rate adds; None is the base.
+    Returns:
+        Latents of padded pictures, and levels of 8 bits as RGB in [0, 1], (B, 3, H, W).
+    """
+    latents = model.analyse(pad(x, TILE_STRIDE), gains=gains, adapter=adapter)
+    x_hat = crop(model.synthesise(latents.y_hat, adapter=adapter), *x.shape[2:]).clamp(0, 1)
+    return latents, torch.round(255.0 * x_hat) / 255.0
 
 
 @torch.inference_mode()
@@ -72,12 +92,10 @@ def validate(
     for number, picture in enumerate(pictures):
         x = picture[None].float() / 255.0
         height, width = x.shape[2:]
-        latents = model.analyse(pad(x, TILE_STRIDE), gains=gains, adapter=prompts)
-        x_hat = crop(model.synthesise(latents.y_hat, adapter=prompts), height, width).clamp(0, 1)
-        x_hat = torch.round(x_hat * 255.0) / 255.0
+        latents, x_hat = transmit(model, x, gains=gains, adapter=prompts)
         y_bits, z_bits = estimate_bits(arrays_of(latents), tables)
         mse = float((x_hat - x).square().mean())
-        psnr = -10.0 * torch.log10(torch.tensor(mse)).item()
+        psnr = psnr_of(255.0**2 * mse * x.numel(), x.numel())
         rows.append(((y_bits + z_bits) / (height * width), z_bits / (height * width), psnr, mse))
         if samples is not None and number < SAMPLES:
             samples.mkdir(parents=True, exist_ok=True)

@@ -18,12 +18,13 @@ from promptcodec.models.heads.checkpoint import build_head, write_head
 from promptcodec.models.heads.config import HeadConfig
 from promptcodec.training.aggregation import (
     AggregatingDecoder,
+    AggregationTask,
     AggregationTrainingConfig,
     measure,
     read_aggregation,
-    train_aggregation,
 )
 from promptcodec.training.config import DataConfig, OptimizerConfig
+from promptcodec.training.trainer import run_training
 
 
 @pytest.fixture(scope="module", params=["swin", "resnet"])
@@ -94,7 +95,7 @@ def test_training_moves_the_decoder_alone(
     config: AggregationTrainingConfig, pictures: Path, tmp_path: Path, features: bool
 ) -> None:
     run = replace(config, features=features)
-    folder = train_aggregation(run, data=pictures, out=tmp_path / "run", device="cpu")
+    folder = run_training(AggregationTask(run), data=pictures, out=tmp_path / "run", device="cpu")
     codec = TorchCodec.load(config.base, heads=config.head)
     model = read_aggregation(folder, codec)
     fresh = AggregatingDecoder(codec, features=features)

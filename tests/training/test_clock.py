@@ -12,12 +12,13 @@ import yaml
 from PIL import Image
 from places import RECIPES
 from safetensors.torch import load_file
+from trainings import train_base
 
 from promptcodec.cli.main import main
 from promptcodec.errors import ConfigError, UsageError
 from promptcodec.models.checkpoint import read_base
 from promptcodec.training import progress
-from promptcodec.training.base import BaseTask, train_base
+from promptcodec.training.base import BaseTask
 from promptcodec.training.config import BaseTrainingConfig, read_recipe, read_yaml
 from promptcodec.training.data.pictures import PictureStore
 from promptcodec.training.ladder import LadderConfig

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from trainings import train_base
 
 from promptcodec.errors import ConfigError, UsageError
 from promptcodec.models.checkpoint import read_base
 from promptcodec.models.codec import TorchCodec
-from promptcodec.training.base import train_base
 
 RECIPE = """
 codec: {name: tiny, channels: [8, 8, 16, 16], residual_blocks: [0, 0, 0, 0],

@@ -26,7 +26,8 @@ from promptcodec.training.distillation import TeacherConfig
 from promptcodec.training.joint.config import JointTrainingConfig
 from promptcodec.training.joint.data import JointBatch
 from promptcodec.training.joint.model import JointModel
-from promptcodec.training.joint.task import JointTask, rescale_adapter, train_joint
+from promptcodec.training.joint.task import JointTask, rescale_adapter
+from promptcodec.training.trainer import run_training
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def gradients(config: JointTrainingConfig, *, step: int = 99) -> dict[str, float
     """Largest gradient of each part after one batch; zero where there is none."""
     task = JointTask(config)
     torch.manual_seed(0)
-    model = task.build()
+    model = task.build(None)
     batch = JointBatch(torch.rand(2, 3, 64, 64), torch.eye(2), rate=2)
     task.loss(model, batch, step=step).loss.backward()
     found: dict[str, float] = {}
@@ -120,7 +121,7 @@ def test_a_teacher_has_its_share_of_the_target(config: JointTrainingConfig, tmp_
     def loss(share: float | None) -> float:
         teacher = None if share is None else TeacherConfig(head=str(tmp_path), share=share)
         task = JointTask(replace(config, teacher=teacher, smoothing=0.0))
-        model = task.build()
+        model = task.build(None)
         torch.manual_seed(0)  # noise stands for rounding
         return float(task.loss(model, batch, step=99).cross_entropy)
 
@@ -146,7 +147,7 @@ def test_pictures_without_labels_have_a_teachers_opinion_alone(
     batch = store.batch(8, seed=0, step=1)
     assert batch.x.shape == (8, 3, 64, 64) and batch.labelled.tolist() == 4 * [True] + 4 * [False]
     assert torch.equal(batch.x, store.batch(8, seed=0, step=1).x)
-    model, seen = task.build().eval(), []
+    model, seen = task.build(None).eval(), []
     model.register_forward_hook(lambda module, _, output: seen.append(output.logits.float()))
     found = task.loss(model, batch, step=99)
     opinions = task.teacher.predict(torch.round(255.0 * batch.x[4:]).to(torch.uint8)).shares
@@ -165,7 +166,7 @@ def test_hints_reach_the_encoder(
     teacher = TeacherConfig(head=str(tmp_path), share=0.0, hints=2.0)
     task = JointTask(replace(config, teacher=teacher))
     store = task.open_store(labelled_pictures, device="cpu", validation=None)
-    model = task.build()
+    model = task.build(None)
     batch = store.batch(4, seed=0, step=0)
     task.initialise(model, store)
     objective = task.loss(model.train(), batch, step=99)
@@ -190,7 +191,7 @@ def test_batch_norms_keep_the_statistics_of_all_rates(
     )
     write_head(tmp_path, build_head(facts), config=facts)
     task = JointTask(replace(config, head=str(tmp_path)))
-    model = task.build().train()
+    model = task.build(None).train()
     before = {n: b.clone() for n, b in model.head.named_buffers()}
     batch = JointBatch(torch.rand(2, 3, 64, 64), torch.eye(2), rate=2)
     task.loss(model, batch, step=99).loss.backward()
@@ -199,7 +200,7 @@ def test_batch_norms_keep_the_statistics_of_all_rates(
 
 def test_the_head_learns_on_what_a_stream_has(config: JointTrainingConfig) -> None:
     task = JointTask(config)
-    model, x = task.build(), torch.rand(2, 3, 64, 64)
+    model, x = task.build(None), torch.rand(2, 3, 64, 64)
     seen: list[torch.Tensor] = []
     model.head.stem.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     output = model(x, rate=2)
@@ -214,7 +215,7 @@ def test_the_head_learns_on_what_a_stream_has(config: JointTrainingConfig) -> No
 def test_pictures_of_any_size_are_padded(config: JointTrainingConfig, step: int) -> None:
     task = JointTask(replace(config, plain_steps=10))
     batch = JointBatch(torch.rand(2, 3, 32, 40), torch.eye(2), rate=2)
-    objective = task.loss(task.build(), batch, step=step)
+    objective = task.loss(task.build(None), batch, step=step)
     assert torch.isfinite(objective.loss)
     assert (float(objective.codec.bpp) > 0) == (step >= 10)
 
@@ -223,7 +224,9 @@ def test_joint_training_writes_a_codec_of_its_own(
     config: JointTrainingConfig, labelled_pictures: Path, tmp_path: Path
 ) -> None:
     before = {p: p.read_bytes() for p in Path(config.base or "").iterdir()}
-    folder = train_joint(config, data=labelled_pictures, out=tmp_path / "run", device="cpu")
+    folder = run_training(
+        JointTask(config), data=labelled_pictures, out=tmp_path / "run", device="cpu"
+    )
     assert {p: p.read_bytes() for p in Path(config.base or "").iterdir()} == before
     codec = TorchCodec.load(folder / "base", folder / "prompts", heads=folder / "heads")
     assert codec.base_hash != read_base(Path(config.base or "")).sha256
@@ -241,7 +244,7 @@ def test_beta_moves_the_ladder(
     config: JointTrainingConfig, labelled_pictures: Path, tmp_path: Path, tiny_checkpoint: Path
 ) -> None:
     config = replace(config, parts=("head",), rates=(2,), beta=0.25, steps=2, validate_every=2)
-    folder = train_joint(config, data=labelled_pictures, out=tmp_path, device="cpu")
+    folder = run_training(JointTask(config), data=labelled_pictures, out=tmp_path, device="cpu")
     codec = TorchCodec.load(folder / "base", folder / "prompts", heads=folder / "heads")
     before = TorchCodec.load(tiny_checkpoint, config.prompts)
     assert [rate.index for rate in codec.rates] == [2, 4]  # 4 is the base alone
@@ -273,7 +276,9 @@ def test_task_prompts_go_with_those_of_a_rate(
     config: JointTrainingConfig, labelled_pictures: Path, tmp_path: Path
 ) -> None:
     run = replace(config, parts=("prompts",))
-    folder = train_joint(run, data=labelled_pictures, out=tmp_path / "run", device="cpu")
+    folder = run_training(
+        JointTask(run), data=labelled_pictures, out=tmp_path / "run", device="cpu"
+    )
     assert {p.name for p in folder.iterdir()} == {"prompts", "training.json"}
     assert config.base is not None
     codec = TorchCodec.load(config.base, config.prompts, heads=config.head, tasks=folder)
@@ -293,7 +298,7 @@ def test_task_prompts_go_with_those_of_a_rate(
 
 def test_fresh_task_prompts_are_the_rate_alone(config: JointTrainingConfig) -> None:
     task = JointTask(replace(config, parts=("prompts",)))
-    model = task.build()
+    model = task.build(None)
     x = torch.rand(1, 3, 64, 64)
     both, rate = model.adapter(2), task.adapters[2].network
     with torch.no_grad():
@@ -320,28 +325,32 @@ def test_what_cannot_be_trained_is_said(
         JointTask(replace(config, head=None))
     with pytest.raises(ConfigError, match="train a head for these pictures"):
         run = replace(config, head=str(tiny_heads))
-        train_joint(run, data=labelled_pictures, out=tmp_path / "run", device="cpu")
+        run_training(JointTask(run), data=labelled_pictures, out=tmp_path / "run", device="cpu")
 
 
 def test_task_prompts_of_another_base(
     config: JointTrainingConfig, labelled_pictures: Path, tmp_path: Path
 ) -> None:
     run = replace(config, parts=("prompts",), steps=1)
-    folder = train_joint(run, data=labelled_pictures, out=tmp_path / "run", device="cpu")
+    folder = run_training(
+        JointTask(run), data=labelled_pictures, out=tmp_path / "run", device="cpu"
+    )
     path = folder / "prompts" / "task_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"base_sha256": "ab" * 32}))
     assert config.base is not None
     codec = TorchCodec.load(config.base, config.prompts, tasks=folder)
     with pytest.raises(ModelMismatchError, match="belongs to base abab"):
         codec.encode(np.zeros((64, 64, 3), np.uint8), task="classify")
-    assert isinstance(JointTask(config).build(), JointModel)
+    assert isinstance(JointTask(config).build(None), JointModel)
 
 
 def test_the_command_line_encodes_with_a_task(
     run, config: JointTrainingConfig, labelled_pictures: Path, tmp_path: Path
 ) -> None:
     trained = replace(config, parts=("prompts",), steps=2)
-    folder = train_joint(trained, data=labelled_pictures, out=tmp_path / "run", device="cpu")
+    folder = run_training(
+        JointTask(trained), data=labelled_pictures, out=tmp_path / "run", device="cpu"
+    )
     photo = next((labelled_pictures / "val" / "red").iterdir())
     ladder = ("--base", config.base, "--prompts", config.prompts, "--rate-index", 2)
     for name, extra in (("plain", ()), ("moved", ("--task", "classify", "--tasks", folder))):

@@ -15,7 +15,8 @@ from promptcodec.models.checkpoint import read_base
 from promptcodec.training.config import DataConfig, OptimizerConfig, read_recipe
 from promptcodec.training.data.pictures import PictureStore
 from promptcodec.training.ladder import LadderConfig, order_of, train_ladder
-from promptcodec.training.rate_adapter import RateAdapterConfig, nearest_rate, resolve_run, same_run
+from promptcodec.training.rate_adapter import RateAdapterConfig, same_run
+from promptcodec.training.resolve import nearest_rate, resolve_run
 
 
 @pytest.fixture
@@ -116,11 +117,11 @@ def test_an_anchor_outside_the_rates(config: LadderConfig, pictures: Path, tmp_p
 def test_lambda_chooses_rate_and_start(tiny_ladder: Path, tiny_checkpoint: Path) -> None:
     assert [nearest_rate(lmbda) for lmbda in (1e-9, 0.0067, 0.009, 0.1, 5.0)] == [0, 2, 2, 6, 7]
     given = {"rate_index": None, "base": str(tiny_checkpoint), "data": Path(".")}
-    chosen = resolve_run(None, lmbda=0.0067, init_from=str(tiny_ladder / "rate-4"), **given)
-    assert chosen.run.rate_index == 2 and chosen.run.rate_weight == 0.0067
-    assert chosen.run.init_from == str(tiny_ladder / "rate-4")
-    alone = resolve_run(None, lmbda=0.009, init_from="none", **given)
-    assert alone.run.rate_index == 2 and alone.run.lmbda == 0.009 and alone.run.init_from is None
+    chosen, _ = resolve_run(None, lmbda=0.0067, init_from=str(tiny_ladder / "rate-4"), **given)
+    assert chosen.rate_index == 2 and chosen.rate_weight == 0.0067
+    assert chosen.init_from == str(tiny_ladder / "rate-4")
+    alone, _ = resolve_run(None, lmbda=0.009, init_from="none", **given)
+    assert alone.rate_index == 2 and alone.lmbda == 0.009 and alone.init_from is None
     for lmbda in (0.0, -1.0, float("nan")):
         with pytest.raises(UsageError, match="need a positive number"):
             resolve_run(None, lmbda=lmbda, init_from=None, **given)

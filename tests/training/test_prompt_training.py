@@ -17,7 +17,8 @@ from promptcodec.models.adapters.checkpoint import LOG_GAINS, PREFIX, read_adapt
 from promptcodec.models.checkpoint import read_base
 from promptcodec.training.config import DataConfig, OptimizerConfig, read_recipe
 from promptcodec.training.data.pictures import PictureStore
-from promptcodec.training.rate_adapter import RateAdapterConfig, train_prompts
+from promptcodec.training.rate_adapter import RateAdapterConfig, RateAdapterTask
+from promptcodec.training.trainer import run_training
 from promptcodec.training.z_sets import hyper_latents
 
 
@@ -51,7 +52,9 @@ def test_the_adapter_learns_and_the_base_stays(
     config: RateAdapterConfig, pictures: Path, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     before = (tiny_checkpoint / "model.safetensors").read_bytes()
-    folder = train_prompts(config, data=pictures, out=tmp_path / "run", device="cpu")
+    folder = run_training(
+        RateAdapterTask(config), data=pictures, out=tmp_path / "run", device="cpu"
+    )
     assert folder == tmp_path / "run" / "rate-3"
     base = read_base(tiny_checkpoint)
     adapter = read_adapter(folder, base=base)
@@ -70,7 +73,9 @@ def test_tables_of_z_come_with_the_adapter(
     found = {}
     for sets in (0, 4):
         run = replace(config, z_table_sets=sets, steps=1)
-        folder = train_prompts(run, data=pictures, out=tmp_path / str(sets), device="cpu")
+        folder = run_training(
+            RateAdapterTask(run), data=pictures, out=tmp_path / str(sets), device="cpu"
+        )
         record = json.loads((folder / "training.json").read_text())["z_tables"]
         found[sets] = read_adapter(folder, base=base), record
         assert record["sets"] == len(found[sets][0].z_sets)
@@ -90,9 +95,13 @@ def test_tables_of_z_come_with_the_adapter(
 def test_a_stopped_run_resumes_bit_for_bit(
     config: RateAdapterConfig, pictures: Path, tmp_path: Path
 ) -> None:
-    train_prompts(config, data=pictures, out=tmp_path / "whole", device="cpu")
-    train_prompts(config, data=pictures, out=tmp_path / "parts", device="cpu", max_steps=3)
-    train_prompts(config, data=pictures, out=tmp_path / "parts", device="cpu", resume=True)
+    run_training(RateAdapterTask(config), data=pictures, out=tmp_path / "whole", device="cpu")
+    run_training(
+        RateAdapterTask(config), data=pictures, out=tmp_path / "parts", device="cpu", max_steps=3
+    )
+    run_training(
+        RateAdapterTask(config), data=pictures, out=tmp_path / "parts", device="cpu", resume=True
+    )
     whole, parts = (load_file(tmp_path / n / "state.safetensors") for n in ("whole", "parts"))
     assert whole.keys() == parts.keys()
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
@@ -101,10 +110,10 @@ def test_a_stopped_run_resumes_bit_for_bit(
 def test_a_neighbour_is_the_start(
     config: RateAdapterConfig, pictures: Path, tmp_path: Path
 ) -> None:
-    first = train_prompts(config, data=pictures, out=tmp_path / "3", device="cpu")
+    first = run_training(RateAdapterTask(config), data=pictures, out=tmp_path / "3", device="cpu")
     start = replace(config, rate_index=2, init_from=str(first), steps=1, optimizer=OptimizerConfig(
         warmup_steps=10**6, learning_rate=1e-6))  # fmt: skip
-    second = train_prompts(start, data=pictures, out=tmp_path / "2", device="cpu")
+    second = run_training(RateAdapterTask(start), data=pictures, out=tmp_path / "2", device="cpu")
     one, two = (load_file(f / "adapter_model.safetensors") for f in (first, second))
     gains = PREFIX + LOG_GAINS
     moved = two[gains] - one[gains]
@@ -116,16 +125,23 @@ def test_a_neighbour_is_the_start(
     adapters = [read_adapter(folder, base=base) for folder in (first, second)]
     assert adapters[1].config.init_from == adapters[0].sha256.hex()
     with pytest.raises(ConfigError, match="give the same"):
-        train_prompts(replace(start, width=8), data=pictures, out=tmp_path / "x", device="cpu")
+        run_training(
+            RateAdapterTask(replace(start, width=8)),
+            data=pictures,
+            out=tmp_path / "x",
+            device="cpu",
+        )
 
 
 def test_a_neighbour_of_another_base_is_refused(
     config: RateAdapterConfig, pictures: Path, tmp_path: Path
 ) -> None:
-    first = train_prompts(replace(config, steps=1), data=pictures, out=tmp_path / "3", device="cpu")
+    first = run_training(
+        RateAdapterTask(replace(config, steps=1)), data=pictures, out=tmp_path / "3", device="cpu"
+    )
     other = RateAdapterConfig(init_from=str(first), width=4, rank=2)  # the bundled base
     with pytest.raises(ModelMismatchError, match="belongs to base"):
-        train_prompts(other, data=pictures, out=tmp_path / "x", device="cpu")
+        run_training(RateAdapterTask(other), data=pictures, out=tmp_path / "x", device="cpu")
 
 
 @pytest.mark.parametrize(

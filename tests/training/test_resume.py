@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from trainings import train_base, train_head
 
 from promptcodec.errors import CheckpointError, ConfigError, UsageError
 from promptcodec.models.codec_model import CodecModel
-from promptcodec.training.base import train_base
-from promptcodec.training.classifier import ClassifierTrainingConfig, train_head
+from promptcodec.training.classifier import ClassifierTrainingConfig
 from promptcodec.training.config import BaseTrainingConfig, read_recipe
 from promptcodec.training.convert import Rename, convert_state
 from promptcodec.training.data.augmented import ViewConfig

@@ -109,7 +109,7 @@ def test_a_step_asks_the_device_nothing(recipe: str, monkeypatch: pytest.MonkeyP
         hard_fraction=0.5,
     )
     task = BaseTask(found)
-    model = task.build().to("meta")
+    model = task.build(None).to("meta")
     optimizer = build_optimizer(model, found.optimizer)
     average = Average(model, decay=0.9)
     flat = FlatPictures([torch.zeros(90, 80, 3, dtype=torch.uint8)], device="meta")
@@ -127,7 +127,7 @@ def test_a_step_asks_the_device_nothing(recipe: str, monkeypatch: pytest.MonkeyP
 def test_on_rounded_latents_the_encoder_rests(config: BaseTrainingConfig) -> None:
     task = BaseTask(replace(config, hard_fraction=0.25, z_noise_fraction=1.0))
     torch.manual_seed(0)
-    model = task.build()
+    model = task.build(None)
     with torch.no_grad():
         model.g_a.head.weight.mul_(40.0)
         model.hyperprior.h_a[-1].weight.mul_(6.0)
@@ -144,7 +144,7 @@ def test_rounded_latents_cost_what_rounded_ones_cost(
     config: BaseTrainingConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
-    model = BaseTask(config).build()
+    model = BaseTask(config).build(None)
     with torch.no_grad():
         model.g_a.head.weight.mul_(40.0)
     x = torch.rand(1, 3, 64, 64)

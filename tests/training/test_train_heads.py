@@ -7,17 +7,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from trainings import read_head_recipe, train_head
 
 from promptcodec.errors import ConfigError, DataError
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import read_head
-from promptcodec.training.calibration import best_temperature
 from promptcodec.training.classifier import (
     ClassifierTask,
     ClassifierTrainingConfig,
+    best_temperature,
     cross_entropy,
-    read_head_recipe,
-    train_head,
 )
 from promptcodec.training.config import OptimizerConfig
 from promptcodec.training.data.augmented import AugmentedPictures, ViewConfig
@@ -106,7 +105,7 @@ def test_batches_go_where_the_model_is(run: ClassifierTrainingConfig, pictures: 
     task = ClassifierTask(run)
     store = task.open_store(pictures, device="cpu", validation=None)
     batch = store.batch(2, seed=1, step=0)
-    assert task.loss(task.build().to("meta"), batch, step=0).loss.device.type == "meta"
+    assert task.loss(task.build(store).to("meta"), batch, step=0).loss.device.type == "meta"
 
 
 def test_smoothing_and_mixing() -> None:
@@ -148,7 +147,7 @@ def test_a_teacher_is_part_of_targets_and_loss(
 
     task = ClassifierTask(config, cache=cache)
     store = task.open_store(pictures, device="cpu", validation=None)
-    model = task.build()
+    model = task.build(store)
     task.initialise(model, store)
     bare = ClassifierTask(replace(config, teacher=replace(teacher, hints=0.0)), cache=cache)
     with_hints, without = (t.loss(model.train(), batch, step=0).loss for t in (task, bare))

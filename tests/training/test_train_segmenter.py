@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from places import RECIPES
+from trainings import read_head_recipe, train_head
 
 from promptcodec.errors import ConfigError, DataError
 from promptcodec.models.checkpoint import read_base, write_base
@@ -17,7 +18,6 @@ from promptcodec.models.codec import TorchCodec
 from promptcodec.models.codec_model import CodecModel
 from promptcodec.models.heads.checkpoint import build_head, read_head
 from promptcodec.models.heads.config import IGNORE
-from promptcodec.training.classifier import read_head_recipe, train_head
 from promptcodec.training.config import OptimizerConfig
 from promptcodec.training.data.inputs import OriginalInput
 from promptcodec.training.data.masked import MaskedPictures, read_masked
@@ -286,8 +286,8 @@ def test_batches_go_where_the_model_is(run: SegmenterTrainingConfig, scenes: Pat
     task = SegmenterTask(run)
     store = task.open_store(scenes, device="cpu", validation=None)
     batch = store.batch(2, seed=1, step=0)
-    assert task.loss(task.build().to("meta"), batch, step=0).loss.device.type == "meta"
-    assert task.loss(task.build(), batch, step=0).loss.device.type == "cpu"
+    assert task.loss(task.build(store).to("meta"), batch, step=0).loss.device.type == "meta"
+    assert task.loss(task.build(store), batch, step=0).loss.device.type == "cpu"
 
 
 def test_the_loss_ignores_pixels_without_a_class() -> None:

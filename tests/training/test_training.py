@@ -18,14 +18,13 @@ import torch
 from PIL import Image
 from places import RECIPES
 from safetensors.torch import load_file
+from trainings import read_head_recipe, train_base
 
 from promptcodec.api import Codec
 from promptcodec.errors import CheckpointError, ConfigError, DataError, UsageError
 from promptcodec.evaluation.classification import TaskEvaluation
 from promptcodec.training.ablation import AblationConfig
 from promptcodec.training.aggregation import AggregationTrainingConfig
-from promptcodec.training.base import train_base
-from promptcodec.training.classifier import read_head_recipe
 from promptcodec.training.config import BaseTrainingConfig, DataConfig, OptimizerConfig, read_recipe
 from promptcodec.training.data.pictures import PictureStore
 from promptcodec.training.joint.config import JointTrainingConfig
@@ -168,8 +167,9 @@ def test_stopping_and_resuming_changes_no_bit(
 TRAIN = """
 import sys, torch
 torch.set_num_threads(1)
-from promptcodec.training.base import train_base
-train_base(sys.argv[1], data=sys.argv[2], out=sys.argv[3], resume=True, device="cpu")
+from promptcodec.cli.main import main
+recipe, data, out = sys.argv[1:]
+sys.exit(main(["train-base", recipe, "--data", data, "--out", out, "--resume", "--device", "cpu"]))
 """
 
 

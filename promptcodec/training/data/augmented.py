@@ -27,6 +27,10 @@ from promptcodec.training.distillation import Teacher, TeacherOutput
 
 logger = logging.getLogger(__name__)
 
+VIEW = ("inputs", "settings", "shares", "features")
+"""Parts of an augmented copy of N pictures: inputs as kept, (N, C, h, w); settings that they were
+sent at, (N,); the teacher's shares of the classes, (N, classes), and features, (N, C, h, w)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ViewConfig:
@@ -78,21 +82,6 @@ class LabelledBatch:
         return LabelledBatch(**{name: value.to(device) for name, value in vars(self).items()})
 
 
-@dataclass(frozen=True, eq=False)
-class View:
-    """One augmented copy of every picture of a set.
-
-    Args:
-        inputs: what a network reads of each, as kept, (N, C, h, w).
-        settings: that they were sent at, (N,).
-        teaching: what a teacher makes of the crops; empty without one.
-    """
-
-    inputs: Tensor
-    settings: Tensor
-    teaching: TeacherOutput
-
-
 class AugmentedPictures:
     """Views of a training set, and of the part held out of it.
 
@@ -131,65 +120,51 @@ class AugmentedPictures:
             self._make(training, held, seed=seed)
             if cache is not None:
                 self._keep(cache, what=what)
-        self._center, self._spread = _moments(self._features)
+        self._center, self._spread = _moments(self._views["features"])
 
     @property
     def feature_channels(self) -> int:
         """C of a teacher's features; 0 without a teacher."""
-        return self._features.shape[2]
+        return self._views["features"].shape[2]
 
     def _make(self, training: LabelledPictures, held: LabelledPictures, *, seed: int) -> None:
-        config, head_input = self.config, self.head_input
+        config = self.config
         views = [self._view(training, number, seed) for number in range(config.views)]
-        self._inputs = torch.stack([view.inputs for view in views])
-        self._settings = torch.stack([view.settings for view in views])
-        self._shares = torch.stack([view.teaching.shares for view in views])
-        self._features = torch.stack([view.teaching.features for view in views])
+        self._views = {name: torch.stack([view[name] for view in views]) for name in views[0]}
         whole = torch.stack([fit(p, config.size) for p in held.pictures])
-        self.held = {s: compact(head_input.transmit(whole, s)) for s in config.settings}
+        self.held = {s: compact(self.head_input.transmit(whole, s)) for s in config.settings}
 
     def _keep(self, cache: Path, *, what: str) -> None:
         held = {f"held.{n}": kept for n, kept in enumerate(self.held.values())}
-        tensors = {
-            "inputs": self._inputs,
-            "settings": self._settings,
-            "shares": self._shares,
-            "features": self._features,
-            **held,
-        }
+        tensors = {name: t.contiguous() for name, t in {**self._views, **held}.items()}
         cache.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: t.contiguous() for name, t in tensors.items()}, cache, {"views": what})
+        save_file(tensors, cache, {"views": what})
 
     def _restore(self, cache: Path, *, what: str) -> None:
         with safe_open(cache, framework="pt") as file:
             if file.metadata() != {"views": what}:
                 raise ConfigError(f"{cache} keeps other views; remove it or name another file")
-            self._inputs = file.get_tensor("inputs")
-            self._settings = file.get_tensor("settings")
-            self._shares = file.get_tensor("shares")
-            self._features = file.get_tensor("features")
+            self._views = {name: file.get_tensor(name) for name in VIEW}
             places = enumerate(self.config.settings)
             self.held = {setting: file.get_tensor(f"held.{n}") for n, setting in places}
 
-    def _view(self, training: LabelledPictures, number: int, seed: int) -> View:
-        """One augmented copy of every picture."""
+    def _view(self, training: LabelledPictures, number: int, seed: int) -> dict[str, Tensor]:
+        """One augmented copy of every picture, by the names of `VIEW`; N pictures."""
         logger.warning("view %d of %d", number + 1, self.config.views)
         rng = np.random.default_rng([seed, number])
-        pictures = training.pictures
-        crops = torch.stack([random_crop(p, rng, config=self.config) for p in pictures])
+        crops = torch.stack([random_crop(p, rng, config=self.config) for p in training.pictures])
         inputs, settings = send(crops, self.config.settings, head_input=self.head_input, rng=rng)
-        count = len(crops)
-        teaching = TeacherOutput(torch.zeros(count, 0), torch.zeros(count, 0, 0, 0))
+        output = TeacherOutput(torch.zeros(len(crops), 0), torch.zeros(len(crops), 0, 0, 0))
         if self.teacher is not None:
-            teaching = self.teacher.predict(crops)
-        return View(inputs=inputs, settings=settings, teaching=teaching)
+            output = self.teacher.predict(crops)
+        return dict(zip(VIEW, (inputs, settings, output.shares, output.features), strict=True))
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def sample(self, count: int) -> Tensor:
         """Some inputs, spread over the views."""
-        flat = self._inputs.flatten(0, 1)
+        flat = self._views["inputs"].flatten(0, 1)
         return as_input(flat[:: max(1, len(flat) // count)][:count])
 
     def batch(
@@ -199,13 +174,13 @@ class AugmentedPictures:
         rng = np.random.default_rng([seed, step, rank])
         view = torch.from_numpy(rng.integers(self.config.views, size=count))
         picture = torch.from_numpy(rng.integers(len(self), size=count))
-        inputs = as_input(self._inputs[view, picture])
+        inputs = as_input(self._views["inputs"][view, picture])
         targets = F.one_hot(self.labels[picture], len(self.classes)).float()
         if self.teacher is not None:
             own = self.teacher.config.share
-            targets = (1.0 - own) * targets + own * self._shares[view, picture]
-        features = (self._features[view, picture].float() - self._center) / self._spread
-        weights = [self.head_input.lmbda(float(s)) for s in self._settings[view, picture]]
+            targets = (1.0 - own) * targets + own * self._views["shares"][view, picture]
+        features = (self._views["features"][view, picture].float() - self._center) / self._spread
+        weights = [self.head_input.lmbda(float(s)) for s in self._views["settings"][view, picture]]
         lmbda = torch.tensor(weights)
         if self.config.mixup:
             share = float(rng.beta(self.config.mixup, self.config.mixup))

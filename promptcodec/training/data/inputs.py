@@ -34,11 +34,11 @@ class HeadInput(Protocol):
 
     def lmbda(self, setting: float) -> float:
         """lambda of a setting, 1 where there is none."""
-        ...
+        return 1.0
 
 
 @dataclass(frozen=True, eq=False)
-class CodecInput:
+class CodecInput(HeadInput):
     """Through our codec.
 
     Args:
@@ -77,7 +77,7 @@ class CodecInput:
 
 
 @dataclass(frozen=True)
-class FileInput:
+class FileInput(HeadInput):
     """Through the files of a classic codec by Pillow.
 
     Args:
@@ -100,22 +100,14 @@ class FileInput:
         pixels = Image.fromarray(picture.permute(1, 2, 0).numpy())
         return encode_lossy(pixels, self.format, round(setting))
 
-    def lmbda(self, setting: float) -> float:
-        """None is known."""
-        return 1.0
-
 
 @dataclass(frozen=True)
-class OriginalInput:
+class OriginalInput(HeadInput):
     """Pictures as they are."""
 
     def transmit(self, pictures: Tensor, setting: float) -> Tensor:
         """The pictures."""
         return pictures
-
-    def lmbda(self, setting: float) -> float:
-        """None is known."""
-        return 1.0
 
 
 def input_of(name: str, codec: TorchCodec) -> HeadInput:

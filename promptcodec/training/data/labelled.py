@@ -10,12 +10,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from promptcodec.errors import DataError
-from promptcodec.io.load import load_picture
 from promptcodec.training.data.sources import PictureFile, find_pictures
 
 WORDNET = re.compile(r"^n\d{8}_")
@@ -76,9 +74,9 @@ def read_labelled(source: Path, *, split: str) -> LabelledPictures:
             "of two classes or more"
         )
     found.sort(key=lambda item: item[:2])
-    pictures = [load_picture(place.read()).rgb for _, _, place in found]
+    pictures = [place.rgb() for _, _, place in found]
     return LabelledPictures(
-        pictures=[torch.from_numpy(np.ascontiguousarray(p)).permute(2, 0, 1) for p in pictures],
+        pictures=[torch.from_numpy(p).permute(2, 0, 1) for p in pictures],
         labels=torch.tensor([classes.index(label) for label, _, _ in found]),
         classes=classes,
         names=[f"{label}/{name}" for label, name, _ in found],

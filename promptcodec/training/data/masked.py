@@ -16,7 +16,6 @@ from PIL import Image
 from torch import Tensor
 
 from promptcodec.errors import DataError
-from promptcodec.io.load import load_picture
 from promptcodec.models.heads.config import IGNORE
 from promptcodec.training.data.sources import PictureFile, find_pictures
 
@@ -98,9 +97,9 @@ def read_masked(
             f"{split}/masks/NAME.png"
         )
     names = sorted(pictures)
-    loaded = [load_picture(pictures[name].read()).rgb for name in names]
+    loaded = [pictures[name].rgb() for name in names]
     return MaskedPictures(
-        pictures=[torch.from_numpy(np.ascontiguousarray(p)).permute(2, 0, 1) for p in loaded],
+        pictures=[torch.from_numpy(p).permute(2, 0, 1) for p in loaded],
         masks=[
             _read_mask(masks[name], size=picture.shape[:2], classes=classes, ignore=ignore)
             for name, picture in zip(names, loaded, strict=True)

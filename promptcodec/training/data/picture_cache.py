@@ -21,7 +21,6 @@ from torch import Tensor
 
 from promptcodec.errors import PictureError, UsageError
 from promptcodec.io.atomic import write_atomically
-from promptcodec.io.load import load_picture
 from promptcodec.training.data.sources import PictureFile
 
 MAGIC = b"PCPIXEL1"
@@ -77,7 +76,7 @@ def _decoded(sources: Sequence[PictureFile]) -> Iterator[tuple[PictureFile, np.n
 
 def _decode(source: PictureFile) -> np.ndarray | str:
     try:
-        return np.ascontiguousarray(load_picture(source.read()).rgb)
+        return source.rgb()
     except PictureError as error:
         return str(error)
 

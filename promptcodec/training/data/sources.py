@@ -16,8 +16,12 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from promptcodec.errors import DataError, PictureError
 from promptcodec.io.find import PICTURE_SUFFIXES, find_files
+from promptcodec.io.load import load_picture
 from promptcodec.training.config import DataConfig
 
 MANIFEST = "manifest.json"
@@ -56,6 +60,14 @@ class PictureFile:
             return _archive(self.path, changed, os.getpid()).read(self.member)
         except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
             raise PictureError(f"{self} cannot be read: {error}") from None
+
+    def rgb(self) -> NDArray[np.uint8]:
+        """Its pixels, (H, W, 3).
+
+        Raises:
+            PictureError: they cannot be read.
+        """
+        return np.ascontiguousarray(load_picture(self.read()).rgb)
 
 
 @dataclass(frozen=True)

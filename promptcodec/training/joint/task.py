@@ -12,8 +12,6 @@ base frozen. Every step draws one of the rates, so one run serves them all.
 from __future__ import annotations
 
 import copy
-import json
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,11 +23,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from promptcodec.coding.distortion import psnr_of
 from promptcodec.coding.entropy.rans import EntropyTables, estimate_bits
-from promptcodec.coding.entropy.tables import SCALE_STEP
-from promptcodec.config import TILE_STRIDE
 from promptcodec.errors import ConfigError
-from promptcodec.io.atomic import write_atomically
 from promptcodec.io.hub import find_base, find_heads, find_prompts
 from promptcodec.models.adapters.checkpoint import RateAdapter, read_adapter, write_adapter
 from promptcodec.models.adapters.task_checkpoint import TaskConfig, write_task
@@ -37,23 +33,21 @@ from promptcodec.models.adapters.task_prompts import TaskPrompts
 from promptcodec.models.checkpoint import Base, density_tables, read_base, write_base
 from promptcodec.models.heads.checkpoint import Head, read_head, write_head
 from promptcodec.models.heads.classifier import LatentClassifier
-from promptcodec.models.tensors import arrays_of, crop, pad
+from promptcodec.models.tensors import arrays_of
 from promptcodec.training.config import DataConfig
 from promptcodec.training.data.augmented import fit
 from promptcodec.training.data.labelled import read_labelled
 from promptcodec.training.data.pictures import PictureStore
 from promptcodec.training.distillation import FeatureProjection, read_teacher, stage_at_16
-from promptcodec.training.entropy_tables import fit_tables
+from promptcodec.training.entropy_tables import TABLE_PICTURES, fit_tables
 from promptcodec.training.joint.config import CODEC_PARTS, PARTS, JointTrainingConfig
 from promptcodec.training.joint.data import JointBatch, JointStore
 from promptcodec.training.joint.model import JointModel
-from promptcodec.training.losses import RateDistortion, rate_distortion
-from promptcodec.training.rate_adapter import TRAINING_FILE
-from promptcodec.training.trainer import Trainer
+from promptcodec.training.losses import RateDistortion, rate_distortion, rounded
+from promptcodec.training.rate_adapter import rescale_gains
+from promptcodec.training.task import Task
+from promptcodec.training.validation import transmit
 
-logger = logging.getLogger(__name__)
-
-TABLE_PICTURES = 500  # counted for the entropy tables
 HINT_PICTURES = 200  # that a hint is fitted to before it learns
 # Parts of 1 to 2.5 times the crop's edge, which are most of a small photograph.
 UNLABELLED = DataConfig(
@@ -83,18 +77,20 @@ class JointLoss:
         """All parts."""
         return {
             **self.codec.figures(),
-            "loss": round(float(self.loss.detach()), 4),
-            "cross_entropy": round(float(self.cross_entropy.detach()), 4),
-            "hint": round(float(self.hint.detach()), 4),
-            "accuracy": round(float(self.accuracy), 4),
+            **rounded(
+                loss=self.loss,
+                cross_entropy=self.cross_entropy,
+                hint=self.hint,
+                accuracy=self.accuracy,
+            ),
         }
 
 
-class JointTask:
-    """Joint training as what a `Trainer` trains.
+class JointTask(Task):
+    """Joint training, or training of some parts.
 
     Args:
-        config: the run.
+        config: recipe.
         unlabelled: folder or zip files of pictures that only the teacher judges; None is none.
     Raises:
         CheckpointError: no base, adapter or head to start from.
@@ -163,7 +159,7 @@ class JointTask:
             share=config.unlabelled_share,
         )
 
-    def build(self) -> JointModel:
+    def build(self, store: JointStore) -> JointModel:
         """Copies of base and head; what does not learn is frozen."""
         config, codec = self.config, copy.deepcopy(self.base.model)
         task = hint = None
@@ -255,23 +251,20 @@ class JointTask:
         size = store.config.size
         for picture in store.held.pictures:
             x = fit(picture, size)[None].float() / 255.0
-            latents = model.codec.analyse(pad(x, TILE_STRIDE), gains=gains, adapter=adapter)
+            latents, x_hat = transmit(model.codec, x, gains=gains, adapter=adapter)
             bits += sum(estimate_bits(arrays_of(latents), tables))
             pixels += size * size
-            x_hat = model.codec.synthesise(latents.y_hat, adapter=adapter)
-            x_hat = crop(x_hat, size, size).clamp(0, 1)
-            errors.append(float((torch.round(255.0 * x_hat) / 255.0 - x).square().mean()))
+            errors.append(float((x_hat - x).square().mean()))
             logits.append(model.logits(latents.y_hat, rate=rate))
         scores = torch.cat(logits)
         right = (scores.argmax(dim=1) == store.held.labels).float().mean()
         nats = F.cross_entropy(scores.float(), store.held.labels)
-        psnr = float(np.mean([-10.0 * np.log10(max(error, 1e-10)) for error in errors]))
-        return bits / pixels, psnr, float(np.mean(errors)), float(nats), float(right)
+        samples = 3 * size * size
+        psnr = np.mean([psnr_of(255.0**2 * samples * error, samples) for error in errors])
+        return bits / pixels, float(psnr), float(np.mean(errors)), float(nats), float(right)
 
-    def write(
-        self, model: JointModel, folder: Path, *, store: JointStore, record: dict[str, Any]
-    ) -> None:
-        """Write what learned, bound to what it belongs to; the record comes last."""
+    def write(self, model: JointModel, folder: Path, *, store: JointStore) -> dict[str, Any]:
+        """Write what learned, bound to what it belongs to."""
         own = self.base.sha256
         if self.own_codec:
             codec = model.codec.requires_grad_(False).eval()
@@ -292,9 +285,7 @@ class JointTask:
                 rank=self.config.rank,
             )
             write_task(folder / "prompts", model.task, config=config)
-        record = {**record, "base_sha256": self.base.sha256.hex(), "classes": store.classes}
-        text = json.dumps(record, indent=2) + "\n"
-        write_atomically(folder / TRAINING_FILE, text.encode(), force=True)
+        return {"base_sha256": self.base.sha256.hex(), "classes": store.classes}
 
 
 def rescale_adapter(
@@ -314,36 +305,6 @@ def rescale_adapter(
     lmbda = beta * adapter.config.lmbda
     nearest = min(ladder, key=lambda each: abs(math.log(each.config.lmbda / lmbda)))
     prompts = copy.deepcopy(nearest.network)
-    with torch.no_grad():
-        steps = 0.5 * math.log(lmbda / nearest.config.lmbda) / SCALE_STEP
-        prompts.log_gains.add_(steps)
+    rescale_gains(prompts, known=nearest.config.lmbda, lmbda=lmbda)
     config = replace(nearest.config, rate_index=adapter.config.rate_index, lmbda=lmbda)
     return replace(nearest, config=config, network=prompts, gains=prompts.gains())
-
-
-def train_joint(
-    config: JointTrainingConfig,
-    *,
-    data: Path,
-    out: Path,
-    resume: bool = False,
-    max_steps: int | None = None,
-    device: str | None = None,
-    unlabelled: Path | None = None,
-) -> Path:
-    """Train codec and classifier together.
-
-    Args:
-        config: the run.
-        data: folder or zip file with `train/CLASS/picture`.
-        out: folder for log, state and the result, `joint/` or, with a frozen codec, `task/`.
-        resume: continue from the state in `out`.
-        max_steps: stop after this step of the schedule, state saved; None runs to the end.
-        device: "cpu" or "cuda"; None takes the GPU when there is one.
-        unlabelled: folder or zip files of pictures that only the teacher judges; None is none.
-    Returns:
-        Folder of the result.
-    """
-    task = JointTask(config, unlabelled=unlabelled)
-    trainer = Trainer(config, task, data=Path(data), out=Path(out), resume=resume, device=device)
-    return trainer.run(max_steps=max_steps)

@@ -1,0 +1,62 @@
+"""Record of a run: its recipe as JSON, and `training.json` beside what was trained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from promptcodec.io.atomic import write_atomically
+from promptcodec.training.config import LoopConfig
+
+TRAINING_FILE = "training.json"
+IGNORED_KEYS = ("validate_every", "save_every", "keep_every_seconds", "tracker")
+"""Keys of a recipe without an effect on the weights."""
+RENAMED_KEYS = {"room_weight": "random_gain_weight", "sight": "input"}
+"""Keys in records of older versions, with their names today."""
+
+
+def recipe_of(config: LoopConfig) -> dict[str, Any]:
+    """A recipe as a record holds it."""
+    return json.loads(json.dumps(asdict(config)))
+
+
+def with_new_keys(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe out of a record, the keys of older versions renamed."""
+    return {RENAMED_KEYS.get(key, key): value for key, value in recipe.items()}
+
+
+def write_record(folder: Path, record: dict[str, Any]) -> None:
+    """Write the record of a finished run into the folder of its result."""
+    text = json.dumps(record, indent=2) + "\n"
+    write_atomically(folder / TRAINING_FILE, text.encode(), force=True)
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Read the record of a finished run.
+
+    Raises:
+        OSError: no record there.
+        ValueError: no JSON.
+        KeyError: no recipe in it.
+    """
+    record = json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8"))
+    return {**record, "recipe": with_new_keys(record["recipe"])}
+
+
+def same_recipe(recipe: dict[str, Any], config: LoopConfig, *, ignored: Collection[str]) -> bool:
+    """Whether the recipe of a record trains the same weights as `config`.
+
+    Args:
+        recipe: of a record.
+        config: a run.
+        ignored: keys that may differ, beside `IGNORED_KEYS`.
+    """
+    left_out = {*IGNORED_KEYS, *ignored}
+    found, wanted = (
+        {key: value for key, value in each.items() if key not in left_out}
+        for each in (recipe, recipe_of(config))
+    )
+    return found == wanted
