@@ -26,10 +26,11 @@ from promptcodec.io.atomic import write_atomically
 from promptcodec.io.hub import ADAPTER_CONFIG, ADAPTER_WEIGHTS, find_base
 from promptcodec.models.checkpoint import read_base
 from promptcodec.training.data.pictures import PictureStore
+from promptcodec.training.optim import on_gpu
 from promptcodec.training.pace import Budget
 from promptcodec.training.rate_adapter import RateAdapterConfig, RateAdapterTask, same_run
 from promptcodec.training.record import TRAINING_FILE, read_record
-from promptcodec.training.trainer import STATE_FILE, on_gpu, run_training
+from promptcodec.training.trainer import STATE_FILE, run_training
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Which optimiser moves which parameters, and how fast."""
+"""Optimiser of the parameters, its schedule, and the device."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from promptcodec.errors import UsageError
 from promptcodec.training.config import OptimizerConfig
 from promptcodec.training.muon import Muon
 
@@ -46,6 +47,19 @@ def is_matrix(name: str, parameter: Tensor) -> bool:
 def device_of(model: nn.Module) -> torch.device:
     """Where a model's parameters are."""
     return next(model.parameters()).device
+
+
+def on_gpu(device: str | None) -> bool:
+    """Whether to train on the GPU.
+
+    Raises:
+        UsageError: an unknown device, or no GPU where one was asked for.
+    """
+    if device not in (None, "cpu", "cuda"):
+        raise UsageError(f"device is {device!r}; need cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("device is cuda, and this machine has no usable GPU; use cpu")
+    return device != "cpu" and torch.cuda.is_available()
 
 
 def _factor(name: str, config: OptimizerConfig) -> float:

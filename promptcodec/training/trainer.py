@@ -27,7 +27,7 @@ from promptcodec.training import state as training_state
 from promptcodec.training.compiled import compile_forward
 from promptcodec.training.losses import Loss
 from promptcodec.training.muon import product_dtype
-from promptcodec.training.optim import build_optimizer, learning_rate
+from promptcodec.training.optim import build_optimizer, learning_rate, on_gpu
 from promptcodec.training.pace import Budget, Pace, StepPace
 from promptcodec.training.progress import LOG_EVERY, Progress
 from promptcodec.training.raw_weights import RAW_FILE, write_weights
@@ -390,16 +390,3 @@ def run_training(
         budget=budget,
     )
     return trainer.run(max_steps=max_steps)
-
-
-def on_gpu(device: str | None) -> bool:
-    """Whether to train on the GPU.
-
-    Raises:
-        UsageError: an unknown device, or no GPU where one was asked for.
-    """
-    if device not in (None, "cpu", "cuda"):
-        raise UsageError(f"device is {device!r}; need cpu or cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("device is cuda, and this machine has no usable GPU; use cpu")
-    return device != "cpu" and torch.cuda.is_available()

@@ -33,7 +33,7 @@ class HeadConfig:
         window: edge of the attention windows in tokens.
         head_channels: channels of one attention head.
         mlp_ratio: hidden width of a Swin MLP over the stage's width.
-        temperature: that logits are divided by to be probabilities; see `training.calibration`.
+        temperature: that logits are divided by to be probabilities; see `training.classifier`.
         base_sha256: of the base, hexadecimal.
         format_version: of this layout.
     """
