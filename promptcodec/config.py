@@ -196,7 +196,7 @@ class CodecConfig:
 
     @property
     def wide(self) -> bool:
-        """Whether the transforms are those of `codec.wide`."""
+        """Whether the transforms are those of few, wide stages."""
         return bool(self.encoder_channels)
 
     def _check_wide(self) -> None:

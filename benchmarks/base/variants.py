@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from promptcodec.config import CodecConfig, from_dict
 from promptcodec.models.codec_model import CodecModel
+from promptcodec.models.stages import ResidualBlock
 from promptcodec.models.swin import SwinBlock
-from promptcodec.models.transforms import ResidualBlock
 from promptcodec.training.config import DataConfig, OptimizerConfig, Pack
 from promptcodec.training.optim import build_optimizer
 

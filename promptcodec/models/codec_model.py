@@ -28,7 +28,6 @@ from promptcodec.models.hyperprior import Hyperprior, integer_indexes
 from promptcodec.models.swin import PromptTokens
 from promptcodec.models.tensors import multipliers, offsets
 from promptcodec.models.transforms import Analysis, Synthesis
-from promptcodec.models.wide import WideAnalysis, WideSynthesis
 
 
 @dataclass(frozen=True)
@@ -104,8 +103,8 @@ class CodecModel(nn.Module):
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
         self.config = config
-        self.g_a = WideAnalysis(config) if config.wide else Analysis(config)
-        self.g_s = WideSynthesis(config) if config.wide else Synthesis(config)
+        self.g_a = Analysis(config)
+        self.g_s = Synthesis(config)
         self.hyperprior = Hyperprior(config)
         self.context = build_context(config)
         self.centroids = Centroids() if config.reconstruction == "centroid" else None

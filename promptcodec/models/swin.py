@@ -10,6 +10,7 @@ the whole picture, before the first layer, never inside a shifted block.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -313,3 +314,17 @@ class SwinBlock(nn.Module):
             y = torch.roll(y, shifts=(sy, sx), dims=(1, 2))
         x = x + y
         return x + self.mlp(self.norm2(x if units is None else x / units))
+
+
+def swin_blocks(
+    count: int, channels: int, *, window: int, head_channels: int, mlp_ratio: float
+) -> Iterator[SwinBlock]:
+    """The Swin blocks of a stage, every second one shifted; arguments as `SwinBlock`."""
+    for number in range(count):
+        yield SwinBlock(
+            channels,
+            window=window,
+            shifted=bool(number % 2),
+            head_channels=head_channels,
+            mlp_ratio=mlp_ratio,
+        )

@@ -1,13 +1,14 @@
 """Analysis and synthesis transforms.
 
-    g_a: x (3, H, W)      -> [down, Swin] at 1/2, 1/4, 1/8, 1/16 -> y (M, H/16, W/16)
+    g_a: x (3, H, W)      -> [down, blocks] at 1/2, 1/4, 1/8, 1/16 -> y (M, H/16, W/16)
                                        the last channels of y straight from 1/8: detail
-    g_s: y_hat (M, H/16)  -> [Swin, residual convolutions, up]   at 1/16, 1/8, 1/4, 1/2 -> x_hat
+    g_s: y_hat (M, H/16)  -> [blocks, up]   at 1/16, 1/8, 1/4, 1/2 -> x_hat
 
-Attention costs what its resolution costs, so Swin blocks stand at 1/8 and 1/16 only in the small
-sizes. Upsampling is a 1x1 convolution and a pixel shuffle: cheaper than a transposed convolution
-and free of its checkerboard pattern. No activation stands between the stages: a ReLU on so few
-channels loses what no later layer brings back.
+The wide shape leaves stages out: the map across them is a patch embedding or a larger pixel
+shuffle. Attention costs what its resolution costs, so Swin blocks are at 1/8 and 1/16 only in the
+small sizes. Upsampling is a convolution and a pixel shuffle: cheaper than a transposed convolution
+and free of its checkerboard pattern. No activation lies between the stages: a ReLU on so few
+channels removes what no later layer can restore.
 Source of the layout: Lu et al. 2022, arXiv:2111.06707 (TIC).
 """
 
@@ -22,61 +23,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from promptcodec.config import CodecConfig
-from promptcodec.models.swin import PromptTokens, SwinBlock
-
-
-class ResidualBlock(nn.Module):
-    """x + conv3x3(relu(conv3x3(x))), half the width inside.
-
-    Args:
-        channels: width of input and output.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        hidden = channels // 2
-        self.conv1 = nn.Conv2d(channels, hidden, 3, padding=1)
-        self.conv2 = nn.Conv2d(hidden, channels, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to the same shape."""
-        return x + self.conv2(torch.relu(self.conv1(x)))
-
-
-class Stage(nn.Module):
-    """Residual convolutions, then Swin blocks, all at one resolution.
-
-    Args:
-        config: the architecture.
-        index: stage number; 0 stands at 1/2, 3 at 1/16.
-        residual_blocks: residual convolutions before the Swin blocks.
-    """
-
-    def __init__(self, config: CodecConfig, index: int, *, residual_blocks: int = 0) -> None:
-        super().__init__()
-        channels = config.channels[index]
-        self.residual = nn.Sequential(*(ResidualBlock(channels) for _ in range(residual_blocks)))
-        self.swin = nn.ModuleList(
-            SwinBlock(
-                channels,
-                window=config.windows[index],
-                shifted=bool(block % 2),
-                head_channels=config.head_channels,
-                mlp_ratio=config.mlp_ratio,
-            )
-            for block in range(config.swin_blocks[index])
-        )
-
-    def forward(self, x: Tensor, prompts: Sequence[PromptTokens | None] | None = None) -> Tensor:
-        """Map (B, C, H, W) to the same shape; one entry of `prompts` for each Swin block."""
-        x = self.residual(x)
-        if not self.swin:
-            return x
-        x = x.permute(0, 2, 3, 1)  # (B, H, W, C)
-        for block, prompt in zip(self.swin, prompts or [None] * len(self.swin), strict=True):
-            x = block(x, prompts=prompt)
-        return x.permute(0, 3, 1, 2)
+from promptcodec.config import LATENT_STRIDE, CodecConfig
+from promptcodec.models.stages import build_stage, decoder_stages, encoder_stages
+from promptcodec.models.swin import PromptTokens
 
 
 @dataclass(frozen=True)
@@ -84,40 +33,51 @@ class LinearMap:
     """A convolution between two stages, or at an end, of a transform.
 
     Args:
-        inputs: channels.
-        outputs: channels.
-        kernel: edge.
+        inputs: number of input channels.
+        outputs: number of output channels.
+        kernel: edge of the kernel.
+        stride: step of the kernel.
     """
 
     inputs: int
     outputs: int
     kernel: int
+    stride: int = 1
 
 
 def analysis_maps(config: CodecConfig) -> list[LinearMap]:
-    """Linear maps of g_a: one down to each stage, to the deep latents, to the detail latents."""
-    widths = (3, *config.channels)
-    return [
-        *(LinearMap(widths[i], widths[i + 1], 3) for i in range(4)),
-        LinearMap(widths[4], config.latent_channels - config.detail_channels, 1),
-        LinearMap(widths[3], config.detail_channels, 2),
+    """Linear maps of g_a: down to each stage, to the deep latents, to detail latents if any."""
+    stages, detail = encoder_stages(config), config.detail_channels
+    inputs = [3, *(stage.channels for stage in stages)]
+    maps = [
+        LinearMap(below, stage.channels, stage.ratio if config.wide else 3, stage.ratio)
+        for below, stage in zip(inputs, stages, strict=False)
     ]
+    maps.append(LinearMap(inputs[-1], config.latent_channels - detail, 1))
+    return [*maps, LinearMap(inputs[-2], detail, 2, 2)] if detail else maps
 
 
 def synthesis_maps(config: CodecConfig) -> list[LinearMap]:
-    """Linear maps of g_s: from the deep latents, then one up from each stage, deepest first."""
-    widths = (*config.channels[::-1], 3)
+    """Linear maps of g_s: from the deep latents, then up from each stage, deepest first."""
+    stages, detail = decoder_stages(config), config.detail_channels
+    outputs = [*(stage.channels for stage in stages[1:]), 3]
+    kernels = [*(1 for _ in stages[1:]), config.render_kernel if config.wide else 3]
+    extra = [detail, *(0 for _ in stages[1:])]
     return [
-        LinearMap(config.latent_channels - config.detail_channels, widths[0], 1),
-        LinearMap(widths[0] + config.detail_channels, 4 * widths[1], 1),
-        *(LinearMap(widths[i], 4 * widths[i + 1], 1 if i < 3 else 3) for i in (1, 2, 3)),
+        LinearMap(config.latent_channels - detail, stages[0].channels, 1),
+        *(
+            LinearMap(stage.channels + more, stage.ratio**2 * out, kernel)
+            for stage, more, out, kernel in zip(stages, extra, outputs, kernels, strict=True)
+        ),
     ]
 
 
-def build_map(shape: LinearMap, *, stride: int = 1) -> nn.Conv2d:
+def build_map(shape: LinearMap) -> nn.Conv2d:
     """The convolution of a linear map."""
     padding = int(shape.kernel == 3)
-    return nn.Conv2d(shape.inputs, shape.outputs, shape.kernel, stride=stride, padding=padding)
+    return nn.Conv2d(
+        shape.inputs, shape.outputs, shape.kernel, stride=shape.stride, padding=padding
+    )
 
 
 def apply_map(layer: nn.Module, x: Tensor, update: Tensor | None) -> Tensor:
@@ -129,19 +89,29 @@ def apply_map(layer: nn.Module, x: Tensor, update: Tensor | None) -> Tensor:
 
 
 class Analysis(nn.Module):
-    """g_a, from a picture to its latents."""
+    """g_a, from a picture to its latents.
+
+    Args:
+        config: architecture of the base.
+    """
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
-        *down, head, detail = analysis_maps(config)
-        self.blocks = list(config.swin_blocks)
-        self.down = nn.ModuleList(build_map(shape, stride=2) for shape in down)
-        self.stages = nn.ModuleList(Stage(config, i) for i in range(4))
-        self.head = build_map(head)
-        self.detail = build_map(detail, stride=2)
-        keep_variance([*self.down, self.head, self.detail])
-        with torch.no_grad():
-            self.head.weight.mul_(2.0)  # latents well above the quantisation noise
+        stages, maps = encoder_stages(config), analysis_maps(config)
+        self.ratios = [stage.ratio for stage in stages]
+        self.counts = [stage.swin_blocks for stage in stages]
+        self.down = nn.ModuleList(build_map(shape) for shape in maps[: len(stages)])
+        self.stages = nn.ModuleList(build_stage(config, stage) for stage in stages)
+        self.head = build_map(maps[len(stages)])
+        self.detail = build_map(maps[-1]) if config.detail_channels else None
+        self.shortcut = None
+        if config.wide and config.shortcut:
+            shape = LinearMap(3, config.latent_channels, LATENT_STRIDE, LATENT_STRIDE)
+            self.shortcut = build_map(shape)
+        keep_variance([*self.down, self.head, self.detail, self.shortcut])
+        if not config.wide:
+            with torch.no_grad():
+                self.head.weight.mul_(2.0)  # latents well above the quantisation noise
 
     def forward(
         self,
@@ -154,37 +124,52 @@ class Analysis(nn.Module):
         Args:
             x: RGB in [0, 1], (B, 3, H, W); H and W multiples of 64 px.
             prompts: one entry for each Swin block, first stage first; None is the base.
-            updates: of the weights of `analysis_maps`, in their order; None is the base.
+            updates: updates of the weights of `analysis_maps`, in their order; None is the base.
         Returns:
             y, (B, M, H/16, W/16).
         """
-        *deltas, head, detail = updates or [None] * 6
-        below = x = x - 0.5
-        shares = split_prompts(prompts, self.blocks)
-        for down, stage, own, delta in zip(self.down, self.stages, shares, deltas, strict=True):
+        count = len(self.down)
+        deltas = updates or [None] * (count + 2)
+        picture = below = x = x - 0.5
+        shares = split_prompts(prompts, self.counts)
+        for down, stage, own, delta in zip(
+            self.down, self.stages, shares, deltas[:count], strict=True
+        ):
             below, x = x, stage(apply_map(down, x, delta), own)
-        return torch.cat(
-            [apply_map(self.head, x, head), apply_map(self.detail, below, detail)], dim=1
-        )
+        y = apply_map(self.head, x, deltas[count])
+        if self.detail is not None:
+            y = torch.cat([y, apply_map(self.detail, below, deltas[count + 1])], dim=1)
+        return y if self.shortcut is None else y + self.shortcut(picture)
 
 
 class Synthesis(nn.Module):
-    """g_s, from latents to a picture."""
+    """g_s, from latents to a picture.
+
+    Args:
+        config: architecture of the base.
+    """
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
-        stem, *up = synthesis_maps(config)
-        self.blocks = list(config.swin_blocks[::-1])
+        stages, (stem, *up) = decoder_stages(config), synthesis_maps(config)
+        latents = config.latent_channels
+        self.ratios = [stage.ratio for stage in stages]
+        self.counts = [stage.swin_blocks for stage in stages]
         self.detail_channels = config.detail_channels
         self.stem = build_map(stem)
-        self.stages = nn.ModuleList(
-            Stage(config, i, residual_blocks=config.residual_blocks[i]) for i in (3, 2, 1, 0)
-        )
+        self.stages = nn.ModuleList(build_stage(config, stage) for stage in stages)
         self.up = nn.ModuleList(build_map(shape) for shape in up)
-        self.shuffle = nn.PixelShuffle(2)
-        keep_variance([self.stem, *self.up])
-        with torch.no_grad():
-            cast("Tensor", self.up[-1].weight).mul_(0.1)  # start from a nearly grey picture
+        self.shortcut = None
+        self.units: Tensor | None  # deviation of each channel of y
+        self.register_buffer("units", torch.ones(latents) if config.wide else None)
+        self.step: Tensor | None  # step of quantisation in pixels
+        self.register_buffer("step", torch.ones(()) if config.wide else None)
+        if config.wide and config.shortcut:
+            self.shortcut = build_map(LinearMap(latents, 3 * LATENT_STRIDE**2, 1))
+        keep_variance([self.stem, *self.up, self.shortcut])
+        if not config.wide:
+            with torch.no_grad():
+                cast("Tensor", self.up[-1].weight).mul_(0.1)  # start from a nearly grey picture
 
     def forward(
         self,
@@ -195,26 +180,30 @@ class Synthesis(nn.Module):
         """Synthesise.
 
         Args:
-            y_hat: (B, M, h, w); h and w multiples of 4.
+            y_hat: latents, (B, M, h, w); h and w multiples of 4.
             prompts: one entry for each Swin block, deepest stage first; None is the base.
-            updates: of the weights of `synthesis_maps`, in their order; None is the base.
+            updates: updates of the weights of `synthesis_maps`, in their order; None is the base.
         Returns:
             RGB, not clamped, (B, 3, 16 h, 16 w).
         """
-        deep = y_hat.shape[1] - self.detail_channels
-        stem, *deltas = updates or [None] * 5
-        x, detail = apply_map(self.stem, y_hat[:, :deep], stem), y_hat[:, deep:]
-        shares = split_prompts(prompts, self.blocks)
-        for up, stage, own, delta in zip(self.up, self.stages, shares, deltas, strict=True):
+        y = y_hat if self.units is None else y_hat / self.units[:, None, None]
+        deep = y.shape[1] - self.detail_channels
+        stem, *deltas = updates or [None] * (len(self.up) + 1)
+        x, detail = apply_map(self.stem, y[:, :deep], stem), y[:, deep:]
+        shares = split_prompts(prompts, self.counts)
+        levels = zip(self.up, self.stages, shares, deltas, self.ratios, strict=True)
+        for number, (up, stage, own, delta, ratio) in enumerate(levels):
             x = stage(x, own)
-            if detail is not None:
-                x, detail = torch.cat([x, detail], dim=1), None
-            x = self.shuffle(apply_map(up, x, delta))
-        return x + 0.5
+            if number == 0 and self.detail_channels:
+                x = torch.cat([x, detail], dim=1)
+            x = F.pixel_shuffle(apply_map(up, x, delta), ratio)
+        if self.shortcut is not None:
+            x = x + F.pixel_shuffle(self.shortcut(y), LATENT_STRIDE)
+        return (x if self.step is None else x * self.step) + 0.5
 
 
-def keep_variance(layers: Sequence[nn.Module]) -> None:
-    """Initialise linear convolutions so that a signal neither grows nor fades on its way."""
+def keep_variance(layers: Sequence[nn.Module | None]) -> None:
+    """Initialise linear convolutions so that the variance of a signal stays what it is."""
     for layer in layers:
         if isinstance(layer, nn.Conv2d):
             nn.init.normal_(layer.weight, std=layer.weight[0].numel() ** -0.5)
@@ -222,7 +211,16 @@ def keep_variance(layers: Sequence[nn.Module]) -> None:
 
 
 def split_prompts(prompts: Sequence[PromptTokens | None] | None, counts: list[int]) -> list:
-    """Hand a flat sequence of per-block prompts out to stages with `counts` Swin blocks each."""
+    """Split a sequence with one entry for each Swin block by stages of `counts` blocks.
+
+    Args:
+        prompts: entries of all stages; None is the base.
+        counts: number of Swin blocks of each stage.
+    Returns:
+        The entries of each stage; None for each stage of the base.
+    Raises:
+        ValueError: not one entry for each block.
+    """
     if prompts is None:
         return [None] * len(counts)
     ends = list(accumulate(counts, initial=0))

@@ -26,7 +26,6 @@ from promptcodec.models.heads.config import CLASSIFY
 from promptcodec.models.tensors import crop, pad
 from promptcodec.models.transforms import Synthesis
 from promptcodec.models.weights import as_half, load_weights, read_weights
-from promptcodec.models.wide import WideSynthesis
 from promptcodec.training.config import DataConfig, LoopConfig, OptimizerConfig
 from promptcodec.training.data.pictures import PictureStore
 from promptcodec.training.losses import psnr
@@ -102,7 +101,7 @@ class AggregatingDecoder(nn.Module):
         object.__setattr__(self, "codec", codec)  # past the registry of modules
         object.__setattr__(self, "reader", reader)
         self.aggregation = Aggregation(facts.latent_channels, facts.widths[0], features=features)
-        self.g_s: Synthesis | WideSynthesis = copy.deepcopy(codec.model.g_s).requires_grad_(True)
+        self.g_s: Synthesis = copy.deepcopy(codec.model.g_s).requires_grad_(True)
 
     @torch.no_grad()
     def latents(self, x: Tensor, *, rate: float) -> tuple[Tensor, list[Tensor]]:

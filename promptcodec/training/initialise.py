@@ -20,9 +20,8 @@ from torch import Tensor, nn
 from promptcodec.coding.entropy.tables import SCALE_MIN, SCALE_STEP
 from promptcodec.models.codec_model import CodecModel
 from promptcodec.models.hyperprior import INDEX_BITS, ChannelUnits
+from promptcodec.models.stages import BRANCHES, Blocks, ResidualBlock
 from promptcodec.models.swin import SwinBlock
-from promptcodec.models.transforms import Analysis, ResidualBlock
-from promptcodec.models.wide import BRANCHES, Blocks, WideAnalysis, WideSynthesis
 from promptcodec.training.raw_weights import read_start
 
 NOISE = 0.02  # of the orthonormal rows; unused channels need something to grow from
@@ -43,7 +42,8 @@ def initialise_transforms(model: CodecModel, crops: Iterable[Tensor], *, lmbda: 
     pictures = torch.cat(list(crops))
     x = pictures - 0.5
     step = quantisation_step(lmbda)
-    g_a = cast("Analysis", model.g_a)
+    g_a = model.g_a
+    fine = cast("nn.Conv2d", g_a.detail)
     for level, down in enumerate(_convolutions(g_a.down)):
         up = cast("nn.Conv2d", model.g_s.up[3 - level])
         basis = _principal_components(x, up.in_channels)  # (C_out, C_in, 2, 2)
@@ -53,9 +53,9 @@ def initialise_transforms(model: CodecModel, crops: Iterable[Tensor], *, lmbda: 
         else:
             # Detail begins where deep latents end, however wide the stage between them is.
             deep, width = g_a.head.out_channels, down.out_channels
-            detail = basis[deep : deep + g_a.detail.out_channels]
+            detail = basis[deep : deep + fine.out_channels]
             _set_down(down, basis[:width])
-            _set_down(g_a.detail, detail / step)
+            _set_down(fine, detail / step)
             _set_up(
                 up, torch.cat([basis[:deep], torch.zeros_like(basis[deep:width]), detail * step])
             )
@@ -166,7 +166,7 @@ def _set_block(layer: nn.Conv2d, block: Tensor, *, tap: int = 0, noise: float = 
 
 @torch.no_grad()
 def initialise_wide(model: CodecModel, crops: Iterable[Tensor], *, lmbda: float) -> None:
-    """Set the transforms of `codec.wide` to a principal component codec.
+    """Set transforms of few, wide stages to a principal component codec.
 
     Args:
         model: freshly built.
@@ -174,10 +174,10 @@ def initialise_wide(model: CodecModel, crops: Iterable[Tensor], *, lmbda: float)
         lmbda: rate-distortion weight; sets the step of quantisation that features are in.
     """
     config = model.config
-    g_a, g_s = cast("WideAnalysis", model.g_a), cast("WideSynthesis", model.g_s)
+    g_a, g_s = model.g_a, model.g_s
     pictures = torch.cat(list(crops))
     step = quantisation_step(lmbda)
-    g_s.step.fill_(step)
+    cast("Tensor", g_s.step).fill_(step)
     deep, total = config.latent_channels - config.detail_channels, config.latent_channels
 
     # g_a: level by level. `kernel` is what a feature is in pixels, `units` its deviation in steps.
@@ -198,7 +198,7 @@ def initialise_wide(model: CodecModel, crops: Iterable[Tensor], *, lmbda: float)
     _set_block(g_a.head, torch.diag(y_units[:deep])[:, :, None, None])
     if g_a.detail is not None:
         _set_down(g_a.detail, basis[deep:total] * below[:, None, None])
-    g_s.units.copy_(y_units)
+    cast("Tensor", g_s.units).copy_(y_units)
     for module in model.hyperprior.h_a:
         if isinstance(module, ChannelUnits):
             module.units.copy_(y_units)

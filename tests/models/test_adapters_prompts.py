@@ -7,8 +7,9 @@ import torch
 from tiny import TINY
 
 from promptcodec.coding.gains import Gains
-from promptcodec.models.adapters.prompts import LayerAdaptivePrompts, blocks_of_g_a
+from promptcodec.models.adapters.prompts import LayerAdaptivePrompts, prompted
 from promptcodec.models.codec_model import CodecModel
+from promptcodec.models.stages import encoder_stages
 from promptcodec.models.swin import PromptTokens, SwinBlock, partition
 
 CONFIG = replace(TINY, channels=(8, 8, 16, 24), windows=(8, 8, 8, 4))
@@ -64,7 +65,7 @@ def test_open_gates_let_every_part_learn(base: CodecModel, prompts: LayerAdaptiv
 
 def test_blocks_are_those_of_the_transforms(base: CodecModel) -> None:
     found = [m for m in base.g_a.modules() if isinstance(m, SwinBlock)]
-    specs = blocks_of_g_a(CONFIG)
+    specs = prompted(encoder_stages(CONFIG))
     assert [m.attention.heads for m in found] == [spec.heads for spec in specs]
     assert [spec.stride for spec in specs] == [8, 8, 16, 16]
 

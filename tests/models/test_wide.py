@@ -11,12 +11,13 @@ from tiny import TINY
 
 from promptcodec.config import BaseConfig, CodecConfig
 from promptcodec.errors import ConfigError
-from promptcodec.models.adapters.prompts import LayerAdaptivePrompts, blocks_of_g_a, blocks_of_g_s
+from promptcodec.models.adapters.prompts import LayerAdaptivePrompts, prompted
 from promptcodec.models.checkpoint import write_base
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.codec_model import CodecModel
+from promptcodec.models.stages import BRANCHES, decoder_stages, encoder_stages
 from promptcodec.models.swin import SwinBlock
-from promptcodec.models.wide import BRANCHES, maps_of_g_a, maps_of_g_s
+from promptcodec.models.transforms import analysis_maps, synthesis_maps
 
 WIDE = replace(
     TINY,
@@ -89,16 +90,16 @@ def test_latents_reach_the_decoder_in_their_units(model: CodecModel) -> None:
 
 def test_maps_are_those_that_run(model: CodecModel) -> None:
     for maps, layers in (
-        (maps_of_g_a(WIDE), [*model.g_a.down, model.g_a.head, model.g_a.detail]),
-        (maps_of_g_s(WIDE), [model.g_s.stem, *model.g_s.up]),
+        (analysis_maps(WIDE), [*model.g_a.down, model.g_a.head, model.g_a.detail]),
+        (synthesis_maps(WIDE), [model.g_s.stem, *model.g_s.up]),
     ):
         shapes = [(m.outputs, m.inputs, m.kernel, m.kernel) for m in maps]
         assert shapes == [tuple(layer.weight.shape) for layer in layers]
 
 
 def test_every_update_and_every_prompt_moves_the_result(model: CodecModel) -> None:
-    assert [b.stride for b in blocks_of_g_a(WIDE)] == [8, 16, 16]
-    assert [b.stride for b in blocks_of_g_s(WIDE)] == [16, 16, 8]
+    assert [b.stride for b in prompted(encoder_stages(WIDE))] == [8, 16, 16]
+    assert [b.stride for b in prompted(decoder_stages(WIDE))] == [16, 16, 8]
     torch.manual_seed(5)
     adapter = LayerAdaptivePrompts(WIDE, width=4, rank=2)
     x = torch.rand(1, 3, 128, 64)

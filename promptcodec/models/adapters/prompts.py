@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -29,54 +28,17 @@ from torch import Tensor, nn
 from promptcodec.coding.gains import FRACTION_BITS, LEAST, MOST, Gains
 from promptcodec.config import TILE_STRIDE, CodecConfig
 from promptcodec.models.adapters.lowrank import LowRankUpdates
+from promptcodec.models.stages import StageSpec, decoder_stages, encoder_stages
 from promptcodec.models.swin import PromptTokens
-from promptcodec.models.wide import maps_of_g_a, maps_of_g_s
+from promptcodec.models.transforms import analysis_maps, synthesis_maps
 
 REDUCTION = 2  # tokens of a block for each prompt, along an edge
 PIXELS = 8  # px that the encoder's trunk folds into channels
 
 
-@dataclass(frozen=True)
-class BlockSpec:
-    """A Swin block that takes prompts.
-
-    Args:
-        stride: px between two of its tokens.
-        channels: C.
-        heads: attention heads.
-    """
-
-    stride: int
-    channels: int
-    heads: int
-
-
-def blocks_of_g_a(config: CodecConfig) -> list[BlockSpec]:
-    """Swin blocks of g_a in their order."""
-    if config.wide:
-        return _blocks(config, config.encoder_channels, _swin(config.encoder_blocks))
-    return _blocks(config, config.channels, config.swin_blocks)
-
-
-def blocks_of_g_s(config: CodecConfig) -> list[BlockSpec]:
-    """Swin blocks of g_s in their order, deepest stage first."""
-    if config.wide:
-        blocks = _blocks(config, config.decoder_channels, _swin(config.decoder_blocks))
-    else:
-        blocks = _blocks(config, config.channels, config.swin_blocks)
-    return sorted(blocks, key=lambda block: -block.stride)
-
-
-def _swin(blocks: Sequence[str]) -> list[int]:
-    return [kinds.count("s") for kinds in blocks]
-
-
-def _blocks(config: CodecConfig, widths: Sequence[int], counts: Sequence[int]) -> list[BlockSpec]:
-    return [
-        BlockSpec(2 << stage, channels, channels // config.head_channels)
-        for stage, channels in enumerate(widths)
-        for _ in range(counts[stage])
-    ]
+def prompted(stages: Sequence[StageSpec]) -> list[StageSpec]:
+    """The stage of each Swin block, in the order of the blocks."""
+    return [stage for stage in stages for _ in range(stage.swin_blocks)]
 
 
 class PromptNetwork(nn.Module):
@@ -85,12 +47,12 @@ class PromptNetwork(nn.Module):
     Args:
         channels: of what the prompts are made from, with the pixels that the stem folds in.
         stride: px between two of its elements.
-        blocks: the transform's Swin blocks in order.
+        blocks: stage of each Swin block of the transform, in order.
         width: of the trunk.
     """
 
     def __init__(
-        self, channels: int, *, stride: int, blocks: Sequence[BlockSpec], width: int
+        self, channels: int, *, stride: int, blocks: Sequence[StageSpec], width: int
     ) -> None:
         super().__init__()
         self.stride, self.blocks = stride, tuple(blocks)
@@ -148,13 +110,13 @@ class LayerAdaptivePrompts(nn.Module):
         super().__init__()
         self.config, self.width, self.rank = config, width, rank
         self.encoder = PromptNetwork(
-            3 * PIXELS**2, stride=PIXELS, blocks=blocks_of_g_a(config), width=width
+            3 * PIXELS**2, stride=PIXELS, blocks=prompted(encoder_stages(config)), width=width
         )
         self.decoder = PromptNetwork(
-            config.latent_channels, stride=16, blocks=blocks_of_g_s(config), width=width
+            config.latent_channels, stride=16, blocks=prompted(decoder_stages(config)), width=width
         )
-        self.encoder_maps = LowRankUpdates(maps_of_g_a(config), rank=rank)
-        self.decoder_maps = LowRankUpdates(maps_of_g_s(config), rank=rank)
+        self.encoder_maps = LowRankUpdates(analysis_maps(config), rank=rank)
+        self.decoder_maps = LowRankUpdates(synthesis_maps(config), rank=rank)
         self.log_gains = nn.Parameter(torch.zeros(config.latent_channels))
         self.mean_scale = nn.Parameter(torch.zeros(config.hyper_channels))
         self.mean_bias = nn.Parameter(torch.zeros(config.hyper_channels))

@@ -21,10 +21,11 @@ from torch import Tensor, nn
 from promptcodec.config import CodecConfig
 from promptcodec.errors import RateError
 from promptcodec.models.adapters.lowrank import LowRankUpdates
-from promptcodec.models.adapters.prompts import PIXELS, PromptNetwork, blocks_of_g_a
+from promptcodec.models.adapters.prompts import PIXELS, PromptNetwork, prompted
 from promptcodec.models.codec_model import Adapter
+from promptcodec.models.stages import encoder_stages
 from promptcodec.models.swin import PromptTokens
-from promptcodec.models.wide import maps_of_g_a
+from promptcodec.models.transforms import analysis_maps
 
 
 class TaskPrompts(nn.Module):
@@ -39,9 +40,9 @@ class TaskPrompts(nn.Module):
     def __init__(self, config: CodecConfig, *, width: int = 32, rank: int = 10) -> None:
         super().__init__()
         self.encoder = PromptNetwork(
-            3 * PIXELS**2, stride=PIXELS, blocks=blocks_of_g_a(config), width=width
+            3 * PIXELS**2, stride=PIXELS, blocks=prompted(encoder_stages(config)), width=width
         )
-        self.maps = LowRankUpdates(maps_of_g_a(config), rank=rank)
+        self.maps = LowRankUpdates(analysis_maps(config), rank=rank)
 
 
 @dataclass(frozen=True, eq=False)

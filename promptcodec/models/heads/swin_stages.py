@@ -2,8 +2,7 @@
 
     (B, H, W, C) -> Swin blocks -> [merge 2x2 tokens -> Swin blocks] ... -> (B, H', W', C')
 
-Source: Liu et al. 2021, arXiv:2103.14030. `timm_names` says where timm keeps the same weights, so
-that a pretrained network's stages can be taken over.
+Source: Liu et al. 2021, arXiv:2103.14030.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from promptcodec.models.swin import SwinBlock
+from promptcodec.models.swin import swin_blocks
 
 
 class PatchMerging(nn.Module):
@@ -63,14 +62,9 @@ class SwinStages(nn.Module):
         self.merging = nn.ModuleList(PatchMerging(a, b) for a, b in pairwise(widths))
         self.stages = nn.ModuleList(
             nn.ModuleList(
-                SwinBlock(
-                    width,
-                    window=window,
-                    shifted=bool(block % 2),
-                    head_channels=head_channels,
-                    mlp_ratio=mlp_ratio,
+                swin_blocks(
+                    depth, width, window=window, head_channels=head_channels, mlp_ratio=mlp_ratio
                 )
-                for block in range(depth)
             )
             for width, depth in zip(widths, depths, strict=True)
         )
@@ -91,57 +85,9 @@ class SwinStages(nn.Module):
         return found
 
 
-def timm_names(depths: Sequence[int], *, first: int) -> dict[str, str]:
-    """Names of `SwinStages` parameters, each with that of timm's `SwinTransformer`.
-
-    Args:
-        depths: blocks of each of our stages.
-        first: which of timm's stages our first one is, 2 for the third of Swin-T.
-    """
-    inside = {
-        "norm1": "norm1",
-        "norm2": "norm2",
-        "attention.qkv": "attn.qkv",
-        "attention.proj": "attn.proj",
-        "mlp.0": "mlp.fc1",
-        "mlp.2": "mlp.fc2",
-    }
-    names = {}
-    for stage, depth in enumerate(depths):
-        theirs = f"layers.{first + stage}"
-        for block in range(depth):
-            for own, other in inside.items():
-                for kind in ("weight", "bias"):
-                    names[f"stages.{stage}.{block}.{own}.{kind}"] = (
-                        f"{theirs}.blocks.{block}.{other}.{kind}"
-                    )
-            names[f"stages.{stage}.{block}.attention.position_bias"] = (
-                f"{theirs}.blocks.{block}.attn.relative_position_bias_table"
-            )
-        if stage:
-            for name in ("norm.weight", "norm.bias", "reduction.weight"):
-                names[f"merging.{stage - 1}.{name}"] = f"{theirs}.downsample.{name}"
-    return names
-
-
-def load_timm_stages(stages: SwinStages, state: dict[str, Tensor], *, first: int = 2) -> None:
-    """Take the weights of a timm Swin Transformer's stages.
-
-    Args:
-        stages: of the same widths, depths and window.
-        state: `state_dict()` of timm's network.
-        first: which of timm's stages the first one is.
-    Raises:
-        KeyError: a weight is not there; nothing is changed then.
-        RuntimeError: another shape.
-    """
-    names = timm_names([len(blocks) for blocks in stages.stages], first=first)  # type: ignore[arg-type]
-    stages.load_state_dict({own: state[theirs].clone() for own, theirs in names.items()})
-
-
 @torch.no_grad()
 def initialise(module: nn.Module) -> None:
-    """Weights of a truncated normal, as Swin begins; norms and biases as they are."""
+    """Draw the weights of linear maps from a truncated normal, as Swin does; biases are zero."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             nn.init.trunc_normal_(layer.weight, std=0.02)

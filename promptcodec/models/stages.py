@@ -1,0 +1,259 @@
+"""Stages of the transforms: blocks at one resolution.
+
+The first shape of the transforms has residual convolutions and Swin blocks at every resolution
+(`Stage`). The wide shape has few, wide stages of blocks of any kind (`Blocks`): a dense product of
+wide layers at low resolution costs a processor its arithmetic and little else; narrow layers at
+high resolution cost memory traffic.
+
+Features of the wide shape are in steps of quantisation, as latents are: from the mean level to the
+finest detail they differ a hundredfold. The input of a layer is therefore divided by the deviation
+of its channel (`units`); its output is not, so that a small change of any weight moves every
+latent, and every pixel, by about as much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from promptcodec.config import CodecConfig
+from promptcodec.models.swin import PromptTokens, SwinBlock, swin_blocks
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """A stage that is not left out.
+
+    Args:
+        stride: px between two of its elements.
+        ratio: stride of the map between it and the next finer stage or the picture.
+        channels: width.
+        heads: attention heads of its Swin blocks.
+        blocks: kinds of its blocks, one letter each; see `Stage` and `Blocks`.
+        window: edge of a window of its Swin blocks.
+    """
+
+    stride: int
+    ratio: int
+    channels: int
+    heads: int
+    blocks: str
+    window: int
+
+    @property
+    def swin_blocks(self) -> int:
+        """Number of its Swin blocks."""
+        return self.blocks.count("s")
+
+
+def encoder_stages(config: CodecConfig) -> list[StageSpec]:
+    """Stages of g_a, finest first."""
+    if config.wide:
+        return list(_specs(config, config.encoder_channels, config.encoder_blocks))
+    return list(_specs(config, config.channels, ["s" * swin for swin in config.swin_blocks]))
+
+
+def decoder_stages(config: CodecConfig) -> list[StageSpec]:
+    """Stages of g_s, deepest first."""
+    widths, blocks = config.decoder_channels, config.decoder_blocks
+    if not config.wide:
+        counts = zip(config.residual_blocks, config.swin_blocks, strict=True)
+        widths, blocks = config.channels, tuple("r" * res + "s" * swin for res, swin in counts)
+    return list(_specs(config, widths, blocks))[::-1]
+
+
+def _specs(
+    config: CodecConfig, widths: Sequence[int], blocks: Sequence[str]
+) -> Iterator[StageSpec]:
+    stride, finer = 1, 1
+    for width, kinds, window in zip(widths, blocks, config.windows, strict=True):
+        stride *= 2
+        if width:
+            heads = width // config.head_channels
+            yield StageSpec(stride, stride // finer, width, heads, kinds, window)
+            finer = stride
+
+
+def halved_convolutions(channels: int) -> tuple[nn.Conv2d, nn.Conv2d]:
+    """Two 3x3 convolutions from and to a width, half of it between them."""
+    hidden = channels // 2
+    return (
+        nn.Conv2d(channels, hidden, 3, padding=1),
+        nn.Conv2d(hidden, channels, 3, padding=1),
+    )
+
+
+class ResidualBlock(nn.Module):
+    """x + conv3x3(relu(conv3x3(x))), half the width inside.
+
+    Args:
+        channels: width of input and output.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = halved_convolutions(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to the same shape."""
+        return x + self.conv2(torch.relu(self.conv1(x)))
+
+
+class ConvolutionBranch(nn.Module):
+    """conv3x3(relu(conv3x3(x))), half the width inside.
+
+    Args:
+        channels: width of input and output.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1, self.last = halved_convolutions(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to the same shape."""
+        return self.last(torch.relu(self.conv1(x)))
+
+
+class BottleneckBranch(nn.Module):
+    """conv1x1(relu(conv3x3(relu(conv1x1(x))))), half the width inside.
+
+    Args:
+        channels: width of input and output.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        hidden = channels // 2
+        self.conv1 = nn.Conv2d(channels, hidden, 1)
+        self.conv2 = nn.Conv2d(hidden, hidden, 3, padding=1)
+        self.last = nn.Conv2d(hidden, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to the same shape."""
+        return self.last(torch.relu(self.conv2(torch.relu(self.conv1(x)))))
+
+
+class DepthwiseBranch(nn.Module):
+    """conv1x1(a * silu(b)), where a and b are halves of depthwise3x3(conv1x1(x)).
+
+    Args:
+        channels: width of input and output, and of a and b.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, 2 * channels, 1)
+        self.depthwise = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels)
+        self.last = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to the same shape."""
+        a, b = self.depthwise(self.conv1(x)).chunk(2, dim=1)
+        return self.last(a * F.silu(b))
+
+
+class PointwiseBranch(nn.Module):
+    """conv1x1(a * silu(b)), where a and b are halves of conv1x1(x).
+
+    Args:
+        channels: width of input and output; a and b have twice as much.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, 4 * channels, 1)
+        self.last = nn.Conv2d(2 * channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to the same shape."""
+        a, b = self.conv1(x).chunk(2, dim=1)
+        return self.last(a * F.silu(b))
+
+
+BRANCHES = {
+    "b": BottleneckBranch,
+    "c": ConvolutionBranch,
+    "d": DepthwiseBranch,
+    "p": PointwiseBranch,
+}
+
+
+class Stage(nn.Module):
+    """Residual convolutions ("r" of a spec), then Swin blocks ("s").
+
+    Args:
+        config: architecture of the base.
+        spec: stage.
+    """
+
+    def __init__(self, config: CodecConfig, spec: StageSpec) -> None:
+        super().__init__()
+        count = spec.blocks.count("r")
+        self.residual = nn.Sequential(*(ResidualBlock(spec.channels) for _ in range(count)))
+        self.swin = nn.ModuleList(swin_of(config, spec))
+
+    def forward(self, x: Tensor, prompts: Sequence[PromptTokens | None] | None = None) -> Tensor:
+        """Map (B, C, H, W) to the same shape; one entry of `prompts` for each Swin block."""
+        x = self.residual(x)
+        if not self.swin:
+            return x
+        x = x.permute(0, 2, 3, 1)  # (B, H, W, C)
+        for block, prompt in zip(self.swin, prompts or [None] * len(self.swin), strict=True):
+            x = block(x, prompts=prompt)
+        return x.permute(0, 3, 1, 2)
+
+
+class Blocks(nn.Module):
+    """Blocks of one stage in their order, each x + branch(x / units).
+
+    Args:
+        config: architecture of the base.
+        spec: stage; a block is "s", Swin, or one of `BRANCHES`.
+    """
+
+    def __init__(self, config: CodecConfig, spec: StageSpec) -> None:
+        super().__init__()
+        swin = swin_of(config, spec)
+        self.blocks = nn.ModuleList(
+            next(swin) if kind == "s" else BRANCHES[kind](spec.channels) for kind in spec.blocks
+        )
+        self.swin_blocks = spec.swin_blocks
+        self.units: Tensor
+        self.register_buffer("units", torch.ones(spec.channels))
+
+    def forward(self, x: Tensor, prompts: Sequence[PromptTokens | None] | None = None) -> Tensor:
+        """Map (B, C, H, W) to the same shape, in units of each channel.
+
+        Args:
+            x: features.
+            prompts: one entry for each Swin block; None is the base.
+        """
+        own = iter(prompts or [None] * self.swin_blocks)
+        for block in self.blocks:
+            if isinstance(block, SwinBlock):
+                grid = block(x.permute(0, 2, 3, 1), prompts=next(own), units=self.units)
+                x = grid.permute(0, 3, 1, 2)
+            else:
+                x = x + block(x / self.units[:, None, None])
+        return x / self.units[:, None, None]
+
+
+def swin_of(config: CodecConfig, spec: StageSpec) -> Iterator[SwinBlock]:
+    """Swin blocks of a stage, made one by one."""
+    return swin_blocks(
+        spec.swin_blocks,
+        spec.channels,
+        window=spec.window,
+        head_channels=config.head_channels,
+        mlp_ratio=config.mlp_ratio,
+    )
+
+
+def build_stage(config: CodecConfig, spec: StageSpec) -> Stage | Blocks:
+    """A stage of the shape that a config describes."""
+    return Blocks(config, spec) if config.wide else Stage(config, spec)
