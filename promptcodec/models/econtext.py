@@ -1,13 +1,13 @@
 """Efficient context transformer: attention over space, checkerboard halves and channel segments.
 
-    group g-1 -> embed -+-> slot g -> [plain window attention, shifted ...] -> mu of group g
-    features of group g-'             keys and values of slots <= g, kept from earlier steps
+    group g --------> embed -+-> slot g -> [plain window attention, shifted ...] -> mu of group g+1
+    features of group g+1 ---'             keys and values of slots <= g, kept from earlier steps
 
-Groups are ordered spatial first and packed as in `groups`. Slot g carries what was decoded last
-and asks for group g; it sees the slots before it and itself, so the mask inside a window is
-block-causal. The first group has no slot: the hyperprior alone predicts it. Training computes all
-slots at once; encoding and decoding compute one slot a step and keep its keys and values, so the
-span of keys grows with the steps and nothing is computed twice.
+Groups are ordered spatial first and packed as in `groups`. The token of slot g contains the
+embedding of group g and, as its query, the features of group g + 1, which it predicts. It attends
+to slots 0..g: the mask inside a window is block-causal. Group 0 is predicted from the hyperprior
+alone. Training computes all slots at once; encoding and decoding compute one slot a step and keep
+its keys and values, so the span of keys grows with the steps and nothing is computed twice.
 
 Source: Koyuncu et al. 2023, arXiv:2306.14287 (groups, rearrangement, shifted windows, skipped first
 group, caching). Differs: drives the means, not the scales, unless the config asks for research; the
@@ -19,8 +19,7 @@ of the real grid, not of the packed one, where left and right depend on the row.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -30,84 +29,14 @@ from torch import Tensor, nn
 from promptcodec.config import CodecConfig
 from promptcodec.models.context import ContextModel, Reconstruct
 from promptcodec.models.groups import Grouping, gather_anchor_neighbours, split_halves
-from promptcodec.models.swin import (
+from promptcodec.models.windows import (
     HIDDEN,
     WindowMask,
+    Windows,
     attend_windows,
-    axis_regions,
-    mask_of_regions,
-    partition,
+    window_mask,
+    window_order,
 )
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Geometry of one pass over a packed half grid.
-
-    Args:
-        height: rows of the latents.
-        width: packed columns, half of the latents'.
-        window: rows of a window; it has half as many packed columns.
-    """
-
-    height: int
-    width: int
-    window: int
-
-    @property
-    def padded(self) -> tuple[int, int]:
-        """Rows and packed columns up to whole windows."""
-        w = self.window
-        return -(-self.height // w) * w, -(-self.width // (w // 2)) * (w // 2)
-
-    @property
-    def windows(self) -> int:
-        """Windows of one picture."""
-        rows, columns = self.padded
-        return rows * columns // self.positions
-
-    @property
-    def positions(self) -> int:
-        """Packed positions of a window."""
-        return self.window * self.window // 2
-
-
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)  # a mask kept from coding must also serve training
-def window_mask(grid: Grid, *, shifted: bool, device: torch.device) -> WindowMask:
-    """Mask over the positions of windows.
-
-    Padding must not reach latents, and after a cyclic shift the two ends of the grid must not see
-    each other.
-    """
-    sizes = zip(
-        grid.padded, (grid.height, grid.width), (grid.window, grid.window // 2), strict=True
-    )
-    rows, columns = (
-        axis_regions(size, shift=edge // 2 if shifted else 0, inside=inside)
-        for size, inside, edge in sizes
-    )
-    regions = (rows[:, None] * 3 + columns)[None, :, :, None]
-    regions = partition(regions, grid.window, grid.window // 2).squeeze(-1)
-    return mask_of_regions(regions, device)
-
-
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)  # an order kept from coding must also serve training
-def window_order(grid: Grid, *, shifted: bool, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Positions of the padded grid, row by row, in the order of (shifted) windows; and back.
-
-    One gather does what two rolls and a partition would.
-
-    Returns:
-        Both (windows * P,).
-    """
-    rows, columns = grid.padded
-    places = torch.arange(rows * columns).view(1, rows, columns, 1)
-    if shifted:
-        places = torch.roll(places, (-(grid.window // 2), -(grid.window // 4)), dims=(1, 2))
-    order = partition(places, grid.window, grid.window // 2).flatten()
-    return order.to(device), torch.argsort(order).to(device)
 
 
 def relative_offsets(window: int, slots: int) -> Tensor:
@@ -204,7 +133,7 @@ class ContextBlock(nn.Module):
         slot = torch.arange(bias.shape[1], device=bias.device) * self.slots // bias.shape[1]
         return torch.where(slot[:, None] >= slot[None, :], bias, HIDDEN).contiguous()
 
-    def forward(self, x: Tensor, bias: Tensor, grid: Grid, cache: Cache | None = None) -> Tensor:
+    def forward(self, x: Tensor, bias: Tensor, grid: Windows, cache: Cache | None = None) -> Tensor:
         """Map slots (B, S, H, W, C) on the padded packed grid to the same shape.
 
         Args:
@@ -214,7 +143,11 @@ class ContextBlock(nn.Module):
             cache: of this layer; x's slots are appended to it.
         """
         b, s, rows, columns, c = x.shape
-        cut = self._windows(x, grid)  # once: everything up to the attention works on each token
+        if self.shifted:
+            grid = replace(grid, shift=(grid.rows // 2, grid.columns // 2))
+        order, back = window_order(grid, x.device)
+        # Once: everything up to the attention works on each token.
+        cut = self._windows(x, grid, order)
         q, k = self.query_key(self.norm1(cut)).chunk(2, dim=-1)
         q, k, v = (
             t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, self.value(cut))
@@ -223,26 +156,24 @@ class ContextBlock(nn.Module):
         if cache is not None:
             start = cache.used
             k, v = cache.extend(k, v)
-        end = start + s * grid.positions
-        mask = window_mask(grid, shifted=self.shifted, device=x.device)
+        end = start + s * grid.tokens
+        mask = window_mask(grid, x.device)
         # Every slot has the same positions.
-        spans = (1, s, k.shape[2] // grid.positions)
+        spans = (1, s, k.shape[2] // grid.tokens)
         mask = WindowMask(mask.windows, mask.cut, mask.allowed.repeat(spans))
         out = attend_windows(q, k, v, bias[None, :, start:end, :end].to(q.dtype), mask=mask)
         # (B * windows, heads, S * P, C / heads) -> (B, S, H, W, C)
-        out = out.transpose(1, 2).reshape(b, grid.windows, s, grid.positions, c).transpose(1, 2)
-        _, back = window_order(grid, shifted=self.shifted, device=x.device)
+        out = out.transpose(1, 2).reshape(b, grid.count, s, grid.tokens, c).transpose(1, 2)
         out = out.reshape(b * s, rows * columns, c).index_select(1, back).view_as(x)
         x = x + self.proj(out)
         return x + self.mlp(self.norm2(x))
 
-    def _windows(self, x: Tensor, grid: Grid) -> Tensor:
+    def _windows(self, x: Tensor, grid: Windows, order: Tensor) -> Tensor:
         """(B, S, H, W, C) -> (B * windows, S * P, C), slots in order."""
         b, s, rows, columns, c = x.shape
-        order, _ = window_order(grid, shifted=self.shifted, device=x.device)
         x = x.reshape(b * s, rows * columns, c).index_select(1, order)
-        x = x.view(b, s, grid.windows, grid.positions, c).transpose(1, 2)
-        return x.reshape(b * grid.windows, s * grid.positions, c)
+        x = x.view(b, s, grid.count, grid.tokens, c).transpose(1, 2)
+        return x.reshape(b * grid.count, s * grid.tokens, c)
 
 
 class EContext(ContextModel):
@@ -287,7 +218,7 @@ class EContext(ContextModel):
     def forward(self, features: Tensor, reconstruct: Reconstruct, *, cached: bool = True) -> Tensor:
         """See `ContextModel.forward`; without the cache each step computes all slots so far."""
         asked = self._asked(features)
-        grid = Grid(features.shape[2], features.shape[3] // 2, self.window)
+        grid = self._grid(features)
         biases = [layer.bias() for layer in self._blocks]
         caches = self._caches(features, grid) if cached else None
         groups = [reconstruct(0, *self._first(asked[0]))]
@@ -314,7 +245,7 @@ class EContext(ContextModel):
     def parallel(self, features: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None]:
         """See `ContextModel.parallel`: one masked pass over all slots."""
         asked = self._asked(features)
-        grid = Grid(features.shape[2], features.shape[3] // 2, self.window)
+        grid = self._grid(features)
         known = [self._normal(g, part) for g, part in enumerate(self.grouping.split(y))]
         predictions = [self._first(asked[0])]
         x = torch.stack(
@@ -338,6 +269,11 @@ class EContext(ContextModel):
         for layer in self._blocks:
             layer.freeze()
 
+    def _grid(self, features: Tensor) -> Windows:
+        """Windows of a packed half grid, half as many columns as rows."""
+        height, width = features.shape[2:]
+        return Windows(height, width // 2, self.window, self.window // 2)
+
     def _asked(self, features: Tensor) -> list[Tensor]:
         """Features of each group's elements, channels last, (B, h, w/2, N)."""
         halves = [half.permute(0, 2, 3, 1) for half in split_halves(features)]
@@ -347,9 +283,9 @@ class EContext(ContextModel):
     def _blocks(self) -> list[ContextBlock]:
         return [layer for layer in self.layers if isinstance(layer, ContextBlock)]
 
-    def _caches(self, features: Tensor, grid: Grid) -> list[Cache]:
-        windows = len(features) * grid.windows
-        tokens = self.slots * grid.positions
+    def _caches(self, features: Tensor, grid: Windows) -> list[Cache]:
+        windows = len(features) * grid.count
+        tokens = self.slots * grid.tokens
         return [
             Cache(windows, b.heads, tokens, b.proj.in_features // b.heads, features)
             for b in self._blocks
@@ -359,7 +295,7 @@ class EContext(ContextModel):
         """A packed group of latents in units of their channels."""
         return y_hat / self.y_scale[self.grouping.segment(group), None, None]
 
-    def _slot(self, slot: int, known: Tensor, asked: Tensor, grid: Grid) -> Tensor:
+    def _slot(self, slot: int, known: Tensor, asked: Tensor, grid: Windows) -> Tensor:
         """Embed what was decoded last and what is asked for, (B, H, W, C) on the padded grid."""
         x = self.embed[slot // 2](known.permute(0, 2, 3, 1))
         x = x + self.of_features(asked) + self.slot[slot]

@@ -12,13 +12,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-HIDDEN = -1e4  # added to the logit of a forbidden pair: zero after the softmax in any precision
+from promptcodec.models.windows import (
+    WindowMask,
+    Windows,
+    attend,
+    attend_windows,
+    merge,
+    partition,
+    relative_positions,
+    window_mask,
+)
 
 
 @dataclass(frozen=True)
@@ -26,13 +34,14 @@ class PromptTokens:
     """Prompt tokens of one Swin block.
 
     Args:
-        tokens: a grid (B, H/f, W/f, D), f a divisor of half the window, which the block rolls and
-            cuts as it does the picture's; or (B * windows, P, D), in the order of `partition` on
-            the rolled grid, where B * windows may be 1 to share.
-        gate: (heads,), weight of the prompt branch; zero leaves the block unchanged.
-        head: weight (C, D) and bias (C,) that make the block's C channels of them; None where D is
-            C. The block folds them into its own maps, which costs less than C channels would.
-        more: a further set, looked at by itself; its effect is added.
+        tokens: grid (B, H/f, W/f, D), f a divisor of half the window, that is rolled and cut like
+            the picture's; or windows (B * windows, P, D), in the order of `partition` on the rolled
+            grid, where B * windows may be 1 to share.
+        gate: weight of the prompt branch, (heads,); zero leaves the block unchanged.
+        head: linear map from the D prompt channels to the block's C channels, weight (C, D) and
+            bias (C,); None if D == C. It is folded into the key and value projections, which is
+            cheaper than storing C-channel prompts.
+        more: further prompts with a softmax of their own, whose effect is added.
     """
 
     tokens: Tensor
@@ -44,10 +53,10 @@ class PromptTokens:
         """The same prompts, window by window.
 
         Args:
-            window: of the block.
-            height: rows of the block's grid.
-            shift_y: rows that it rolls up by.
-            shift_x: columns that it rolls left by.
+            window: edge of the block's windows.
+            height: number of rows of the block's grid.
+            shift_y: number of rows that the grid is rolled up by.
+            shift_x: number of columns that the grid is rolled left by.
         """
         more = self.more
         if more is not None:
@@ -58,141 +67,6 @@ class PromptTokens:
         shifts = (-(shift_y // factor), -(shift_x // factor))
         tokens = torch.roll(self.tokens, shifts, dims=(1, 2)) if any(shifts) else self.tokens
         return replace(self, tokens=partition(tokens, window // factor), more=more)
-
-
-def partition(x: Tensor, window: int, columns: int | None = None) -> Tensor:
-    """Split a grid (B, H, W, C) into windows (B * H/r * W/c, r * c, C).
-
-    Args:
-        x: the grid.
-        window: rows r of a window.
-        columns: columns c; None is a square.
-    """
-    b, h, w, channels = x.shape
-    columns = columns or window
-    x = x.view(b, h // window, window, w // columns, columns, channels)
-    return x.transpose(2, 3).reshape(-1, window * columns, channels)
-
-
-def merge(
-    windows: Tensor, *, window: int, height: int, width: int, columns: int | None = None
-) -> Tensor:
-    """Undo `partition`: (B * windows, r * c, C) -> (B, H, W, C)."""
-    c = windows.shape[-1]
-    columns = columns or window
-    x = windows.view(-1, height // window, width // columns, window, columns, c)
-    return x.transpose(2, 3).reshape(-1, height, width, c)
-
-
-@dataclass(frozen=True)
-class WindowMask:
-    """Who may look at whom in the windows of a grid.
-
-    Args:
-        windows: windows of one picture.
-        cut: which of them hold tokens that must not all see each other, (K,).
-        allowed: (K, queries, keys), True where a query of a cut window may look at a key.
-    """
-
-    windows: int
-    cut: Tensor
-    allowed: Tensor
-
-
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)  # a mask kept from coding must also serve training
-def shift_mask(
-    height: int,
-    width: int,
-    *,
-    window: int,
-    shift_y: int,
-    shift_x: int,
-    device: torch.device | str = "cpu",
-) -> WindowMask:
-    """Mask of a grid that was rolled by (-shift_y, -shift_x) tokens.
-
-    After a cyclic shift a border window holds tokens from both ends of the grid; those ends must
-    not see each other.
-    """
-    rows = axis_regions(height, shift=shift_y, inside=height)
-    columns = axis_regions(width, shift=shift_x, inside=width)
-    regions = partition((rows[:, None] * 3 + columns)[None, :, :, None], window).squeeze(-1)
-    return mask_of_regions(regions, device)
-
-
-def axis_regions(size: int, *, shift: int, inside: int) -> Tensor:
-    """Regions along one axis of a rolled grid, (size,): 1 came round from the start, 2 is padding.
-
-    Args:
-        size: of the axis, padding included.
-        shift: how far the grid was rolled towards its start.
-        inside: where padding begins.
-    """
-    place = torch.arange(size) + shift
-    return torch.where(place % size >= inside, 2, (place >= size).to(torch.int8))
-
-
-def mask_of_regions(regions: Tensor, device: torch.device | str) -> WindowMask:
-    """Mask by which tokens see those of their own region only.
-
-    Args:
-        regions: number of the region of each token, (windows, tokens), on the CPU.
-        device: of the mask.
-    """
-    cut = (regions != regions[:, :1]).any(dim=1).nonzero().squeeze(1)
-    own = regions[cut]
-    allowed = own[:, :, None] == own[:, None, :]
-    return WindowMask(len(regions), cut.to(device), allowed.to(device))
-
-
-def relative_positions(window: int) -> Tensor:
-    """Index (w * w, w * w) of each pair's offset in a table of (2w - 1)^2 biases."""
-    axis = torch.arange(window)
-    y, x = (g.flatten() for g in torch.meshgrid(axis, axis, indexing="ij"))
-    dy = y[:, None] - y[None, :] + window - 1
-    dx = x[:, None] - x[None, :] + window - 1
-    return dy * (2 * window - 1) + dx
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Scaled dot-product attention, (n, heads, T, head_channels) each; bias is added to the logits.
-
-    PyTorch's fused kernel has no gradient for the bias and then falls back to a slow path, so
-    training writes the same product out.
-    """
-    if not torch.is_grad_enabled():
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-    logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-    if bias is not None:
-        logits = logits + bias
-    return torch.softmax(logits, dim=-1) @ v
-
-
-def attend_windows(
-    q: Tensor, k: Tensor, v: Tensor, bias: Tensor, *, mask: WindowMask | None
-) -> Tensor:
-    """Attention inside windows, (pictures * windows, heads, T, head_channels) each.
-
-    Only border windows are cut: doing these few again costs less than a bias for every window.
-
-    Args:
-        q: queries.
-        k: keys.
-        v: values.
-        bias: added to the logits of every window, (1, heads, queries, keys).
-        mask: None lets all tokens of a window see each other.
-    """
-    out = attend(q, k, v, bias)
-    if mask is None or not len(mask.cut):
-        return out
-    pictures = len(q) // mask.windows
-    start = torch.arange(pictures, device=q.device)[:, None] * mask.windows
-    cut = (start + mask.cut).flatten()
-    bias = torch.where(mask.allowed[:, None], bias, HIDDEN)
-    bias = bias.repeat(pictures, 1, 1, 1) if pictures > 1 else bias
-    # In place: a copy would cost time and leave the layout that the fused kernel writes.
-    return out.index_copy_(0, cut, attend(q[cut], k[cut], v[cut], bias))
 
 
 class WindowAttention(nn.Module):
@@ -224,8 +98,8 @@ class WindowAttention(nn.Module):
 
         Args:
             x: (B * windows, w * w, C).
-            mask: of the shifted grid; None lets all tokens of a window see each other.
-            prompts: tokens that every query of their window may look at besides; never masked.
+            mask: mask of the shifted grid; None lets all tokens of a window see each other.
+            prompts: further tokens that every query of their window attends to; never masked.
         Returns:
             (B * windows, w * w, C).
         """
@@ -243,7 +117,7 @@ class WindowAttention(nn.Module):
         return self.proj(out.transpose(1, 2).reshape(n, tokens, c))
 
     def _keys_and_values(self, prompts: PromptTokens, *, dtype: torch.dtype) -> Tensor:
-        """Keys and values of prompts, (m, P, 2 C); they never look, so have no queries."""
+        """Keys and values of prompts, (m, P, 2 C); they have no queries."""
         c = self.proj.in_features
         weight, bias = self.qkv.weight[c:], self.qkv.bias[c:]
         if prompts.head is not None:
@@ -294,8 +168,8 @@ class SwinBlock(nn.Module):
 
         Args:
             x: the grid.
-            prompts: tokens to attend to besides; None is exactly the base.
-            units: what each channel is divided by where a branch looks at it, (C,); None is ones.
+            prompts: further tokens to attend to; None is exactly the base.
+            units: divisor of each channel at the input of a branch, (C,); None is ones.
         """
         _, h, w, _ = x.shape
         # A grid of one window has no neighbour to look at: shifting would only cut it up.
@@ -305,7 +179,7 @@ class SwinBlock(nn.Module):
         mask = None
         if sy or sx:
             y = torch.roll(y, shifts=(-sy, -sx), dims=(1, 2))
-            mask = shift_mask(h, w, window=self.window, shift_y=sy, shift_x=sx, device=x.device)
+            mask = window_mask(Windows(h, w, self.window, self.window, (sy, sx)), x.device)
         if prompts is not None:
             prompts = prompts.cut(self.window, height=h, shift_y=sy, shift_x=sx)
         y = self.attention(partition(y, self.window), mask, prompts=prompts)

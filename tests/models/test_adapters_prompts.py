@@ -10,7 +10,8 @@ from promptcodec.coding.gains import Gains
 from promptcodec.models.adapters.prompts import LayerAdaptivePrompts, prompted
 from promptcodec.models.codec_model import CodecModel
 from promptcodec.models.stages import encoder_stages
-from promptcodec.models.swin import PromptTokens, SwinBlock, partition
+from promptcodec.models.swin import PromptTokens, SwinBlock
+from promptcodec.models.windows import partition
 
 CONFIG = replace(TINY, channels=(8, 8, 16, 24), windows=(8, 8, 8, 4))
 

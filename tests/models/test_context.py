@@ -1,6 +1,7 @@
 """Context models: groups, causality, and the two passes of econtext."""
 
 import dataclasses
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,8 +10,9 @@ from promptcodec.config import CodecConfig
 from promptcodec.errors import ConfigError
 from promptcodec.models.codec_model import build_context
 from promptcodec.models.context import CheckerboardContext, ContextModel, NoContext
-from promptcodec.models.econtext import EContext, Grid, relative_offsets, window_mask
+from promptcodec.models.econtext import EContext, relative_offsets
 from promptcodec.models.groups import Grouping, gather_anchor_neighbours, join_halves, split_halves
+from promptcodec.models.windows import Windows, window_mask
 
 TINY = CodecConfig(
     name="tiny",
@@ -180,12 +182,10 @@ def test_offsets_are_those_of_the_real_grid() -> None:
 
 
 def test_windows_are_cut_only_where_needed() -> None:
-    cpu = torch.device("cpu")
-    whole = Grid(16, 8, 8)
-    assert len(window_mask(whole, shifted=False, device=cpu).cut) == 0
-    assert window_mask(whole, shifted=True, device=cpu).cut.tolist() == [1, 2, 3]
-    padded = Grid(12, 8, 8)
-    assert window_mask(padded, shifted=False, device=cpu).cut.tolist() == [2, 3]
+    whole = Windows(16, 8, 8, 4)
+    assert len(window_mask(whole).cut) == 0
+    assert window_mask(replace(whole, shift=(4, 2))).cut.tolist() == [1, 2, 3]
+    assert window_mask(replace(whole, height=12)).cut.tolist() == [2, 3]
 
 
 def test_scale_from_context_gives_a_shift() -> None:

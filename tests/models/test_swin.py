@@ -7,10 +7,8 @@ from promptcodec.models.swin import (
     PromptTokens,
     SwinBlock,
     WindowAttention,
-    merge,
-    partition,
-    shift_mask,
 )
+from promptcodec.models.windows import Windows, merge, partition, window_mask
 
 DIM, WINDOW = 32, 4
 
@@ -102,11 +100,11 @@ def test_a_mask_made_while_coding_serves_training() -> None:
 
 
 def test_shift_mask_counts() -> None:
-    mask = shift_mask(8, 8, window=4, shift_y=2, shift_x=2)
+    mask = window_mask(Windows(8, 8, 4, 4, (2, 2)))
     assert mask.windows == 4
     assert mask.cut.tolist() == [1, 2, 3]  # the first window is whole
     assert int(mask.allowed[2].sum()) == 4 * 4 * 4  # four regions of four tokens
-    one_axis = shift_mask(8, 4, window=4, shift_y=2, shift_x=0)
+    one_axis = window_mask(Windows(8, 4, 4, 4, (2, 0)))
     assert one_axis.cut.tolist() == [1] and int(one_axis.allowed[0].sum()) == 2 * 8 * 8
 
 

@@ -89,7 +89,7 @@ def test_layers_start_with_inputs_of_unit_deviation() -> None:
     model, seen = started(WIDE), []
     stages = (*model.g_a.stages, *model.g_s.stages)
     for stage in stages:
-        stage.register_forward_hook(lambda stage, _, out: seen.append(stage.seen(out)))
+        stage.register_forward_hook(lambda stage, _, out: seen.append(out))
     with torch.no_grad():
         y = model.g_a(crops(1))
         model.g_s(y)
