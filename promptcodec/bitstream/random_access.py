@@ -6,12 +6,20 @@ import os
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO
 
-from promptcodec.bitstream.fields import MAX_HEADER_BYTES, MAX_PIXELS, Header, Tile
+from promptcodec.bitstream.fields import (
+    MAX_HEADER_BYTES,
+    MAX_PIXELS,
+    Chunk,
+    Container,
+    Fields,
+    Header,
+    Tile,
+)
 from promptcodec.bitstream.reader import check_file_bytes, parse_header
 from promptcodec.bitstream.signature import AGAIN
 from promptcodec.errors import PromptCodecError, StreamError
@@ -165,6 +173,27 @@ def read_stream(
     if not (allow_partial and file_bytes < header.size + header.payload_bytes):
         check_file_bytes(header, file_bytes)
     return StreamFile(header, read, file_bytes)
+
+
+def parse(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Container:
+    """Read a whole stream and verify every checksum but `index_crc`, which needs the model.
+
+    Args:
+        data: the whole file.
+        max_pixels: as for `parse_header`.
+    Raises:
+        StreamError: not a stream, from a newer version, damaged, truncated or too large.
+    """
+    file = read_stream(lambda at, size: data[at : at + size], len(data), max_pixels=max_pixels)
+    header = file.header
+    tiles = tuple(file.tile(number) for number in range(len(header.tiles)))
+    contents = file.chunks(allow_partial=False)
+    return Container(
+        **{item.name: getattr(header, item.name) for item in fields(Fields)},
+        tiles=tiles,
+        chunks=tuple(Chunk(kind, data) for kind, data in contents.items()),
+        header_size=header.size,
+    )
 
 
 def _read_header(read: ReadAt, *, max_pixels: int) -> Header:

@@ -1,11 +1,10 @@
-"""Bytes to dataclasses, believing nothing.
+"""The header: bytes to dataclasses, every field checked.
 
 The header's CRC is checked before a single field is used, and every length is checked against the
 bytes that are there before anything is cut out, so hostile bytes cost no more than their size.
 """
 
 import zlib
-from dataclasses import fields
 
 from promptcodec.bitstream.fields import (
     CHUNK_KINDS,
@@ -23,12 +22,8 @@ from promptcodec.bitstream.fields import (
     MAX_TILES,
     MIN_HEADER_BYTES,
     PROFILES,
-    Chunk,
     ChunkRecord,
-    Container,
-    Fields,
     Header,
-    Tile,
     TileRecord,
     decoded_pixels,
     tile_grid_of,
@@ -81,41 +76,6 @@ def check_file_bytes(header: Header, file_bytes: int) -> None:
             f"data follow the end of the stream: {file_bytes} bytes are there, {expected} belong"
             f" to it: {AGAIN}"
         )
-
-
-def parse(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Container:
-    """Read a whole stream and verify every checksum but `index_crc`, which needs the model.
-
-    Args:
-        data: the whole file.
-        max_pixels: as for `parse_header`.
-
-    Raises:
-        StreamError: not a stream, from a newer version, damaged, truncated or too large.
-    """
-    header = parse_header(data, max_pixels=max_pixels)
-    check_file_bytes(header, len(data))
-    needed = header.size + header.payload_bytes
-    reader = _Reader(data, start=header.size, short=truncated(len(data), needed))
-    tiles = []
-    for number, row in enumerate(header.tiles):
-        tile = Tile(reader.take(row.z_bytes), reader.take(row.y_bytes), row.index_crc)
-        if zlib.crc32(tile.y, zlib.crc32(tile.z)) != row.crc:
-            raise StreamError(f"tile {number} is damaged, its checksum does not match: {AGAIN}")
-        tiles.append(tile)
-    chunks = []
-    for row in header.chunks:
-        chunk = Chunk(row.kind, reader.take(row.size))
-        if zlib.crc32(chunk.data) != row.crc:
-            name = row.kind.decode("ascii")
-            raise StreamError(f"chunk {name!r} is damaged, its checksum does not match: {AGAIN}")
-        chunks.append(chunk)
-    return Container(
-        **{item.name: getattr(header, item.name) for item in fields(Fields)},
-        tiles=tuple(tiles),
-        chunks=tuple(chunks),
-        header_size=header.size,
-    )
 
 
 class _Reader:

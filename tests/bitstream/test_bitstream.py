@@ -14,13 +14,11 @@ from places import ROOT
 
 from promptcodec import bitstream
 from promptcodec.bitstream import (
-    MAX_HEADER_BYTES,
     MAX_PIXELS,
     MAX_TILES,
     Chunk,
     Container,
     Tile,
-    check_file_bytes,
     describe,
     fixed_to_rate,
     pack,
@@ -28,6 +26,8 @@ from promptcodec.bitstream import (
     parse_header,
     rate_to_fixed,
 )
+from promptcodec.bitstream.fields import MAX_HEADER_BYTES, MIN_HEADER_BYTES
+from promptcodec.bitstream.reader import check_file_bytes
 from promptcodec.errors import StreamError, UsageError
 
 FORMAT = ROOT / "FORMAT.md"
@@ -127,7 +127,7 @@ def test_the_specification_states_the_limits_of_the_code() -> None:
     text = FORMAT.read_text(encoding="utf-8")
     for limit in (MAX_PIXELS, MAX_TILES, MAX_HEADER_BYTES):
         assert f"{limit:,}" in text
-    assert f"{bitstream.MIN_HEADER_BYTES} to {MAX_HEADER_BYTES:,}" in text
+    assert f"{MIN_HEADER_BYTES} to {MAX_HEADER_BYTES:,}" in text
     for kind in bitstream.CHUNK_KINDS:
         assert f"`{kind.decode()}`" in text
 

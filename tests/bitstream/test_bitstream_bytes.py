@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from promptcodec.bitstream import (
     MAGIC,
-    PROFILES,
     Chunk,
     Container,
     Tile,
@@ -17,6 +16,7 @@ from promptcodec.bitstream import (
     parse_header,
     rate_to_fixed,
 )
+from promptcodec.bitstream.fields import PROFILES
 from promptcodec.errors import StreamError
 
 NO_LIMIT = 2**64
