@@ -10,18 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import stranger
+import stranger_files
 import torch
 from golden_streams import FOLDER, GOLDEN, HASHES, load
 from places import ROOT
-from stranger import Refused
+from stranger_files import Refused
 
 FORMAT = (ROOT / "FORMAT.md").read_text(encoding="utf-8")
-ADAPTERS = [stranger.read_adapter(path) for path in sorted((FOLDER / "prompts").iterdir())]
+ADAPTERS = [stranger_files.read_adapter(path) for path in sorted((FOLDER / "prompts").iterdir())]
 
 
 def read(name: str, data: bytes | None = None) -> list[stranger.Symbols]:
     stream = stranger.parse((FOLDER / f"{name}.pc").read_bytes() if data is None else data)
-    return stranger.decode(stream, stranger.read_base(FOLDER / GOLDEN[name].base), ADAPTERS)
+    return stranger.decode(stream, stranger_files.read_base(FOLDER / GOLDEN[name].base), ADAPTERS)
 
 
 def together(name: str, tiles: list[stranger.Symbols], part: str) -> np.ndarray:
@@ -60,7 +61,7 @@ def test_rebuilt_residuals(name: str) -> None:
 def test_hashes_of_bases_and_adapters() -> None:
     for name in {golden.base for golden in GOLDEN.values()}:
         codec = load(next(n for n, golden in GOLDEN.items() if golden.base == name))
-        assert stranger.read_base(FOLDER / name).digest == codec.base_hash
+        assert stranger_files.read_base(FOLDER / name).digest == codec.base_hash
     codecs = [load(name) for name in ("between", "sets-middle")]
     known = {a.sha256: a for codec in codecs for a in codec.ladder.adapters.values()}
     assert {adapter.digest for adapter in ADAPTERS} == set(known)
@@ -82,14 +83,14 @@ def test_what_must_be_refused_is_refused_by_both() -> None:
 
 
 def test_it_is_independent() -> None:
-    tree = ast.parse(Path(stranger.__file__).read_text(encoding="utf-8"))
     roots = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            roots |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            roots.add(str(node.module).split(".")[0])
-    assert roots - sys.stdlib_module_names == {"numpy"}
+    for file in (str(stranger.__file__), str(stranger_files.__file__)):
+        for node in ast.walk(ast.parse(Path(file).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                roots |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                roots.add(str(node.module).split(".")[0])
+    assert roots - sys.stdlib_module_names == {"numpy", "stranger_files"}
 
 
 def test_the_specification_lists_what_the_hash_leaves_out() -> None:
@@ -100,10 +101,10 @@ def test_the_specification_lists_what_the_hash_leaves_out() -> None:
     listed = dict(re.findall(r"^\| `(\w+)` \| `(.*?)` \|", FORMAT, re.MULTILINE))
     added = {f.name: f.default for f in fields(CodecConfig) if f.metadata.get("added")}
     assert {k: json.loads(v) for k, v in listed.items()} == json.loads(json.dumps(added))
-    assert json.loads(json.dumps(stranger.ADDED)) == json.loads(json.dumps(added))
+    assert json.loads(json.dumps(stranger_files.ADDED)) == json.loads(json.dumps(added))
 
 
 def test_names_of_types_are_those_of_torch() -> None:
-    for kind in stranger.TORCH_NAMES.values():
+    for kind in stranger_files.TORCH_NAMES.values():
         assert f"`torch.{kind}`" in FORMAT
         assert str(getattr(torch, kind)) == f"torch.{kind}"
