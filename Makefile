@@ -44,7 +44,7 @@ test: $(INSTALLED)
 	@$(if $(NO_PEERS),echo "no tests of the peers: compressai has no wheels for this Python",$(MAKE) test-peers)
 
 test-peers: $(PEERS)/.promptcodec
-	OMP_NUM_THREADS=$(THREADS) $(PEERS)/bin/python -m pytest -m peers
+	OMP_NUM_THREADS=$(THREADS) $(PEERS)/bin/python -m pytest -m peers tests/evaluation
 
 test-latest: | $(BIN)/python
 	rm -rf $(LATEST)
