@@ -82,7 +82,7 @@ def test_views_are_a_function_of_seed_and_step(
     assert torch.allclose(first.targets.sum(dim=1), torch.ones(6))
     assert not torch.equal(first.inputs, store.batch(6, seed=1, step=6).inputs)
     # Every setting equally often in a view.
-    assert all((view == 10.0).sum() == 9 for view in store._settings)
+    assert all((view == 10.0).sum() == 9 for view in store._views["settings"])
 
 
 def test_latents_are_those_of_the_file(pictures: Path, tiny_checkpoint: Path) -> None:
