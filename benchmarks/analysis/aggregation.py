@@ -19,7 +19,7 @@ from promptcodec.evaluation.evaluate import find_pictures
 from promptcodec.evaluation.metrics import psnr
 from promptcodec.evaluation.speed.complexity import count_parameters
 from promptcodec.models.codec import TorchCodec
-from promptcodec.models.tensors import from_tensor
+from promptcodec.models.tensors import to_pixels
 from promptcodec.training.aggregation import AggregatingDecoder, read_aggregation
 
 
@@ -29,7 +29,7 @@ def rebuilt(
 ) -> np.ndarray:
     """Pixels of a stream by a decoder with aggregation, padded, uint8 (H, W, 3)."""
     y_hat = codec.latents(data)
-    return from_tensor(model(y_hat, model.read(y_hat, rate=rate), rate=rate))
+    return to_pixels(model(y_hat, model.read(y_hat, rate=rate), rate=rate))[0]
 
 
 def main() -> None:

@@ -19,10 +19,10 @@ import torch
 from PIL import Image
 from torch import nn
 
+from benchmarks.analysis.masks import check_pixels, compare_overlap, read_masks
 from benchmarks.common import parse, parser, write_json
 from promptcodec.cli.options import parse_rates
 from promptcodec.evaluation.reports.compare import side_by_side
-from promptcodec.evaluation.segmentation import check_pixels, compare_overlap, read_masks
 from promptcodec.evaluation.speed.complexity import complexity_table, count_macs, count_parameters
 from promptcodec.io import masks
 from promptcodec.io.atomic import write_atomically

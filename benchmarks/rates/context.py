@@ -28,8 +28,9 @@ from promptcodec.evaluation.speed.timing import in_turn, ratio, summarise
 from promptcodec.io.load import load_picture
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.econtext import EContext
-from promptcodec.models.tensors import arrays_of, crop, from_tensor, pad, to_tensor
+from promptcodec.models.tensors import arrays_of, crop, from_pixels, pad, to_pixels
 
+CPU = torch.device("cpu")
 GAINS = (-2, -1, 0, 1, 2)
 WIDTH, HEIGHT = 768, 512
 PARTS = ("h_a", "scale path", "h_means", "context", "entropy model")
@@ -49,16 +50,16 @@ def curve(codec: TorchCodec, pictures: list[Path]) -> list[dict[str, float]]:
 def _measure(codec: TorchCodec, path: Path, gains: Gains) -> tuple[float, float]:
     rgb = load_picture(path).rgb
     height, width = rgb.shape[:2]
-    x = pad(to_tensor(rgb), TILE_STRIDE).contiguous(memory_format=torch.channels_last)
+    x = pad(from_pixels(rgb[None], CPU), TILE_STRIDE)
     latents = codec.model.analyse(x, gains=gains)
-    decoded = from_tensor(crop(codec.model.synthesise(latents.y_hat), height, width))
+    decoded = to_pixels(crop(codec.model.synthesise(latents.y_hat), height, width))[0]
     bits = sum(rans.estimate_bits(arrays_of(latents), codec.tables))
     return bits / (height * width), psnr(rgb, decoded)
 
 
 def seconds(codecs: dict[str, TorchCodec], rgb: np.ndarray, *, repeats: int) -> dict[str, Any]:
     """Seconds of encoding and decoding latents and picture, all codecs in turn."""
-    x = to_tensor(rgb).contiguous(memory_format=torch.channels_last)
+    x = from_pixels(rgb[None], CPU)
     actions: dict[str, Callable[[], object]] = {}
     for name, codec in codecs.items():
         model = codec.model

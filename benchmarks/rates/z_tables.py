@@ -24,7 +24,7 @@ from promptcodec.coding.entropy.z_tables import NUM_VALUES, ZTables, pack_sets
 from promptcodec.config import TILE_STRIDE
 from promptcodec.io.load import load_picture
 from promptcodec.models.codec import TorchCodec
-from promptcodec.models.tensors import arrays_of, pad, to_tensor
+from promptcodec.models.tensors import arrays_of, from_pixels, pad
 from promptcodec.training.data.pictures import PictureFile, find_pictures
 from promptcodec.training.z_sets import ZHat, fit_sets, set_bits
 
@@ -71,8 +71,8 @@ def look(
     """What each rate makes of pictures to fit on, and of those to measure on."""
     fitted, held = ({rate: Seen() for rate in rates} for _ in range(2))
     for pack, place, out in chosen(packs, pictures=pictures):
-        x = pad(to_tensor(load_picture(place.read()).rgb), TILE_STRIDE)
-        x = x.contiguous(memory_format=torch.channels_last)
+        rgb = load_picture(place.read()).rgb
+        x = pad(from_pixels(rgb[None], torch.device("cpu")), TILE_STRIDE)
         for rate in rates:
             point = codec.at(rate)
             y, z = codec.model.transform(x, adapter=point.network)

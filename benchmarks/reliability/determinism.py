@@ -36,7 +36,7 @@ from promptcodec.evaluation.metrics import psnr
 from promptcodec.io.provenance import provenance
 from promptcodec.io.samples import bundled, photograph
 from promptcodec.models.codec import TorchCodec
-from promptcodec.models.tensors import crop, from_tensor
+from promptcodec.models.tensors import crop, to_pixels
 
 MAX_DIFFERENCE = 1  # levels of 255 between float32 pictures
 
@@ -126,7 +126,7 @@ def decode(codec: TorchCodec, container: Container, variant: Variant) -> Decoded
         y_hat = rebuild(z_batch, symbol_batch, indexes=index_batch, gains=gains, adapter=adapter)
         x_hat = synthesise(y_hat, adapter=adapter)[own : own + 1].cpu()
     x_hat = crop(x_hat, container.height, container.width)
-    return Decoded(indexes, symbols, from_tensor(x_hat))
+    return Decoded(indexes, symbols, to_pixels(x_hat)[0])
 
 
 def compiled(method: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -44,24 +44,6 @@ def to_pixels(x: Tensor) -> NDArray[np.uint8]:
     return levels.nan_to_num_(0.0).to(torch.uint8).contiguous().cpu().numpy()
 
 
-def to_tensor(rgb: np.ndarray) -> Tensor:
-    """Scale (H, W, 3) uint8 to (1, 3, H, W) float32 in [0, 1]."""
-    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
-        raise ShapeError(f"got {rgb.dtype} {rgb.shape}; need uint8 (H, W, 3): call `load` first")
-    planes = np.array(rgb.transpose(2, 0, 1), order="C")  # turned while it is small
-    return torch.from_numpy(planes)[None].float().div_(255)
-
-
-def from_tensor(x: Tensor) -> np.ndarray:
-    """Clamp and round (1, 3, H, W) or (3, H, W) in [0, 1] to (H, W, 3) uint8; NaN becomes 0."""
-    shape = tuple(x.shape)
-    if shape[-3:-2] != (3,) or shape[:-3] not in ((), (1,)):
-        raise ShapeError(f"x has shape {shape}; need (1, 3, H, W) or (3, H, W)")
-    planes = x.detach().reshape(shape[-3:]).float().clamp(0, 1)  # a copy: the rest is in place
-    levels = planes.mul_(255).round_().nan_to_num_(0.0).to(torch.uint8)
-    return levels.permute(1, 2, 0).contiguous().cpu().numpy()
-
-
 def pad(x: Tensor, multiple: int) -> Tensor:
     """Repeat the last row and column of (N, C, H, W) until H and W are multiples of `multiple`."""
     if x.ndim != 4 or min(x.shape) < 1 or multiple < 1:

@@ -17,7 +17,7 @@ from promptcodec.config import TILE_STRIDE
 from promptcodec.models.adapters.checkpoint import RateAdapter
 from promptcodec.models.checkpoint import density_tables
 from promptcodec.models.codec_model import Adapter, CodecModel
-from promptcodec.models.tensors import arrays_of, crop, from_tensor, pad
+from promptcodec.models.tensors import arrays_of, crop, pad, to_pixels
 
 SAMPLES = 3
 
@@ -100,5 +100,5 @@ def validate(
         if samples is not None and number < SAMPLES:
             samples.mkdir(parents=True, exist_ok=True)
             both = torch.cat([x, x_hat], dim=3)
-            Image.fromarray(from_tensor(both)).save(samples / f"{number}.png")
+            Image.fromarray(to_pixels(both)[0]).save(samples / f"{number}.png")
     return Validation(*(sum(column) / len(rows) for column in zip(*rows, strict=True)))

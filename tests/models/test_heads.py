@@ -13,7 +13,6 @@ from promptcodec.errors import CheckpointError, ConfigError, ModelMismatchError
 from promptcodec.models.heads.checkpoint import build_head, read_head, write_head
 from promptcodec.models.heads.classifier import LatentClassifier
 from promptcodec.models.heads.config import HeadConfig
-from promptcodec.models.heads.segmenter import upsample
 
 SMALL = HeadConfig(
     labels=("cat", "dog", "fish"),
@@ -38,8 +37,6 @@ def test_any_grid(grid: tuple[int, int]) -> None:
         assert head_of()(y_hat, lmbda).shape == (2, 3)
         scores = head_of(replace(SMALL, task="segment"))(y_hat, lmbda)
         assert scores.shape == (2, 3, 2 * grid[0], 2 * grid[1])
-        height, width = 16 * grid[0] - 3, 16 * grid[1] - 5
-        assert upsample(scores, height=height, width=width).shape == (2, 3, height, width)
         residual = replace(SMALL, body="resnet")
         assert head_of(residual)(y_hat, lmbda).shape == (2, 3)
         for finer in (replace(residual, stride=8), replace(SMALL, stride=8)):

@@ -24,7 +24,6 @@ from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads import predict
 from promptcodec.models.heads.checkpoint import build_head, read_head_config, write_head
 from promptcodec.models.heads.config import HeadConfig
-from promptcodec.models.heads.segmenter import upsample
 from promptcodec.models.tensors import pad
 
 
@@ -111,6 +110,12 @@ def test_the_most_probable_comes_first(codec: TorchCodec, picture: np.ndarray) -
         codec.classify(data, top=0)
 
 
+def upsampled(scores: torch.Tensor, *, height: int, width: int) -> torch.Tensor:
+    """Scores of each pixel: (1, classes, H/8, W/8) of a padded picture, cropped to H x W."""
+    full = torch.nn.functional.interpolate(scores, scale_factor=8, mode="bilinear")
+    return full[:, :, :height, :width]
+
+
 def test_the_mask_has_the_size_of_the_picture(codec: TorchCodec, picture: np.ndarray) -> None:
     data = codec.encode(picture)
     mask = codec.segment(data)
@@ -121,13 +126,13 @@ def test_the_mask_has_the_size_of_the_picture(codec: TorchCodec, picture: np.nda
     head, y_hat = codec.head("segment"), codec.latents(data)
     with torch.inference_mode():
         scores = predict.scores(head, y_hat, lmbda=[codec.at().lmbda])
-    expected = upsample(scores, height=83, width=117)[0].argmax(dim=0)
+    expected = upsampled(scores, height=83, width=117)[0].argmax(dim=0)
     assert np.array_equal(mask, expected.numpy())
 
 
 def test_a_large_mask_is_made_in_bands(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = torch.randn(1, 3, 23, 9)
-    whole = upsample(scores, height=181, width=70)[0].argmax(dim=0).numpy()
+    whole = upsampled(scores, height=181, width=70)[0].argmax(dim=0).numpy()
     for rows in (1, 5, 22, 100):
         monkeypatch.setattr(masks, "BAND", rows)
         assert np.array_equal(masks.classes_of(scores[0].numpy(), height=181, width=70), whole)

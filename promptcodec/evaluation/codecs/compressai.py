@@ -119,7 +119,7 @@ class CompressAiModel:
         """The picture of a stream, RGB."""
         import torch
 
-        from promptcodec.models.tensors import crop, from_tensor
+        from promptcodec.models.tensors import crop, to_pixels
 
         height, width, quality, split = _HEADER.unpack_from(data)
         body = data[_HEADER.size :]
@@ -130,7 +130,7 @@ class CompressAiModel:
         shape = [side // stride for side in padded]
         with torch.inference_mode():
             decoded = self._model(quality).decompress(strings, shape, **self._rate(quality))
-        return Image.fromarray(from_tensor(crop(decoded["x_hat"], height, width)))
+        return Image.fromarray(to_pixels(crop(decoded["x_hat"], height, width))[0])
 
     def _model(self, quality: int) -> Any:
         return self._models[0 if self.name in VARIABLE_RATE else quality]

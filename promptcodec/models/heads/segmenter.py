@@ -118,10 +118,3 @@ class PixelSegmenter(nn.Module):
         x = self.patches(pad_grid(2.0 * x - 1.0, self.config.patch * self.body.multiple))
         x = self.embed_norm(x.permute(0, 2, 3, 1))
         return self.pyramid(self.body(x), height=height, width=width)
-
-
-def upsample(scores: Tensor, *, height: int, width: int) -> Tensor:
-    """Scores of each pixel: (B, classes, H/8, W/8) of a padded picture, cropped to H x W."""
-    scores = scores.float()
-    full = F.interpolate(scores, scale_factor=SCORE_STRIDE, mode="bilinear", align_corners=False)
-    return full[:, :, :height, :width]
