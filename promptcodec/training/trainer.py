@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import logging
+import math
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -141,6 +142,7 @@ class Trainer:
     def run(self, *, max_steps: int | None = None) -> Path:
         """Train to the end of the schedule, or to `max_steps`; returns the folder written."""
         start = self.step
+        stop = math.inf if max_steps is None else max_steps
         before_decay = 1.0 - self.config.optimizer.decay_fraction
         decaying = self.step > 0 and self._done >= before_decay
         self._started = saved_at = time.monotonic()
@@ -148,7 +150,7 @@ class Trainer:
             if self.budget is not None:
                 self._start_clock(self.budget)
             config = self.config
-            while self.step != max_steps and (share := self.pace.share(self.step)) < 1.0:
+            while self.step < stop and (share := self.pace.share(self.step)) < 1.0:
                 if share >= before_decay and not decaying:
                     decaying = True
                     self._save_before_decay()

@@ -164,6 +164,14 @@ def test_stopping_and_resuming_changes_no_bit(
     assert all(torch.equal(a[k], b[k]) for k in a)
 
 
+def test_a_stop_that_is_past_trains_nothing(pictures: Path, tmp_path: Path) -> None:
+    recipe, state = write_recipe(tmp_path, steps=8), tmp_path / "run" / "state.safetensors"
+    train_base(recipe, data=pictures, out=state.parent, max_steps=4, device="cpu")
+    before = state.read_bytes()
+    train_base(recipe, data=pictures, out=state.parent, resume=True, max_steps=3, device="cpu")
+    assert state.read_bytes() == before
+
+
 TRAIN = """
 import sys, torch
 torch.set_num_threads(1)
