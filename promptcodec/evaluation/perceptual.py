@@ -85,7 +85,7 @@ def _load_lpips(weights: Path | None) -> Any:
             "LPIPS needs the weights of torchvision's AlexNet, which do not ship with it: "
             "name your copy of alexnet-owt-7be5be79.pth by --lpips-weights"
         )
-    import lpips
+    import lpips  # type: ignore[import-not-found]
     import torch
 
     model = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)

@@ -141,8 +141,8 @@ class CompressAiModel:
 
 def _load(name: str, path: Path) -> Any:
     import torch
-    from compressai.zoo import image, image_vbr
-    from compressai.zoo.pretrained import load_pretrained
+    from compressai.zoo import image, image_vbr  # type: ignore[import-not-found]
+    from compressai.zoo.pretrained import load_pretrained  # type: ignore[import-not-found]
 
     try:
         state = load_pretrained(torch.load(path, map_location="cpu", weights_only=True))

@@ -15,7 +15,7 @@ from scipy.stats import norm
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from compressai.models import MeanScaleHyperprior
+    from compressai.models import MeanScaleHyperprior  # type: ignore[import-not-found]
 
 PUBLISHED_BPP = 0.46  # quality 4 on Kodak, promptcodec/evaluation/anchors.json
 PIXELS_PER_LATENT = 16 * 16
@@ -36,7 +36,7 @@ def build(x: Tensor, *, seed: int = 0) -> "MeanScaleHyperprior":
         x: picture to measure on, (1, 3, H, W) in [0, 1], multiples of 64 px.
         seed: seed of the weights.
     """
-    from compressai.zoo import mbt2018_mean
+    from compressai.zoo import mbt2018_mean  # type: ignore[import-not-found]
 
     torch.manual_seed(seed)
     model = mbt2018_mean(quality=4, pretrained=False).eval()

@@ -146,12 +146,12 @@ class JpegXl(_PillowCodec):
 
     def save_options(self) -> dict[str, Any]:
         """Arguments of `Image.save` beside the quality."""
-        import pillow_jxl  # noqa: F401  (registers the format with Pillow)
+        import pillow_jxl  # type: ignore[import-not-found]  # noqa: F401  (registers the format)
 
         return {"effort": self.effort, "num_threads": 1}
 
     def decompress(self, data: bytes) -> Image.Image:
         """The picture of a file, RGB."""
-        import pillow_jxl  # noqa: F401
+        import pillow_jxl  # type: ignore[import-not-found]  # noqa: F401
 
         return super().decompress(data)
