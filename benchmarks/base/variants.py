@@ -7,13 +7,12 @@ from pathlib import Path
 
 import torch
 import yaml
-from torch import Tensor, nn
+from torch import Tensor
 
 from promptcodec.config import CodecConfig, from_dict
 from promptcodec.models.codec_model import CodecModel
-from promptcodec.models.stages import ResidualBlock
-from promptcodec.models.swin import SwinBlock
 from promptcodec.training.config import DataConfig, OptimizerConfig, Pack
+from promptcodec.training.initialise import silence_branches
 from promptcodec.training.optim import build_optimizer
 
 VARIANTS = Path(__file__).with_name("search.yaml")
@@ -136,14 +135,7 @@ def grow(model: CodecModel, trained: dict[str, Tensor]) -> None:
             have more hidden channels.
         trained: state of the smaller model.
     """
-    for module in model.modules():
-        last: tuple[nn.Module, ...] = ()
-        if isinstance(module, SwinBlock):
-            last = (module.attention.proj, module.mlp[2])
-        elif isinstance(module, ResidualBlock):
-            last = (module.conv2,)
-        for parameter in (p for layer in last for p in layer.parameters()):
-            nn.init.zeros_(parameter)
+    silence_branches(model)
     for name, value in model.state_dict().items():
         known = trained.get(name)
         if known is None:

@@ -77,7 +77,7 @@ def _git(*arguments: str, folder: Path) -> str | None:
 
 
 def command_line(argv: list[str]) -> str:
-    """The command with absolute paths cut to their last part: results files are published.
+    """The command with paths that leave the folder cut to their last part: records are published.
 
     A script of the checkout is named as it is run from its root.
     """
@@ -91,7 +91,9 @@ def command_line(argv: list[str]) -> str:
         words = ["python", str(place.relative_to(root))]
     for word in argv[1:]:
         option, equals, value = word.rpartition("=")
-        words.append(option + equals + (Path(value).name if Path(value).is_absolute() else value))
+        path = Path(value)
+        outside = path.is_absolute() or ".." in path.parts
+        words.append(option + equals + (path.name if outside else value))
     return shlex.join(words)
 
 

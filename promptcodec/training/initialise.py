@@ -63,7 +63,7 @@ def initialise_transforms(model: CodecModel, crops: Iterable[Tensor], *, lmbda: 
     for layer, gain in ((g_a.head, 1.0 / step), (cast("nn.Conv2d", model.g_s.stem), step)):
         matrix = gain * torch.eye(layer.out_channels, layer.in_channels)
         _set_block(layer, matrix[:, :, None, None], noise=gain * NOISE)
-    _silence_branches(model)
+    silence_branches(model)
     initialise_entropy(model, pictures, parts=("hyperprior", "context"))
 
 
@@ -231,7 +231,7 @@ def initialise_wide(model: CodecModel, crops: Iterable[Tensor], *, lmbda: float)
         g_s.shortcut.weight.copy_(back[:, :, None, None])
         for layer in filter(None, (g_a.head, g_a.detail, *_convolutions(g_s.up)[-1:])):
             nn.init.zeros_(layer.weight)
-    _silence_branches(model)
+    silence_branches(model)
     initialise_entropy(model, pictures, parts=("hyperprior", "context"))
 
 
@@ -248,7 +248,7 @@ def _stages(modules: Iterable[nn.Module]) -> list[Blocks]:
     return [cast("Blocks", module) for module in modules]
 
 
-def _silence_branches(model: nn.Module) -> None:
+def silence_branches(model: nn.Module) -> None:
     """Set the last layers of residual branches to zero, so that they add nothing at first."""
     for module in model.modules():
         last: tuple[nn.Module, ...] = ()

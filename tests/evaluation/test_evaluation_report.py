@@ -95,8 +95,9 @@ def test_command_lines_show_no_absolute_paths() -> None:
         "--out=/tmp/r.json",
         "--rate=4",
         "x/y",
+        "../other/photos",
     ]
-    expected = "promptcodec eval 'my set' --out=r.json --rate=4 x/y"
+    expected = "promptcodec eval 'my set' --out=r.json --rate=4 x/y photos"
     assert provenance.command_line(argv) == expected
     assert provenance.command_line(["/x/promptcodec/__main__.py", "info"]) == "promptcodec info"
     script = ROOT / "benchmarks" / "speed" / "run.py"
