@@ -1,4 +1,4 @@
-"""Training a base codec: what the loop has to know about it."""
+"""Training of a base codec, as a task of the loop."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class BaseTask(PictureTask):
     def __init__(self, config: BaseTrainingConfig, *, cache: Path | None = None) -> None:
         super().__init__(config, cache=cache)
         self.resting = config.hard_fraction > 0.0
-        # Read first: a missing base should not cost the reading of all pictures.
+        # Read first, so that a missing base fails before all pictures are read.
         start = config.init_from and read_start(Path(config.init_from))
         self._init_hash = start.sha256 if start else None
 
@@ -50,15 +50,15 @@ class BaseTask(PictureTask):
         """Wall time of the run, the writing of its tables included.
 
         Args:
-            minutes: time in all.
-            began: time when they began, by `time.monotonic`.
+            minutes: wall time in minutes.
+            began: start of that time, by `time.monotonic`.
         """
         held = self.config.data.validation_pictures
         tables = TABLE_PICTURES
         return Budget(60.0 * minutes, validation_pictures=held, table_pictures=tables, began=began)
 
     def build(self, store: PictureStore) -> CodecModel:
-        """A fresh model, its frozen parts frozen."""
+        """A fresh model with frozen parts as in the recipe."""
         return build_model(self.config)
 
     def compiled(self, model: CodecModel) -> list[nn.Module]:
@@ -69,7 +69,7 @@ class BaseTask(PictureTask):
         """Start from a checkpoint, or from principal components.
 
         Raises:
-            ConfigError: transforms would be frozen as they were drawn at random.
+            ConfigError: frozen transforms would keep their random initial weights.
         """
         config = self.config
         if config.init_from is not None:
@@ -94,7 +94,7 @@ class BaseTask(PictureTask):
     def loss(
         self, model: nn.Module, batch: Tensor, *, step: int, share: float = 0.0
     ) -> RateDistortion:
-        """What step `step` minimises on pictures (B, 3, H, W) in [0, 1]."""
+        """Rate-distortion loss of step `step` on pictures (B, 3, H, W) in [0, 1]."""
         config = self.config
         hard = config.hard_fraction > 0.0 and share >= 1.0 - config.hard_fraction
         output = model(
@@ -128,7 +128,7 @@ class BaseTask(PictureTask):
 
 
 def build_model(config: BaseTrainingConfig) -> CodecModel:
-    """A fresh model of a run, its frozen parts frozen."""
+    """A fresh model with frozen parts as in the recipe."""
     model = CodecModel(config.codec)
     if config.train == "entropy":
         model.g_a.requires_grad_(False)

@@ -1,8 +1,8 @@
-"""Training a classifier on what a frozen codec transmits, or on pixels beside it.
+"""Training of a classifier on latents of a frozen codec, or on pixels for comparison.
 
-Smoothed labels, mixed pictures and a teacher make a classifier's probabilities too even, while its
-order of classes is right. Its logits are therefore divided by a temperature that is fitted to
-pictures held out of training. Source: Guo et al. 2017, arXiv:1706.04599.
+Label smoothing, mixup and a teacher make a classifier underconfident without changing its ranking
+of classes. Its logits are therefore divided by a temperature that is fitted to pictures held out
+of training. Source: Guo et al. 2017, arXiv:1706.04599.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ TEMPERATURES = torch.logspace(-1.0, 1.0, 201)
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierTrainingConfig(LoopConfig):
-    """One training run of a classifier, beside what every run has.
+    """Recipe of a classifier; what every recipe has is in `LoopConfig`.
 
     Args:
         task: "classify".
         base: folder of the frozen base, or a Hub id; None is the bundled one.
-        input: what it reads: "latents"; "decoded" pixels; the "original"; or pixels out of "jpeg",
+        input: kind of input: "latents", "decoded" pixels, the "original", or pixels of "jpeg",
             "webp" or "avif" files.
         body: as `HeadConfig.body`.
         stride: as `HeadConfig.stride`.
@@ -56,10 +56,10 @@ class ClassifierTrainingConfig(LoopConfig):
         depths: as `HeadConfig.depths`.
         mlp_ratio: as `HeadConfig.mlp_ratio`.
         smoothing: share of a label that is spread over all classes.
-        teacher: whom it learns from beside the labels; None learns from them alone.
-        one_in: one training picture in so many is held out of training, to choose by.
-        shuffle_labels: train on labels that say nothing, as a check.
-        views: how pictures are varied.
+        teacher: teacher for distillation; None trains on labels alone.
+        one_in: every `one_in`-th training picture is held out for validation.
+        shuffle_labels: control: train on labels in random order.
+        views: augmentation of the pictures.
     """
 
     task: str = CLASSIFY
@@ -112,8 +112,8 @@ class ClassifierTask(Task):
 
     Args:
         config: recipe.
-        cache: file for the pictures' views, which takes as long to make as training; runs of the
-            same input share it. None keeps them in memory.
+        cache: file for the augmented pictures, which take as long to make as training does; runs
+            with the same input share it. None keeps them in memory.
     """
 
     result = "head"
@@ -181,7 +181,7 @@ class ClassifierTask(Task):
     def loss(
         self, model: nn.Module, batch: LabelledBatch, *, step: int, share: float = 0.0
     ) -> ClassificationLoss:
-        """Cross-entropy on a batch, and how far features are from a teacher's."""
+        """Cross-entropy on a batch, plus the loss on a teacher's features."""
         batch, config = batch.to(device_of(model)), self.config
         logits = model(batch.inputs, batch.lmbda)
         if config.teacher is None:
@@ -189,7 +189,7 @@ class ClassifierTask(Task):
         logits, features = logits
         labels = 1.0 - config.teacher.share
         found = cross_entropy(logits, batch.targets, smoothing=labels * config.smoothing)
-        rows, columns = batch.features.shape[2:]  # without what a picture was padded by
+        rows, columns = batch.features.shape[2:]  # without the padding of the picture
         apart = (features[:, :, :rows, :columns].float() - batch.features).square().mean()
         return replace(found, loss=found.loss + config.teacher.hints * apart)
 
@@ -217,7 +217,7 @@ class ClassifierTask(Task):
         return found
 
     def write(self, model: nn.Module, folder: Path, *, store: AugmentedPictures) -> dict[str, Any]:
-        """Write the head, its temperature fitted."""
+        """Fit the temperature and write the head."""
         model = (model.head if isinstance(model, DistilledHead) else model).eval()
         logits = self._held_logits(model, store)
         temperature = best_temperature(
@@ -232,8 +232,8 @@ def best_temperature(logits: Tensor, labels: Tensor) -> float:
     """The temperature of least cross-entropy, from 0.1 to 10.
 
     Args:
-        logits: (N, classes).
-        labels: (N,), places of the right classes.
+        logits: logits, (N, classes).
+        labels: indexes of the right classes, (N,).
     """
     losses = [F.cross_entropy(logits / t, labels) for t in TEMPERATURES]
     return float(TEMPERATURES[int(torch.stack(losses).argmin())])

@@ -1,4 +1,4 @@
-"""Compiled forward passes, where compiling works."""
+"""Compiled forward passes, on machines that can compile them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ logger = logging.getLogger(__name__)
 
 
 def compile_forward(modules: Sequence[nn.Module], *, attempt: Callable[[], object]) -> bool:
-    """Compile modules in place for training; what runs without gradients stays as it was.
+    """Compile modules in place for training; passes without gradients stay uncompiled.
 
     Args:
-        modules: what to compile.
-        attempt: runs them, forwards and backwards; where it fails they go on uncompiled, with one
-            warning.
+        modules: modules to compile.
+        attempt: function that runs them forwards and backwards; if it fails, they stay uncompiled
+            and one warning is logged.
     Returns:
         Whether they are compiled.
     """
@@ -28,11 +28,11 @@ def compile_forward(modules: Sequence[nn.Module], *, attempt: Callable[[], objec
         module.forward = _while_training(module.forward)
     try:
         attempt()
-    except Exception as error:  # compilers raise whatever they like
+    except Exception as error:  # compilers raise errors of any class
         if is_out_of_memory(error):
             raise
         for module in modules:
-            del module.forward  # the class has its own
+            del module.forward  # back to the method of the class
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         logger.warning("compile: not possible here (%s); training goes on without", reason)
         return False
@@ -43,7 +43,7 @@ def _while_training(eager: Callable[..., Any]) -> Callable[..., Any]:
     compiled = torch.compile(eager)
 
     def forward(*arguments: Any, **options: Any) -> Any:
-        # Validation sees pictures of every size, and each would be compiled for.
+        # Validation has pictures of many sizes, each of which would be compiled for.
         chosen = compiled if torch.is_grad_enabled() else eager
         return chosen(*arguments, **options)
 

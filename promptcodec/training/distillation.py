@@ -1,12 +1,11 @@
-"""A trained classifier that another one learns from: from its opinion, and from what it sees.
+"""Knowledge distillation: soft targets and features of a trained classifier.
 
     target = (1 - share) * label + share * softmax(logits of the teacher / temperature)
     loss   = cross-entropy + hints * mean squared error of its features at 1/16, standardised
 
-The teacher looks at the original crop and the student at what a codec makes of it. Latents have few
-pixels' habits built in, so pictures alone teach them slowly: a teacher's features say at every
-position what is there.
-Sources: Hinton et al. 2015, arXiv:1503.02531 (opinions); Romero et al. 2015, arXiv:1412.6550
+The teacher's input is the original crop, the student's is that crop after the codec. A head on
+latents learns slowly from labels alone; the teacher's features are a target at every position.
+Sources: Hinton et al. 2015, arXiv:1503.02531 (soft targets); Romero et al. 2015, arXiv:1412.6550
 (hints).
 """
 
@@ -29,18 +28,18 @@ from promptcodec.models.heads.config import CLASSIFY, PIXELS
 from promptcodec.models.heads.pixel_classifier import PixelClassifier
 
 BATCH = 64
-RIDGE = 1e-3  # of the first least squares, over the number of positions
+RIDGE = 1e-3  # regularisation of the initial least squares, per position
 
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherConfig:
-    """Whom a head learns from, and how much.
+    """Teacher of a head and the weights of its outputs.
 
     Args:
-        head: folder of a classifier on pixels.
-        share: of its opinion in a target.
-        temperature: that its logits are divided by.
-        hints: weight of its features.
+        head: folder of the teacher, a classifier on pixels.
+        share: weight of the teacher's probabilities in a target, 0 to 1.
+        temperature: divisor of the teacher's logits.
+        hints: weight of the loss on features.
     """
 
     head: str
@@ -58,11 +57,11 @@ class TeacherConfig:
 
 @dataclass(frozen=True, eq=False)
 class TeacherOutput:
-    """What a teacher makes of some pictures.
+    """Outputs of a teacher for N pictures.
 
     Args:
-        shares: of the classes, (N, classes).
-        features: at 1/16, (N, C, h, w), float16.
+        shares: probabilities of the classes, (N, classes).
+        features: feature maps at 1/16, (N, C, h, w), float16.
     """
 
     shares: Tensor
@@ -74,9 +73,9 @@ class Teacher:
     """A classifier on pixels.
 
     Args:
-        model: on the CPU, in eval mode.
-        config: how much it says.
-        sha256: of its weights, hexadecimal.
+        model: network on the CPU, in eval mode.
+        config: temperature and weights of its outputs.
+        sha256: hash of its weights, hexadecimal.
     """
 
     model: PixelClassifier
@@ -88,7 +87,7 @@ class Teacher:
 
     @torch.inference_mode()
     def predict(self, pictures: Tensor) -> TeacherOutput:
-        """Shares and features of uint8 pictures, (N, 3, H, W)."""
+        """Probabilities and features of uint8 pictures, (N, 3, H, W)."""
         shares, features = [], []
         for part in pictures.split(BATCH):
             x = self.model.tokens(part.float() / 255.0, torch.ones(len(part)))
@@ -102,8 +101,8 @@ class DistilledHead(nn.Module):
     """A head with a map from its features to a teacher's.
 
     Args:
-        head: that learns.
-        channels: of the teacher's features.
+        head: student.
+        channels: channels of the teacher's features.
     """
 
     def __init__(self, head: LatentClassifier | PixelClassifier, channels: int) -> None:
@@ -112,7 +111,7 @@ class DistilledHead(nn.Module):
         self.hint = nn.Conv2d(head.config.widths[stage_at_16(head)], channels, 1)
 
     def forward(self, x: Tensor, lmbda: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """Logits, (B, classes); in training also features as the teacher's, (B, channels, h, w)."""
+        """Logits, (B, classes); in training also projected features, (B, channels, h, w)."""
         if not self.training:
             return self.head(x, lmbda)
         middle, logits = split_pass(self.head, self.head.tokens(x, lmbda))
@@ -120,11 +119,11 @@ class DistilledHead(nn.Module):
 
 
 class FeatureProjection(nn.Module):
-    """A map from a head's features at 1/16 to a teacher's, both of one picture.
+    """Linear map from a head's features at 1/16 to a teacher's of the same picture.
 
     Args:
-        width: channels of the head's.
-        channels: of the teacher's.
+        width: channels of the head's features.
+        channels: channels of the teacher's features.
     """
 
     center: Tensor
@@ -138,11 +137,11 @@ class FeatureProjection(nn.Module):
 
     @torch.no_grad()
     def fit(self, middle: Tensor, features: Tensor) -> None:
-        """Standardise some of the teacher's features and solve for them by least squares.
+        """Standardise the teacher's features and fit the map to them by ridge regression.
 
         Args:
-            middle: the head's, (N, width, h, w).
-            features: the teacher's, (N, channels, h, w).
+            middle: features of the head, (N, width, h, w).
+            features: features of the teacher, (N, channels, h, w).
         """
         self.center.copy_(features.mean(dim=(0, 2, 3))[:, None, None])
         self.spread.copy_(features.std(dim=(0, 2, 3)).clamp_min(1e-3)[:, None, None])
@@ -156,7 +155,7 @@ class FeatureProjection(nn.Module):
         self.project.bias.copy_(solved[-1])
 
     def forward(self, middle: Tensor, features: Tensor) -> Tensor:
-        """Mean squared error over the grid that the teacher sees; scalar."""
+        """Mean squared error over the teacher's grid; scalar."""
         rows, columns = features.shape[2:]
         found = self.project(middle[:, :, :rows, :columns]).float()
         return (found - (features - self.center) / self.spread).square().mean()
@@ -169,10 +168,10 @@ def split_pass(model: PixelClassifier | LatentClassifier, x: Tensor) -> tuple[Te
 
 
 def stage_at_16(model: PixelClassifier | LatentClassifier) -> int:
-    """Place of the stage whose features stand at 1/16.
+    """Index of the stage whose features are at 1/16.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: no stage is at 1/16.
     """
     config = model.config
     first = config.patch if isinstance(model, PixelClassifier) else config.stride
@@ -189,8 +188,8 @@ def read_teacher(config: TeacherConfig, *, classes: Sequence[str]) -> Teacher:
     """Read a teacher.
 
     Raises:
-        CheckpointError: no usable head there.
-        ConfigError: a head that reads latents, has no stage at 1/16, or knows other classes.
+        CheckpointError: the folder has no usable head.
+        ConfigError: the head reads latents, has no stage at 1/16, or has other classes.
     """
     folder = Path(config.head)
     if not folder.is_dir():
@@ -206,7 +205,7 @@ def read_teacher(config: TeacherConfig, *, classes: Sequence[str]) -> Teacher:
         )
     if found.labels != tuple(classes):
         raise ConfigError(
-            f"teacher {folder} knows {', '.join(found.labels[:4])} ..., the pictures are of "
+            f"teacher {folder} has {', '.join(found.labels[:4])} ..., the pictures are of "
             f"{', '.join(classes[:4])} ...: name one that was trained on these classes"
         )
     digest = hashlib.sha256((folder / HEAD_WEIGHTS).read_bytes()).hexdigest()

@@ -1,9 +1,9 @@
-"""Start the transforms as the best linear ones: principal components, level by level.
+"""Initialise the transforms as the best linear ones: principal components, level by level.
 
-From random weights the transforms spend most of a short training on finding what linear algebra
-knows: which 160 of the 768 numbers of a 16x16 block to keep. Here each strided convolution of g_a
-starts as the principal components of the 2x2 neighbourhoods below it and g_s as their transpose;
-attention and residual blocks start as the identity. Training goes on from a block transform codec.
+From random weights, most of a short training is spent on a problem with a closed solution: which
+160 of the 768 numbers of a 16x16 block to keep. Here each strided convolution of g_a starts as the
+principal components of the 2x2 neighbourhoods below it and g_s as their transpose; attention and
+residual blocks start as the identity. The initial codec is a block transform codec.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from promptcodec.models.stages import BRANCHES, Blocks, ResidualBlock
 from promptcodec.models.swin import SwinBlock
 from promptcodec.training.raw_weights import read_start
 
-NOISE = 0.02  # of the orthonormal rows; unused channels need something to grow from
+NOISE = 0.02  # norm over that of an orthonormal row; unused channels grow from it
 
 
 @torch.no_grad()
@@ -32,9 +32,9 @@ def initialise_transforms(model: CodecModel, crops: Iterable[Tensor], *, lmbda: 
     """Set g_a and g_s to a principal component codec.
 
     Args:
-        model: freshly built.
+        model: untrained model.
         crops: RGB in [0, 1], (B, 3, H, W) each, H and W multiples of 16.
-        lmbda: rate-distortion weight; sets the step that latents are scaled for.
+        lmbda: rate-distortion weight; determines the quantisation step of the latents.
     """
     if model.config.wide:
         initialise_wide(model, crops, lmbda=lmbda)
@@ -51,7 +51,7 @@ def initialise_transforms(model: CodecModel, crops: Iterable[Tensor], *, lmbda: 
             _set_down(down, basis)
             _set_up(up, basis)
         else:
-            # Detail begins where deep latents end, however wide the stage between them is.
+            # Detail follows the deep latents, whatever the width of the stage between them.
             deep, width = g_a.head.out_channels, down.out_channels
             detail = basis[deep : deep + fine.out_channels]
             _set_down(down, basis[:width])
@@ -69,12 +69,12 @@ def initialise_transforms(model: CodecModel, crops: Iterable[Tensor], *, lmbda: 
 
 @torch.no_grad()
 def initialise_entropy(model: CodecModel, crops: Tensor, *, parts: Collection[str]) -> None:
-    """Tell a fresh entropy model how much each channel of y varies.
+    """Initialise the entropy model with the standard deviation of each channel of y.
 
     Args:
-        model: with its transforms set.
+        model: model whose transforms are initialised.
         crops: RGB in [0, 1], (B, 3, H, W).
-        parts: which to set: "hyperprior" (its scale path), "context".
+        parts: parts to initialise: "hyperprior" (its scale path), "context".
     """
     y = torch.cat([model.g_a(part) for part in crops.split(8)])
     if "context" in parts:
@@ -93,13 +93,13 @@ def warm_start(model: CodecModel, folder: Path, *, parts: Collection[str] = ()) 
     """Copy every weight of a checkpoint that has the same name and shape.
 
     Args:
-        model: freshly built; may be of another architecture.
-        folder: of a base checkpoint, or file of weights.
+        model: untrained model, of any architecture.
+        folder: folder of a base checkpoint, or file of weights.
         parts: parts of the model to copy; empty copies all.
     Returns:
         Names of the model's tensors that were not copied.
     Raises:
-        CheckpointError: no usable checkpoint there.
+        CheckpointError: the folder has no usable checkpoint.
     """
     stored = read_start(folder).tensors
     own = model.state_dict()
@@ -125,7 +125,7 @@ def _principal_components(x: Tensor, count: int, ratio: int = 2) -> Tensor:
 
     Args:
         x: (B, C, H, W).
-        count: rows; no more than there are dimensions are given.
+        count: number of rows, limited to the number of dimensions.
         ratio: edge of a neighbourhood.
     Returns:
         (rows, C, ratio, ratio).
@@ -133,7 +133,7 @@ def _principal_components(x: Tensor, count: int, ratio: int = 2) -> Tensor:
     channels = x.shape[1]
     patches = F.unfold(x, ratio, stride=ratio).transpose(1, 2)
     patches = patches.reshape(-1, ratio**2 * channels).double()
-    # No mean is taken off: the constant is a component like the others.
+    # The mean is not subtracted: the constant is a component like the others.
     _, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
     return vectors.flip(1).T[:count].float().view(-1, channels, ratio, ratio)
 
@@ -150,13 +150,13 @@ def _set_up(layer: nn.Conv2d, basis: Tensor) -> None:
 
 
 def _set_block(layer: nn.Conv2d, block: Tensor, *, tap: int = 0, noise: float = NOISE) -> None:
-    """Set a part of a convolution; the rest has a little noise to grow from.
+    """Set a part of a convolution; the other weights are noise.
 
     Args:
         layer: convolution.
         block: weights of its first outputs and inputs, (rows, columns, edge, edge).
         tap: row and column of the kernel where `block` begins.
-        noise: deviation of the noise over the inverse square root of the inputs.
+        noise: standard deviation times the square root of the number of inputs.
     """
     nn.init.normal_(layer.weight, std=noise * layer.weight[0].numel() ** -0.5)
     rows, columns, edge, _ = block.shape
@@ -169,9 +169,9 @@ def initialise_wide(model: CodecModel, crops: Iterable[Tensor], *, lmbda: float)
     """Set transforms of few, wide stages to a principal component codec.
 
     Args:
-        model: freshly built.
+        model: untrained model.
         crops: RGB in [0, 1], (B, 3, H, W) each, H and W multiples of 16.
-        lmbda: rate-distortion weight; sets the step of quantisation that features are in.
+        lmbda: rate-distortion weight; determines the quantisation step, the unit of features.
     """
     config = model.config
     g_a, g_s = model.g_a, model.g_s
@@ -180,7 +180,7 @@ def initialise_wide(model: CodecModel, crops: Iterable[Tensor], *, lmbda: float)
     cast("Tensor", g_s.step).fill_(step)
     deep, total = config.latent_channels - config.detail_channels, config.latent_channels
 
-    # g_a: level by level. `kernel` is what a feature is in pixels, `units` its deviation in steps.
+    # g_a, level by level. `kernel`: pixel pattern of a feature; `units`: its deviation in steps.
     x, kernel, units = (pictures - 0.5) / step, _identity(3), torch.full((3,), step)
     levels = zip(_convolutions(g_a.down), _stages(g_a.stages), strict=True)
     for number, (down, stage) in enumerate(levels):
@@ -203,7 +203,7 @@ def initialise_wide(model: CodecModel, crops: Iterable[Tensor], *, lmbda: float)
         if isinstance(module, ChannelUnits):
             module.units.copy_(y_units)
 
-    # g_s: finer stages have components of their own; what latents are is projected onto them.
+    # g_s: finer stages have their own components, onto which the patterns of latents are projected.
     x, kernel = (pictures - 0.5) / step, _identity(3)
     levels = zip(g_s.ratios, _convolutions(g_s.up), _stages(g_s.stages), strict=True)
     finest_first = list(levels)[::-1]
@@ -225,7 +225,7 @@ def initialise_wide(model: CodecModel, crops: Iterable[Tensor], *, lmbda: float)
     _set_block(g_s.stem, torch.diag(y_units[:deep])[:, :, None, None])
 
     if g_a.shortcut is not None and g_s.shortcut is not None:
-        # The straight line has all of it: the network beside it starts by adding nothing.
+        # The linear shortcut is the whole codec at first; the network beside it adds zero.
         g_a.shortcut.weight.copy_(latents / step)
         back = (latents * y_units[:, None, None, None]).flatten(1).T
         g_s.shortcut.weight.copy_(back[:, :, None, None])
@@ -236,7 +236,7 @@ def initialise_wide(model: CodecModel, crops: Iterable[Tensor], *, lmbda: float)
 
 
 def _deviation(x: Tensor) -> Tensor:
-    """Of each channel of (B, C, H, W), in steps; what is hardly ever coded counts as 0.3."""
+    """Root mean square of each channel of (B, C, H, W), (C,), in steps; at least 0.3."""
     return x.square().mean(dim=(0, 2, 3)).sqrt().clamp_min(0.3)
 
 
@@ -249,7 +249,7 @@ def _stages(modules: Iterable[nn.Module]) -> list[Blocks]:
 
 
 def silence_branches(model: nn.Module) -> None:
-    """Set the last layers of residual branches to zero, so that they add nothing at first."""
+    """Set the last layers of residual branches to zero, so that blocks start as the identity."""
     for module in model.modules():
         last: tuple[nn.Module, ...] = ()
         if isinstance(module, SwinBlock):
@@ -267,5 +267,5 @@ def _identity(channels: int) -> Tensor:
 
 
 def _compose(basis: Tensor, kernel: Tensor) -> Tensor:
-    """What each row of `basis` over a finer level is in pixels, (rows, 3, edge, edge)."""
+    """Pixel pattern of each row of `basis` over a finer level, (rows, 3, edge, edge)."""
     return F.conv_transpose2d(basis, kernel, stride=kernel.shape[2])

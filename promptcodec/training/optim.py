@@ -1,4 +1,4 @@
-"""Optimiser of the parameters, its schedule, and the device."""
+"""Optimiser, learning rate schedule and device of a run."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from promptcodec.errors import UsageError
 from promptcodec.training.config import OptimizerConfig
 from promptcodec.training.muon import Muon
 
-# Tables, not maps between features, though they have two axes.
+# Parameters of two axes that are tables, not linear maps.
 TABLES = ("position_bias", "hyperprior.prior", "context.slot", "centroids")
-FEWEST = 4  # rows and columns below which orthogonal says little
+FEWEST = 4  # smallest number of rows and columns for Muon
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
@@ -38,14 +38,14 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
 
 
 def is_matrix(name: str, parameter: Tensor) -> bool:
-    """Whether Muon moves a parameter: maps between features, but for those of one channel each."""
+    """Whether Muon updates a parameter: linear maps and convolutions, except depthwise ones."""
     if parameter.ndim < 2 or parameter.shape[1] == 1 or any(t in name for t in TABLES):
         return False
     return min(parameter.shape[0], parameter[0].numel()) >= FEWEST
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where a model's parameters are."""
+    """Device of a model's parameters."""
     return next(model.parameters()).device
 
 
@@ -53,7 +53,7 @@ def on_gpu(device: str | None) -> bool:
     """Whether to train on the GPU.
 
     Raises:
-        UsageError: an unknown device, or no GPU where one was asked for.
+        UsageError: the device is unknown, or is "cuda" on a machine without a GPU.
     """
     if device not in (None, "cpu", "cuda"):
         raise UsageError(f"device is {device!r}; need cpu or cuda")
@@ -72,8 +72,8 @@ def learning_rate(step: int, *, share: float, config: OptimizerConfig) -> float:
     """Warm-up, constant, then a decay to zero over the last `decay_fraction` (1 - sqrt shape).
 
     Args:
-        step: steps done, which the warm-up counts.
-        share: of the run that is done, which the decay follows.
+        step: steps done; determines the warm-up.
+        share: share of the run that is done; determines the decay.
         config: peak and lengths.
     Source of the shape: Haegele et al. 2024, arXiv:2405.18392.
     """

@@ -1,4 +1,4 @@
-"""What a person sees of a run, and what a machine can read of it: a bar and a JSONL log."""
+"""Progress of a run: a bar on the terminal and a log in JSON lines."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Progress:
         out: folder of the run.
         config: resolved recipe.
         start: steps that are already done.
-        name: what is trained.
+        name: name of the subject of training.
         enabled: False on all processes but the first.
-        track: also told every figure, with its step.
+        track: function that receives the figures of each log line, by name, and their step.
     """
 
     def __init__(
@@ -68,13 +68,13 @@ class Progress:
         self.bar.stop()
 
     def update(self, step: int, result: Loss, *, learning_rate: float, share: float) -> None:
-        """Move the bar; log every 50 steps, which waits for a GPU.
+        """Update the bar; log every 50 steps, which synchronises with the GPU.
 
         Args:
             step: steps done.
-            result: of the last one.
-            learning_rate: of the last one.
-            share: of the run that was done before it.
+            result: loss of the last step.
+            learning_rate: learning rate of the last step.
+            share: share of the run that was done before the last step.
         """
         if not self.enabled:
             return

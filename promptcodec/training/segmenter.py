@@ -1,4 +1,4 @@
-"""Training a segmentation head on what a frozen codec transmits, or on pixels beside it."""
+"""Training of a segmentation head on latents of a frozen codec, or on pixels for comparison."""
 
 from __future__ import annotations
 
@@ -32,28 +32,29 @@ from promptcodec.training.optim import device_of
 from promptcodec.training.task import Task
 
 MOST_IGNORED = 16
-THINNED = 2  # px between those that the loss looks at
+THINNED = 2  # px between rows, and columns, in the loss
 
 
 @dataclass(frozen=True, kw_only=True)
 class SegmenterTrainingConfig(LoopConfig):
-    """One training run of a segmentation head, beside what every run has.
+    """Recipe of a segmentation head; what every recipe has is in `LoopConfig`.
 
     Args:
-        labels: names of the classes, by the numbers in the masks.
+        labels: names of the classes, in the order of their numbers in the masks.
         task: "segment".
         ignore: numbers in the masks of pixels that have no class.
         base: folder of the frozen base, or a Hub id; None is the bundled one.
-        input: what it reads: "latents"; "decoded" pixels; the "original"; or pixels out of "jpeg",
+        input: kind of input: "latents", "decoded" pixels, the "original", or pixels of "jpeg",
             "webp" or "avif" files.
-        widths: of latents' one stage at 1/16; of pixels' three, at 1/4, 1/8 and 1/16.
-        depths: Swin blocks of each.
+        widths: channels of the stages: one at 1/16 for latents, three at 1/4, 1/8 and 1/16 for
+            pixels.
+        depths: Swin blocks of each stage.
         mlp_ratio: as `HeadConfig.mlp_ratio`.
         film: as `HeadConfig.film`; for latents.
-        dropout: share of channels of y_hat that are left out in training.
-        balance: rare classes weigh (median share / own share) ** balance; 0 weighs all alike.
-        one_in: one run of neighbouring training pictures in so many is held out, to choose by.
-        scenes: how pictures are varied.
+        dropout: share of the channels of y_hat that are dropped in training.
+        balance: exponent of the class weights, (median share / own share) ** balance.
+        one_in: every `one_in`-th run of neighbouring training pictures is held out for validation.
+        scenes: augmentation of the pictures.
     """
 
     labels: tuple[str, ...]
@@ -101,7 +102,7 @@ class SegmenterTrainingConfig(LoopConfig):
         """The head that this run trains.
 
         Raises:
-            ConfigError: it cannot be one.
+            ConfigError: the recipe describes no valid head.
         """
         latents = self.input == LATENTS
         return HeadConfig(
@@ -119,21 +120,21 @@ class SegmenterTrainingConfig(LoopConfig):
 
 
 def weighted_cross_entropy(scores: Tensor, masks: Tensor, *, weights: Tensor) -> ClassificationLoss:
-    """Cross-entropy of the labelled pixels, of every second row and column.
+    """Cross-entropy of the labelled pixels in every second row and column.
 
-    All of them would cost as much as the network and say little more.
+    The loss on all pixels costs as much as the network and is nearly the same.
 
     Args:
-        scores: (B, classes, H/8, W/8).
+        scores: logits, (B, classes, H/8, W/8).
         masks: int64 (B, H, W), `IGNORE` for no class.
-        weights: of the classes.
+        weights: weights of the classes, (classes,).
     """
     masks = masks[:, ::THINNED, ::THINNED]
     factor = SCORE_STRIDE // THINNED
     full = F.interpolate(scores.float(), scale_factor=factor, mode="bilinear", align_corners=False)
     full = full[:, :, : masks.shape[1], : masks.shape[2]]
     counted = masks != IGNORE
-    # A crop without any label has no loss, rather than the mean of nothing.
+    # A crop without any label has a loss of 0, not the mean of an empty set.
     losses = F.cross_entropy(full, masks, weight=weights, ignore_index=IGNORE, reduction="sum")
     total = (weights[masks.where(counted, 0)] * counted).sum().clamp_min(1e-6)
     with torch.no_grad():

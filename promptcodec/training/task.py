@@ -1,4 +1,4 @@
-"""What the loop asks of a thing that it trains, and of the pictures that it trains on."""
+"""Interfaces of the training loop: the subject of training and its store of pictures."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Task(ABC):
         """A fresh module for what a store holds; frozen parts have `requires_grad` off."""
 
     def initialise(self, model: Any, store: Any) -> None:  # noqa: B027
-        """Set the first weights of a fresh module; by default they stay as built."""
+        """Set the initial weights of a fresh module; by default they stay as built."""
 
     def compiled(self, model: Any) -> Sequence[nn.Module]:
         """Modules to compile for training."""
@@ -90,7 +90,7 @@ class Task(ABC):
 
     @abstractmethod
     def write(self, model: Any, folder: Path, *, store: Any) -> dict[str, Any]:
-        """Write averaged weights into `folder`; returns what the record has besides."""
+        """Write averaged weights into `folder`; return further entries of the record."""
 
 
 class PictureTask(Task):

@@ -1,4 +1,4 @@
-"""Which batch a device works fastest with, found by trying."""
+"""Batch size of the highest throughput on a device, by measurement."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import torch
 logger = logging.getLogger(__name__)
 
 WARM_UP, MEASURED = 2, 6  # steps of a trial
-WORTH = 1.05  # a batch twice as large must see so much more in the same time
+WORTH = 1.05  # least gain in throughput for a batch twice as large
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What was found.
+    """Result of the trials.
 
     Args:
-        batch: that sees most.
-        seconds: of a step with it.
+        batch: batch size of the highest throughput.
+        seconds: time of a step with it.
     """
 
     batch: int
@@ -36,16 +36,16 @@ def try_batches(
     device: torch.device,
     seconds: float,
 ) -> Trial:
-    """Time steps, with the batch doubled for as long as that pays and fits in memory.
+    """Time steps, doubling the batch while throughput rises and memory suffices.
 
     Args:
-        step: does a step with a batch of so many.
-        batch: the first one tried.
-        grow: try others too.
-        device: that a step runs on.
-        seconds: after which no other batch is tried.
+        step: function that runs a step with a batch of the given size.
+        batch: first batch size.
+        grow: whether to try larger batches.
+        device: device that steps run on.
+        seconds: time after which no larger batch is tried.
     Raises:
-        RuntimeError: what the first trial raises, out of memory included.
+        RuntimeError: the first trial failed, for instance out of memory.
     """
     began = time.monotonic()
     best = Trial(batch, _time(step, batch, device=device))
@@ -65,7 +65,7 @@ def try_batches(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a batch did not fit."""
+    """Whether an error means that memory did not suffice."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     text = str(error)  # the CPU allocator raises a plain RuntimeError

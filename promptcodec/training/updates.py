@@ -1,8 +1,7 @@
-"""What happens to weights in a step, without waiting for a GPU: clip, move, average.
+"""Update of the weights in a step, without waiting for a GPU: clip, step, average.
 
-A step whose gradient is not finite moves nothing. A CPU is simply asked; asking a GPU would make
-both wait for each other at every step, so there the old values are kept and, on the GPU itself,
-put back.
+A gradient that is not finite changes no weight. On a CPU the norm is tested. On a GPU a test would
+synchronise host and device at every step; there the update is undone from a copy on the device.
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ def guarded_step(
     clip_norm: float,
     ask: bool,
 ) -> Tensor:
-    """Clip the gradient and move the weights, if it is finite.
+    """Clip the gradient and update the weights, if it is finite.
 
     Args:
-        optimizer: moves them; its counters go on where nothing is asked.
-        parameters: what it moves.
+        optimizer: optimiser of the parameters; its counters advance in an undone step.
+        parameters: parameters to update.
         clip_norm: largest norm of the whole gradient.
-        ask: look whether it is finite, rather than undo the step on the device.
+        ask: test on the host whether the gradient is finite, rather than undo on the device.
     Returns:
-        Scalar, 1.0 if nothing has moved, else 0.0.
+        Scalar, 1.0 if the update was left out or undone, else 0.0.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
     norms = torch._foreach_norm(gradients)  # pyright: ignore
@@ -41,7 +40,7 @@ def guarded_step(
     if ask:
         optimizer.step()
         return 1.0 - good
-    for gradient in gradients:  # so that what is put back is multiplied with numbers
+    for gradient in gradients:  # 0 * NaN below would be NaN
         gradient.nan_to_num_(0.0, 0.0, 0.0)
     moving = [*parameters, *_moments(optimizer, parameters)]
     kept = [value.clone() for value in moving]
@@ -53,7 +52,7 @@ def guarded_step(
 
 
 def _moments(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
-    """What the optimiser remembers of each parameter, on its device."""
+    """State of the optimiser that has the shape of its parameter."""
     return [
         value
         for parameter in parameters
@@ -63,11 +62,11 @@ def _moments(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter
 
 
 class Average:
-    """Weights averaged over the steps.
+    """Exponential moving average of the weights.
 
     Args:
-        model: on its device; its tensors are changed in place from here on.
-        decay: share of the old average in the new one, once there were many steps.
+        model: model on its device, whose tensors are from now on updated in place.
+        decay: weight of the old average in the new one, after many steps.
     """
 
     def __init__(self, model: nn.Module, *, decay: float) -> None:
@@ -80,14 +79,14 @@ class Average:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the weights after step `step`."""
-        # A young average forgets fast, or it would still remember the initial weights.
+        """Add the weights after step `step` to the average."""
+        # A smaller decay at first, so that the initial weights lose their influence.
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(self._averages, self._weights, 1.0 - decay)  # pyright: ignore
         for own, value in self._counters:
             own.copy_(value)
 
     def load(self, values: Mapping[str, Tensor]) -> None:
-        """Go on from averages of the same names."""
+        """Replace the averages by `values`, which have the same names."""
         for name, own in self.values.items():
             own.copy_(values[name])

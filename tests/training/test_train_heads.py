@@ -201,7 +201,7 @@ def test_a_teacher_that_does_not_fit(
         (others / "train" / name).mkdir(parents=True)
         for number in range(8):
             Image.new("RGB", (64, 64), name).save(others / "train" / name / f"{number}.png")
-    check(r"knows blue, red .*, the pictures are of green, grey", data=others, teacher=teacher)
+    check(r"has blue, red .*, the pictures are of green, grey", data=others, teacher=teacher)
     with pytest.raises(ConfigError, match="share is 2"):
         replace(teacher, share=2.0)
 

@@ -1,1 +1,1 @@
-"""Pictures and masks to train on, and what a head sees of them."""
+"""Pictures and masks to train on, and inputs of heads made from them."""

@@ -1,8 +1,8 @@
 """Training data of classifiers: labelled pictures, augmented and transmitted once beforehand.
 
-A frozen codec sees every augmented picture once, at a rate drawn for it, and what it gives is kept:
-training a head then costs the head alone. A step mixes pairs (mixup) and draws views; which ones
-depends on (seed, step, process) alone.
+Every augmented picture passes a frozen codec once, at a random rate, and the result is kept: a
+step of training costs the head alone. A step draws views and mixes pairs of them (mixup); the
+choice depends on (seed, step, process) alone.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from promptcodec.training.distillation import Teacher, TeacherOutput
 logger = logging.getLogger(__name__)
 
 VIEW = ("inputs", "settings", "shares", "features")
-"""Parts of an augmented copy of N pictures: inputs as kept, (N, C, h, w); settings that they were
-sent at, (N,); the teacher's shares of the classes, (N, classes), and features, (N, C, h, w)."""
+"""Parts of an augmented copy of N pictures: inputs as kept, (N, C, h, w); settings of the codec,
+(N,); the teacher's probabilities, (N, classes), and features, (N, C, h, w)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ViewConfig:
-    """How labelled pictures are varied.
+    """Augmentation of labelled pictures.
 
     Args:
         size: edge of a picture in px.
-        views: augmented copies of each picture.
-        area: smallest share of a picture that a crop keeps.
-        mixup: parameter of the Beta distribution that pairs are mixed by; 0 mixes none.
-        settings: rate indexes, or qualities, that pictures are sent at.
-        seed: of the copies.
+        views: number of augmented copies of each picture.
+        area: smallest area of a crop over that of its picture.
+        mixup: parameter of the Beta distribution of mixing weights; 0 mixes none.
+        settings: rate indexes, or qualities, of the codec.
+        seed: seed of the augmented copies.
     """
 
     size: int = 128
@@ -63,13 +63,13 @@ class ViewConfig:
 
 @dataclass(frozen=True, eq=False)
 class LabelledBatch:
-    """What one step sees.
+    """Batch of one step.
 
     Args:
         inputs: latents or pixels in [0, 1], (B, C, h, w).
-        targets: shares of the classes, (B, classes).
-        lmbda: of each picture's rate, (B,).
-        features: that a teacher sees, standardised, (B, C, h, w); (B, 0, 0, 0) without a teacher.
+        targets: probabilities of the classes, (B, classes).
+        lmbda: rate-distortion weight of each picture's rate, (B,).
+        features: features of a teacher, standardised, (B, C, h, w); (B, 0, 0, 0) without one.
     """
 
     inputs: Tensor
@@ -78,7 +78,7 @@ class LabelledBatch:
     features: Tensor
 
     def to(self, device: torch.device) -> LabelledBatch:
-        """The same, where a model is."""
+        """The batch on a device."""
         return LabelledBatch(**{name: value.to(device) for name, value in vars(self).items()})
 
 
@@ -86,14 +86,16 @@ class AugmentedPictures:
     """Views of a training set, and of the part held out of it.
 
     Args:
-        name: of the data.
-        training: pictures to learn from.
-        held: pictures to choose by, sent at every setting, not augmented.
-        head_input: way from pictures to what the head reads.
-        config: how they are varied.
-        seed: of the views.
-        teacher: that looks at the crops; None has labels alone.
-        cache: file that views are kept in, and taken from if they are the same; None keeps none.
+        name: name of the data.
+        training: training pictures.
+        held: validation pictures, transmitted at every setting without augmentation.
+        head_input: map from pictures to inputs of the head.
+        config: augmentation.
+        seed: seed of the views.
+        teacher: teacher for distillation; None has labels alone.
+        cache: file to keep views in, read if it exists; None keeps them in memory.
+    Raises:
+        ConfigError: the cache was made with another configuration.
     """
 
     def __init__(
@@ -124,7 +126,7 @@ class AugmentedPictures:
 
     @property
     def feature_channels(self) -> int:
-        """C of a teacher's features; 0 without a teacher."""
+        """Channels of the teacher's features; 0 without a teacher."""
         return self._views["features"].shape[2]
 
     def _make(self, training: LabelledPictures, held: LabelledPictures, *, seed: int) -> None:
@@ -184,7 +186,7 @@ class AugmentedPictures:
         lmbda = torch.tensor(weights)
         if self.config.mixup:
             share = float(rng.beta(self.config.mixup, self.config.mixup))
-            # Rolled, so that pairs are of the batch; both see the rate of the first.
+            # Pairs are neighbours in the batch; lmbda is that of the first.
             inputs, targets, features = (
                 share * x + (1.0 - share) * x.roll(1, dims=0) for x in (inputs, targets, features)
             )
@@ -218,13 +220,13 @@ def random_crop(picture: Tensor, rng: np.random.Generator, *, config: ViewConfig
 def send(
     pictures: Tensor, settings: Sequence[float], *, head_input: HeadInput, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Inputs of a head from pictures, each at a setting drawn for it, and those settings, (N,).
+    """Inputs of a head from pictures, each at a random setting, and those settings, (N,).
 
     Args:
         pictures: uint8 (N, 3, H, W).
-        settings: to draw from; every one equally often, whatever the picture.
-        head_input: way from pictures to what the head reads.
-        rng: that draws.
+        settings: settings to draw from, each equally often.
+        head_input: map from pictures to inputs of the head.
+        rng: random generator.
     """
     drawn = rng.permutation(np.resize(np.arange(len(settings)), len(pictures)))
     inputs: Tensor | None = None
@@ -250,10 +252,10 @@ def fit(picture: Tensor, size: int) -> Tensor:
 
 
 def as_input(kept: Tensor) -> Tensor:
-    """What a network reads, of what was kept: float32, pixels in [0, 1]."""
+    """Input of a network from its kept form: float32, pixels in [0, 1]."""
     return kept.float() / 255.0 if kept.dtype == torch.uint8 else kept.float()
 
 
 def compact(seen: Tensor) -> Tensor:
-    """How it is kept: pixels as they are, latents in float16."""
+    """Form in which inputs are kept: pixels in uint8, latents in float16."""
     return seen if seen.dtype == torch.uint8 else seen.half()

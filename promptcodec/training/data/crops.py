@@ -1,10 +1,10 @@
-"""Crops of pictures: which ones is drawn on the CPU, cutting is done where the pictures lie.
+"""Crops of pictures: drawn on the CPU, cut on the device that has the pictures.
 
     draw (seed, step, process) -> places -> cut: uint8 pictures -> x (B, 3, crop, crop) in [0, 1]
 
-A CPU cuts one crop after the other; a GPU all of a batch at once, with one gather and, for those
-that are reduced, two products with the matrices of an antialiased bilinear filter. Both give the
-same pixels up to a rounding of the reduced ones.
+A CPU cuts one crop after the other. A GPU cuts all of a batch at once, with one gather and, for
+reduced crops, two products with the matrices of an antialiased bilinear filter. The pixels are the
+same, except for rounding in reduced crops.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from promptcodec.training.config import DataConfig
 
 @dataclass(frozen=True)
 class Places:
-    """Where crops are taken; arrays of one entry each.
+    """Places of B crops in pictures; arrays (B,).
 
     Args:
-        picture: index among the pictures.
-        size: edge in px before it is reduced to the crop's.
+        picture: index of the picture.
+        size: edge in px, before reduction to the size of a crop.
         top: first row.
         left: first column.
-        flip: mirrored.
+        flip: whether to mirror left and right.
     """
 
     picture: np.ndarray
@@ -51,13 +51,13 @@ def draw(
     """Draw crops.
 
     Args:
-        rng: source of chance.
-        count: how many.
+        rng: random generator.
+        count: number of crops.
         shapes: height and width of every picture, (N, 2).
-        weights: cumulated chances of the pictures, (N,), the last one 1; none of those that are
-            smaller than the crop.
-        crop: edge in px.
-        config: how often and how much they are reduced.
+        weights: cumulative probabilities of the pictures, (N,); pictures smaller than the crop
+            have probability 0.
+        crop: edge of a crop in px.
+        config: probability and range of reduction.
     """
     picture = np.searchsorted(weights, rng.random(count), side="right")
     reduced = rng.random(count) < config.reduce_probability
@@ -73,8 +73,8 @@ def cut(pictures: Sequence[Tensor], places: Places, *, crop: int) -> Tensor:
     """Cut crops on the CPU.
 
     Args:
-        pictures: that each crop is cut from, uint8 (H, W, 3).
-        places: what to cut.
+        pictures: picture of each crop, uint8 (H, W, 3).
+        places: places of the crops.
         crop: edge of the result in px.
     Returns:
         float32 in [0, 1], (B, 3, crop, crop), channels last.
@@ -85,7 +85,7 @@ def cut(pictures: Sequence[Tensor], places: Places, *, crop: int) -> Tensor:
         part = picture[top : top + size, left : left + size].permute(2, 0, 1)
         if flip:
             part = part.flip(2)
-        if size != crop:  # a CPU reduces uint8 as it is
+        if size != crop:  # on a CPU, uint8 is interpolated without conversion
             part = F.interpolate(
                 part[None], size=(crop, crop), mode="bilinear", antialias=True, align_corners=False
             )[0]
@@ -98,7 +98,7 @@ class FlatPictures:
 
     Args:
         pictures: uint8 (H, W, 3).
-        device: where they go.
+        device: device of the tensor.
     """
 
     def __init__(self, pictures: Sequence[Tensor], *, device: str) -> None:
@@ -111,13 +111,13 @@ class FlatPictures:
             self.pixels[offset : offset + area] = picture.reshape(-1, 3).to(self.device)
 
     def cut(self, places: Places, *, crop: int) -> Tensor:
-        """As `cut`, without waiting for the device."""
+        """Cut crops as `cut` does, without waiting for the device."""
         size, width = self._moved(places.size), self._moved(self.widths[places.picture])
         first = self.offsets[places.picture] + places.top * self.widths[places.picture]
         first = self._moved(first + places.left)
         edge = int(places.size.max())
         steps = torch.arange(edge, device=self.device)
-        inside = steps.minimum(size[:, None] - 1)  # (B, edge); what lies outside has no weight
+        inside = steps.minimum(size[:, None] - 1)  # (B, edge); pixels outside have weight 0
         index = (first[:, None] + inside * width[:, None])[:, :, None] + inside[:, None]
         x = self.pixels[index].permute(0, 3, 1, 2).float()  # (B, 3, edge, edge)
         if (places.size != crop).any():
@@ -138,9 +138,9 @@ def reduction(size: Tensor, *, crop: int, edge: int) -> Tensor:
     """Matrices that reduce rows of `size` px to `crop`: bilinear, antialiased, (B, crop, edge).
 
     Args:
-        size: px of each row, (B,), at least `crop`.
-        crop: px of the results.
-        edge: px that rows are padded to.
+        size: length of each row in px, (B,), at least `crop`.
+        crop: length of the result in px.
+        edge: length of the padded rows in px.
     """
     ratio = (size / crop)[:, None, None]
     centre = (torch.arange(crop, device=size.device)[:, None] + 0.5) * ratio  # (B, crop, 1)

@@ -1,6 +1,6 @@
-"""What a head reads of a transmitted picture: latents, decoded pixels, or the original.
+"""Inputs of a head from a transmitted picture: latents, decoded pixels, or the original.
 
-Every input takes uint8 pictures of one size at one setting and returns what the network reads:
+Every input takes uint8 pictures of one size at one setting and returns the input of the network:
 y_hat, float (N, M, h, w), or pixels, uint8 (N, 3, H, W).
 """
 
@@ -26,14 +26,14 @@ INPUTS = ("latents", "decoded", "original", *FORMATS)
 
 
 class HeadInput(Protocol):
-    """A way from pictures to what a network reads."""
+    """Map from pictures to inputs of a network."""
 
     def transmit(self, pictures: Tensor, setting: float) -> Tensor:
-        """Send uint8 pictures (N, 3, H, W) at a setting; a rate index or a quality."""
+        """Transmit uint8 pictures (N, 3, H, W) at a setting: a rate index or a quality."""
         ...
 
     def lmbda(self, setting: float) -> float:
-        """lambda of a setting, 1 where there is none."""
+        """lambda of a setting; 1 if it has none."""
         return 1.0
 
 
@@ -42,8 +42,8 @@ class CodecInput(HeadInput):
     """Through our codec.
 
     Args:
-        codec: with its rates.
-        decoded: pixels as g_s rebuilds them; False stops at y_hat.
+        codec: codec with its rates.
+        decoded: whether to return pixels, the output of g_s, rather than y_hat.
     """
 
     codec: TorchCodec
@@ -81,7 +81,7 @@ class FileInput(HeadInput):
     """Through the files of a classic codec by Pillow.
 
     Args:
-        format: "JPEG", "WEBP" or "AVIF".
+        format: name of the format for Pillow, "JPEG", "WEBP" or "AVIF".
     """
 
     format: str
@@ -111,7 +111,7 @@ class OriginalInput(HeadInput):
 
 
 def input_of(name: str, codec: TorchCodec) -> HeadInput:
-    """The input that a recipe names."""
+    """The input of a name of `INPUTS`."""
     if name == "original":
         return OriginalInput()
     if name in FORMATS:

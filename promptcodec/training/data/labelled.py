@@ -1,7 +1,7 @@
 """Pictures with labels, in folders of classes or in zip files of such folders.
 
-train/n01440764_tench/1.webp        class "tench": a WordNet number before the name is left out
-val/...                             a split stands above the classes
+train/n01440764_tench/1.webp        class "tench", without the WordNet number before the name
+val/...                             another split, with folders of the same classes
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class LabelledPictures:
 
     Args:
         pictures: uint8 (3, H, W) each.
-        labels: (N,), int64, places in `classes`.
-        classes: names, sorted.
+        labels: indexes in `classes`, int64 (N,).
+        classes: names of the classes, sorted.
         names: file names, for records.
     """
 
@@ -45,7 +45,7 @@ class LabelledPictures:
         )
 
     def held_out(self, *, one_in: int) -> tuple[LabelledPictures, LabelledPictures]:
-        """The rest, and one picture in so many of every class, spread over the set."""
+        """Split into (training, held out): every `one_in`-th picture of a class is held out."""
         held: list[int] = []
         for label in range(len(self.classes)):
             held += (self.labels == label).nonzero().flatten().tolist()[::one_in]
@@ -60,7 +60,7 @@ def read_labelled(source: Path, *, split: str) -> LabelledPictures:
         source: folder or zip file.
         split: name of the folder above the classes.
     Raises:
-        DataError: no such split, fewer than two classes, or a picture that cannot be read.
+        DataError: the split is missing, has fewer than two classes, or an unreadable picture.
     """
     found: list[tuple[str, str, PictureFile]] = []
     for place in find_pictures(source):

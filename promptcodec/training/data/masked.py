@@ -1,7 +1,7 @@
 """Pictures with masks, in folders or in zip files of such folders.
 
 train/images/NAME.webp     RGB
-train/masks/NAME.png       one value a pixel: the number of its class
+train/masks/NAME.png       number of the class of each pixel, 8 bits
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from promptcodec.errors import DataError
 from promptcodec.models.heads.config import IGNORE
 from promptcodec.training.data.sources import PictureFile, find_pictures
 
-RUN = 12  # neighbouring frames look alike, so that whole runs of them are held out
+RUN = 12  # neighbouring frames, which are alike, are held out together
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +28,8 @@ class MaskedPictures:
 
     Args:
         pictures: uint8 (3, H, W) each.
-        masks: uint8 (H, W) each: classes, `IGNORE` for none.
-        names: without suffix, sorted.
+        masks: numbers of the classes, uint8 (H, W) each; `IGNORE` is no class.
+        names: file names without suffix, sorted.
     """
 
     pictures: list[Tensor]
@@ -48,10 +48,10 @@ class MaskedPictures:
         )
 
     def held_out(self, *, one_in: int) -> tuple[MaskedPictures, MaskedPictures]:
-        """The rest, and one run of neighbours in so many.
+        """Split into (training, held out): every `one_in`-th run of neighbours is held out.
 
         Raises:
-            DataError: too few pictures to hold one out.
+            DataError: there are fewer than `one_in` pictures.
         """
         if len(self) < one_in:
             raise DataError(f"{len(self)} pictures; need {one_in} or more to hold one out of them")
@@ -75,11 +75,11 @@ def read_masked(
     Args:
         source: folder or zip file.
         split: name of the folder above `images` and `masks`.
-        classes: number of them; masks hold 0 to classes - 1.
+        classes: number of classes; masks hold 0 to classes - 1.
         ignore: values for pixels of no class.
     Raises:
-        DataError: no such split, a picture without a mask or a mask without a picture, of another
-            size or with another value, or one that cannot be read.
+        DataError: the split is missing, a picture has no mask or a mask no picture, sizes differ,
+            a mask has another value, or a file cannot be read.
     """
     found: dict[str, dict[str, PictureFile]] = {"images": {}, "masks": {}}
     for place in find_pictures(source):

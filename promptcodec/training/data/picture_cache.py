@@ -1,8 +1,8 @@
 """Decoded pictures: in memory, or in one file that is mapped and shared by processes.
 
-The file: the pixels of all pictures, one after the other, uint8 (H, W, 3); JSON of what they are;
-its length in 8 bytes, little-endian; 8 bytes of magic. It belongs to files of certain paths, sizes
-and times; where these have changed it is made anew.
+The file: the pixels of all pictures, one after the other, uint8 (H, W, 3); JSON of their shapes and
+sources; length of the JSON in 8 bytes, little-endian; 8 bytes of magic. The file is made anew if a
+path, size or time of a source has changed.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ CHUNK = 64  # pictures decoded ahead
 
 @dataclass
 class Decoded:
-    """What became of some sources.
+    """Decoded sources.
 
     Attributes:
-        pictures: uint8 (H, W, 3) of each that could be decoded.
-        faults: of the others, what is wrong.
+        pictures: pixels of each decoded source, uint8 (H, W, 3).
+        faults: message for each source that cannot be decoded.
     """
 
     pictures: dict[PictureFile, Tensor] = field(default_factory=dict)
@@ -44,8 +44,8 @@ def decode(sources: Sequence[PictureFile], *, cache: Path | None = None) -> Deco
     """Decode pictures on all threads of torch, or take them from a file.
 
     Args:
-        sources: what to decode.
-        cache: file to keep the pixels in, mapped from there; None keeps them in memory.
+        sources: picture files to decode.
+        cache: file to keep and map the pixels in; None keeps them in memory.
     Raises:
         UsageError: the cache is a file of another kind.
     """
@@ -91,7 +91,7 @@ def _key(sources: Sequence[PictureFile]) -> str:
 
 
 def _write(file: BinaryIO, sources: Sequence[PictureFile], *, key: str) -> None:
-    results: list[Any] = []  # of each source: height and width, or what is wrong
+    results: list[Any] = []  # for each source: height and width, or the message
     for _, pixels in _decoded(sources):
         if isinstance(pixels, str):
             results.append(pixels)
@@ -103,7 +103,7 @@ def _write(file: BinaryIO, sources: Sequence[PictureFile], *, key: str) -> None:
 
 
 def _read_facts(cache: Path) -> dict[str, Any]:
-    """What the end of the file says; {} where it is no such file."""
+    """JSON at the end of the file; {} if it is no such file."""
     try:
         with cache.open("rb") as file:
             end = file.seek(-16, 2)
@@ -119,7 +119,7 @@ def _read_facts(cache: Path) -> dict[str, Any]:
 def _mapped(cache: Path, sources: Sequence[PictureFile], facts: dict[str, Any]) -> Decoded:
     shapes = [r for r in facts["results"] if not isinstance(r, str)]
     size = sum(3 * height * width for height, width in shapes)
-    # A private mapping: processes share its pages, and nobody writes to them.
+    # A private mapping: processes share its pages, which are never written to.
     pixels = torch.from_file(str(cache), shared=False, size=max(size, 1), dtype=torch.uint8)
     found, offset = Decoded(), 0
     for source, result in zip(sources, facts["results"], strict=True):

@@ -1,7 +1,7 @@
 """Pictures for training, decoded once; crops are a function of the step.
 
-Which crops step n of process r sees depends on (seed, n, r) alone, so a resumed run sees exactly
-what an uninterrupted one would have, without replaying anything.
+The crops of step n of process r depend on (seed, n, r) alone, so a resumed run has exactly the
+crops of an uninterrupted one, without replaying the steps before.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class PictureStore:
     Args:
         source: folder or zip file.
         config: crops, packs and the size of the validation part.
-        device: where crops are cut and used.
-        validation: folder of its own to validate on; None holds pictures out of `source`.
+        device: device of the crops.
+        validation: folder of validation pictures; None holds pictures out of `source`.
         cache: file to keep decoded pixels in; None keeps them in memory.
     Raises:
-        DataError: too few usable pictures.
+        DataError: there are too few usable pictures.
         UsageError: the cache is a file of another kind.
     """
 
@@ -74,7 +74,7 @@ class PictureStore:
         if not self.validation:
             raise DataError(f"no picture in {validation or source} can be used for validation")
         if not self._training:
-            raise DataError(f"{source} shows nothing but parts of what is held out of training")
+            raise DataError(f"{source} has only parts of pictures that are held out of training")
         self._shapes = np.array([self._pictures[entry].shape[:2] for entry in self._training])
         crops = {config.crop, config.last_crop or config.crop}
         self._weights = {crop: self._weigh(crop) for crop in crops}
@@ -86,7 +86,7 @@ class PictureStore:
     def _usable(
         self, places: list[PictureFile], *, cache: Path | None
     ) -> dict[PictureFile, Tensor]:
-        """The pictures that can be decoded and are no smaller than a crop; others are named."""
+        """The pictures that can be decoded and are no smaller than a crop; the rest is logged."""
         found = decode(places, cache=cache)
         faults = dict(found.faults)
         for place, picture in found.pictures.items():
@@ -98,7 +98,7 @@ class PictureStore:
         return {place: p for place, p in found.pictures.items() if place not in faults}
 
     def _hold_out(self, count: int) -> list[TrainingPicture]:
-        """Pictures spread over each pack, in as equal numbers as packs allow."""
+        """Pictures spread over each pack, in numbers as equal as possible."""
         packs = max(1, len(self.config.packs))
         held: dict[str, TrainingPicture] = {}
         for pack in range(packs):
@@ -122,7 +122,7 @@ class PictureStore:
         return list(held.values())
 
     def _weigh(self, crop: int) -> np.ndarray:
-        """Cumulated chances of the training pictures: by area, each pack's sum its share."""
+        """Cumulative probabilities of the training pictures: proportional to area in each pack."""
         large = self._shapes.min(axis=1) >= crop
         area = np.where(large, self._shapes.prod(axis=1), 0).astype(np.float64)
         packs = np.array([entry.pack for entry in self._training])
@@ -149,11 +149,11 @@ class PictureStore:
         """Crops of one step: float32 in [0, 1], (B, 3, crop, crop), channels last.
 
         Args:
-            count: crops of the recipe's `crop`; larger ones are fewer.
-            seed: of the run.
+            count: number of crops of the recipe's `crop`; fewer if `share` gives larger ones.
+            seed: seed of the run.
             step: position in the run.
-            rank: of the process.
-            share: of the run that is done.
+            rank: number of the process.
+            share: share of the run that is done.
         """
         crop = self.config.crop_at(share)
         places = draw(

@@ -1,7 +1,7 @@
 """Training data of segmentation: parts of pictures with masks, transmitted once beforehand.
 
-A frozen codec sees every scaled, lit and flipped part once, at a rate drawn for it, and what it
-gives is kept. A step then cuts crops out of the kept latents, at origins of whole latents (16 px).
+Every scaled, relit and flipped part passes a frozen codec once, at a random rate, and the result is
+kept. A step cuts crops out of the kept latents, at origins of whole latents (16 px).
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class SceneConfig:
-    """How pictures with masks are varied.
+    """Augmentation of pictures with masks.
 
     Args:
-        height: of a part, px, a multiple of 64, so that all of its latents show the picture.
-        width: of a part, px, likewise.
-        crop: edge of what one step sees of a part, px, a multiple of 16.
-        views: parts of each picture.
-        smallest: scale that a picture is reduced to at most.
-        largest: scale that it is enlarged to at most.
-        light: how far brightness and contrast are moved.
-        settings: rate indexes, or qualities, that parts are sent at.
-        held_settings: those that held-out pictures are sent at.
+        height: height of a part in px, a multiple of 64, so that it needs no padding.
+        width: width of a part in px, a multiple of 64.
+        crop: edge of the crop of a step in px, a multiple of 16.
+        views: number of parts of each picture.
+        smallest: smallest scale of a picture.
+        largest: largest scale of a picture.
+        light: largest relative change of contrast; that of brightness is half of it.
+        settings: rate indexes, or qualities, of the codec for parts.
+        held_settings: rate indexes, or qualities, for held-out pictures.
     """
 
     height: int = 320
@@ -72,12 +72,12 @@ class SceneConfig:
 
 @dataclass(frozen=True, eq=False)
 class SegmentationBatch:
-    """What one step sees.
+    """Batch of one step.
 
     Args:
         inputs: latents or pixels in [0, 1], (B, C, h, w).
         masks: int64 (B, crop, crop), `IGNORE` for no class.
-        lmbda: of each part's rate, (B,).
+        lmbda: rate-distortion weight of each part's rate, (B,).
     """
 
     inputs: Tensor
@@ -85,7 +85,7 @@ class SegmentationBatch:
     lmbda: Tensor
 
     def to(self, device: torch.device) -> SegmentationBatch:
-        """The same, where a model is."""
+        """The batch on a device."""
         return SegmentationBatch(**{name: value.to(device) for name, value in vars(self).items()})
 
 
@@ -93,14 +93,14 @@ class SegmentationCrops:
     """Parts of a training set, and whole pictures held out of it.
 
     Args:
-        name: of the data.
-        training: pictures to learn from.
-        held: pictures to choose by, sent whole at every held setting.
-        head_input: way from pictures to what the head reads.
-        config: how they are varied.
-        seed: of the parts.
+        name: name of the data.
+        training: training pictures.
+        held: validation pictures, transmitted whole at every held setting.
+        head_input: map from pictures to inputs of the head.
+        config: augmentation.
+        seed: seed of the parts.
     Raises:
-        DataError: a picture that is smaller than the parts at the largest scale.
+        DataError: a picture is smaller than the parts at the largest scale.
     """
 
     def __init__(
@@ -182,13 +182,13 @@ def part_of(
     Args:
         picture: uint8 (3, H, W).
         mask: uint8 (H, W).
-        config: how it is varied.
-        rng: that draws.
+        config: augmentation.
+        rng: random generator.
     Returns:
-        uint8 (3, height, width) and (height, width).
+        Picture and mask, uint8 (3, height, width) and (height, width).
     """
     _, height, width = picture.shape
-    least = max(config.height / height, config.width / width)  # below it the part is not filled
+    least = max(config.height / height, config.width / width)  # smallest scale that fills a part
     low, high = np.log([max(config.smallest, least), max(config.largest, least)])
     scale = np.exp(rng.uniform(low, high))
     rows = min(height, round(config.height / scale))

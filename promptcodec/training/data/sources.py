@@ -1,7 +1,7 @@
-"""Where training pictures lie, which pack each is of, and which show parts of one source.
+"""Files of training pictures, with their pack and the source that they are parts of.
 
-A `manifest.json` beside the files may name the `blob` that each was cut from: {"items": [{"file":
-name, "blob": hash}, ...]}. Pictures of one blob are never on both sides of a split.
+An optional `manifest.json` beside the files has the `blob` that each was cut from: {"items":
+[{"file": name, "blob": hash}, ...]}. Pictures of one blob are never on both sides of a split.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class PictureFile:
-    """Where a picture's bytes lie.
+    """A picture in a file or in an archive.
 
     Args:
-        path: file, or the archive that holds it.
+        path: picture file, or archive that holds it.
         member: name inside the archive; None is a file of its own.
     """
 
@@ -48,10 +48,10 @@ class PictureFile:
         return Path(self.member or self.path).name
 
     def read(self) -> bytes:
-        """The bytes.
+        """The bytes of the file.
 
         Raises:
-            PictureError: they cannot be read.
+            PictureError: the file cannot be read.
         """
         try:
             if self.member is None:
@@ -62,10 +62,10 @@ class PictureFile:
             raise PictureError(f"{self} cannot be read: {error}") from None
 
     def rgb(self) -> NDArray[np.uint8]:
-        """Its pixels, (H, W, 3).
+        """Pixels, uint8 (H, W, 3).
 
         Raises:
-            PictureError: they cannot be read.
+            PictureError: the file cannot be read.
         """
         return np.ascontiguousarray(load_picture(self.read()).rgb)
 
@@ -75,9 +75,9 @@ class TrainingPicture:
     """A picture to train on.
 
     Args:
-        source: where it lies.
+        source: file of the picture.
         pack: position of its pack in the recipe; 0 without packs.
-        group: pictures of one group are parts of one picture.
+        group: name of the group; pictures of a group are parts of one picture.
     """
 
     source: PictureFile
@@ -87,7 +87,7 @@ class TrainingPicture:
 
 @functools.lru_cache(maxsize=8)
 def _archive(path: Path, changed: int, process: int) -> zipfile.ZipFile:
-    """An archive, left open: its list of members is long. Processes do not share a file."""
+    """An archive, kept open because reading its list of members is slow; one a process."""
     return zipfile.ZipFile(path)
 
 
@@ -95,7 +95,7 @@ def find_pictures(source: Path) -> Iterator[PictureFile]:
     """Every picture of a folder, nested folders and zip files, in sorted order.
 
     Raises:
-        DataError: the folder does not exist, or a zip file is none.
+        DataError: the folder does not exist, or a zip file cannot be read.
     """
     source = Path(source)
     if not source.exists():
@@ -117,10 +117,10 @@ def find_pictures(source: Path) -> Iterator[PictureFile]:
 
 
 def find_training_pictures(data: Path, config: DataConfig) -> list[TrainingPicture]:
-    """The pictures of a recipe's packs, or of all of `data` where it names none.
+    """The pictures of a recipe's packs, or of all of `data` if it has no packs.
 
     Raises:
-        DataError: a pack is no folder or zip file of `data`, or holds no picture.
+        DataError: a pack is no folder or zip file in `data`, or has no picture.
     """
     names = [pack.name for pack in config.packs]
     found: list[TrainingPicture] = []
@@ -141,12 +141,12 @@ def find_training_pictures(data: Path, config: DataConfig) -> list[TrainingPictu
 
 
 def matches(name: str, patterns: Sequence[str]) -> bool:
-    """Whether a file name fits one of the patterns, such as `syn_*`."""
+    """Whether a file name matches one of the patterns, such as `syn_*`."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _blobs(folder: Path) -> dict[str, str]:
-    """What each file of a folder, or member of its archives, was cut from; {} if nothing says."""
+    """Blob of each file of a folder, or member of its archives; {} without a manifest."""
     try:
         items = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["items"]
         return {Path(i["file"]).name: str(i["blob"]) for i in items if i.get("blob")}

@@ -1,4 +1,4 @@
-"""What a recipe of joint training says."""
+"""Recipe of joint training."""
 
 from __future__ import annotations
 
@@ -21,27 +21,28 @@ CODEC_PARTS = {"encoder", "entropy", "decoder"}
 
 @dataclass(frozen=True, kw_only=True)
 class JointTrainingConfig(LoopConfig):
-    """One joint training run, beside what every run has.
+    """Recipe of joint training; what every recipe has is in `LoopConfig`.
 
     Args:
-        base: folder of the base to start from, or a Hub id; None is the bundled one.
-        prompts: its adapters; None are the bundled ones.
-        head: its classifier to start from; None is the bundled one.
-        parts: what learns, of "encoder", "entropy", "decoder", "head", "prompts".
-        rates: rate indexes that steps draw from; a codec that is written has these.
-        alpha: weight of the cross-entropy, bpp for a nat. Bai et al. give it 0.1 to 0.6 at lambdas
-            of 0.001 to 0.006; one that grew on with lambda would drown high rates.
-        beta: weight of the distortion over the rate's lambda; 1 is the frozen codec's own trade.
-            Another one moves the ladder, unless task prompts learn: every lambda is beta times
-            what it was, and the gains follow.
-        plain_steps: first steps without quantisation and rate.
+        base: folder of the initial base, or a Hub id; None is the bundled one.
+        prompts: adapters of the base; None are the bundled ones.
+        head: initial classifier; None is the bundled one.
+        parts: trained parts, of "encoder", "entropy", "decoder", "head", "prompts".
+        rates: rate indexes of the steps in turn; a written codec has these rates.
+        alpha: weight of the cross-entropy, bpp per nat. Bai et al. use 0.1 to 0.6 at lambdas of
+            0.001 to 0.006; a weight proportional to lambda would dominate high rates.
+        beta: weight of the distortion over the rate's lambda; 1 is the trade-off of the frozen
+            codec. Another value multiplies every lambda of the ladder by beta and rescales the
+            gains, unless task prompts are trained.
+        plain_steps: number of initial steps without quantisation and rate.
         smoothing: share of a label that is spread over all classes.
-        teacher: whom codec and head learn from beside the labels; None learns from them alone.
-        unlabelled_share: of a batch that pictures without labels are, where a run has some.
-        width: of the task prompts' trunk.
-        rank: of the task prompts' updates.
-        one_in: one training picture in so many is held out of training, to choose by.
-        views: how pictures are varied; no mixup, which would spoil the distortion.
+        teacher: teacher for distillation to codec and head; None trains on labels alone.
+        unlabelled_share: share of pictures without labels in a batch, if the run has any.
+        width: width of the task prompts' trunk.
+        rank: rank of the task prompts' updates.
+        one_in: every `one_in`-th training picture is held out for validation.
+        views: augmentation of the pictures, without mixup, whose pictures are no valid reference
+            of the distortion.
     """
 
     base: str | None = None
@@ -84,4 +85,4 @@ class JointTrainingConfig(LoopConfig):
                 f"unlabelled_share is {self.unlabelled_share}; need more than 0 and less than 1"
             )
         if self.views.mixup:
-            raise ConfigError("views.mixup mixes pictures, which distortion is measured on: set 0")
+            raise ConfigError("views.mixup changes pictures that distortion is measured on: set 0")

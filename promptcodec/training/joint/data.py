@@ -1,4 +1,4 @@
-"""What joint training sees: crops of pictures, labelled or not, each step at one rate."""
+"""Training data of joint training: crops of pictures with or without labels, a rate a step."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from promptcodec.training.data.pictures import PictureStore
 
 @dataclass(frozen=True)
 class JointBatch:
-    """What one step sees.
+    """Batch of one step.
 
     Args:
         x: RGB in [0, 1], (B, 3, size, size).
-        targets: shares of the classes, (B, classes); 0 for all of a picture without a label.
-        rate: index of the rate that it is sent at.
+        targets: probabilities of the classes, (B, classes); zeros for a picture without a label.
+        rate: rate index of the step.
     """
 
     x: Tensor
@@ -36,16 +36,16 @@ class JointBatch:
 
 
 class JointStore:
-    """LabelledPictures pictures, cropped anew at every step.
+    """Pictures with and without labels, cropped anew at every step.
 
     Args:
-        name: of the data.
-        training: pictures to learn from.
-        held: pictures to choose by.
-        rates: that steps draw from.
-        config: how pictures are varied.
-        unlabelled: pictures that have no labels; None is none.
-        share: of a batch that they are.
+        name: name of the data.
+        training: training pictures.
+        held: validation pictures.
+        rates: rate indexes of the steps, in turn.
+        config: augmentation of the pictures.
+        unlabelled: pictures without labels; None has none.
+        share: share of pictures without labels in a batch.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class JointStore:
         chosen = rng.integers(len(self), size=count - others)
         crops = [random_crop(self.training.pictures[n], rng, config=self.config) for n in chosen]
         targets = F.one_hot(self.training.labels[torch.from_numpy(chosen)], len(self.classes))
-        # All rates in turn, so that none is left to chance.
+        # All rates in turn, so that all have the same number of steps.
         rate = self.rates[step % len(self.rates)]
         x, targets = torch.stack(crops).float() / 255.0, targets.float()
         if self.unlabelled is not None:

@@ -18,12 +18,12 @@ from promptcodec.training.distillation import FeatureProjection, split_pass
 
 @dataclass(frozen=True)
 class JointOutput:
-    """What one pass gives.
+    """Output of a forward pass.
 
     Args:
-        codec: what the rate-distortion loss needs.
-        logits: of the head, (B, classes).
-        middle: its features at 1/16, (B, width, h, w).
+        codec: output of the codec.
+        logits: logits of the head, (B, classes).
+        middle: features of the head at 1/16, (B, width, h, w).
     """
 
     codec: TrainingOutput
@@ -32,14 +32,14 @@ class JointOutput:
 
 
 class JointModel(nn.Module):
-    """Codec, head and task prompts; the rates' adapters move along, frozen.
+    """Codec, head and task prompts, with frozen adapters of the rates.
 
     Args:
-        codec: a base.
-        head: a classifier.
-        task: task prompts; None without any.
-        hint: to a teacher's features; None without any.
-        adapters: of the rates.
+        codec: model of a base.
+        head: classifier.
+        task: task prompts; None has none.
+        hint: `FeatureProjection` to a teacher's features; None has no teacher.
+        adapters: adapters by rate index.
     """
 
     adapters: dict[int, RateAdapter]
@@ -60,9 +60,9 @@ class JointModel(nn.Module):
         object.__setattr__(self, "adapters", adapters)  # past the registry of modules
 
     def train(self, mode: bool = True) -> Self:
-        """Training or not; batch norms of the head keep their statistics.
+        """Set the mode of all modules but the head's batch norms, which stay in eval mode.
 
-        A step sees one rate alone, and its statistics are not those of them all.
+        A batch is of one rate, whose statistics differ from those over all rates.
         """
         super().train(mode)
         for module in self.head.modules():
@@ -71,17 +71,18 @@ class JointModel(nn.Module):
         return self
 
     def adapter(self, rate: int) -> Adapter:
-        """What a rate adds, and the task prompts."""
+        """Adapter of a rate, with the task prompts."""
         own: Adapter = self.adapters[rate].network
         return RateAndTask(own, self.task) if isinstance(self.task, TaskPrompts) else own
 
     def forward(self, x: Tensor, *, rate: int, plain: bool = False) -> JointOutput:
-        """One pass; z is rounded.
+        """Run codec and head, with z rounded.
 
         Args:
-            x: (B, 3, H, W), padded to multiples of 64 px as coding does, and x_hat cropped.
-            rate: index.
-            plain: without quantisation, and no rate.
+            x: RGB in [0, 1], (B, 3, H, W), of any size: padded to multiples of 64 px as in coding,
+                and x_hat cropped.
+            rate: rate index.
+            plain: whether to leave out quantisation and rate.
         """
         adapter, padded = self.adapter(rate), pad(x, TILE_STRIDE)
         if plain:
@@ -100,20 +101,20 @@ class JointModel(nn.Module):
         return JointOutput(codec=output, logits=logits, middle=middle)
 
     def transmitted(self, x: Tensor, *, rate: int) -> Tensor:
-        """y_hat as a stream has it, without a gradient.
+        """y_hat as decoded from a stream, without a gradient.
 
-        In a training pass means come from noisy latents; a head that learned on those would do
-        worse on what is transmitted.
+        In a training pass means come from noisy latents; a head trained on those is less accurate
+        on decoded latents.
         """
         self.codec.freeze_scale_path()
         gains, adapter = self.adapters[rate].gains, self.adapter(rate)
         return self.codec.analyse(x, gains=gains, adapter=adapter).y_hat.clone()
 
     def logits(self, y_hat: Tensor, *, rate: int) -> Tensor:
-        """The head on latents of a rate."""
+        """Logits of the head for y_hat (B, M, h, w) of a rate, (B, classes)."""
         return split_pass(self.head, self.tokens(y_hat, rate=rate))[1]
 
     def tokens(self, y_hat: Tensor, *, rate: int) -> Tensor:
-        """What the head's body reads of latents of a rate."""
+        """Input of the head's body for y_hat (B, M, h, w) of a rate, (B, h', w', width)."""
         lmbda = y_hat.new_full((len(y_hat),), self.adapters[rate].config.lmbda)
         return self.head.tokens(y_hat, lmbda)

@@ -2,11 +2,11 @@
 
     loss = rate + beta * lambda * 255^2 * mse + alpha * cross-entropy
 
-`parts` says what learns: the whole codec and the head is joint training (Bai et al. 2022,
-arXiv:2112.09300; their second step, the first being the trained base and head that a run starts
-from, or `plain_steps` without quantisation); the head alone is its control (Torfason et al. 2018,
-arXiv:1803.06131); g_s alone is a decoder afterwards (Chamain et al. 2022); task prompts leave the
-base frozen. Every step draws one of the rates, so one run serves them all.
+`parts` selects what is trained. Codec and head: joint training, the second stage of Bai et al.
+2022, arXiv:2112.09300; the first is the trained base and head that a run starts from, or
+`plain_steps` without quantisation. Head alone: its control (Torfason et al. 2018,
+arXiv:1803.06131). g_s alone: a decoder for a given encoder (Chamain et al. 2022). Task prompts:
+the base stays frozen. Steps take all rates in turn, so one run trains them all.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ from promptcodec.training.rate_adapter import rescale_gains
 from promptcodec.training.task import Task
 from promptcodec.training.validation import transmit
 
-HINT_PICTURES = 200  # that a hint is fitted to before it learns
-# Parts of 1 to 2.5 times the crop's edge, which are most of a small photograph.
+HINT_PICTURES = 200  # for the initial least squares of a hint
+# Parts of 1 to 2.5 times the crop's edge: most of a small photograph.
 UNLABELLED = DataConfig(
     reduce_probability=1.0, reduce_min=0.4, reduce_max=1.0, validation_pictures=1
 )
@@ -57,14 +57,14 @@ UNLABELLED = DataConfig(
 
 @dataclass(frozen=True)
 class JointLoss:
-    """One step's loss and its parts.
+    """Loss of a step and its parts; scalars.
 
     Args:
-        loss: what is differentiated.
+        loss: total loss, to be differentiated.
         codec: rate and distortion.
-        cross_entropy: nats.
-        hint: how far features are from a teacher's, weighted; 0 without a teacher.
-        accuracy: share of the batch whose largest logit is the label.
+        cross_entropy: cross-entropy in nats.
+        hint: weighted loss on a teacher's features; 0 without a teacher.
+        accuracy: share of the labelled pictures whose largest logit is the label.
     """
 
     loss: Tensor
@@ -91,11 +91,11 @@ class JointTask(Task):
 
     Args:
         config: recipe.
-        unlabelled: folder or zip files of pictures that only the teacher judges; None is none.
+        unlabelled: folder or zip file of pictures without labels, whose targets are the teacher's
+            probabilities; None has none.
     Raises:
-        CheckpointError: no base, adapter or head to start from.
-        ConfigError: a rate that has no adapter, or a task and no teacher for pictures without
-            labels.
+        CheckpointError: base, adapter or head is missing.
+        ConfigError: a rate has no adapter, or pictures without labels have no teacher.
     """
 
     def __init__(self, config: JointTrainingConfig, *, unlabelled: Path | None = None) -> None:
@@ -142,7 +142,7 @@ class JointTask(Task):
             held = read_labelled(validation, split="val")
         if training.classes != self.head.config.labels:
             raise ConfigError(
-                f"{data} has classes {', '.join(training.classes[:4])} ..., and the head knows "
+                f"{data} has classes {', '.join(training.classes[:4])} ..., and the head has "
                 f"{', '.join(self.head.config.labels[:4])} ...: train a head for these pictures"
             )
         config, unlabelled = self.config, None
@@ -160,7 +160,7 @@ class JointTask(Task):
         )
 
     def build(self, store: JointStore) -> JointModel:
-        """Copies of base and head; what does not learn is frozen."""
+        """Copies of base and head; parts that are not trained are frozen."""
         config, codec = self.config, copy.deepcopy(self.base.model)
         task = hint = None
         if "prompts" in config.parts:
@@ -178,12 +178,12 @@ class JointTask(Task):
 
     @torch.no_grad()
     def initialise(self, model: JointModel, store: JointStore) -> None:
-        """Everything starts from what was trained; a hint from what fits best."""
+        """Fit a hint by least squares; the other weights are trained already."""
         if not isinstance(model.hint, FeatureProjection) or self.teacher is None:
             return
         pictures, rate = torch.stack(store.sample(HINT_PICTURES)), self.config.rates[-1]
         features = self.teacher.predict(pictures).features.float()
-        model.eval()  # so that looking changes nothing
+        model.eval()  # keeps the statistics
         output = [model(x.float() / 255.0, rate=rate) for x in pictures.split(self.config.batch)]
         model.train()
         middle = torch.cat([part.middle for part in output])
@@ -200,7 +200,7 @@ class JointTask(Task):
         targets, apart = self._smoothed(batch), codec.loss.new_zeros(())
         if self.teacher is not None:
             teaching = self.teacher.predict(torch.round(255.0 * batch.x).to(torch.uint8).cpu())
-            # A picture without a label has the teacher's opinion alone.
+            # The target of a picture without a label is the teacher's alone.
             weight = torch.where(batch.labelled, self.teacher.config.share, 1.0)[:, None]
             targets = (1.0 - weight) * targets + weight * teaching.shares.to(targets.device)
             unwrapped: Any = getattr(model, "module", model)
@@ -264,7 +264,7 @@ class JointTask(Task):
         return bits / pixels, float(psnr), float(np.mean(errors)), float(nats), float(right)
 
     def write(self, model: JointModel, folder: Path, *, store: JointStore) -> dict[str, Any]:
-        """Write what learned, bound to what it belongs to."""
+        """Write the trained parts, each with the hash of its base."""
         own = self.base.sha256
         if self.own_codec:
             codec = model.codec.requires_grad_(False).eval()
@@ -293,14 +293,14 @@ def rescale_adapter(
 ) -> RateAdapter:
     """An adapter for beta times the lambda of one.
 
-    It starts from the networks of the ladder that are nearest to that lambda, since those of a
-    higher rate, quantised more coarsely, keep less than a low rate's own; its gains, as at a
-    ladder's start, go by half the logarithm.
+    The initial networks are those of the nearest lambda of the ladder: networks of a higher rate,
+    quantised more coarsely, lose more than those of a low rate. The gains are rescaled by half the
+    logarithm of the ratio, as at the start of a ladder.
 
     Args:
-        adapter: of the rate.
+        adapter: adapter of the rate.
         ladder: all adapters.
-        beta: above 0.
+        beta: factor on lambda, above 0.
     """
     lmbda = beta * adapter.config.lmbda
     nearest = min(ladder, key=lambda each: abs(math.log(each.config.lmbda / lmbda)))
