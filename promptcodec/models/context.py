@@ -1,10 +1,10 @@
-"""Context models: what the means of y know beyond the hyperprior.
+"""Context models: means of y from the hyperprior and from latents that are coded before.
 
-A context model walks through groups of latents. For each group it predicts the means from the
-hyperprior's features and from the groups that are already reconstructed, and asks its caller to
-reconstruct the group. Encoding and decoding run the same walk; only the caller differs. Training
-runs it in one parallel pass over given latents. A context model of a codec that writes files never
-touches the scales: it cannot change what the entropy decoder reads.
+A context model goes through groups of latents. For each group it predicts the means from the
+hyperprior's features and the groups that are already reconstructed, and calls `reconstruct` for
+the group. Encoding and decoding differ only in `reconstruct`. Training is one parallel pass over
+given latents. In a codec that writes files the scales never depend on the context model, so the
+symbols that are read do not depend on it either.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ContextModel(nn.Module, ABC):
     """Predicts the means of y, group by group.
 
     Args:
-        grouping: how y is cut.
+        grouping: groups of latents.
     """
 
     def __init__(self, grouping: Grouping) -> None:
@@ -36,28 +36,28 @@ class ContextModel(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, features: Tensor, reconstruct: Reconstruct) -> Tensor:
-        """Walk through all groups.
+        """Predict and reconstruct all groups in order.
 
         Args:
             features: mean features of the hyperprior, (B, N, h, w).
-            reconstruct: maps the number of a group, its means and the shift of its table indexes
-                (None when the scales come from z alone) to its y_hat.
+            reconstruct: function of the number of a group, its means and the shift of its table
+                indexes (None if the scales come from z alone); returns y_hat of the group.
         Returns:
             y_hat, (B, M, h, w).
         """
 
     def prepare(self, y: Tensor) -> None:
-        """Take what an untrained model needs to know from latents (B, M, h, w)."""
+        """Set statistics of an untrained model from latents (B, M, h, w)."""
 
     def freeze(self) -> None:
-        """Compute once what coding with these weights needs again and again."""
+        """Compute constants of these weights once, for coding."""
 
     def parallel(self, features: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Means of all groups at once when what they look at is known.
+        """Means of all groups in one pass over given latents.
 
         Args:
             features: mean features of the hyperprior, (B, N, h, w).
-            y: stands in for y_hat, (B, M, h, w); noisy y in training.
+            y: latents in place of y_hat, (B, M, h, w); noisy y in training.
         Returns:
             mu, and the shift of the table indexes or None; both (B, M, h, w).
         """
@@ -105,7 +105,7 @@ class CheckerboardContext(ContextModel):
         of_features, of_context = self.fuse.weight[:, :n], self.fuse.weight[:, n:]
         first, second = split_halves(F.conv2d(features, of_features, self.fuse.bias))
         anchors = reconstruct(0, self.means(F.relu(first)), None)
-        # Seen from the other half, anchors stand at odd distances only, and the rest is zero.
+        # The other half is zero: its elements are at even distances from each other.
         known = join_halves(anchors, torch.zeros_like(anchors))
         if self.y_scale is not None:
             known = known / self.y_scale[:, None, None]

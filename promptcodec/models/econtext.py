@@ -10,11 +10,11 @@ alone. Training computes all slots at once; encoding and decoding compute one sl
 its keys and values, so the span of keys grows with the steps and nothing is computed twice.
 
 Source: Koyuncu et al. 2023, arXiv:2306.14287 (groups, rearrangement, shifted windows, skipped first
-group, caching). Differs: drives the means, not the scales, unless the config asks for research; the
-query knows the hyperprior's features of the group it asks for; the nearest latents also reach the
-means in a straight line, which a head of few channels cannot do for whole segments; values are not
-normalised, since a mean has to grow with the latents that it is predicted from; offsets are those
-of the real grid, not of the packed one, where left and right depend on the row.
+group, caching). Differs: it predicts means, and scales only with `scale: context`, for research;
+the query contains the hyperprior's features of the predicted group; linear maps from the nearest
+latents to the means are added, as attention heads of few channels cannot carry whole segments;
+values are not normalised, since means are proportional to the latents they are predicted from;
+offsets are those of the real grid, since on the packed grid left and right depend on the row.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ from promptcodec.models.windows import (
 def relative_offsets(window: int, slots: int) -> Tensor:
     """Row of the bias table for each pair of tokens of a window, (slots * P, slots * P).
 
-    A token's key stands where its content lies, its query where the group it asks for lies.
+    The position of a key is that of its group, the position of a query that of the next group.
     """
     place = torch.arange(window * window // 2)
     row, packed = place // (window // 2), place % (window // 2)
     key, query = [], []
     for slot in range(slots):
-        # Content: group `slot`, its half `slot % 2`; asked for: the next group's half.
+        # Key: group `slot`, half `slot % 2`. Query: the half of the next group.
         for half, out in ((slot % 2, key), ((slot + 1) % 2, query)):
             column = 2 * packed + (row + 1 + half) % 2
             out.append(torch.stack((torch.full_like(row, slot), row, column)))
@@ -63,11 +63,11 @@ class Cache:
     """Keys and values of the slots so far, of one layer; allocated once for all slots.
 
     Args:
-        windows: windows of the batch.
-        heads: attention heads.
-        tokens: of all slots of a window.
-        head_channels: of one head.
-        like: gives device and type.
+        windows: number of windows in the batch.
+        heads: number of attention heads.
+        tokens: number of tokens in all slots of a window.
+        head_channels: channels of one head.
+        like: tensor of the same device and type.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Cache:
         self.used = 0
 
     def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Append keys and values; returns all so far."""
+        """Append keys and values; return all so far."""
         start, self.used = self.used, self.used + k.shape[2]
         self.store[0, :, :, start : self.used] = k
         self.store[1, :, :, start : self.used] = v
@@ -88,8 +88,8 @@ class ContextBlock(nn.Module):
     """One layer of (shifted) window attention over space and slots, then an MLP.
 
     Args:
-        config: the architecture.
-        shifted: roll the grid by half a window first.
+        config: architecture of the codec.
+        shifted: whether to roll the grid by half a window first.
     """
 
     def __init__(self, config: CodecConfig, *, shifted: bool) -> None:
@@ -138,15 +138,15 @@ class ContextBlock(nn.Module):
 
         Args:
             x: all slots, or with a cache the next one.
-            bias: of `bias`.
-            grid: geometry.
-            cache: of this layer; x's slots are appended to it.
+            bias: result of `bias`.
+            grid: geometry of the windows.
+            cache: keys and values of this layer; those of x are appended.
         """
         b, s, rows, columns, c = x.shape
         if self.shifted:
             grid = replace(grid, shift=(grid.rows // 2, grid.columns // 2))
         order, back = window_order(grid, x.device)
-        # Once: everything up to the attention works on each token.
+        # Windows are cut here: everything before the attention is tokenwise.
         cut = self._windows(x, grid, order)
         q, k = self.query_key(self.norm1(cut)).chunk(2, dim=-1)
         q, k, v = (
@@ -177,10 +177,10 @@ class ContextBlock(nn.Module):
 
 
 class EContext(ContextModel):
-    """The efficient context transformer.
+    """Efficient context transformer.
 
     Args:
-        config: the architecture.
+        config: architecture of the codec.
     """
 
     def __init__(self, config: CodecConfig) -> None:
@@ -190,7 +190,7 @@ class EContext(ContextModel):
         self.window = config.context_window
         self.slots = 2 * len(segments) - 1
         self.outputs = 2 if config.scale == "context" else 1  # mu, and the shift of the index
-        # Latents differ a hundredfold in size; weights should not have to.
+        # Deviations of latents differ a hundredfold; with y_scale, weights need not.
         self.y_scale: Tensor
         self.register_buffer("y_scale", torch.ones(config.latent_channels))
         self.embed = nn.ModuleList(nn.Linear(own, channels) for own in segments)
@@ -204,7 +204,7 @@ class EContext(ContextModel):
         self.out = nn.ModuleList(
             nn.Linear(2 * channels + n, self.outputs * own) for own in segments
         )
-        # Straight lines from what is nearest: a head's few channels cannot carry whole segments.
+        # Linear maps from the nearest latents: attention heads cannot carry whole segments.
         self.neighbours = nn.ModuleList(
             nn.Conv2d(own, own, 3, padding=1, bias=False) for own in segments
         )
@@ -217,15 +217,15 @@ class EContext(ContextModel):
 
     def forward(self, features: Tensor, reconstruct: Reconstruct, *, cached: bool = True) -> Tensor:
         """See `ContextModel.forward`; without the cache each step computes all slots so far."""
-        asked = self._asked(features)
+        queries = self._queries(features)
         grid = self._grid(features)
         biases = [layer.bias() for layer in self._blocks]
         caches = self._caches(features, grid) if cached else None
-        groups = [reconstruct(0, *self._first(asked[0]))]
+        groups = [reconstruct(0, *self._first(queries[0]))]
         known = [self._normal(0, groups[0])]
         slots: list[Tensor] = []
         for slot in range(self.slots):
-            x = self._slot(slot, known[slot], asked[slot + 1], grid)
+            x = self._slot(slot, known[slot], queries[slot + 1], grid)
             if caches is None:
                 slots.append(x)
                 x = torch.stack(slots, dim=1)
@@ -238,23 +238,23 @@ class EContext(ContextModel):
                     x = layer(x, bias, grid, cache)
                 x = x[:, 0]
             group = slot + 1
-            groups.append(reconstruct(group, *self._predict(group, x, asked[group], known)))
+            groups.append(reconstruct(group, *self._predict(group, x, queries[group], known)))
             known.append(self._normal(group, groups[group]))
         return self.grouping.join(groups)
 
     def parallel(self, features: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None]:
         """See `ContextModel.parallel`: one masked pass over all slots."""
-        asked = self._asked(features)
+        queries = self._queries(features)
         grid = self._grid(features)
         known = [self._normal(g, part) for g, part in enumerate(self.grouping.split(y))]
-        predictions = [self._first(asked[0])]
+        predictions = [self._first(queries[0])]
         x = torch.stack(
-            [self._slot(i, known[i], asked[i + 1], grid) for i in range(self.slots)], dim=1
+            [self._slot(i, known[i], queries[i + 1], grid) for i in range(self.slots)], dim=1
         )
         for layer in self._blocks:
             x = layer(x, layer.bias(), grid)
         for group in range(1, self.slots + 1):
-            predictions.append(self._predict(group, x[:, group - 1], asked[group], known[:group]))
+            predictions.append(self._predict(group, x[:, group - 1], queries[group], known[:group]))
         means, shifts = zip(*predictions, strict=True)
         mu = self.grouping.join(list(means))
         return mu, None if shifts[0] is None else self.grouping.join(list(shifts))
@@ -274,7 +274,7 @@ class EContext(ContextModel):
         height, width = features.shape[2:]
         return Windows(height, width // 2, self.window, self.window // 2)
 
-    def _asked(self, features: Tensor) -> list[Tensor]:
+    def _queries(self, features: Tensor) -> list[Tensor]:
         """Features of each group's elements, channels last, (B, h, w/2, N)."""
         halves = [half.permute(0, 2, 3, 1) for half in split_halves(features)]
         return [halves[group % 2] for group in range(len(self.grouping))]
@@ -295,34 +295,34 @@ class EContext(ContextModel):
         """A packed group of latents in units of their channels."""
         return y_hat / self.y_scale[self.grouping.segment(group), None, None]
 
-    def _slot(self, slot: int, known: Tensor, asked: Tensor, grid: Windows) -> Tensor:
-        """Embed what was decoded last and what is asked for, (B, H, W, C) on the padded grid."""
+    def _slot(self, slot: int, known: Tensor, query: Tensor, grid: Windows) -> Tensor:
+        """Embed the last group and the features of the next, (B, H, W, C) on the padded grid."""
         x = self.embed[slot // 2](known.permute(0, 2, 3, 1))
-        x = x + self.of_features(asked) + self.slot[slot]
+        x = x + self.of_features(query) + self.slot[slot]
         rows, columns = grid.padded
         return F.pad(x, (0, 0, 0, columns - grid.width, 0, rows - grid.height))
 
-    def _first(self, asked: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _first(self, query: Tensor) -> tuple[Tensor, Tensor | None]:
         """Prediction of the first group, from the hyperprior alone."""
-        hidden = F.gelu(self.first(asked))
+        hidden = F.gelu(self.first(query))
         empty = hidden.new_zeros(*hidden.shape[:3], self.of_features.out_features)
         return self._read(0, torch.cat((empty, hidden), dim=-1), None)
 
     def _predict(
-        self, group: int, x: Tensor, asked: Tensor, known: list[Tensor]
+        self, group: int, x: Tensor, query: Tensor, known: list[Tensor]
     ) -> tuple[Tensor, Tensor | None]:
         """Prediction of a later group.
 
         Args:
-            group: its number.
-            x: its slot after the last layer, (B, H, W, C) on the padded grid.
-            asked: features at its elements, (B, h, w/2, N).
+            group: number of the group.
+            x: slot of the group before after the last layer, (B, H, W, C) on the padded grid.
+            query: hyperprior's features at its elements, (B, h, w/2, N).
             known: earlier groups in units of their channels.
         Returns:
             Means, (B, channels of the segment, h, w/2), and the shift of the table indexes or None.
         """
-        x = x[:, : asked.shape[1], : asked.shape[2]]
-        hidden = F.gelu(self.fuse(torch.cat((x, asked), dim=-1)))
+        x = x[:, : query.shape[1], : query.shape[2]]
+        hidden = F.gelu(self.fuse(torch.cat((x, query), dim=-1)))
         return self._read(group, torch.cat((x, hidden), dim=-1), self._near(group, known))
 
     def _near(self, group: int, known: list[Tensor]) -> Tensor:
@@ -330,7 +330,7 @@ class EContext(ContextModel):
         segment, half = divmod(group, 2)
         parts = []
         if half:
-            # Seen from the other half anchors stand at odd distances only: four of nine weights.
+            # Anchors are at odd distances from the other half: four of nine weights.
             weight = cast("nn.Conv2d", self.neighbours[segment]).weight
             taps = [weight[:, :, y, x] for y, x in ((0, 1), (1, 0), (1, 2), (2, 1))]
             parts.append(

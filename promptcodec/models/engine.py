@@ -1,4 +1,4 @@
-"""A base codec in torch, as coding asks for it: arrays in, arrays out."""
+"""Engine of a base codec in torch: arrays in, arrays out."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class TorchEngine:
 
     Args:
         base: weights, tables and hash.
-        device: where it computes.
-        precision: of g_a and g_s; entropy coding is exact in either.
+        device: device of the computation.
+        precision: number format of g_a and g_s; entropy coding is exact in either.
         heads: folders of heads.
         tasks: folders of task prompts.
     """
@@ -52,7 +52,7 @@ class TorchEngine:
         tasks: Sequence[Path] = (),
     ) -> None:
         if device.type == "cuda":
-            # torch lets convolutions of float32 drop to 10 bits there; means need all 23.
+            # TF32 has 10 bits of mantissa; means need all 23 of float32.
             torch.backends.cudnn.allow_tf32 = False
         self.model: CodecModel = base.model.to(device).to(memory_format=torch.channels_last)
         self.base = base
@@ -107,7 +107,7 @@ class TorchEngine:
     def quantise(
         self, y: Array, z: Array, *, gains: Gains, network: Adapter | None
     ) -> Latents[Array]:
-        """Everything that is written of y and z."""
+        """Latents of y and z as they are coded."""
         y_tensor, z_tensor = self._tensor(y), self._tensor(z)
         return arrays_of(self.model.quantise(y_tensor, z_tensor, gains=gains, adapter=network))
 
@@ -118,7 +118,7 @@ class TorchEngine:
     def reconstruct(
         self, z_hat: Array, symbols: Array, indexes: Array, *, gains: Gains, network: Adapter | None
     ) -> Array:
-        """y_hat of what was transmitted."""
+        """y_hat from decoded symbols."""
         self._check_slot(network)
         y_hat = self.model.reconstruct_latents(
             self._tensor(z_hat),
@@ -166,7 +166,7 @@ class TorchEngine:
     def between(
         self, low: LayerAdaptivePrompts, high: LayerAdaptivePrompts, share: float
     ) -> LayerAdaptivePrompts:
-        """A network on the line between two; see `interpolation`."""
+        """A network interpolated between two; see `interpolation`."""
         return between(low, high, share)
 
     def with_task(self, network: Adapter | None, task: str) -> Adapter:
@@ -194,16 +194,16 @@ class TorchEngine:
         return tensor_of(array, self.device)
 
     def _autocast(self) -> torch.autocast:
-        """The precision as a context."""
+        """Context manager of the precision."""
         enabled = self.precision == "bfloat16"
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
 
     def _check_slot(self, network: Adapter | None) -> None:
-        """A UsageError where the base alone is asked for and a library has changed it."""
+        """Raise UsageError for the base alone if a library has put an adapter into the model."""
         if network is None and type(self.model.adapter_slot) is not AdapterSlot:
             raise UsageError(
                 "a library has put an adapter into this codec's model, so the base alone cannot be "
-                "coded with it: give that library a model of its own, by `read_base`"
+                "coded with it: use a separate model, by `read_base`, for that library"
             )
 
 
@@ -211,7 +211,7 @@ def device_of(name: str) -> torch.device:
     """A device by name.
 
     Raises:
-        UsageError: there is none of that name, or it cannot be used.
+        UsageError: the name is unknown, or the device cannot be used.
     """
     try:
         device = torch.device(name)

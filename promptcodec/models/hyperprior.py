@@ -4,7 +4,7 @@
                                                    '-> scale path -> table indexes (exact)
 
 Source: Minnen et al. 2018, arXiv:1809.02736; Balle et al. 2019 for integer decoding. Differs: the
-scales come from z_hat alone, so that no float result ever decides what the entropy decoder reads.
+scales come from z_hat alone, so that the entropy decoder depends on no result in floating point.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from promptcodec.config import CodecConfig
 
 ACTIVATION_BITS = 8  # fraction bits of an activation of the scale path
 WEIGHT_BITS = 14  # fraction bits of a weight
-INDEX_BITS = 4  # the last layer counts in 16 table steps, or it would learn 16 times too slowly
+INDEX_BITS = 4  # an output of the last layer is 16 table steps; else its gradients are too small
 ACTIVATION_MAX = (1 << 16) - 1  # activations are unsigned 16-bit integers after the ReLU
-MAX_EXACT = 2**53  # integers up to here are exact in float64, whatever the order of a sum
-INDEX_ROOM = 32  # indexes below the first table that the path may give, for gains to lift
+MAX_EXACT = 2**53  # integers up to here are exact in float64, in any order of summation
+INDEX_ROOM = 32  # lowest index is -INDEX_ROOM: below the first table, for the offset of gains
 
 
 def conv3x3(channels: int, out: int, *, stride: int = 1) -> nn.Conv2d:
-    """3x3 convolution that repeats the border.
+    """3x3 convolution with replicate padding.
 
-    A training crop has only a few elements at 1/64. With zeros around them nearly all would see a
-    border that nearly no element of a whole picture sees, and the indexes come out wrong there.
+    A training crop has only a few elements at 1/64. With zero padding nearly all of them are next
+    to a border, unlike those of a whole picture, and the indexes of whole pictures are wrong.
     """
     return nn.Conv2d(channels, out, 3, stride=stride, padding=1, padding_mode="replicate")
 
 
 class ChannelUnits(nn.Module):
-    """Latents in units of their channel's deviation, which differ a hundredfold.
+    """Latents in units of their channel's deviation; deviations differ a hundredfold.
 
     Args:
         channels: M.
@@ -55,11 +55,11 @@ class ChannelUnits(nn.Module):
 
 
 class ScalePath(nn.Module):
-    """From z_hat to table indexes, trained in float and run in integers.
+    """Map from z_hat to table indexes, trained in float and run in integers.
 
-    Three 3x3 convolutions at 1/64, 1/32 and 1/16 with ReLU and pixel shuffles. `integer` runs on
-    integer-valued float64 tensors; every sum stays below 2^53, so it is exact on any device, with
-    any thread count, batch and order of summation.
+    Convolutions at 1/64, 1/32 and 1/16 with ReLU and pixel shuffles, the last one 1x1.
+    `integer_indexes` computes on integer-valued float64 tensors; every sum stays below 2^53, so it
+    is exact on any device, with any thread count, batch and order of summation.
     """
 
     def __init__(self, config: CodecConfig) -> None:
@@ -85,7 +85,7 @@ class ScalePath(nn.Module):
         """Table index as a real number, for training.
 
         Args:
-            z_hat: (B, Cz, h, w).
+            z_hat: rounded z, (B, Cz, h, w).
         Returns:
             Unclamped index, (B, M, 4 h, 4 w).
         """
@@ -114,7 +114,7 @@ class ScalePath(nn.Module):
 
 
 def integer_indexes(z_hat: Tensor, layers: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """Run the scale path exactly.
+    """Run the scale path in exact arithmetic.
 
     Args:
         z_hat: integers in [-128, 127], (B, Cz, h, w), any dtype.
@@ -140,7 +140,7 @@ def exactness_bound(layers: list[tuple[Tensor, Tensor]]) -> int:
     """Largest |sum| that any output of the integer path can reach; must stay below 2^53."""
     largest, x_max = 0, -Z_MIN << ACTIVATION_BITS
     for weight, bias in layers:
-        # Python integers: the check itself must not overflow.
+        # Python integers, so that the check cannot overflow.
         rows = weight.to(torch.float64).abs().sum(dim=1) * x_max + bias.to(torch.float64).abs()
         largest = max(
             largest, math.ceil(float(rows.max())) + (1 << (WEIGHT_BITS + ACTIVATION_BITS))
@@ -167,7 +167,7 @@ class FactorizedPrior(nn.Module):
 
     Args:
         channels: Cz.
-        components: logistics in the mixture.
+        components: number of logistics in a mixture.
     """
 
     def __init__(self, channels: int, *, components: int = 3) -> None:
@@ -227,7 +227,7 @@ class Hyperprior(nn.Module):
             nn.ReLU(),
         )
         self.scale_path = ScalePath(config)
-        # z must leave the first rounding alive, or the whole hyperprior learns to say nothing.
+        # Kaiming initialisation, so that |z| exceeds one half; otherwise z_hat is all zero.
         with torch.no_grad():
             for layer in self.h_a:
                 if isinstance(layer, nn.Conv2d):

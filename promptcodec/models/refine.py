@@ -1,10 +1,10 @@
-"""Refinement of one picture's latents with the weights frozen: what `effort` buys.
+"""Refinement of one picture's latents with frozen weights, by option `effort`.
 
     y, z  ->  rounded with a gradient  ->  bits + lambda * distortion  ->  Adam on y and z  ->  ...
           ->  single integer steps (`integer_steps`)
 
-g_a maps every picture alike; for one picture other integers nearby cost fewer bits or rebuild it
-better. The result is coded like any other latents, so every decoder reads it.
+g_a is optimised for the mean over pictures; for one picture, other integers nearby have a lower
+rate or distortion. The result is coded like any other latents, so every decoder reads it.
 
 Source: Koyuncu et al. 2023, arXiv:2306.14287 (refinement in few steps) and Yang et al. 2020,
 arXiv:2006.04240 (stochastic Gumbel annealing). Differs: annealing with less noise, which suits few
@@ -37,16 +37,16 @@ SEED = 1  # of the annealing noise: the same picture gives the same bytes
 
 @dataclass(frozen=True)
 class Schedule:
-    """How latents are refined.
+    """Schedule of a refinement.
 
     Args:
-        steps: gradient steps.
-        rounds: of integer steps after them.
-        learning_rate: of y and z in quantisation steps, cosine to zero.
-        temperature: softness of the rounding at the first step, falling linearly to zero; at 0
-            the gradient passes straight through.
-        noise: of the random choice between two integers; 1 is the published one, less suits few
-            steps.
+        steps: number of gradient steps.
+        rounds: number of rounds of integer steps after them.
+        learning_rate: initial learning rate of y and z, in quantisation steps; cosine to zero.
+        temperature: temperature of the rounding at the first step, falling linearly to zero; 0 is
+            the straight-through estimator.
+        noise: scale of the noise in the choice between two integers; 1 is as published, smaller
+            values suit few steps.
     """
 
     steps: int
@@ -81,17 +81,17 @@ def refine(
     """Search for latents of lower cost; the result is never worse than g_a's own.
 
     Args:
-        model: frozen.
+        model: frozen model.
         x: one padded picture, RGB in [0, 1], (1, 3, H, W).
-        size: height and width that count; the rest is padding.
-        tables: of the rate; they decide what is better.
-        gains: of the rate.
+        size: height and width of the picture without padding, px.
+        tables: entropy tables of the rate, for the bits of the cost.
+        gains: log-gains of the rate.
         lmbda: rate-distortion weight, cost = bpp + lmbda * 255^2 * mse.
         schedule: steps and method.
-        adapter: what the rate adds besides; None is the base.
-        progress: called with (steps done, steps).
+        adapter: adapter of the rate; None is the base.
+        progress: function of (steps done, steps).
     Raises:
-        UsageError: a picture of more than MAX_PIXELS, padding included.
+        UsageError: the picture has more than MAX_PIXELS, padding included.
     """
     padded = x.shape[2] * x.shape[3]
     if padded > MAX_PIXELS:
@@ -138,7 +138,7 @@ class _Search:
         self.problem, self.schedule = problem, schedule
         self.gain = multipliers(problem.gains, y.device)
         self.offset = offsets(problem.gains, y.device)
-        # What inference mode made cannot be trained; copies can.
+        # Tensors of inference mode cannot have gradients; copies can.
         self.fine = (y * self.gain).clone().requires_grad_()  # y in quantisation steps
         self.z = z.clone().requires_grad_()
         self.random = torch.Generator(y.device).manual_seed(SEED)
@@ -146,7 +146,7 @@ class _Search:
         self.optimizer = torch.optim.Adam([self.fine, self.z], betas=(0.9, 0.99))
 
     def latents(self) -> tuple[Tensor, Tensor]:
-        """y and z as they are now."""
+        """Current y and z."""
         return self.fine / self.gain, self.z
 
     @torch.enable_grad()
@@ -168,7 +168,7 @@ class _Search:
             features = model.features(z_hat, problem.adapter)
             index = model.hyperprior.scale_path(z_hat) + self.offset
             coded = (index.detach() >= 0.5).float()  # the others are certain zeros
-            # What the context looks at is rounded around the means of the step before.
+            # The input of the context is rounded around the means of the step before.
             mu = self.mu if self.mu is not None else torch.zeros_like(y)
             soft = coded * self._round((y - mu) * self.gain, temperature)
             y_hat = self._rebuilt(soft, index, mu)
@@ -188,8 +188,8 @@ class _Search:
     def _round(self, x: Tensor, temperature: float) -> Tensor:
         """Round with a gradient; above zero a random mixture of the two integers around x.
 
-        The mixture is a relaxed sample of a choice between the two. Its logits are inverse
-        hyperbolic tangents of the distances; the lower the temperature, the harder the choice.
+        The mixture is a relaxed sample (Gumbel-softmax) of one of the two. Its logits are inverse
+        hyperbolic tangents of the distances over the temperature.
         """
         if not temperature:
             return likelihood.round_ste(x)

@@ -1,4 +1,4 @@
-"""Heads and task prompts of a codec, read when they are first asked for."""
+"""Heads and task prompts of a codec, read at their first use."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class TaskModules:
     """Heads and task prompts of a base.
 
     Args:
-        base: the codec that all belong to.
-        device: place where their networks run.
+        base: base of the heads and task prompts.
+        device: device of their networks.
         heads: folders of heads.
         tasks: folders of task prompts.
     """
@@ -41,8 +41,8 @@ class TaskModules:
         """The head of a task, "classify" or "segment".
 
         Raises:
-            CheckpointError: there is none, or several.
-            ModelMismatchError: it belongs to another base.
+            CheckpointError: the task has no head, or several.
+            ModelMismatchError: the head belongs to another base.
         """
         if task not in self._heads:
             configs = {folder: read_head_config(folder) for folder in self._head_folders}
@@ -65,8 +65,8 @@ class TaskModules:
         """The prompts of a task.
 
         Raises:
-            CheckpointError: there are none.
-            ModelMismatchError: they belong to another base.
+            CheckpointError: the task has no prompts.
+            ModelMismatchError: the prompts belong to another base.
         """
         if name not in self._tasks:
             known = {read_task_config(folder).task: folder for folder in self._task_folders}

@@ -1,1 +1,1 @@
-"""Networks that read y_hat: what a picture shows, without rebuilding it."""
+"""Networks for classification and segmentation from y_hat, without decoding pixels."""

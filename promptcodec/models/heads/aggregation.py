@@ -1,11 +1,11 @@
-"""Feature aggregation: what a head has understood helps g_s to rebuild.
+"""Feature aggregation: features of a head as an additional input of g_s.
 
     y_hat (B, M, h, w) ----------- Linear M -> D/4 ---.
     first blocks of the head (D) - Linear D -> D/4 each -> concatenated -> Linear -> + y_hat -> g_s
 
-Off by default: a decoder that uses it has to run the first blocks of a head. The last map starts at
-zero, so that a fresh module changes nothing. Without features, maps of y_hat alone of as many
-parameters take their place: what the features are worth is measured against that.
+Off by default: a decoder with it has to run the first blocks of a head. The last map is initialised
+to zero, so that a fresh module is the identity. The control without features has maps of y_hat
+alone with as many parameters; the gain of the features is measured against it.
 
 Source: Bai et al. 2022, arXiv:2112.09300. Differs: blocks of our head, added to y_hat.
 """
@@ -22,12 +22,12 @@ BLOCKS = 3
 
 
 class Aggregation(nn.Module):
-    """What is added to y_hat before g_s.
+    """Correction that is added to y_hat before g_s.
 
     Args:
         latent_channels: M.
-        width: D, of the head's first stage, a multiple of 4.
-        features: use the head's blocks; False is the control of as many parameters.
+        width: width D of the head's first stage, a multiple of 4.
+        features: whether to use the head's blocks; False is the control with as many parameters.
     """
 
     def __init__(self, latent_channels: int, width: int, *, features: bool = True) -> None:
@@ -35,7 +35,7 @@ class Aggregation(nn.Module):
         part, self.features = width // 4, features
         inputs = width if features else latent_channels
         if not features:
-            # As many parameters: part * width in, part * M out, for each of the blocks.
+            # Equal numbers of parameters: part * width in, part * M out, for each block.
             part = round(part * (width + latent_channels) / (2 * latent_channels))
         self.own = nn.Linear(latent_channels, width // 4)
         self.others = nn.ModuleList(nn.Linear(inputs, part) for _ in range(BLOCKS))
@@ -44,11 +44,11 @@ class Aggregation(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, y_hat: Tensor, read: list[Tensor]) -> Tensor:
-        """y_hat with what the head has read of it, (B, M, h, w).
+        """Corrected y_hat, (B, M, h, w).
 
         Args:
-            y_hat: (B, M, h, w).
-            read: of `first_blocks`; not looked at without features.
+            y_hat: latents, (B, M, h, w).
+            read: outputs of `first_blocks`; unused without features.
         """
         x = y_hat.permute(0, 2, 3, 1)
         inputs = read if self.features else [x] * BLOCKS
@@ -61,8 +61,8 @@ def first_blocks(head: LatentClassifier, y_hat: Tensor, lmbda: Tensor) -> list[T
     """Outputs of the first blocks of a head, (B, h, w, D) each.
 
     Args:
-        head: with `BLOCKS` blocks or more in its first stage, at 1/16.
-        y_hat: (B, M, h, w).
+        head: head with at least `BLOCKS` blocks in its first stage, at 1/16.
+        y_hat: latents, (B, M, h, w).
         lmbda: rate-distortion weight of each picture's rate, (B,).
     """
     height, width = y_hat.shape[2:]

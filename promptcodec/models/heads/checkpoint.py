@@ -1,6 +1,6 @@
 """A head on disk: `head_config.json` and `head_model.safetensors`, bound to its base by hash.
 
-Heads stand outside the base's hash: adding or replacing one leaves every stream as it is.
+The base's hash does not cover heads: adding or replacing one changes no stream.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from promptcodec.models.weights import as_half, check_base, read_config, read_ne
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """A head, ready to run.
+    """A trained head.
 
     Args:
-        config: what it is.
-        model: in eval mode, frozen, on the CPU.
+        config: configuration of the head.
+        model: network, frozen, in eval mode, on the CPU.
     """
 
     config: HeadConfig
@@ -32,10 +32,10 @@ class Head:
 
 
 def build_head(config: HeadConfig) -> nn.Module:
-    """The network of a head's task, fresh.
+    """A fresh network for the task of a config.
 
     Raises:
-        ConfigError: stages that it does not have.
+        ConfigError: the number of stages is not that of the task.
     """
     if config.task == CLASSIFY:
         return LatentClassifier(config) if config.reads == LATENTS else PixelClassifier(config)
@@ -46,7 +46,7 @@ def write_head(folder: Path, model: nn.Module, *, config: HeadConfig) -> None:
     """Write a head, weights in float16.
 
     Raises:
-        CheckpointError: weights that are not finite.
+        CheckpointError: a weight is not finite.
         OutputError: the folder cannot be written.
     """
     tensors = as_half(model.state_dict())
@@ -57,12 +57,12 @@ def read_head(folder: Path, *, base_sha256: bytes) -> Head:
     """Read and check a head of a base.
 
     Args:
-        folder: of the head.
-        base_sha256: hash of the base that its latents come from.
+        folder: folder of the head.
+        base_sha256: hash of the base that its latents come from, 32 bytes.
     Raises:
-        CheckpointError: missing files; tensors that are missing, unknown, of another shape or not
-            finite.
-        ModelMismatchError: the head of another base.
+        CheckpointError: a file is missing, or a tensor is missing, unknown, of another shape or
+            not finite.
+        ModelMismatchError: the head belongs to another base.
     """
     config = read_head_config(folder)
     check_base(folder, config.base_sha256, base_sha256, what="the head")
@@ -70,9 +70,9 @@ def read_head(folder: Path, *, base_sha256: bytes) -> Head:
 
 
 def read_head_config(folder: Path) -> HeadConfig:
-    """What a head is, without its weights.
+    """Read the config of a head, without its weights.
 
     Raises:
-        CheckpointError: no head there, or a config that does not fit.
+        CheckpointError: the folder has no head, or its config is invalid.
     """
     return read_config(HeadConfig, Path(folder) / HEAD_CONFIG, what="head")

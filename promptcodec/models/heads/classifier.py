@@ -1,11 +1,11 @@
-"""Classifier on y_hat: what a stream shows, while g_s stays idle.
+"""Classifier on y_hat, without g_s.
 
     y_hat (M, h, w) -> standardise -> Linear, LayerNorm -> + rate [-> pixel shuffle] -> stages
                     -> LayerNorm -> mean over tokens -> Linear -> logits
 
-The body is that of Swin-T, or of ResNet-50, past its first stages, narrowed with the codec: a
-latent stands where a third-stage token stands. The head is told the rate, since the same label
-looks different at each.
+The body is that of Swin-T or ResNet-50 without its first stages: the grid of latents is that of
+third-stage tokens. Its width is that of the codec. The rate is an input of the head, since latents
+of the same picture differ between rates.
 Sources: Torfason et al. 2018, arXiv:1803.06131; Bai et al. 2022, arXiv:2112.09300. Differs: Swin
 stages, one head for all rates.
 """
@@ -35,10 +35,10 @@ class LatentStem(nn.Module):
 
     Args:
         channels: M.
-        width: of the tokens.
-        film: let the rate scale and move every channel of y_hat (Perez et al. 2017,
-            arXiv:1709.07871): rates differ in what their adapters make of one picture.
-        dropout: share of channels that are left at their mean in training.
+        width: channels of the tokens.
+        film: whether each channel of y_hat gets a scale and a shift that depend on the rate
+            (Perez et al. 2017, arXiv:1709.07871): adapters of the rates change the latents.
+        dropout: share of channels that are replaced by their mean in training.
     """
 
     center: Tensor
@@ -60,24 +60,23 @@ class LatentStem(nn.Module):
         self.rate = nn.Linear(1, width)
 
     def start_plain(self) -> None:
-        """Let the rate scale and move nothing at first."""
+        """Initialise scale and shift of the rate to the identity."""
         if self.film is not None:
             for parameter in self.film[-1].parameters():
                 nn.init.zeros_(parameter)
 
     @torch.no_grad()
     def standardise(self, y_hat: Tensor) -> None:
-        """Keep mean and spread of each channel of some latents, (B, M, h, w)."""
+        """Set mean and deviation of each channel to those of latents (B, M, h, w)."""
         self.center.copy_(y_hat.mean(dim=(0, 2, 3)))
         self.spread.copy_(y_hat.std(dim=(0, 2, 3)).clamp_min(1e-3))
 
     def forward(self, y_hat: Tensor, lmbda: Tensor) -> Tensor:
-        """Embed.
+        """Tokens, (B, h, w, width).
 
         Args:
-            y_hat: (B, M, h, w).
-            lmbda: rate-distortion weight of each picture's rate, (B,); beyond the ladder's ends
-                it counts as the end.
+            y_hat: latents, (B, M, h, w).
+            lmbda: rate-distortion weight of each picture's rate, (B,), clamped to the ladder.
         """
         center, spread = self.center[:, None, None], self.spread[:, None, None]
         x = self.drop((y_hat - center) / spread).permute(0, 2, 3, 1)
@@ -92,7 +91,7 @@ class LatentClassifier(nn.Module):
     """Logits from latents.
 
     Args:
-        config: of the head.
+        config: configuration of the head.
     """
 
     def __init__(self, config: HeadConfig) -> None:
@@ -115,13 +114,13 @@ class LatentClassifier(nn.Module):
         """Logits, (B, classes).
 
         Args:
-            y_hat: (B, M, h, w), of any h and w.
+            y_hat: latents, (B, M, h, w), of any h and w.
             lmbda: rate-distortion weight of each picture's rate, (B,).
         """
         return self.judge(self.body(self.tokens(y_hat, lmbda)))
 
     def tokens(self, y_hat: Tensor, lmbda: Tensor) -> Tensor:
-        """What the body reads, (B, h', w', width)."""
+        """Input of the body, (B, h', w', width); see `forward`."""
         multiple = max(1, self.body.multiple // self.finer)
         x = self.stem(pad_grid(y_hat, multiple), lmbda)
         if self.finer > 1:
@@ -129,14 +128,14 @@ class LatentClassifier(nn.Module):
         return x
 
     def judge(self, x: Tensor) -> Tensor:
-        """Logits, (B, classes), of what the body gives, (B, h', w', width)."""
+        """Logits, (B, classes), from the output of the body, (B, h', w', width)."""
         return self.out(self.drop(self.norm(x).mean(dim=(1, 2))))
 
 
 def build_body(config: HeadConfig) -> SwinStages | ResidualStages:
-    """The stages that a config names."""
+    """The stages of a config."""
     if config.body == RESNET:
-        # Here, so that coding and Swin heads do not wait for timm.
+        # Here, so that coding and Swin heads do not import timm.
         from promptcodec.models.heads.residual_stages import ResidualStages
 
         return ResidualStages(config.widths, config.depths)
@@ -150,6 +149,6 @@ def build_body(config: HeadConfig) -> SwinStages | ResidualStages:
 
 
 def pad_grid(x: Tensor, multiple: int) -> Tensor:
-    """Repeat the last row and column of (B, C, h, w) up to multiples."""
+    """Pad (B, C, h, w) to multiples by repeating the last row and column."""
     below, right = (-n % multiple for n in x.shape[2:])
     return F.pad(x, (0, right, 0, below), mode="replicate") if below or right else x

@@ -1,4 +1,4 @@
-"""What `head_config.json` of a head says."""
+"""Contents of `head_config.json`."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ class HeadConfig:
     Args:
         task: "classify" or "segment".
         labels: names of the classes in their order.
-        reads: "latents", or "pixels" for networks that latents are compared with.
+        reads: kind of input: "latents", or "pixels" for the networks of comparisons.
         latent_channels: M of y_hat; 0 with pixels.
-        body: "swin", or "resnet" for bottlenecks; segmentation knows "swin" alone.
-        stride: px between two tokens of a classifier's first stage on latents, 16, or 8 by a
+        body: kind of stages: "swin", or "resnet" for bottlenecks; only "swin" for segmentation.
+        stride: px between two tokens of a classifier's first stage on latents: 16, or 8 by a
             pixel shuffle.
         patch: px between two tokens of a network on pixels, before its first stage: 1, 2 or 4.
-        film: the rate scales and moves every channel of y_hat, beside what it adds to the tokens.
-        dropout: share of channels of y_hat, and of what the last layer reads, left out in training.
-        widths: of the stages, at `stride` (of pixels: at `patch`) and, after each merging of 2x2
-            tokens, half of that.
-        depths: Swin blocks of each stage.
+        film: whether the rate also scales and shifts every channel of y_hat.
+        dropout: share of the channels of y_hat, and of inputs of the last layer, that are dropped
+            in training.
+        widths: channels of the stages; the first is at `stride` (of pixels: at `patch`), and every
+            merging of 2x2 tokens halves the resolution.
+        depths: blocks of each stage.
         window: edge of the attention windows in tokens.
         head_channels: channels of one attention head.
         mlp_ratio: hidden width of a Swin MLP over the stage's width.
-        temperature: that logits are divided by to be probabilities; see `training.classifier`.
-        base_sha256: of the base, hexadecimal.
-        format_version: of this layout.
+        temperature: divisor of the logits for calibrated probabilities; see `training.classifier`.
+        base_sha256: hash of the base, hexadecimal; empty with pixels.
+        format_version: version of this layout.
     """
 
     task: str = CLASSIFY

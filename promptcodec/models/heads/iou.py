@@ -1,4 +1,4 @@
-"""How well masks agree: intersection over union of each class, and its mean.
+"""Agreement of masks: intersection over union of each class, and its mean.
 
 Source: Everingham et al. 2010, doi:10.1007/s11263-009-0275-4.
 """
@@ -12,16 +12,16 @@ from promptcodec.models.heads.config import IGNORE
 
 
 def confusion_counts(found: np.ndarray, truth: np.ndarray, *, classes: int) -> np.ndarray:
-    """Pixels of each pair of classes.
+    """Number of pixels for each pair of classes.
 
     Args:
-        found: classes that a head gives, (H, W).
-        truth: those of the mask, (H, W); `IGNORE` is counted nowhere.
-        classes: number of them.
+        found: predicted classes, (H, W).
+        truth: classes of the mask, (H, W); pixels of `IGNORE` are not counted.
+        classes: number of classes.
     Returns:
-        int64 (classes, classes): rows are the truth, columns what was found.
+        Confusion matrix, int64 (classes, classes): rows are the truth, columns the prediction.
     Raises:
-        ShapeError: masks of different size.
+        ShapeError: the masks differ in size.
     """
     if found.shape != truth.shape:
         raise ShapeError(f"masks are {found.shape} and {truth.shape}; need the same size")
@@ -31,10 +31,10 @@ def confusion_counts(found: np.ndarray, truth: np.ndarray, *, classes: int) -> n
 
 
 def class_iou(counts: np.ndarray) -> np.ndarray:
-    """Intersection over union of each class, (..., classes); NaN where it occurs in neither mask.
+    """Intersection over union of each class, (..., classes); NaN for classes in neither mask.
 
     Args:
-        counts: (..., classes, classes), summed over pictures.
+        counts: confusion matrices, (..., classes, classes), summed over pictures.
     """
     both = np.diagonal(counts, axis1=-2, axis2=-1)
     union = counts.sum(axis=-1) + counts.sum(axis=-2) - both

@@ -1,4 +1,4 @@
-"""The same network on pixels: what decoding first and classifying then costs and gives.
+"""Classifier on pixels: cost and accuracy of decoding first, with the network of latents.
 
 x (3, H, W) -> patches -> LayerNorm -> stages -> mean -> logits; the patches of a residual network
 overlap by 3 px
@@ -12,14 +12,14 @@ from promptcodec.models.heads.classifier import build_body, pad_grid
 from promptcodec.models.heads.config import RESNET, HeadConfig
 from promptcodec.models.heads.swin_stages import initialise
 
-OVERLAP = 3  # px that a residual network's patches have in common: 7x7 at a stride of 4
+OVERLAP = 3  # px between neighbouring patches of a residual network: 7x7 at a stride of 4
 
 
 class PixelClassifier(nn.Module):
     """Logits from pictures.
 
     Args:
-        config: of the head.
+        config: configuration of the head.
     """
 
     def __init__(self, config: HeadConfig) -> None:
@@ -45,15 +45,15 @@ class PixelClassifier(nn.Module):
 
         Args:
             x: RGB in [0, 1], (B, 3, H, W), of any size.
-            lmbda: taken as other heads take it, and not used: a decoded picture does not say it.
+            lmbda: unused; the argument of the other heads. Pixels have no rate.
         """
         return self.judge(self.body(self.tokens(x, lmbda)))
 
     def tokens(self, x: Tensor, lmbda: Tensor) -> Tensor:
-        """What the body reads, (B, H', W', width); see `forward`."""
+        """Input of the body, (B, H', W', width); see `forward`."""
         x = self.patches(pad_grid(2.0 * x - 1.0, self.config.patch * self.body.multiple))
         return self.embed_norm(x.permute(0, 2, 3, 1))
 
     def judge(self, x: Tensor) -> Tensor:
-        """Logits, (B, classes), of what the body gives, (B, H', W', width)."""
+        """Logits, (B, classes), from the output of the body, (B, H', W', width)."""
         return self.out(self.drop(self.norm(x).mean(dim=(1, 2))))

@@ -1,4 +1,4 @@
-"""What a head makes of latents."""
+"""Inference of a head on latents."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from promptcodec.models.heads.checkpoint import Head
 
 
 def scores(head: Head, y_hat: Tensor, *, lmbda: Sequence[float]) -> Tensor:
-    """What the head's network gives: logits (B, classes), or at 1/8 (B, classes, 2 h, 2 w).
+    """Logits (B, classes), or for segmentation logits at 1/8, (B, classes, 2 h, 2 w).
 
     Args:
-        head: of any task.
-        y_hat: (B, M, h, w).
+        head: head of any task.
+        y_hat: latents, (B, M, h, w).
         lmbda: rate-distortion weight of each picture's rate.
     """
     weights = torch.tensor(lmbda, dtype=torch.float32, device=y_hat.device)

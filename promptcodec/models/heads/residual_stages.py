@@ -1,10 +1,10 @@
-"""Stages of residual bottlenecks on latents: ResNet-50 less its root and its early stages.
+"""Stages of residual bottlenecks on latents: ResNet-50 without its root and early stages.
 
     (B, H, W, C) -> bottlenecks -> [stride 2 -> bottlenecks] ... -> (B, H', W', C')
 
-With stages of 4, 6 and 3 blocks Torfason et al. 2018, arXiv:1803.06131, call this cResNet-39 (from
-1/8 on), with 4, 10 and 3 cResNet-51. Our latents stand at 1/16, where the last two stages begin.
-Blocks are timm's.
+Torfason et al. 2018, arXiv:1803.06131: stages of 4, 6 and 3 blocks, from 1/8 on, are cResNet-39;
+4, 10 and 3 blocks are cResNet-51. Differs: latents are at 1/16, where the last two stages begin.
+Blocks are those of timm.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class ResidualStages(nn.Module):
 
     Args:
         widths: channels of each stage, multiples of 4.
-        depths: blocks of each.
+        depths: blocks of each stage.
     """
 
     def __init__(self, widths: Sequence[int], depths: Sequence[int]) -> None:
@@ -41,7 +41,7 @@ class ResidualStages(nn.Module):
         return self.outputs(x)[-1]
 
     def outputs(self, x: Tensor) -> list[Tensor]:
-        """What every stage gives, (B, H', W', width); see `forward`."""
+        """Output of every stage, (B, H', W', width); see `forward`."""
         found, x = [], x.permute(0, 3, 1, 2)
         for stage in self.stages:
             x = stage(x)

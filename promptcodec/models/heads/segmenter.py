@@ -4,11 +4,11 @@
                     -> four dilated 3x3 convolutions, summed (ASPP) -> bilinear up to 1/1
     x (3, H, W)     -> 4x4 patches -> Swin stages at 1/4, 1/8, 1/16 -> the same
 
-The second reads decoded pixels and is there to compare with: the same network past its own way
-to 1/16, which the analysis transform has already gone for the first.
+The second, on decoded pixels, is for comparison. From 1/16 on the networks are the same; the
+analysis transform takes the place of its stages before.
 
 Sources: Torfason et al. 2018, arXiv:1803.06131; Chen et al. 2016, arXiv:1606.00915 (ASPP). Differs:
-latents at stride 16 are shuffled to stride 8, rates of dilation fit smaller pictures.
+latents at stride 16 are shuffled to stride 8, rates of dilation are for smaller pictures.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Pyramid(nn.Module):
     """Scores at 1/8 from tokens at 1/16: (B, h, w, width) to (B, classes, 2 h, 2 w).
 
     Args:
-        width: of the tokens.
-        classes: number of them.
+        width: channels of the tokens.
+        classes: number of classes.
     """
 
     def __init__(self, width: int, classes: int) -> None:
@@ -45,7 +45,7 @@ class Pyramid(nn.Module):
         )
 
     def forward(self, tokens: Tensor, *, height: int, width: int) -> Tensor:
-        """Scores; rows and columns beyond h = height and w = width are cut off first."""
+        """Scores; the tokens are first cropped to h = height rows and w = width columns."""
         x = F.gelu(self.up(self.norm(tokens))).permute(0, 3, 1, 2)
         x = self.shuffle(x)[:, :, : 2 * height, : 2 * width]
         return torch.stack([convolve(x) for convolve in self.dilated]).sum(dim=0)
@@ -55,7 +55,7 @@ class LatentSegmenter(nn.Module):
     """Scores of every class at 1/8 of the picture's resolution.
 
     Args:
-        config: of the head; its first stage is used.
+        config: configuration of the head, of one stage.
     """
 
     def __init__(self, config: HeadConfig) -> None:
@@ -87,9 +87,9 @@ class PixelSegmenter(nn.Module):
     """Scores of every class at 1/8 of the resolution of a picture.
 
     Args:
-        config: of the head, of three stages.
+        config: configuration of the head, of three stages.
     Raises:
-        ConfigError: another number of stages.
+        ConfigError: the number of stages is not three.
     """
 
     def __init__(self, config: HeadConfig) -> None:

@@ -1,4 +1,4 @@
-"""Swin stages on a grid of tokens, those of Swin-T past its patch embedding.
+"""Swin stages on a grid of tokens: Swin-T without its patch embedding.
 
     (B, H, W, C) -> Swin blocks -> [merge 2x2 tokens -> Swin blocks] ... -> (B, H', W', C')
 
@@ -30,9 +30,9 @@ class PatchMerging(nn.Module):
         self.reduction = nn.Linear(4 * channels, out, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Merge; H and W are even."""
+        """Merge tokens; H and W are even."""
         b, h, w, c = x.shape
-        # Columns before rows, as timm orders the four.
+        # Columns before rows, the order of timm.
         x = x.view(b, h // 2, 2, w // 2, 2, c).permute(0, 1, 3, 4, 2, 5)
         return self.reduction(self.norm(x.reshape(b, h // 2, w // 2, 4 * c)))
 
@@ -41,9 +41,9 @@ class SwinStages(nn.Module):
     """Stages of Swin blocks, merging between them.
 
     Args:
-        widths: of the stages.
-        depths: blocks of each; odd ones shifted.
-        window: edge in tokens; the grid of every stage is a multiple of it.
+        widths: channels of each stage.
+        depths: blocks of each stage; odd blocks are shifted.
+        window: edge of a window in tokens; the grid of every stage is a multiple of it.
         head_channels: channels of one attention head.
         mlp_ratio: hidden width of an MLP over the stage's width.
     """
@@ -74,7 +74,7 @@ class SwinStages(nn.Module):
         return self.outputs(x)[-1]
 
     def outputs(self, x: Tensor) -> list[Tensor]:
-        """What every stage gives, (B, H', W', width); see `forward`."""
+        """Output of every stage, (B, H', W', width); see `forward`."""
         found = []
         for number, blocks in enumerate(self.stages):
             if number:
@@ -87,7 +87,7 @@ class SwinStages(nn.Module):
 
 @torch.no_grad()
 def initialise(module: nn.Module) -> None:
-    """Draw the weights of linear maps from a truncated normal, as Swin does; biases are zero."""
+    """Draw weights of linear maps from the truncated normal of Swin; biases are zero."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             nn.init.trunc_normal_(layer.weight, std=0.02)
