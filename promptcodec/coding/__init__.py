@@ -1,1 +1,1 @@
-"""Pictures to streams and back, given an engine that runs the networks."""
+"""Pictures to streams and back, with an engine for the networks."""

@@ -1,4 +1,4 @@
-"""What one rate adds to the base, as coding sees it: its networks belong to the engine."""
+"""Rate adapter in coding: gains, tables, and networks in the form of the engine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PEFT_TYPE = "LPM"
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterConfig:
-    """What `adapter_config.json` says.
+    """Contents of `adapter_config.json`.
 
     Args:
         rate_index: position on the ladder.
@@ -53,11 +53,11 @@ class RateAdapter:
     """One installed rate; immutable, and safe to share among threads.
 
     Args:
-        config: its `adapter_config.json`.
+        config: contents of `adapter_config.json`.
         network: prompt networks in the engine's own form, frozen.
         gains: integer log-gains.
-        sha256: hash that streams are bound to, 32 bytes.
-        z_sets: tables of z of its own; none leaves the base's.
+        sha256: hash of the adapter, 32 bytes; streams are bound to it.
+        z_sets: tables of z of the rate; empty uses those of the base.
     """
 
     config: AdapterConfig
@@ -69,15 +69,16 @@ class RateAdapter:
 
 @dataclass(frozen=True)
 class RatePoint:
-    """What one position of the ladder adds to the base.
+    """One position of the ladder: networks, gains and tables beside the base.
 
     Args:
         network: networks of one adapter, or between two, in the engine's own form; None is the
             base alone.
         gains: integer log-gains.
         lmbda: rate-distortion weight.
-        hashes: hashes of the adapters it is made of, lower one first; what a stream carries.
-        z_sets: tables of z of the nearer adapter, of the lower in the middle; none is the base's.
+        hashes: hashes of its one or two adapters, lower rate first, as in a stream.
+        z_sets: tables of z of the nearer adapter, of the lower in the middle; empty uses those of
+            the base.
     """
 
     network: Any

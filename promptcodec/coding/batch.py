@@ -1,7 +1,7 @@
 """Many pictures at once: those of one size and one rate share each pass of the networks.
 
-Pictures and streams may mix sizes and rates; results come in the order of the input. What is cut
-into tiles is coded by itself.
+Pictures and streams may have several sizes and rates; results are in the order of the input. Tiled
+pictures are coded one by one.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from promptcodec.coding.tiling import Box, Tiling
 from promptcodec.config import TILE_STRIDE
 from promptcodec.io.pictures import Pixels, join_rows
 
-PASS_PIXELS = 1 << 21  # of one pass, which then takes about 0.5 GB
-HEAD_PICTURES = 64  # that a head reads at once
+PASS_PIXELS = 1 << 21  # of one pass, about 0.5 GB
+HEAD_PICTURES = 64  # in one pass of a head
 
 
 def encode_batch(
     pictures: Sequence[PreparedPicture], points: Sequence[CodingPoint]
 ) -> list[Candidate]:
-    """What would be written of each picture at its point."""
+    """A candidate for each picture at its point."""
     found: dict[int, Candidate] = {}
     keys: dict[int, Hashable] = {}
     for number, (prepared, point) in enumerate(zip(pictures, points, strict=True)):
@@ -48,11 +48,11 @@ def encode_batch(
 
 @dataclass(frozen=True, eq=False)
 class OpenStream:
-    """A stream that is to be decoded.
+    """A stream to decode.
 
     Args:
-        file: the stream.
-        point: its adapter and gains.
+        file: stream file.
+        point: position of the ladder that the stream was coded at.
     """
 
     file: StreamFile
@@ -60,27 +60,27 @@ class OpenStream:
 
     @property
     def header(self) -> Header:
-        """What the stream says of itself."""
+        """Header of the stream."""
         return self.file.header
 
     @property
     def is_tiled(self) -> bool:
-        """Whether the picture was cut."""
+        """Whether the picture has several tiles."""
         return len(self.header.tiles) > 1
 
     @property
     def lmbda(self) -> float:
-        """Rate-distortion weight that its gains stand for."""
+        """Rate-distortion weight that corresponds to its gains."""
         return self.point.lmbda * finer(self.header.gain)
 
     @property
     def gains(self) -> Gains:
-        """Log-gains that it was coded with."""
+        """Log-gains of the stream."""
         return self.point.gains.shifted(self.header.gain)
 
     @property
     def padded(self) -> tuple[int, int]:
-        """Height and width of what g_s gives, px."""
+        """Height and width of the padded picture, px."""
         height, width = self.header.height, self.header.width
         return -(-height // TILE_STRIDE) * TILE_STRIDE, -(-width // TILE_STRIDE) * TILE_STRIDE
 
@@ -150,7 +150,7 @@ def scores_batch(
 
 
 def _alike(streams: Sequence[OpenStream]) -> Iterator[list[int]]:
-    """Numbers of the streams that go through the networks together; a tiled one is alone."""
+    """Numbers of the streams that share a pass of the networks; a tiled one is alone."""
     keys: dict[int, Hashable] = {}
     for number, stream in enumerate(streams):
         header = stream.header
@@ -163,7 +163,7 @@ def _alike(streams: Sequence[OpenStream]) -> Iterator[list[int]]:
 
 
 def _latents_together(engine: Engine, streams: list[OpenStream]) -> Latents[Any]:
-    """What was transmitted of one-tile streams of one padded size at one rate."""
+    """Latents of one-tile streams of one padded size at one rate."""
     first = streams[0]
     return decode_together(
         engine,
@@ -175,7 +175,7 @@ def _latents_together(engine: Engine, streams: list[OpenStream]) -> Latents[Any]
 
 
 def _passes(keys: dict[int, Hashable], *, pixels: Callable[[int], int]) -> Iterator[list[int]]:
-    """Numbers of the items that go through the networks together: equal keys, bounded memory."""
+    """Numbers of the items that share a pass of the networks: equal keys, bounded memory."""
     groups: dict[Hashable, list[int]] = {}
     for number, key in keys.items():
         groups.setdefault(key, []).append(number)

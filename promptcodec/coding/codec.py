@@ -1,4 +1,4 @@
-"""The codec as a user meets it: pictures to streams and back, labels and masks of streams.
+"""Public methods of the codec: pictures to streams and back, labels and masks of streams.
 
 picture -> prepare -> engine (g_a, hyperprior, context) -> entropy coder -> container -> bytes
 bytes -> stream file -> entropy decoder -> engine (context, g_s) -> picture
@@ -46,7 +46,7 @@ Source = bytes | str | Path  # a stream, or the path of its file
 
 
 class PictureCodec(LoadedBase):
-    """Pictures to streams and back, and what streams show."""
+    """Pictures to streams and back, labels and masks of streams."""
 
     # -- encoding ------------------------------------------------------------------------------
 
@@ -58,14 +58,14 @@ class PictureCodec(LoadedBase):
         Args:
             source: path, file bytes, binary file, PIL picture, uint8 array (H, W, 3) or (H, W), or
                 float tensor (3, H, W) in [0, 1].
-            progress: called with (steps done, steps) while latents are refined.
+            progress: function of (steps done, steps) for the refinement of latents.
             options: fields of `EncodeSettings`.
         Returns:
             The stream; FORMAT.md specifies it.
         Raises:
-            PictureError: no picture, or one of a refused kind.
-            RateError: that rate is not installed, or the target cannot be reached.
-            UsageError: options that contradict each other, or a codec that writes no files.
+            PictureError: the source is no picture, or one of a refused kind.
+            RateError: the rate is not installed, or the target cannot be reached.
+            UsageError: options contradict each other, or the codec is for research alone.
         Examples:
             >>> import numpy as np
             >>> data = codec.encode(np.zeros((48, 72, 3), np.uint8), strip=True)
@@ -82,12 +82,12 @@ class PictureCodec(LoadedBase):
         progress: Progress | None = None,
         **options: Unpack[EncodeOptions],
     ) -> Encoded:
-        """Like `encode`, with the estimated rate and the time of each part.
+        """Compress a picture; the result also has the estimated rate and the time of each part.
 
         Args:
-            source: picture, as `encode` has it.
+            source: picture as in `encode`.
             settings: options as one value, instead of `options`.
-            progress: called with (steps done, steps) while latents are refined.
+            progress: function of (steps done, steps) for the refinement of latents.
             options: fields of `EncodeSettings`.
         """
         settings = settings or EncodeSettings(**options)
@@ -108,7 +108,7 @@ class PictureCodec(LoadedBase):
         self, source: Any, settings: EncodeSettings, *, progress: Progress | None
     ) -> tuple[bytes, Candidate, int, bool, dict[str, float]]:
         self._check_writes()
-        ladder = self._ladder  # this encoding's, whatever is installed meanwhile
+        ladder = self._ladder  # the same for all of the encoding; others may be installed meanwhile
         rate, gain = ladder.position(settings.rate_index), gain_to_fixed(settings.gain_steps)
 
         def point_at(rate: int) -> RatePoint:
@@ -160,18 +160,20 @@ class PictureCodec(LoadedBase):
     ) -> list[bytes]:
         """Compress many pictures; those of one padded size and rate share the networks' passes.
 
-        A stream equals that of `encode` but for the last bits of float arithmetic, which follow
-        the batch: now and then a symbol differs. Any decoder reads it.
+        A stream may differ from that of `encode` in a few symbols, as float arithmetic depends on
+        the batch in its last bits. Any decoder reads it.
 
         Args:
-            sources: pictures as `encode` has them, of any sizes.
+            sources: pictures as in `encode`, of any sizes.
             rate_index: position on the ladder, one for all or one for each.
             gain_steps: finer or coarser quantisation, as in `EncodeSettings`.
-            max_pixels: limit beyond which a picture is refused, px.
+            max_pixels: largest allowed number of pixels of a picture.
         Returns:
             Streams in the order of the pictures.
         Raises:
-            UsageError: not as many rates as pictures; nothing is encoded by any error.
+            UsageError: the numbers of rates and pictures differ.
+            PictureError: see `encode`; no stream is returned then.
+            RateError: see `encode`.
         """
         self._check_writes()
         ladder, gain = self._ladder, gain_to_fixed(gain_steps)
@@ -198,9 +200,9 @@ class PictureCodec(LoadedBase):
         Returns:
             A picture in the mode of the original: L, LA, RGB or RGBA.
         Raises:
-            StreamError: no stream, damaged, truncated, or from a newer version.
-            ModelMismatchError: written with another base or adapter.
-            UsageError: a region outside the picture.
+            StreamError: the data is no stream, damaged, truncated, or of a newer version.
+            ModelMismatchError: the stream was written with another base or adapter.
+            UsageError: the region is not inside the picture.
         Examples:
             >>> data = codec.encode("photo.png")
             >>> codec.decode(data).size, codec.decode(data, region=(10, 20, 64, 48)).size
@@ -211,7 +213,7 @@ class PictureCodec(LoadedBase):
     def decode_detailed(
         self, data: Source, settings: DecodeSettings | None = None, **options: Unpack[DecodeOptions]
     ) -> Decoded:
-        """Like `decode`, with the time of each part and what is missing of a partial stream.
+        """Rebuild a picture; the result also has the time and missing parts of a partial stream.
 
         Args:
             data: a whole stream, or the path of its file.
@@ -251,9 +253,9 @@ class PictureCodec(LoadedBase):
 
         Args:
             streams: whole streams, or paths of their files, of any sizes and rates.
-            max_pixels: limit beyond which a picture is refused, px.
+            max_pixels: largest allowed number of pixels of a picture.
         Returns:
-            Pictures in the order of the streams, as `decode` gives them.
+            Pictures in the order of the streams, in the modes of `decode`.
         Raises:
             StreamError: see `decode`; no picture is returned then.
             ModelMismatchError: see `decode`.
@@ -267,32 +269,32 @@ class PictureCodec(LoadedBase):
         return pictures
 
     def decode_latents(self, data: Source, *, max_pixels: int = MAX_PIXELS) -> Latents[NDArray]:
-        """Everything that was transmitted, without rebuilding pixels.
+        """Decode latents of a stream, without rebuilding pixels.
 
         Args:
             data: a whole stream, or the path of its file.
-            max_pixels: limit beyond which a picture is refused, px.
+            max_pixels: largest allowed number of pixels of the picture.
         Raises:
             StreamError: see `decode`.
             ModelMismatchError: see `decode`.
         """
         return self._load_whole(data, max_pixels=max_pixels).decoder(self.engine).all_latents()
 
-    # -- understanding -------------------------------------------------------------------------
+    # -- heads ---------------------------------------------------------------------------------
 
     def classify(self, data: Source, *, top: int = 5, max_pixels: int = MAX_PIXELS) -> list[Label]:
-        """What a stream shows, from its latents: g_s does not run.
+        """Classify a stream from its latents, without g_s.
 
         Args:
             data: a whole stream, or the path of its file.
             top: number of classes.
-            max_pixels: limit beyond which a picture is refused, px.
+            max_pixels: largest allowed number of pixels of the picture.
         Returns:
             Classes and probabilities, most probable first.
         Raises:
             CheckpointError: this codec has no classifier.
             StreamError: see `decode`.
-            ModelMismatchError: see `decode`; or a head of another base.
+            ModelMismatchError: see `decode`; or the head belongs to another base.
             UsageError: `top` is below 1.
         """
         return self.classify_batch([data], top=top, max_pixels=max_pixels)[0]
@@ -300,7 +302,7 @@ class PictureCodec(LoadedBase):
     def classify_batch(
         self, streams: Sequence[Source], *, top: int = 5, max_pixels: int = MAX_PIXELS
     ) -> list[list[Label]]:
-        """What streams show; those of one padded size and rate share the networks' passes.
+        """Classify many streams; those of one padded size and rate share the networks' passes.
 
         Arguments, results and errors are those of `classify`, in the order of the streams.
         """
@@ -312,17 +314,17 @@ class PictureCodec(LoadedBase):
         return [most_probable(own[0], labels, top=top) for own in logits]
 
     def segment(self, data: Source, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-        """The class of each pixel of a stream, from its latents: g_s does not run.
+        """Segment a stream from its latents, without g_s.
 
         Args:
             data: a whole stream, or the path of its file.
-            max_pixels: limit beyond which a picture is refused, px.
+            max_pixels: largest allowed number of pixels of the picture.
         Returns:
-            (H, W), places in `labels("segment")`.
+            Class of each pixel, uint8 (H, W), indexes in `labels("segment")`.
         Raises:
             CheckpointError: this codec has no segmentation head.
             StreamError: see `decode`.
-            ModelMismatchError: see `decode`; or a head of another base.
+            ModelMismatchError: see `decode`; or the head belongs to another base.
         """
         self.labels(SEGMENT)
         loaded = self._load_whole(data, max_pixels=max_pixels)
@@ -334,14 +336,14 @@ class PictureCodec(LoadedBase):
 
         Raises:
             CheckpointError: this codec has no such head.
-            ModelMismatchError: the head of another base.
+            ModelMismatchError: the head belongs to another base.
         """
         return self.engine.labels(task)
 
     # -- checks --------------------------------------------------------------------------------
 
     def _opened(self, file: StreamFile) -> OpenStream:
-        """A stream with what it was written with; a ModelMismatchError where that is not here."""
+        """A stream with the point it was coded at; ModelMismatchError if that is not installed."""
         own = self.base_hash[:HASH_BYTES]
         if file.header.base_hash != own:
             raise ModelMismatchError(
@@ -364,7 +366,7 @@ class PictureCodec(LoadedBase):
         return opened
 
     def _load_whole(self, source: Source, *, max_pixels: int) -> OpenStream:
-        """A stream whose latents can be decoded and of which nothing is damaged."""
+        """An undamaged stream whose latents can be decoded."""
         opened = self._load(source, max_pixels=max_pixels, latents_alone=True)
         opened.file.chunks(allow_partial=False)
         return opened

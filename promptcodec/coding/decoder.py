@@ -1,8 +1,8 @@
-"""Pixels of a stream, a row of tiles at a time: what is held is that row, not the picture.
+"""Decoder of pixels, a row of tiles at a time: memory is bounded by a row, not by the picture.
 
 Tile -> y_hat of this row and the next -> window of y_hat -> g_s -> the tile's pixels
 
-A picture of one tile takes the same way; its window is the whole.
+A picture of one tile has one window, the whole.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from promptcodec.errors import StreamError, UsageError
 from promptcodec.io.alpha import decode_alpha
 from promptcodec.io.pictures import Picture, Pixels
 
-MISSING = 128  # level of the pixels of a tile that is not there
+MISSING = 128  # grey level of a missing tile
 
-OnStage = Callable[[str], None]  # name of what was just done
+OnStage = Callable[[str], None]  # name of the part that is done
 
 
 @dataclass(eq=False)
@@ -39,13 +39,14 @@ class TileDecoder:
     """Pixels from tiles, a row of them at a time.
 
     Args:
-        engine: networks that decode.
-        point: adapter of the stream.
-        gains: log-gains that it was coded with.
-        tiling: how the picture is cut.
-        read_tile: gives the payload of a tile; a StreamError where it is not whole.
-        allow_partial: such a tile becomes grey; otherwise its error is passed on.
-        on_stage: called with the name of each part when it is done.
+        engine: networks of the base.
+        point: position of the ladder that the stream was coded at.
+        gains: log-gains of the stream.
+        tiling: tiles of the picture.
+        read_tile: function from the number of a tile to its payload; raises StreamError for an
+            incomplete one.
+        allow_partial: whether an incomplete tile becomes grey; otherwise its error is raised.
+        on_stage: function that receives the name of each part when it is done.
     """
 
     engine: Engine
@@ -60,14 +61,14 @@ class TileDecoder:
     _decoded: set[int] = field(default_factory=set)
 
     def rows(self, region: Box) -> Iterator[NDArray[np.uint8]]:
-        """Pixels of a region, from top to bottom: bands of one row of tiles after the other.
+        """Pixels of a region, from top to bottom, one row of tiles after the other.
 
         Args:
             region: rectangle inside the picture, px.
         Yields:
             (rows, region.width, 3) uint8; together region.height rows.
         Raises:
-            StreamError: a tile is not whole, its symbols do not fit or no tile is whole.
+            StreamError: a tile is incomplete, or its payload does not hold exactly its symbols.
         """
         tiles: dict[int, list[int]] = {}
         for number in self.tiling.touching(region):
@@ -88,7 +89,7 @@ class TileDecoder:
             if number in self.missing:
                 continue
             found = self._pixels(band, part)
-            if part == wanted:  # of one tile: nothing to put together
+            if part == wanted:  # a single tile
                 return found
             if pixels is None:
                 pixels = np.full((wanted.height, wanted.width, 3), MISSING, np.uint8)
@@ -119,7 +120,7 @@ class TileDecoder:
         return out
 
     def _decode_tile(self, number: int) -> None:
-        """Decode the latents of a tile that is not known yet."""
+        """Decode the latents of a tile, unless they are decoded or missing."""
         if number in self._decoded or number in self.missing:
             return
         try:
@@ -136,14 +137,14 @@ class TileDecoder:
             return
         row = Box(box.top, 0, box.bottom, self.tiling.whole.right)
         if row.top not in self._rows:
-            # One piece for all tiles of a row: many small ones would tear the memory to shreds.
+            # One array for all tiles of a row: many small ones fragment the memory.
             channels = self.engine.config.codec.latent_channels
             self._rows[row.top] = row, blank_latents(row, channels)
         rows, columns = box.slices(row, stride=LATENT_STRIDE)
         self._rows[row.top][1][:, :, rows, columns] = y_hat
 
     def _drop_rows_above(self, above: int) -> None:
-        """Keep of y_hat only what lies below a row of pixels."""
+        """Drop rows of tiles that end above a row of pixels."""
         for top, (box, y_hat) in list(self._rows.items()):
             if box.bottom <= above:
                 del self._rows[top]
@@ -153,7 +154,7 @@ class TileDecoder:
                 self._rows[top] = kept, y_hat[:, :, rows].copy(order="K")
 
     def latents_of(self, number: int, tile: Tile) -> Latents[Any]:
-        """Everything that was transmitted of one tile.
+        """Decoded latents of one tile.
 
         Raises:
             StreamError: the payload does not hold exactly the symbols of the tile.
@@ -169,7 +170,7 @@ class TileDecoder:
         )
 
     def all_latents(self) -> Latents[Any]:
-        """The latents of the whole picture, put together from those of its tiles."""
+        """Latents of the whole picture, assembled from those of its tiles."""
         rows, columns = self.tiling.grid
         numbers = range(len(self.tiling))
         parts = [self.latents_of(number, self.read_tile(number)) for number in numbers]
@@ -190,15 +191,15 @@ def decode_together(
     gains: Gains,
     on_stage: OnStage = lambda _: None,
 ) -> Latents[Any]:
-    """Everything that was transmitted of tiles of one size at one rate.
+    """Decode the latents of tiles of one size at one rate.
 
     Args:
-        engine: networks that decode.
-        tiles: payloads.
-        size: height and width of each, px.
-        point: what the rate adds, as the streams have it.
-        gains: log-gains that they were coded with.
-        on_stage: called with the name of each part when it is done.
+        engine: networks of the base.
+        tiles: payloads of the tiles.
+        size: height and width of a tile, px.
+        point: position of the ladder that the streams were coded at.
+        gains: log-gains of the streams.
+        on_stage: function that receives the name of each part when it is done.
     Returns:
         Latents of the batch.
     Raises:
@@ -225,7 +226,7 @@ def decode_together(
 
 
 def missing_parts(stream: StreamFile, tiles: set[int]) -> tuple[str, ...]:
-    """Names of the tiles and chunks that a partial stream does not hold."""
+    """Names of the tiles and chunks that are missing in a partial stream."""
     names = [f"tile {number}" for number in sorted(tiles)]
     for row in stream.header.chunks:
         try:
@@ -236,7 +237,12 @@ def missing_parts(stream: StreamFile, tiles: set[int]) -> tuple[str, ...]:
 
 
 def check_region(region: Region | None, header: Header, *, max_pixels: int) -> Box:
-    """The part of the picture that is wanted, if it can be had within the limit."""
+    """Box of a region, or of the whole picture for None.
+
+    Raises:
+        UsageError: the region is not inside the picture.
+        StreamError: its tiles have more than `max_pixels`.
+    """
     if region is None:
         return Box(0, 0, header.height, header.width)
     if len(region) != 4 or not all(isinstance(value, Integral) for value in region):
@@ -261,7 +267,7 @@ def check_region(region: Region | None, header: Header, *, max_pixels: int) -> B
 def assemble_picture(
     pixels: NDArray[np.uint8] | Pixels, header: Header, chunks: Mapping[bytes, bytes], region: Box
 ) -> Picture:
-    """Decoded pixels of a region with what the chunks of the stream add to them."""
+    """Decoded pixels of a region, with alpha and metadata from the chunks of the stream."""
     alpha = None
     if b"ALPH" in chunks:
         alpha = decode_alpha(chunks[b"ALPH"], width=header.width, height=header.height)

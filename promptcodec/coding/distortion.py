@@ -7,23 +7,23 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-LEAST_ERROR = 0.25  # squared levels: a lossless picture counts as half a level off in one sample
+LEAST_ERROR = 0.25  # squared levels, half a level in one sample: the error of a lossless picture
 
 
 def squared_error(rgb: NDArray[np.uint8], shown: NDArray[np.uint8], *, grey: bool = False) -> float:
-    """Sum over all samples, in squared levels.
+    """Sum of squared errors over all samples, in squared levels.
 
     Args:
         rgb: original, (H, W, 3).
-        shown: decoded, same shape.
-        grey: compare with one channel, the rounded mean, which a decoder of a grey picture gives.
+        shown: decoded picture of the same shape.
+        grey: whether to compare with the rounded mean of the decoded channels, as for grey files.
     """
     decoded = (shown.sum(axis=2, keepdims=True, dtype=np.int16) + 1) // 3 if grey else shown
-    # Integer squares keep the sum exact at a quarter of the memory that float64 takes.
+    # Integer squares keep the sum exact, in less memory than float64.
     difference = rgb.astype(np.int16) - decoded
     return float(np.square(difference, dtype=np.int32).sum(dtype=np.float64))
 
 
 def psnr_of(error: float, samples: int) -> float:
-    """PSNR, dB, of a sum of squared errors over so many samples."""
+    """PSNR, dB, from a sum of squared errors and the number of samples."""
     return 10.0 * math.log10(255.0**2 * samples / max(error, LEAST_ERROR))

@@ -1,10 +1,10 @@
-"""A picture on its way to a stream: cut, analysed at a position of the ladder, entropy-coded.
+"""Encoder: a picture is cut, analysed at a position of the ladder, and entropy-coded.
 
 window of the picture -> g_a -> the tile's part of y -> hyperprior, context -> Tile -> container
 
-What is small enough is one tile, whose latents are kept while positions are tried; of a picture of
-many tiles no latents of more than one are held at a time. `tiling` says how a picture is cut,
-`decoder` how its pixels come back.
+A small picture is one tile, whose latents are kept for a search of the rate. A larger one has many
+tiles, and latents of one at a time are in memory. See `tiling` for the cut, `decoder` for the
+inverse.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from promptcodec.errors import PictureError, UsageError
 from promptcodec.io.alpha import encode_alpha
 from promptcodec.io.pictures import Picture
 
-ONE_TILE_PIXELS = 1 << 22  # larger pictures are cut by default; one of this size takes 1 GB
-TILE_SIZE = 512  # px, of a picture that is cut by default; memory follows its area
+ONE_TILE_PIXELS = 1 << 22  # larger pictures are cut by default; a tile of this size takes 1 GB
+TILE_SIZE = 512  # px, default of larger pictures; memory is proportional to its square
 
 
 @dataclass(frozen=True, eq=False)
 class CodingPoint:
-    """A place on the ladder, as a header has it.
+    """A position on the ladder, in the units of a header.
 
     Args:
-        rate_point: what the position adds to the base.
+        rate_point: networks, gains and tables of the position.
         rate: position in 1/4096 of an index.
         gain: shift of every log-gain, in 1/256 of a table step.
     """
@@ -56,7 +56,7 @@ class CodingPoint:
 
     @property
     def gains(self) -> Gains:
-        """Log-gains that are coded with."""
+        """Log-gains of the stream."""
         return self.rate_point.gains.shifted(self.gain)
 
 
@@ -65,10 +65,10 @@ class PreparedPicture:
     """A picture, checked and cut.
 
     Args:
-        engine: networks that encode it.
-        picture: as it was loaded.
-        tiling: how it is cut.
-        on_stage: called with "g_a" and "coding" when a part of either is done.
+        engine: networks of the base.
+        picture: loaded picture.
+        tiling: tiles of the picture.
+        on_stage: function that receives "g_a" or "coding" when a part of either is done.
     """
 
     engine: Engine
@@ -90,13 +90,13 @@ class PreparedPicture:
         return part[None]
 
     def encode_at(self, point: CodingPoint) -> Candidate:
-        """What would be written at a position."""
+        """The candidate at a position."""
         if self.is_tiled:
             return Candidate(self, point, None)
         return encode_together([self], point)[0]
 
     def latents_of(self, tile: int, point: CodingPoint) -> Latents[Any]:
-        """What is written of one of many tiles; only g_a sees its neighbours."""
+        """Latents of one of many tiles; only g_a has its neighbours as input."""
         box, network = self.tiling.tile(tile), point.rate_point.network
         y = blank_latents(box, self.engine.config.codec.latent_channels)
         for band in self.tiling.bands(tile):
@@ -114,9 +114,9 @@ class OneTile:
     """Latents of a picture of one tile.
 
     Args:
-        y: before rounding, (1, M, h, w).
-        z: before rounding, (1, Cz, h / 4, w / 4).
-        latents: as they are written.
+        y: latents before rounding, (1, M, h, w).
+        z: side information before rounding, (1, Cz, h / 4, w / 4).
+        latents: quantised latents.
     """
 
     y: NDArray[Any]
@@ -126,12 +126,12 @@ class OneTile:
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """What would be written of a picture at one position.
+    """Encoding of a picture at one position.
 
     Args:
-        prepared: the picture.
-        point: place on the ladder.
-        kept: latents of a picture of one tile; those of many are made when they are coded.
+        prepared: prepared picture.
+        point: position on the ladder.
+        kept: latents of a picture of one tile; None for many, whose latents are made when coded.
     """
 
     prepared: PreparedPicture
@@ -144,7 +144,7 @@ class Candidate:
         return self.prepared.engine.tables.with_sets(self.point.rate_point.z_sets)
 
     def with_gain(self, gain: int) -> Candidate:
-        """The same position with another gain; g_a runs again where no latents are kept."""
+        """The same position with another gain; g_a runs again for a picture of many tiles."""
         point = replace(self.point, gain=gain)
         if self.kept is None:
             return Candidate(self.prepared, point, None)
@@ -153,7 +153,7 @@ class Candidate:
         return Candidate(self.prepared, point, OneTile(y, z, latents))
 
     def refine(self, effort: int, *, progress: Progress | None) -> Candidate:
-        """The same position with latents searched for a lower cost; of one tile alone."""
+        """The same position with refined latents; for a picture of one tile."""
         prepared, point = self.prepared, self.point
         if self.kept is None or not effort:
             return self
@@ -220,7 +220,7 @@ class Candidate:
         return bitstream.pack(container)
 
     def psnr(self) -> float:
-        """PSNR over RGB, dB, of the pixels that a decoder gets."""
+        """PSNR over RGB, dB, of the decoded pixels."""
         picture, top, error = self.prepared.picture, 0, 0.0
         for rows in self._reconstruct():
             source = picture.pixels[top : top + len(rows), :]
@@ -229,7 +229,7 @@ class Candidate:
         return psnr_of(error, 3 * picture.width * picture.height)
 
     def _reconstruct(self) -> Iterator[NDArray[np.uint8]]:
-        """Pixels that a decoder gets, (rows, W, 3) from top to bottom."""
+        """Decoded pixels, (rows, W, 3) from top to bottom."""
         prepared, point = self.prepared, self.point
         height, width = prepared.picture.height, prepared.picture.width
         if self.kept is not None:
@@ -247,7 +247,7 @@ class Candidate:
 
 
 def encode_together(pictures: Sequence[PreparedPicture], point: CodingPoint) -> list[Candidate]:
-    """What would be written of pictures of one tile and one padded size, in one pass."""
+    """Candidates of pictures of one tile and one padded size, in one pass."""
     engine, network = pictures[0].engine, point.rate_point.network
     rgb = [prepared.window(prepared.tiling.whole) for prepared in pictures]
     y = engine.analyse(rgb[0] if len(rgb) == 1 else np.concatenate(rgb), network=network)
@@ -272,15 +272,15 @@ def prepare(
     """Check a picture and cut it.
 
     Args:
-        engine: networks that will encode it.
-        picture: as it was loaded.
-        tile_size: side of a tile, px; 0 is one tile; None chooses.
+        engine: networks of the base.
+        picture: loaded picture.
+        tile_size: side of a tile, px; 0 is one tile; None is 512 px for large pictures.
         effort: amount of refinement; above 0 needs one tile.
-        max_pixels: most pixels that a decoder has to pay for.
-        on_stage: see `PreparedPicture`.
+        max_pixels: largest allowed number of pixels in decoding.
+        on_stage: function as in `PreparedPicture`.
     Raises:
-        PictureError: it would cost more than `max_pixels`.
-        UsageError: a tile size that cannot be written, or tiles with an effort.
+        PictureError: decoding would cost more than `max_pixels`.
+        UsageError: the tile size cannot be written, or tiles are combined with an effort.
     """
     height, width = picture.height, picture.width
     if bitstream.decoded_pixels(width, height) > max(max_pixels, TILE_STRIDE**2):
@@ -333,7 +333,7 @@ def code_tile(latents: Latents[Any], tables: EntropyTables) -> Tile:
 
 
 def chunks_of(picture: Picture) -> tuple[Chunk, ...]:
-    """Alpha and metadata as they travel beside the latents."""
+    """Chunks of a stream: alpha and metadata."""
     chunks = []
     if picture.alpha is not None:
         chunks.append(Chunk(b"ALPH", encode_alpha(picture.alpha)))

@@ -1,4 +1,4 @@
-"""What coding asks of the networks, on arrays: torch is one engine, ONNX Runtime may be another.
+"""Interface of the networks for coding, on arrays; torch is one engine, others are possible.
 
 Shapes: B pictures or windows of one size, H and W multiples of 64 px, h = H / 16, w = W / 16,
 M latent channels, Cz channels of z. Every array is on the host.
@@ -25,11 +25,11 @@ Array = NDArray[Any]
 
 
 class EngineOptions(TypedDict, total=False):
-    """How an engine is loaded, beside its base.
+    """Options of an engine beside its base.
 
     Args:
         heads: a head for `classify` and `segment`, a folder of heads, or a Hub id of either; None
-            is those of the bundled base. They are read when they are first used.
+            is those of the bundled base. Heads are read at their first use.
         tasks: task prompts for `encode(task=...)`, a folder of them, or a Hub id of either; None
             is those of the bundled base.
         device: "cpu" (the default), "cuda", "cuda:1", ...
@@ -48,7 +48,7 @@ class EngineOptions(TypedDict, total=False):
 class Engine(Protocol):
     """Networks of a base codec; safe to share among threads.
 
-    `network` is everywhere what a `RatePoint` holds of that name.
+    Arguments called `network` are `RatePoint.network`.
     """
 
     @property
@@ -75,7 +75,7 @@ class Engine(Protocol):
         ...
 
     def quantise(self, y: Array, z: Array, *, gains: Gains, network: Any) -> Latents[Array]:
-        """Everything that is written of y and z."""
+        """Latents of y and z as they are coded."""
         ...
 
     def indexes(self, z_hat: Array, *, gains: Gains) -> NDArray[np.uint8]:
@@ -85,7 +85,7 @@ class Engine(Protocol):
     def reconstruct(
         self, z_hat: Array, symbols: Array, indexes: Array, *, gains: Gains, network: Any
     ) -> Array:
-        """y_hat of what was transmitted, float32 (B, M, h, w)."""
+        """y_hat from decoded symbols, float32 (B, M, h, w)."""
         ...
 
     def synthesise(self, y_hat: Array, *, network: Any) -> NDArray[np.uint8]:
@@ -110,27 +110,27 @@ class Engine(Protocol):
             rgb: one padded picture, (1, H, W, 3).
             size: height and width of the picture without its padding, px.
             tables: entropy tables of the rate.
-            gains: log-gains that are coded with.
+            gains: log-gains of the stream.
             lmbda: rate-distortion weight, cost = bpp + lmbda * mse in squared levels.
             effort: amount of work, 1 to 9.
-            network: what the rate adds.
-            progress: called with (steps done, steps).
+            network: networks of the rate.
+            progress: function of (steps done, steps).
         Raises:
-            UsageError: an engine without gradients, or too large a picture.
+            UsageError: the engine has no gradients, or the picture is too large.
         """
         ...
 
     def between(self, low: Any, high: Any, share: float) -> Any:
-        """A network on the line from `low` (share 0) to `high` (share 1)."""
+        """A network interpolated from `low` (share 0) to `high` (share 1)."""
         ...
 
     def with_task(self, network: Any, task: str) -> Any:
         """A rate's network with the prompts of a task before it.
 
         Raises:
-            CheckpointError: there are no prompts of that task.
+            CheckpointError: the codec has no prompts of that task.
             RateError: `network` is None, the base alone.
-            UsageError: an engine without task prompts.
+            UsageError: the engine has no task prompts.
         """
         ...
 
@@ -142,8 +142,8 @@ class Engine(Protocol):
         """Classes of the head of a task, "classify" or "segment".
 
         Raises:
-            CheckpointError: there is no such head.
-            ModelMismatchError: the head of another base.
+            CheckpointError: the codec has no such head.
+            ModelMismatchError: the head belongs to another base.
         """
         ...
 

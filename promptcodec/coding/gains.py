@@ -1,4 +1,4 @@
-"""Per-channel gains of a rate, in fixed point so that every machine shifts the tables alike."""
+"""Per-channel gains of a rate, in fixed point, so that table offsets are exact on any machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Gains:
     """Log-gains of the latent channels.
 
     Args:
-        log_gains: int16 (M,), in 1/256 of a table step; zero leaves a channel as it is.
+        log_gains: int16 (M,), in 1/256 of a table step; zero is a gain of 1.
     """
 
     log_gains: NDArray[np.int16]
@@ -45,5 +45,5 @@ class Gains:
 
 
 def finer(steps: int) -> float:
-    """Factor on lambda that a gain of `steps` in 1/256 of a table step stands for."""
+    """Factor on lambda that corresponds to a gain of `steps`, in 1/256 of a table step."""
     return float(Gains.constant(1, steps).multipliers()[0]) ** 2

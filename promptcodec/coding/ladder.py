@@ -1,8 +1,7 @@
-"""Where a codec can write and read: at its adapters, between two of them, by the base alone.
+"""Positions of a codec: those of its adapters, between two of them, or the base alone.
 
-A ladder never changes; `with_adapters` makes another one. Whoever is coding goes on with the one
-that was there when it began. An adapter that was replaced is kept: streams that were written with
-it still decode.
+A ladder is immutable; `with_adapters` makes another one. An encoding keeps the ladder it began
+with. Replaced adapters stay available to decode the streams that were written with them.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ LogGains = NDArray[np.int16]
 
 
 def gain_to_fixed(gain_steps: float) -> int:
-    """Gain steps as the header has them.
+    """Gain steps in the fixed point of the header.
 
     Raises:
-        UsageError: no number, or too large a one.
+        UsageError: the value is no number, or is too large.
     """
     if not abs(gain_steps) <= MAX_GAIN_STEPS:
         raise UsageError(f"gain_steps is {gain_steps}; need {-MAX_GAIN_STEPS} to {MAX_GAIN_STEPS}")
@@ -45,8 +44,8 @@ class Ladder:
 
     Args:
         engine: networks of the base.
-        adapters: what is written with, by rate index.
-        known: every adapter that was ever installed, by the part of its hash that streams carry.
+        adapters: adapters for writing, by rate index.
+        known: all adapters ever installed, for reading, by the part of the hash in streams.
     """
 
     engine: Engine
@@ -59,11 +58,11 @@ class Ladder:
 
     @property
     def indexes(self) -> list[int]:
-        """Rate indexes of the adapters; the base's own where there is none."""
+        """Rate indexes of the adapters; that of the base if there are none."""
         return list(self.adapters) or [self.engine.config.rate_index]
 
     def with_adapters(self, adapters: Sequence[RateAdapter]) -> Ladder:
-        """A ladder that has these too, each in the place of the one of its rate."""
+        """A ladder with these adapters added; each replaces the one of its rate."""
         by_rate = {**self.adapters, **{each.config.rate_index: each for each in adapters}}
         known = {**self.known, **{each.sha256[:HASH_BYTES]: each for each in adapters}}
         return replace(
@@ -81,10 +80,10 @@ class Ladder:
         return tuple(sorted(found, key=lambda rate: rate.index))
 
     def position(self, rate_index: float | None) -> int:
-        """A rate index as the header has it, 1/4096, if it can be written; None is the base's own.
+        """A rate index in the fixed point of the header, 1/4096; None is that of the base.
 
         Raises:
-            RateError: it is not installed.
+            RateError: the rate is not installed.
         """
         index = self.engine.config.rate_index if rate_index is None else rate_index
         try:
@@ -93,7 +92,7 @@ class Ladder:
             rate = -1
         inside = rate >= 0 and (rate == self._own or self._covers(rate))
         if inside:
-            self.at(rate)  # two adapters may not go together
+            self.at(rate)  # raises if two adapters cannot be interpolated
         else:
             known = ", ".join(f"{each.index:g}" for each in self.rates())
             hint = "choose one of these, or a number between two adapters"
@@ -103,12 +102,12 @@ class Ladder:
         return rate
 
     def at(self, rate: int) -> RatePoint:
-        """What a position adds to the base: an adapter, one between its neighbours, or nothing.
+        """Point of a position: an adapter, a mean of two neighbours, or the base alone.
 
         Args:
             rate: position in 1/4096 of an index, as in the header of a stream.
         Raises:
-            RateError: outside what is installed.
+            RateError: the position is neither installed nor between two that are.
         """
         if rate == self._own and not self._covers(rate):
             return self.base()
@@ -126,11 +125,12 @@ class Ladder:
         return self._between(self.adapters[max(below)], self.adapters[min(above)], rate)
 
     def of_stream(self, header: Header | Container) -> RatePoint:
-        """What a stream was written with.
+        """Point that a stream was coded at.
 
         Raises:
-            ModelMismatchError: an adapter that was never installed, or the rate is not theirs.
-            StreamError: it was coded with tables that its adapter does not have.
+            ModelMismatchError: an adapter was never installed, or the rate is not that of the
+                adapters.
+            StreamError: the profile requires tables that the adapter does not have.
         """
         hashes = header.adapter_hashes
         point = self._of_hashes(hashes, header.rate) if hashes else self.base()
@@ -164,16 +164,16 @@ class Ladder:
         if len(found) == 2 and ends[0] < rate < ends[1]:
             return self._between(found[0], found[1], rate)
         raise ModelMismatchError(
-            f"the stream says rate {rate / RATE_STEPS:g} and names adapters of rate "
+            f"the stream has rate {rate / RATE_STEPS:g} and adapters of rate "
             f"{' and '.join(str(a.config.rate_index) for a in found)}: it was written by a faulty "
             "encoder; encode the picture again"
         )
 
     def _between(self, low: RateAdapter, high: RateAdapter, rate: int) -> RatePoint:
-        """Networks in a line, gains and lambda in a line of their logarithms, the nearer's tables.
+        """Networks, log-gains and log lambda interpolated; tables of the nearer adapter.
 
         Raises:
-            RateError: two networks of different width or rank.
+            RateError: the networks differ in width or rank.
         """
         if (low.config.width, low.config.rank) != (high.config.width, high.config.rank):
             raise RateError(
@@ -193,7 +193,7 @@ class Ladder:
         )
 
     def _covers(self, rate: int) -> bool:
-        """Whether a position, in 1/4096 of an index, is an adapter's or lies between two."""
+        """Whether a position, in 1/4096 of an index, is that of an adapter or between two."""
         places = [index * RATE_STEPS for index in self.adapters]
         return bool(places) and min(places) <= rate <= max(places)
 
@@ -213,6 +213,6 @@ def _alone(adapter: RateAdapter) -> RatePoint:
 
 
 def _mix_integers(low: LogGains, high: LogGains, way: int, whole: int) -> LogGains:
-    """Log-gains at `way` of `whole`, rounded half up; integers, so that every machine agrees."""
+    """Log-gains at `way` of `whole`, rounded half up; in integers, exact on any machine."""
     total = low.astype(np.int64) * (whole - way) + high.astype(np.int64) * way
     return ((total + whole // 2) // whole).astype(np.int16)

@@ -1,4 +1,4 @@
-"""What is written of a picture, as arrays or, inside a network, as tensors."""
+"""Latents of a picture, as arrays or, inside a network, as tensors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Array = TypeVar("Array")
 
 @dataclass(frozen=True, eq=False)
 class Latents(Generic[Array]):
-    """Everything that is written, and what the decoder makes of it.
+    """Quantised latents, and y_hat that the decoder reconstructs from them.
 
     Args:
         z_hat: integers in [-128, 127], (B, Cz, H/64, W/64).
@@ -32,6 +32,6 @@ class Latents(Generic[Array]):
 
 
 def blank_latents(box: Box, channels: int) -> NDArray[np.float32]:
-    """Room for y_hat of a rectangle, zeros (1, M, h, w); channels lie last, as networks like it."""
+    """y_hat of a rectangle, zeros (1, M, h, w); channels last in memory, for faster networks."""
     shape = (1, box.height // LATENT_STRIDE, box.width // LATENT_STRIDE, channels)
     return np.zeros(shape, np.float32).transpose(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""A base with the rates that are installed for it."""
+"""A base with its installed rates."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from promptcodec.io.hub import PromptsSource, find_prompts
 class LoadedBase:
     """A base codec and its rates, safe to share among threads.
 
-    Only `add_prompts` changes it, in one step: who is coding meanwhile goes on with the rates that
-    were there.
+    Only `add_prompts` changes it, atomically: an encoding under way keeps the rates it began with.
 
     Args:
         engine: networks of the base.
@@ -37,7 +36,7 @@ class LoadedBase:
 
     @property
     def base_hash(self) -> bytes:
-        """Hash of the base, 32 bytes; streams and adapters name it."""
+        """Hash of the base, 32 bytes; it is in streams and adapters."""
         return self.engine.base_hash
 
     @property
@@ -47,22 +46,22 @@ class LoadedBase:
 
     @property
     def ladder(self) -> Ladder:
-        """Everything that can be written and read at; what is installed later is not in it."""
+        """Current positions for writing and reading; immutable."""
         return self._ladder
 
     def at(self, rate_index: float | None = None) -> RatePoint:
-        """What a rate adds to the base: networks, gains, lambda.
+        """Point of a rate: networks, gains, lambda.
 
         Args:
-            rate_index: position on the ladder, as `encode` has it.
+            rate_index: position on the ladder, as in `encode`.
         Raises:
-            RateError: that rate is not installed.
+            RateError: the rate is not installed.
         """
         ladder = self._ladder
         return ladder.at(ladder.position(rate_index))
 
     def add_prompts(self, prompts: PromptsSource) -> None:
-        """Install adapters while the codec is in use; one of a rate that is there replaces it.
+        """Install adapters while the codec is in use; each replaces the one of its rate.
 
         Streams that were written with a replaced adapter still decode.
 
@@ -70,14 +69,14 @@ class LoadedBase:
             prompts: an adapter, a folder of adapters, a Hub id of either, several of these, or a
                 dict of them by rate index.
         Raises:
-            CheckpointError: no usable adapter there; none is installed then.
-            ModelMismatchError: an adapter of another base.
-            UsageError: a dict that names an adapter by another rate index than its own.
+            CheckpointError: an adapter is missing or unusable; none is installed then.
+            ModelMismatchError: an adapter belongs to another base.
+            UsageError: a key of a dict is not the rate index of its adapter.
         """
         self.install(prompts, find_prompts(prompts, base=""))
 
     def install(self, prompts: PromptsSource | None, folders: Sequence[Path]) -> None:
-        """Install the adapters in folders, which were found for `prompts`; see `add_prompts`."""
+        """Install the adapters in `folders`, found for `prompts`; see `add_prompts`."""
         adapters = [self.engine.read_adapter(folder) for folder in folders]
         if isinstance(prompts, Mapping):
             found = [adapter.config.rate_index for adapter in adapters]

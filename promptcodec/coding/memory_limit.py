@@ -1,7 +1,7 @@
-"""How much memory a picture takes, told by its size before anything is allocated.
+"""Memory of a picture, estimated from its size before anything is allocated.
 
-What grows with a picture are its pixels, the latents of a tile and what the networks hold of a
-window. The first is bounded by the limit of pixels; a stream that is one huge tile is caught here.
+Memory grows with the pixels of a picture, the latents of a tile and the features of a window. The
+first is bounded by the limit of pixels; the others are checked here, for streams of huge tiles.
 """
 
 from promptcodec.bitstream import MAX_PIXELS, Header
@@ -11,21 +11,21 @@ from promptcodec.errors import StreamError
 
 ALLOWED = 48  # bytes for each pixel of the limit: 4.3 GB at the default one
 
-_PICTURE = 7  # bytes/px: Pillow holds 4, the array that it is made of 3
-_TENSORS = 3  # of each stage that are held at a time: input, output, work space
-_CODING = 4  # numbers for each latent while it is coded
+_PICTURE = 7  # bytes/px: 4 in Pillow, 3 in the array
+_TENSORS = 3  # tensors of a stage in memory at a time: input, output, work space
+_CODING = 4  # numbers in memory for each latent during entropy coding
 
 
 def estimate(
     config: CodecConfig, tiling: Tiling, region: Box, *, latents_alone: bool = False
 ) -> int:
-    """Bytes beside the weights that it takes to rebuild a region, and no less to encode it.
+    """Bytes to rebuild a region, without the weights; an upper bound for encoding it as well.
 
     Args:
-        config: of the base.
-        tiling: how the picture is cut.
-        region: what is rebuilt, px.
-        latents_alone: g_s does not run.
+        config: architecture of the base.
+        tiling: tiles of the picture.
+        region: rectangle to rebuild, px.
+        latents_alone: whether to leave out g_s.
     """
     first = next(tiling.touching(region))
     window = tiling.window(next(tiling.bands(first)))
@@ -50,14 +50,14 @@ def excess(
     max_pixels: int,
     latents_alone: bool = False,
 ) -> str:
-    """What to say where a picture takes more than is allowed; empty where it does not.
+    """Message about a picture that takes more memory than allowed; empty for other pictures.
 
     Args:
-        config: of the base.
-        tiling: how the picture is cut.
-        region: what is rebuilt, px.
-        max_pixels: the limit that was given; a lower one than the default allows no less.
-        latents_alone: g_s does not run.
+        config: architecture of the base.
+        tiling: tiles of the picture.
+        region: rectangle to rebuild, px.
+        max_pixels: limit of pixels; values below the default count as the default.
+        latents_alone: whether to leave out g_s.
     """
     needed = estimate(config, tiling, region, latents_alone=latents_alone)
     allowed = ALLOWED * max(max_pixels, MAX_PIXELS)
@@ -78,10 +78,10 @@ def check_stream(
     max_pixels: int,
     latents_alone: bool = False,
 ) -> None:
-    """Refuse a stream that takes more than is allowed; arguments as `excess`.
+    """Refuse a stream that takes more memory than allowed; arguments as `excess`.
 
     Raises:
-        StreamError: it does.
+        StreamError: the estimate is above the limit.
     """
     tiling = Tiling.of(header, config)
     more = excess(config, tiling, region, max_pixels=max_pixels, latents_alone=latents_alone)

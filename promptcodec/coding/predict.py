@@ -1,4 +1,4 @@
-"""From the scores of a head to labels and masks."""
+"""Labels and masks from the scores of a head."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SCORE_STRIDE = 8  # px of an element of a segmentation head's scores
-BAND = 64  # rows of scores that become pixels together
+BAND = 64  # rows of scores that are interpolated together
 
 
 class Label(NamedTuple):
@@ -40,11 +40,11 @@ def most_probable(logits: NDArray[np.float32], labels: tuple[str, ...], *, top: 
 def classes_of(scores: NDArray[np.float32], *, height: int, width: int) -> NDArray[np.uint8]:
     """The class of each pixel, (height, width).
 
-    Scores of all pixels at once would take 44 bytes for each; a band of rows is held instead.
+    Scores of all pixels at once would take 44 bytes a pixel; a band of rows at a time is in memory.
 
     Args:
-        scores: scores at 1/8 of a padded picture, (classes, H / 8, W / 8); between their
-            centres they are interpolated.
+        scores: scores at 1/8 of a padded picture, (classes, H / 8, W / 8); interpolated linearly
+            between their centres.
         height: rows of the picture without its padding.
         width: columns of the picture without its padding.
     """

@@ -1,9 +1,9 @@
-"""Encoding to a size or to a quality: the ladder is searched for the position that meets it.
+"""Encoding to a size or a PSNR, by a search over positions of the ladder.
 
-A trial at a position runs g_a once. What it gives, the logarithm of a size or a PSNR, is nearly a
-line over positions, so each trial lands close to the place where the line through the two nearest
-ones meets the target. The last step moves the gain of the best trial instead: that needs no g_a
-and lands within a fraction of the tolerance.
+A trial at a position runs g_a once. Its measure, the logarithm of a size or a PSNR, is nearly
+linear in the position. The next trial is therefore where the line through the two nearest ones
+meets the target. Last, the gain of the best trial is changed, which needs no g_a and meets the
+target within a fraction of the tolerance.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from promptcodec.errors import RateError
 MAX_PASSES = 6  # of g_a
 TUNING_STEPS = 12
 MAX_TUNING = 3 * GAIN_STEPS  # about one rate
-NEAR = 0.75  # table steps that are left to the gain
-BEYOND = 2.5  # table steps that it may go past either end of the ladder
+NEAR = 0.75  # table steps from the target, within which only the gain changes
+BEYOND = 2.5  # table steps of gain that are allowed past either end of the ladder
 SIZE_TOLERANCE = 0.01  # of the size
 PSNR_TOLERANCE = 0.05  # dB
 
 
 class Codable(Protocol):
-    """What is tried: a picture coded at a position."""
+    """A picture coded at a position."""
 
     def with_gain(self, gain: int) -> Self:
         """The same latents with another gain, in 1/256 of a table step from the position's."""
@@ -41,7 +41,7 @@ T = TypeVar("T", bound=Codable)
 
 @dataclass(frozen=True, eq=False)
 class Trial(Generic[T]):
-    """One encoding and what is searched for in it.
+    """One encoding and its measure.
 
     Args:
         candidate: encoding at a position.
@@ -57,11 +57,11 @@ class Goal:
     """A target in the units of `Trial.measure`.
 
     Args:
-        wanted: where to aim.
+        wanted: value to approach.
         least: smallest value that meets the target.
-        most: largest one.
+        most: largest value that meets the target.
         slope: expected change of the measure from one rate index to the next.
-        tuning_slope: expected change for a table step of gain.
+        tuning_slope: expected change of the measure for a table step of gain.
     """
 
     wanted: float
@@ -72,7 +72,7 @@ class Goal:
 
     @classmethod
     def size(cls, size: float, *, strict: bool) -> Goal:
-        """Bytes of a file, within 1 %; from below when strict."""
+        """Goal of a file size in bytes, within 1 %; from below if strict."""
         most = math.log(size) + (0.0 if strict else math.log1p(SIZE_TOLERANCE))
         least = math.log(size) + math.log1p(-SIZE_TOLERANCE)
         aim = least + 0.7 * (most - least) if strict else math.log(size)
@@ -80,12 +80,12 @@ class Goal:
 
     @classmethod
     def psnr(cls, psnr: float) -> Goal:
-        """A PSNR within 0.05 dB."""
+        """Goal of a PSNR in dB, within 0.05 dB."""
         near = 0.8 * PSNR_TOLERANCE  # a decoder with other float kernels may differ by 0.001 dB
         return cls(psnr, psnr - near, psnr + near, slope=1.6, tuning_slope=0.5)
 
     def distance(self, trial: Trial[Any]) -> float:
-        """How far a trial is from where to aim."""
+        """Distance of a trial from the wanted value."""
         return abs(trial.measure - self.wanted)
 
     def met_by(self, trial: Trial[Any]) -> bool:
@@ -93,12 +93,12 @@ class Goal:
         return self.least - 1e-12 <= trial.measure <= self.most + 1e-12
 
     def miss(self, trial: Trial[Any]) -> float:
-        """How far off a trial is; one above `most` is behind all that are not."""
+        """Distance of a trial, plus a penalty for a measure above `most`."""
         return self.distance(trial) + (1e3 if trial.measure > self.most + 1e-12 else 0.0)
 
 
 class TargetUnreachable(Exception):
-    """The target lies outside what the ladder gives for this picture.
+    """The target is outside the range of the ladder for this picture.
 
     Args:
         lowest: measure at the low end of the ladder.
@@ -118,16 +118,16 @@ def encode_to_target(
     indexes: Sequence[int],
     start: float,
 ) -> tuple[Candidate, int, bool]:
-    """The nearest candidate, how often g_a ran, and whether the target is met.
+    """The nearest candidate, the number of runs of g_a, and whether the target is met.
 
     Args:
-        prepared: the picture.
+        prepared: prepared picture.
         target: size or quality to reach.
-        point_at: what a position, in 1/4096 of an index, adds to the base.
+        point_at: function from a position, in 1/4096 of an index, to its point.
         indexes: rate indexes of the ladder.
-        start: index of the first trial.
+        start: rate index of the first trial.
     Raises:
-        RateError: the target is out of reach, or no file is small enough for a strict one.
+        RateError: the target is out of range, or no stream is small enough for a strict one.
     """
     pixels = prepared.picture.height * prepared.picture.width
     if target.psnr is not None:
@@ -169,17 +169,17 @@ def search_rate(
     """Find a trial that meets the goal.
 
     Args:
-        encode_at: the encoding at a position, a rate index.
-        measure: logarithm of the bytes of an encoding, or its PSNR in dB.
-        goal: the target.
-        low: smallest position.
-        high: largest one.
-        start: first position.
+        encode_at: function from a rate index to the encoding there.
+        measure: function from an encoding to the logarithm of its bytes, or to its PSNR in dB.
+        goal: target of the search.
+        low: smallest rate index.
+        high: largest rate index.
+        start: rate index of the first trial.
     Returns:
-        The trial that meets the goal, or the nearest one where a picture is so small that single
-        bytes are coarser than the tolerance; and how many positions were tried.
+        The trial that meets the goal, or the nearest one for a picture so small that one byte is
+        more than the tolerance; and the number of positions tried.
     Raises:
-        TargetUnreachable: the target lies outside what `low` and `high` give.
+        TargetUnreachable: the target is outside the measures at `low` and `high`.
     """
 
     def run(position: float) -> Trial[T]:
@@ -211,7 +211,7 @@ def search_rate(
 
 
 def _next_position(tried: dict[float, Trial[T]], goal: Goal, *, low: float, high: float) -> float:
-    """Where the line through the two nearest trials meets the target, in steps of the header."""
+    """Position where the line through the two nearest trials meets the target, as in a header."""
     below = [p for p, trial in tried.items() if trial.measure < goal.wanted]
     above = [p for p, trial in tried.items() if trial.measure >= goal.wanted]
     near, slope = max(below) if below else min(above), goal.slope
@@ -219,13 +219,13 @@ def _next_position(tried: dict[float, Trial[T]], goal: Goal, *, low: float, high
     if others:
         other = min(others, key=lambda p: abs(p - near))
         slope = (tried[other].measure - tried[near].measure) / (other - near)
-    slope = max(slope, 0.1 * goal.slope)  # where nothing changes, look at the end at once
+    slope = max(slope, 0.1 * goal.slope)  # a measure that does not change leads to the end at once
     position = near + (goal.wanted - tried[near].measure) / slope
     return fixed_to_rate(round(min(max(position, low), high) * RATE_STEPS))
 
 
 def _tune(trial: Trial[T], measure: Callable[[T], float], goal: Goal) -> Trial[T]:
-    """Move the gain of a trial until it meets the goal; else the nearest one that came up."""
+    """Change the gain of a trial until it meets the goal; return the nearest one tried."""
     best, gain, slope = trial, 0, goal.tuning_slope / GAIN_STEPS
     last_gain, last = 0, trial
     for _ in range(TUNING_STEPS):
@@ -240,7 +240,7 @@ def _tune(trial: Trial[T], measure: Callable[[T], float], goal: Goal) -> Trial[T
         if goal.met_by(best):
             break
         measured = (found.measure - last.measure) / (gain - last_gain)
-        # Near the target single symbols hide the slope; then the expected one leads on.
+        # Near the target the measured slope is noisy; then the expected one is used.
         slope = measured if measured > 0.3 * goal.tuning_slope / GAIN_STEPS else slope
         last_gain, last = gain, found
     return best
@@ -250,13 +250,13 @@ def _out_of_reach(target: Target, error: TargetUnreachable, *, pixels: int) -> s
     if target.psnr is not None:
         return (
             f"target_psnr {target.psnr:g} dB cannot be reached: with the installed rates this "
-            f"picture gets {error.lowest:.2f} to {error.highest:.2f} dB: ask for one between"
+            f"picture gets {error.lowest:.2f} to {error.highest:.2f} dB: give one between"
         )
     low, high = (math.exp(measure) for measure in (error.lowest, error.highest))
     bpp = target.bpp is not None
     wanted = f"target_bpp {target.bpp:g}" if bpp else f"target_bytes {target.size:g}"
     return (
         f"{wanted} cannot be reached: with the installed rates this picture takes {low:,.0f} to "
-        f"{high:,.0f} bytes, {8 * low / pixels:.4f} to {8 * high / pixels:.4f} bpp: ask for "
-        "something between"
+        f"{high:,.0f} bytes, {8 * low / pixels:.4f} to {8 * high / pixels:.4f} bpp: give a "
+        "target between"
     )

@@ -1,4 +1,4 @@
-"""What coding gives back beside bytes and pixels."""
+"""Results of coding beside bytes and pixels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Rate:
 
     Args:
         index: rate index; higher is larger and better.
-        lmbda: rate-distortion weight it was trained with.
+        lmbda: rate-distortion weight of its training.
     """
 
     index: float
@@ -23,16 +23,16 @@ class Rate:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A stream and what is known about how it came to be.
+    """A stream and the figures of its encoding.
 
     Args:
-        data: the file.
+        data: bytes of the file.
         rate_index: position on the ladder.
-        gain_steps: added to the gains of that position, in steps of the scale tables.
+        gain_steps: shift of the gains of that position, in steps of the scale tables.
         bpp_estimate: ideal code length of y and z by the pixels of the picture, no header.
         header_bytes: bytes of the header, checksums included.
-        passes: how often g_a ran; more than once where a target was searched for.
-        target_met: False where single bytes are coarser than the tolerance of a target.
+        passes: number of runs of g_a; more than one after a search for a target.
+        target_met: whether the target is met; False if one byte is more than its tolerance.
         seconds: time of each part: "load", "g_a" (with hyperprior and context; the whole search
             for a target), "coding", "pack".
     """
@@ -54,7 +54,7 @@ class Decoded:
     Args:
         picture: mode L, LA, RGB or RGBA.
         seconds: time of each part: "scale_path", "coding", "context", "g_s", "picture".
-        missing: names of tiles and chunks that a partial stream does not hold; tiles are grey.
+        missing: names of the tiles and chunks missing in a partial stream; such tiles are grey.
     """
 
     picture: Image.Image
@@ -70,7 +70,7 @@ class Stopwatch:
         self._last = time.perf_counter()
 
     def lap(self, name: str) -> None:
-        """Book the time since the last lap; what happens for each tile adds up."""
+        """Add the time since the last lap to `name`."""
         now = time.perf_counter()
         self.laps[name] = self.laps.get(name, 0.0) + now - self._last
         self._last = now

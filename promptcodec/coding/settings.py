@@ -1,4 +1,4 @@
-"""How files are coded: the options of `encode` and `decode` as values."""
+"""Options of `encode` and `decode` as values."""
 
 import math
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ Region = tuple[int, int, int, int]  # x, y, width, height, px
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What a stream should become; exactly one of the three is given.
+    """Target of a stream; exactly one of bpp, size and PSNR.
 
     Args:
         bpp: 8 * bytes of the file / pixels of the original picture.
         size: bytes of the file.
-        psnr: dB over RGB.
-        strict: never above the size.
+        psnr: PSNR over RGB, dB.
+        strict: whether the size is an upper bound.
     Raises:
-        UsageError: none or several given, not a positive number, or strict with a PSNR.
+        UsageError: none or several are given, a value is not positive, or strict goes with a PSNR.
     """
 
     bpp: float | None = None
@@ -56,20 +56,20 @@ class EncodeSettings:
             within 1 %.
         target_bytes: size of the file to reach instead of a rate, met within 1 %.
         target_psnr: PSNR over RGB to reach instead of a rate, dB, met within 0.05 dB.
-        strict: promise that a target of size is never exceeded.
-        effort: 0 to 9; above 0 the latents of this picture are searched for a lower
-            rate-distortion cost, which takes seconds to minutes and about 1 GB for each
+        strict: guarantee that a target of size is never exceeded.
+        effort: amount of refinement, 0 to 9; above 0 the latents of this picture are searched for
+            a lower rate-distortion cost, which takes seconds to minutes and about 1 GB for each
             megapixel; any decoder reads the result.
         tile_size: side of the tiles that the picture is cut into, px, a multiple of 64; 0 is one
             tile; None is one tile up to 4 megapixels and with an effort, else 512 px.
-        task: name of a task, "classify" for instance, whose prompts move the encoder toward what
-            the task needs; any decoder of the rate reads the result.
-        max_pixels: limit beyond which a picture is refused, px.
+        task: name of a task, "classify" for instance, whose prompts adapt the encoder to it; any
+            decoder of the rate reads the result.
+        max_pixels: largest allowed number of pixels of a picture.
         allow_8bit: permission to code the upper 8 bits of files with 9 to 16 bits a channel,
             which are refused otherwise.
         strip: omission of EXIF, XMP and ICC profile.
     Raises:
-        UsageError: an effort outside 0 to 9, or options that contradict each other.
+        UsageError: the effort is outside 0 to 9, or options contradict each other.
     Examples:
         >>> EncodeSettings(target_bytes=20_000, strict=True).target
         Target(bpp=None, size=20000, psnr=None, strict=True)
@@ -95,16 +95,16 @@ class EncodeSettings:
         if isinstance(self.effort, float) or self.effort not in range(MAX_EFFORT + 1):
             raise UsageError(f"effort is {self.effort}; need a whole number from 0 to {MAX_EFFORT}")
         if self.task is not None and self.effort:
-            raise UsageError("an effort would search latents away from the task: leave out one")
+            raise UsageError("effort refines latents for PSNR, not for the task: leave out one")
         if self.target and (self.rate_index is not None or self.gain_steps or self.effort):
             raise UsageError(
-                "a target chooses the rate itself, at effort 0: leave out rate_index, "
+                "a target determines the rate, at effort 0: leave out rate_index, "
                 "gain_steps and effort"
             )
 
     @property
     def target(self) -> Target | None:
-        """Size or quality to reach; None leaves it to the rate."""
+        """Size or quality to reach; None codes at the given rate."""
         sizes = (self.target_bpp, self.target_bytes, self.target_psnr)
         if sizes == (None, None, None) and not self.strict:
             return None
@@ -135,12 +135,12 @@ class DecodeSettings:
     """Options of `Codec.decode`.
 
     Args:
-        region: x, y, width, height of the part to rebuild, px; only the tiles that it needs are
-            read and decoded.
-        allow_partial: permission to rebuild the whole tiles of a stream that was cut off; the
-            others are grey, and `Decoded.missing` names them.
-        max_pixels: limit beyond which a picture, or a region, is refused before anything is
-            allocated, px.
+        region: x, y, width, height of the part to rebuild, px; only its tiles and their
+            neighbours are read and decoded.
+        allow_partial: permission to rebuild the complete tiles of a truncated stream; the others
+            are grey and listed in `Decoded.missing`.
+        max_pixels: largest allowed number of pixels of a picture or region, checked before
+            anything is allocated.
         strip: omission of EXIF, XMP and ICC profile.
     """
 

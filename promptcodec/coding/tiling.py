@@ -1,14 +1,14 @@
-"""How a large picture is cut: tiles that are coded, and windows around them that are transformed.
+"""Tiles of a large picture, which are coded, and windows around them, which are transformed.
 
     +-----------+-----------+
     |           |           |      a tile's latents, z and y, are coded without its neighbours;
     |     +.....|.....+     |      g_a and g_s run on a band of the tile and a halo around it,
-    |     :  window   :     |      so that no seam shows; the halo's results are thrown
-    +-----+-----------+-----+      away
+    |     :  window   :     |      so that no seam is visible; outputs of the halo are
+    +-----+-----------+-----+      dropped
 
-Tiles lie on multiples of 64 px, where the windows of every Swin stage begin, so a token sees the
-same window whether its picture is cut or not; only what reaches it through windows beyond the halo
-differs. All sizes here are those of the padded picture, in px.
+Tiles begin at multiples of 64 px, as the windows of every Swin stage do, so the window of a token
+is the same in a tile and in the whole picture; only influence from beyond the halo is missing. All
+sizes are those of the padded picture, in px.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from promptcodec.bitstream import Header, tile_grid_of
 from promptcodec.config import TILE_STRIDE, CodecConfig
 
-BAND = 512  # rows of a tile, px, that the networks see at a time: they bound the memory
+BAND = 512  # rows of a tile, px, in one pass of the networks; bounds the memory
 
 
 @dataclass(frozen=True)
@@ -54,20 +54,20 @@ class Box:
         return self.width * self.height
 
     def grown(self, border: int) -> Box:
-        """With a border on every side."""
+        """The box with a border on every side."""
         return Box(self.top - border, self.left - border, self.bottom + border, self.right + border)
 
     def within(self, other: Box) -> Box:
-        """What lies in both; empty boxes have no rows or no columns."""
+        """Intersection of both; an empty one has no rows or no columns."""
         top, left = max(self.top, other.top), max(self.left, other.left)
         bottom, right = min(self.bottom, other.bottom), min(self.right, other.right)
         return Box(top, left, max(top, bottom), max(left, right))
 
     def slices(self, origin: Box, *, stride: int = 1) -> tuple[slice, slice]:
-        """Rows and columns of this box in an array that begins where `origin` does.
+        """Rows and columns of this box in an array of the pixels of `origin`.
 
         Args:
-            origin: what the array covers.
+            origin: box of the array.
             stride: px for each element of the array.
         """
         return (
@@ -81,10 +81,10 @@ class Tiling:
     """The tiles of a picture.
 
     Args:
-        width: of the picture, px.
-        height: of the picture, px.
+        width: width of the picture, px.
+        height: height of the picture, px.
         size: side of a tile, px, a multiple of 64; 0 is one tile.
-        halo: px that g_a and g_s see around a band, as the config of the base says.
+        halo: border around a band in the input of g_a and g_s, px, from the config of the base.
     """
 
     width: int
@@ -105,7 +105,7 @@ class Tiling:
 
     @classmethod
     def of(cls, header: Header, config: CodecConfig) -> Tiling:
-        """Tiles of a stream as its base sees them."""
+        """Tiles of a stream, with the halo of its base."""
         return cls(header.width, header.height, header.tile_size, config.halo)
 
     def __len__(self) -> int:
@@ -113,7 +113,7 @@ class Tiling:
         return rows * columns
 
     def tile(self, number: int) -> Box:
-        """Where a tile lies in the padded picture."""
+        """Box of a tile in the padded picture."""
         if not self.size:
             return self.whole
         row, column = divmod(number, self.grid[1])
@@ -121,14 +121,14 @@ class Tiling:
         return Box(top, left, top + self.size, left + self.size).within(self.whole)
 
     def bands(self, number: int) -> Iterator[Box]:
-        """What g_a and g_s make at a time of a tile, from top to bottom; of a single one all."""
+        """Bands of a tile for g_a and g_s, from top to bottom; a single tile is one band."""
         tile = self.tile(number)
         rows = tile.height if len(self) == 1 else BAND
         for top in range(tile.top, tile.bottom, rows):
             yield Box(top, tile.left, min(top + rows, tile.bottom), tile.right)
 
     def window(self, band: Box) -> Box:
-        """What g_a and g_s see for a band: it and its halo, inside the padded picture."""
+        """Input of g_a and g_s for a band: band and halo, inside the padded picture."""
         return band.grown(self.halo).within(self.whole)
 
     def touching(self, box: Box) -> Iterator[int]:

@@ -1,1 +1,1 @@
-"""Measuring the codec: quality, rate, complexity, and the classic codecs beside it."""
+"""Evaluation of the codec and of other codecs: quality, rate, complexity, speed."""

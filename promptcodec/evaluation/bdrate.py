@@ -78,9 +78,9 @@ def bd_rate(curve: Curve, anchor: Curve, *, between: tuple[float, float] | None 
     """Average difference in rate at equal PSNR, in per cent; negative is better.
 
     Args:
-        curve: of the tested codec.
-        anchor: of the reference.
-        between: range of PSNR in dB; None is the whole range that both curves cover.
+        curve: curve of the tested codec.
+        anchor: curve of the reference.
+        between: range of PSNR in dB; None is the whole range of both curves.
 
     Raises:
         UsageError: a curve has under four points, the two share no range of PSNR, or `between`
@@ -105,8 +105,8 @@ def bd_psnr(curve: Curve, anchor: Curve) -> float:
     """Average difference in PSNR at equal rate, in dB; positive is better.
 
     Args:
-        curve: of the tested codec.
-        anchor: of the reference.
+        curve: curve of the tested codec.
+        anchor: curve of the reference.
 
     Raises:
         UsageError: a curve has under four points, or the two share no range of rate.
@@ -146,7 +146,7 @@ def _overlap(
     return low, high
 
 
-@lru_cache(maxsize=64)  # one curve meets several anchors, segments and resamples
+@lru_cache(maxsize=64)  # a curve is used with several anchors, segments and resamples
 def _rate_over_psnr(curve: Curve) -> "PchipInterpolator":
     return _pchip(curve.psnr, np.log(curve.bpp))
 
@@ -157,7 +157,7 @@ def _psnr_over_rate(curve: Curve) -> "PchipInterpolator":
 
 
 def _pchip(x: ArrayLike, y: ArrayLike) -> "PchipInterpolator":
-    # Imported late: scipy costs a second that those who only need `psnr` should not pay.
+    # Imported late: scipy takes a second, and `psnr` does not need it.
     from scipy.interpolate import PchipInterpolator
 
     return PchipInterpolator(np.asarray(x), np.asarray(y))

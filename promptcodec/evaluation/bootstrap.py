@@ -85,9 +85,9 @@ class Sample:
     """Rates and qualities of one codec by picture.
 
     Attributes:
-        name: of the codec.
-        bpp: (pictures, points).
-        quality: dB, same shape; the order of the pictures is the same for every codec.
+        name: name of the codec.
+        bpp: rates, (pictures, points).
+        quality: quality in dB, same shape; the order of the pictures is the same for every codec.
     """
 
     name: str

@@ -1,11 +1,11 @@
-"""Accuracy over rate of classifiers that read real files.
+"""Accuracy over rate of classifiers on real files.
 
     picture -> codec -> file -> y_hat -> head on latents -> label
                          '----> pixels -> network on pixels -> label
 
-A recipe names sources (our codec with some base, prompts or task; or a classic codec), the settings
-of each, and the classifiers that read its files. Right or wrong is recorded for each picture, so
-that readers are compared in pairs.
+A recipe has sources (our codec with some base, prompts or task; or a classic codec), the settings
+of each, and the classifiers of its files. Right or wrong is recorded for each picture, so that
+classifiers are compared in pairs.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ BATCH = 50  # pictures in one pass of a network
 
 @dataclass(frozen=True, kw_only=True)
 class ReaderConfig:
-    """A classifier that reads the files of a source.
+    """A classifier of the files of a source.
 
     Args:
         name: label in the results.
@@ -53,14 +53,14 @@ class SourceConfig:
 
     Args:
         name: label in the results.
-        format: "pc", "jpeg", "webp" or "avif".
+        format: format of the files, "pc", "jpeg", "webp" or "avif".
         settings: rate indexes or qualities, lowest rate first.
-        gain_steps: gain of our codec at each setting; none is 0 at all settings.
+        gain_steps: gain of our codec at each setting; empty is 0 at all settings.
         readers: classifiers of its files.
         base: checkpoint of our codec; None is the bundled one.
-        prompts: its adapters; None are the bundled ones.
-        tasks: folder of task prompts; None encodes without.
-        task: name of the task prompts that encode.
+        prompts: adapters of the base; None are the bundled ones.
+        tasks: folder of task prompts; None has none.
+        task: name of the task prompts of the encoder.
     """
 
     name: str
@@ -106,7 +106,7 @@ class TaskEvaluation:
 
     def __post_init__(self) -> None:
         if not self.sources:
-            raise ConfigError("the recipe names no sources; need one or more")
+            raise ConfigError("the recipe has no sources; need one or more")
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +134,7 @@ def write_files(
     *,
     gain_steps: float = 0.0,
 ) -> Files:
-    """Send uint8 pictures (N, 3, H, W) through files; `codec` is None for a classic one."""
+    """Encode uint8 pictures (N, 3, H, W) to files and decode them; `codec` is None for others."""
     if codec is None:
         file_input = FileInput(FORMATS[source.format])
         data = [file_input.compress(picture, setting) for picture in pictures]
@@ -174,9 +174,9 @@ def open_heads(folders: Sequence[str], *, labels: Sequence[str], base: bytes) ->
     """Read the heads of a reader and check their classes.
 
     Raises:
-        CheckpointError: no usable head in a folder.
-        ConfigError: a head for another task or other classes.
-        ModelMismatchError: a head of another base.
+        CheckpointError: a folder has no usable head.
+        ConfigError: a head has another task or other classes.
+        ModelMismatchError: a head belongs to another base.
     """
     heads = []
     for folder in folders:
@@ -199,13 +199,13 @@ def evaluate_tasks(
     pictures: Tensor,
     report: Callable[[str], None] = lambda _: None,
 ) -> list[dict[str, Any]]:
-    """Rate, PSNR and accuracy of every source at every setting, reader by reader.
+    """Rate, PSNR and accuracy of every source at every setting, for each classifier.
 
     Args:
         config: recipe.
         data: split of the labelled set, for labels and names.
-        pictures: its pictures at one size, uint8 (N, 3, H, W).
-        report: called with a line for each setting.
+        pictures: pictures of the split at one size, uint8 (N, 3, H, W).
+        report: function that receives a line for each setting.
     """
     opened = []
     for source in config.sources:
@@ -272,7 +272,7 @@ def paired_difference(ours: np.ndarray, others: np.ndarray) -> Estimate:
 
     Args:
         ours: share of seeds with the right label of each picture, (N,), see `shares`.
-        others: the same of the other reader, over the same pictures.
+        others: shares of the other reader, (N,), for the same pictures.
     """
     gaps = ours - others
     draws = np.random.default_rng(0).integers(0, len(gaps), (RESAMPLES, len(gaps)))

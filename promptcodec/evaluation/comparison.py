@@ -30,12 +30,12 @@ def psnr_above(
     """PSNR of one rate point above each baseline at the same average bpp.
 
     Args:
-        records: of all pictures at one rate point.
-        baselines: over the same pictures.
-        notes: receives a line for each comparison that is impossible.
+        records: records of all pictures at one rate point.
+        baselines: results over the same pictures.
+        notes: list to which a line for each impossible comparison is appended.
 
     Returns:
-        dB by name of the baseline; None where its curve does not reach that rate.
+        Differences in dB by name of the baseline; None if its curve does not reach that rate.
     """
     rate = float(np.mean([record.bpp for record in records]))
     quality = float(np.mean([record.psnr for record in records]))
@@ -59,10 +59,10 @@ def compare_all(
     """Our curve against each baseline and, where the set is Kodak, each published curve.
 
     Args:
-        points: of the codec; fewer than four make no curve.
-        baselines: over the same pictures.
-        metrics: those that were measured.
-        notes: receives a line for each comparison that is impossible.
+        points: points of the codec; fewer than four make no curve.
+        baselines: results over the same pictures.
+        metrics: names of the measured metrics.
+        notes: list to which a line for each impossible comparison is appended.
 
     Returns:
         One comparison for each rival and metric; none without a curve.

@@ -1,7 +1,7 @@
 """Evaluation of a codec on a folder of pictures, from the bytes of real files.
 
-Only pixels are compared: alpha, profiles and EXIF are left out on both sides, so that a
-baseline which drops them gains nothing by it.
+Only pixels are compared: alpha, profiles and EXIF are left out of all files, so that a baseline
+without them has no advantage.
 """
 
 import hashlib
@@ -57,7 +57,7 @@ def evaluate_folder(
     force: bool = False,
     progress: Progress | None = None,
 ) -> Results:
-    """Load a codec, measure it on a folder, compare it with baselines and write what is asked for.
+    """Load a codec, measure it on a folder, compare it with baselines and write the results.
 
     With `out` a run that was stopped is continued: pictures whose files and settings are unchanged
     are not measured again.
@@ -71,18 +71,18 @@ def evaluate_folder(
         report: HTML page to write.
         show: names of the pictures on that page; none takes the best, middling and worst.
         jobs: processes; rates and qualities are the same for any number.
-        force: begin anew if a stopped run had other settings.
-        progress: called with (pictures done, pictures).
+        force: whether to begin anew if a stopped run had other settings.
+        progress: function of (pictures done, pictures).
 
     Raises:
-        DataError: the folder has no picture that can be used, or the README no place for a table.
-        UsageError: a baseline or metric that is unknown or cannot run here; a picture to show that
-            is not in the folder.
+        DataError: the folder has no usable picture, or the README no markers of a table.
+        UsageError: a baseline or metric is unknown or cannot run here, or a picture to show is not
+            in the folder.
         PromptCodecError: the codec cannot be loaded or a file cannot be written.
     """
     folder = Path(folder)
     pictures = _named(folder)
-    # Refuse what would fail later, before a checkpoint is loaded.
+    # Outputs and names are checked before a checkpoint is loaded.
     for target in filter(None, (out, plot, report)):
         for path in pictures.values():
             refuse_input(target, path)
@@ -147,8 +147,8 @@ def evaluate(folder: str | Path, measurement: Measurement) -> Results:
         measurement: at least one point, with distinct labels.
 
     Raises:
-        DataError: the folder has no picture that can be used.
-        UsageError: no points, or two of one label.
+        DataError: the folder has no usable picture.
+        UsageError: there are no points, or two of one label.
     """
     labels = [point.label for point in measurement.points]
     if not labels or len(set(labels)) != len(labels):
@@ -164,7 +164,7 @@ def find_pictures(folder: str | Path) -> list[Path]:
     """Files with the suffix of a picture, hidden ones left out, in the order of their names.
 
     Raises:
-        DataError: there is no such folder, or no picture in it.
+        DataError: the folder does not exist, or has no picture.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -244,7 +244,7 @@ def _collect(
     for done, outcome in enumerate(outcomes, total - left + 1):
         if isinstance(outcome, Failure):
             failures.append(outcome)
-            journal.done.pop(outcome.picture, None)  # an earlier file of that name
+            journal.done.pop(outcome.picture, None)  # record of an earlier file of that name
         else:
             journal.add(outcome)
         report(done, total)

@@ -17,9 +17,9 @@ class Journal:
 
     Args:
         path: file of the record; None keeps no record.
-        settings: JSON-ready; a record with other settings is not continued, and one without
-            pictures is replaced.
-        force: begin anew if the settings differ.
+        settings: JSON-ready settings; a record with other settings is not continued, and one
+            without pictures is replaced.
+        force: whether to begin anew if the settings differ.
 
     Raises:
         UsageError: the file has other settings, and `force` is off.

@@ -37,9 +37,9 @@ class CurvePoint:
     The setting of the rate (an adapter, a global gain, another checkpoint) is bound into `encode`.
 
     Attributes:
-        label: unique among the points of one evaluation.
-        encode: uint8 picture, (H, W, 3) or (H, W) if grey, to bytes and figures.
-        decode: those bytes to a picture.
+        label: name of the point, unique in an evaluation.
+        encode: function from a uint8 picture, (H, W, 3) or (H, W) if grey, to bytes and figures.
+        decode: function from those bytes to a picture.
     """
 
     label: str
@@ -58,13 +58,13 @@ def curve_points(
 
     Args:
         codec: codec with its adapters.
-        rates: rate indexes; None takes all that the codec has loaded.
-        gains: `gain_steps` of `Codec.encode`; several make a curve of one trained rate.
-        max_pixels: limit of a picture's size.
+        rates: rate indexes; None is all that the codec has loaded.
+        gains: gain steps as in `Codec.encode`; several make a curve of one trained rate.
+        max_pixels: largest allowed number of pixels of a picture.
 
     Raises:
-        RateError: a rate that cannot be written.
-        UsageError: a gain that cannot be written.
+        RateError: a rate is not installed.
+        UsageError: a gain is out of range.
     """
     chosen = [rate.index for rate in codec.rates] if rates is None else list(rates)
     for index in chosen:
@@ -89,17 +89,17 @@ class MeasurementConfig:
     """Settings of a measurement, from which any process can build it.
 
     Attributes:
-        base: checkpoint as `Codec.load` takes it; None is the bundled one.
-        prompts: adapters as `Codec.load` takes them.
+        base: checkpoint as in `Codec.load`; None is the bundled one.
+        prompts: adapters as in `Codec.load`.
         rates: rate indexes; None is all that are loaded.
-        gains: gain steps that each rate is measured at.
+        gains: gain steps of each rate.
         precision: arithmetic of the float networks.
         against: names of baseline codecs.
         weights: folder with weights of CompressAI's models; None is CompressAI's own.
         metrics: names from `metrics.METRICS`.
-        lpips_weights: as `perceptual.QualityMetrics` takes them.
-        device: as `Codec.load` takes it; baselines run on the CPU.
-        max_pixels: limit of a picture's size.
+        lpips_weights: file of weights as in `perceptual.QualityMetrics`.
+        device: device as in `Codec.load`; baselines run on the CPU.
+        max_pixels: largest allowed number of pixels of a picture.
         threads: threads of torch in each process; several may change the last bit of a sum.
     """
 
@@ -120,7 +120,7 @@ class MeasurementConfig:
         """Load the codec and set the threads of this process.
 
         Raises:
-            PromptCodecError: it cannot be loaded.
+            PromptCodecError: the codec cannot be loaded.
         """
         import torch
 
@@ -149,10 +149,10 @@ class Measurement:
     """Rate points, baseline codecs and metrics, ready to run.
 
     Attributes:
-        points: of our codec, with distinct labels.
+        points: points of our codec, with distinct labels.
         codecs: baselines by name.
-        metrics: applied to every decoded picture.
-        max_pixels: limit of a picture's size.
+        metrics: metrics of the decoded pictures.
+        max_pixels: largest allowed number of pixels of a picture.
     """
 
     points: tuple[CurvePoint, ...]
@@ -161,7 +161,7 @@ class Measurement:
     max_pixels: int = MAX_PIXELS
 
     def __call__(self, path: Path, name: str) -> Measured | Failure:
-        """Measure one picture; a failure carries its reason.
+        """Measure one picture; a failure has its reason.
 
         Args:
             path: file of the picture.
@@ -178,7 +178,7 @@ class Measurement:
                 for key, codec in self.codecs.items()
             }
         except (PromptCodecError, OSError) as error:
-            # The message may hold the whole path; results are published, so cut it.
+            # The whole path in a message is cut, since results are published.
             return Failure(name, f"{type(error).__name__}: {error}".replace(str(path), name))
         return Measured(name, hashlib.sha256(content).hexdigest(), records, swept, peak_rss_mb())
 

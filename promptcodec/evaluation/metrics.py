@@ -75,7 +75,7 @@ def to_db(metric: Metric, value: float) -> float:
 
     Args:
         metric: PSNR stays as it is; MS-SSIM becomes -10 log10(1 - value), LPIPS -10 log10(value).
-        value: in the metric's own unit.
+        value: quality in the metric's own unit.
     """
     if metric == "psnr":
         return value
@@ -88,8 +88,8 @@ def bpp(num_bytes: int, *, width: int, height: int) -> float:
 
     Args:
         num_bytes: size of the file, headers included.
-        width: of the original picture, px.
-        height: of the original picture, px.
+        width: width of the original picture, px.
+        height: height of the original picture, px.
 
     Raises:
         UsageError: the picture has no pixels.

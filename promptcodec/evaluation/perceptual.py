@@ -1,4 +1,4 @@
-"""Metrics beside PSNR: MS-SSIM, and LPIPS with weights that the user has."""
+"""Metrics beside PSNR: MS-SSIM, and LPIPS with weights of the user."""
 
 import importlib.util
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from promptcodec.errors import CheckpointError, UsageError
 from promptcodec.evaluation.metrics import METRICS, Metric, psnr
 
-MIN_SIDE = 161  # px; the least for five scales of MS-SSIM with a window of 11
+MIN_SIDE = 161  # px, for five scales of MS-SSIM with a window of 11
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Quality:
 
     Attributes:
         psnr: dB over RGB.
-        ms_ssim: 0 to 1; None if it was not asked for or the picture is too small.
-        lpips: 0 is best; None if it was not asked for.
+        ms_ssim: 0 to 1; None if it is not among the metrics or the picture is too small.
+        lpips: 0 is best; None if it is not among the metrics.
     """
 
     psnr: float
@@ -37,8 +37,8 @@ class QualityMetrics:
         lpips_weights: state dict of torchvision's AlexNet, for LPIPS.
 
     Raises:
-        UsageError: an unknown metric, or LPIPS without its package or its weights.
-        CheckpointError: the weights are no AlexNet.
+        UsageError: a metric is unknown, or LPIPS lacks its package or its weights.
+        CheckpointError: the file holds no weights of AlexNet.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class QualityMetrics:
         """Compare two pictures, uint8 (H, W, 3) of one size.
 
         Raises:
-            ShapeError: another type, or two sizes.
+            ShapeError: an array has another type, or the sizes differ.
         """
         quality_db = psnr(original, decoded)
         if self.names == ("psnr",):
@@ -94,7 +94,7 @@ def _load_lpips(weights: Path | None) -> Any:
         own = model.net.state_dict()
         layers = {name: name.split(".", 1)[1] for name in own}  # slice2.3.weight -> 3.weight
         model.net.load_state_dict({k: state[f"features.{layers[k]}"] for k in own})
-    except Exception as error:  # a zip, a pickle, a missing key: the reader has many
+    except Exception as error:  # torch raises many types on damaged files
         raise CheckpointError(
             f"{weights} holds no AlexNet ({type(error).__name__}): get the file again"
         ) from error

@@ -64,12 +64,12 @@ class PictureRecord:
 
 @dataclass(frozen=True)
 class Measured:
-    """All that was measured on one picture.
+    """Measurements of one picture.
 
     Attributes:
         picture: path within the folder.
         sha256: hash of the file.
-        points: one record for each rate point, in their order.
+        points: records of the rate points, in their order.
         baselines: the sweep of each baseline codec, by name.
         peak_rss_mb: largest resident set of the process so far, MB of 10^6 bytes.
     """
@@ -238,10 +238,10 @@ def _compressai_lists(points: list[dict]) -> dict[str, list]:
 
 
 def write_results(results: Results, path: str | Path) -> None:
-    """Write results.json whole or not at all; an existing file is replaced.
+    """Write results.json atomically; an existing file is replaced.
 
     Raises:
-        OutputError: it cannot be written there.
+        OutputError: the file cannot be written.
     """
     text = json.dumps(as_json(results), indent=1, allow_nan=False) + "\n"
     write_atomically(path, text.encode(), force=True)

@@ -19,7 +19,7 @@ def measure_in_processes(
 
     Args:
         config: settings from which every process builds its own measurement.
-        pictures: path and name of each.
+        pictures: path and name of each picture.
         jobs: number of processes.
 
     Yields:

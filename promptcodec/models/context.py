@@ -105,7 +105,7 @@ class CheckerboardContext(ContextModel):
         of_features, of_context = self.fuse.weight[:, :n], self.fuse.weight[:, n:]
         first, second = split_halves(F.conv2d(features, of_features, self.fuse.bias))
         anchors = reconstruct(0, self.means(F.relu(first)), None)
-        # The other half is zero: its elements are at even distances from each other.
+        # The other half is not coded yet; zeros in its place.
         known = join_halves(anchors, torch.zeros_like(anchors))
         if self.y_scale is not None:
             known = known / self.y_scale[:, None, None]

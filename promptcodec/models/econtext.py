@@ -315,7 +315,7 @@ class EContext(ContextModel):
 
         Args:
             group: number of the group.
-            x: slot of the group before after the last layer, (B, H, W, C) on the padded grid.
+            x: output of the last layer at its slot, (B, H, W, C) on the padded grid.
             query: hyperprior's features at its elements, (B, h, w/2, N).
             known: earlier groups in units of their channels.
         Returns:

@@ -178,7 +178,7 @@ def test_profile_2_needs_sets(codec: TorchCodec) -> None:
 
 def test_a_set_out_of_range_and_an_empty_payload_are_refused(codec: TorchCodec) -> None:
     container = bitstream.parse(codec.encode(PICTURE, rate_index=6))
-    for z, says in ((b"\1" + container.tiles[0].z[1:], "names set 1"), (b"", "z is empty")):
+    for z, says in ((b"\1" + container.tiles[0].z[1:], "has set 1"), (b"", "z is empty")):
         data = bitstream.pack(replace(container, tiles=(replace(container.tiles[0], z=z),)))
         for read in (codec.decode, codec.decode_latents, lambda s: codec.decode_batch([s])):
             with pytest.raises(StreamError, match=says):

@@ -190,7 +190,7 @@ def test_hostile_set_bytes(tables: EntropyTables) -> None:
     for number in range(3, 256):
         data = bytes([number]) + payload[1:]
         with pytest.raises(
-            StreamError, match=f"names set {number} of the tables, and the rate has 3"
+            StreamError, match=f"has set {number} of the tables, and the rate has 3"
         ):
             decode_z(data, Z.shape, own)
     with pytest.raises(StreamError, match="a payload of z is empty"):

@@ -152,10 +152,10 @@ def test_card_says_how_a_base_was_trained(tmp_path: Path) -> None:
     assert [row.split(" | ")[2] for row in rows] == ["the base", "rate-9"]
     assert "| 8,000 |" in rows[0]
     (adapter / "training.json").unlink()
-    with pytest.raises(DataError, match="does not say how it was trained"):
+    with pytest.raises(DataError, match="has no record of its training"):
         render_ladder(tmp_path / "prompts")
     (base / "training.json").write_text("{}")
-    with pytest.raises(DataError, match="does not say how it was trained"):
+    with pytest.raises(DataError, match="has no record of its training"):
         render_training(base)
 
 

@@ -1,4 +1,4 @@
-"""Exp-Golomb bits for the few symbols that lie outside their table.
+"""Exp-Golomb bits for the few symbols outside their table.
 
     section = varint(number of bytes) . bytes; each value: sign bit, then Exp-Golomb of |v| >= 1
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from promptcodec.bitstream.varint import pack_varint, read_varint
 from promptcodec.errors import StreamError, UsageError
 
-MAX_BITS = 20  # beyond any sensible latent; the encoder clamps residuals to it
+MAX_BITS = 20  # of a magnitude; the encoder clamps residuals to it
 LIMIT = (1 << MAX_BITS) - 1
 
 
@@ -21,10 +21,10 @@ def pack(values: NDArray[np.int32]) -> bytes:
     """Code nonzero integers.
 
     Raises:
-        UsageError: a magnitude beyond LIMIT.
+        UsageError: a magnitude is above LIMIT.
     """
     if values.size and int(np.abs(values.astype(np.int64)).max()) > LIMIT:
-        raise UsageError(f"an escaped value lies beyond {LIMIT}; clamp residuals before coding")
+        raise UsageError(f"an escaped value is above {LIMIT}; clamp residuals before coding")
     pieces: list[str] = []
     for value in values.tolist():
         code = abs(value)
@@ -37,7 +37,7 @@ def pack(values: NDArray[np.int32]) -> bytes:
 
 
 def split(data: bytes) -> tuple[bytes, bytes]:
-    """Cut the section off the front: (its bits, what follows)."""
+    """Split data into (bits of the section, rest)."""
     try:
         size, used = read_varint(data)
     except (EOFError, ValueError) as error:
@@ -48,7 +48,11 @@ def split(data: bytes) -> tuple[bytes, bytes]:
 
 
 def unpack(data: bytes, count: int) -> NDArray[np.int32]:
-    """Undo `pack` for `count` values; every bit must be accounted for."""
+    """Invert `pack` for `count` values.
+
+    Raises:
+        StreamError: the section does not hold exactly that many values.
+    """
     if len(data) > (2 * MAX_BITS * count + 7) // 8:
         raise StreamError("escape section has bits left over: the stream is damaged")
     bits = np.unpackbits(np.frombuffer(data, np.uint8)).tolist()
@@ -71,5 +75,5 @@ def unpack(data: bytes, count: int) -> NDArray[np.int32]:
 
 
 def bits(magnitudes: NDArray[np.integer]) -> int:
-    """Bits that `pack` spends on values of these magnitudes, before padding."""
+    """Number of bits of `pack` for values of these magnitudes, before padding."""
     return sum(2 * int(m).bit_length() for m in magnitudes)

@@ -1,8 +1,8 @@
 """Entropy coding of latents: integer tables, one call of the coder for each table.
 
 Symbols are grouped by table index, so that the coder (constriction's rANS, Rust) runs over whole
-arrays. Index 0 stands for a certain zero and costs nothing. A symbol outside its table is sent as
-the table's escape symbol, and its excess as Exp-Golomb bits in front of the coded words.
+arrays. Index 0 is a certain zero and takes no bits. A symbol outside its table is coded as the
+table's escape symbol, and its excess as Exp-Golomb bits in front of the coded words.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ AnsCoder: Any = _stream.stack.AnsCoder
 
 @dataclass(frozen=True)
 class EntropyTables:
-    """Integer frequencies over 2^16, shipped in the checkpoint.
+    """Integer frequencies over 2^16, part of the checkpoint.
 
     Args:
-        y: for each scale index the symbols -R..R and the escape symbol, (2R + 2,).
-        z: for each channel the values -128..127, (Cz, 256).
-        z_sets: a rate's own tables of z, which count instead; none leaves `z`.
+        y: frequencies of the symbols -R..R and the escape symbol, (2R + 2,), by table index.
+        z: frequencies of the values -128..127 of each channel, (Cz, 256).
+        z_sets: tables of z of a rate, used instead of `z`; empty uses `z`.
     """
 
     y: tuple[Frequencies, ...]
@@ -57,18 +57,18 @@ class EntropyTables:
         return ZTables(self.z)
 
     def with_sets(self, z_sets: Sequence[ZTables]) -> EntropyTables:
-        """The same tables of y with a rate's own ones of z; these where it has none."""
+        """These tables with the tables of z of a rate; unchanged if it has none."""
         if not z_sets:
             return self
         tables = replace(self, z_sets=tuple(z_sets))
-        tables.__dict__["y_models"] = self.y_models  # made once
+        tables.__dict__["y_models"] = self.y_models  # shared
         return tables
 
 
 def encode_z(z_hat: NDArray[np.int16], tables: EntropyTables) -> bytes:
     """Code z_hat (Cz, h, w), channel by channel in raster order.
 
-    Where a rate has sets of tables, the number of the one with the fewest bits comes first.
+    If the rate has sets of tables, the number of the set with the fewest bits comes first.
     """
     start, chosen = b"", tables.own_z
     if tables.z_sets:
@@ -81,10 +81,10 @@ def encode_z(z_hat: NDArray[np.int16], tables: EntropyTables) -> bytes:
 
 
 def decode_z(data: bytes, shape: tuple[int, int, int], tables: EntropyTables) -> NDArray[np.int16]:
-    """Undo `encode_z`.
+    """Invert `encode_z`.
 
     Raises:
-        StreamError: the payload does not hold exactly that many symbols, or names no set.
+        StreamError: the payload does not hold exactly that many symbols, or its set is unknown.
     """
     chosen = tables.own_z
     if tables.z_sets:
@@ -97,12 +97,12 @@ def decode_z(data: bytes, shape: tuple[int, int, int], tables: EntropyTables) ->
 
 
 def _named_set(data: bytes, sets: Sequence[ZTables]) -> ZTables:
-    """The set that the first byte of a payload of z names."""
+    """The set whose number is the first byte of a payload of z."""
     if not data:
-        raise StreamError("a payload of z is empty; its first byte names a set of tables")
+        raise StreamError("a payload of z is empty; need the number of a set of tables first")
     if data[0] >= len(sets):
         raise StreamError(
-            f"a payload of z names set {data[0]} of the tables, and the rate has {len(sets)}: the "
+            f"a payload of z has set {data[0]} of the tables, and the rate has {len(sets)}: the "
             "stream is damaged"
         )
     return sets[data[0]]
@@ -133,10 +133,10 @@ def encode_y(
 
 
 def decode_y(data: bytes, indexes: NDArray[np.uint8], tables: EntropyTables) -> NDArray[np.int32]:
-    """Undo `encode_y`.
+    """Invert `encode_y`.
 
     Raises:
-        StreamError: the payload does not hold exactly the symbols that the indexes ask for.
+        StreamError: the payload does not hold exactly one symbol for each index above 0.
     """
     excess_bits, rest = golomb.split(data)
     grouped, bounds = _group(indexes)
@@ -168,7 +168,8 @@ def decode_y(data: bytes, indexes: NDArray[np.uint8], tables: EntropyTables) -> 
 def estimate_bits(latents: Latents[NDArray[Any]], tables: EntropyTables) -> tuple[float, float]:
     """Ideal code length of y and of z in bits under the integer tables, without headers.
 
-    Where a rate has sets of tables of z, each picture takes its cheapest one and says which.
+    If the rate has sets of tables of z, the bits of z are those of the cheapest set of each
+    picture, with the number of the set.
     """
     grouped, bounds = _group(latents.indexes)
     symbols = latents.symbols.ravel()[grouped]

@@ -1,8 +1,8 @@
-"""Log-spaced scale tables: what a table index means, as a density and as integer frequencies.
+"""Log-spaced scale tables: density and integer frequencies of a table index.
 
-Index i stands for a Gaussian of standard deviation SCALE_MIN * exp(i * SCALE_STEP), so multiplying
-a latent by a gain is adding log(gain) / SCALE_STEP to its index. Frequencies are integers over
-2^16, computed once when a checkpoint is written and shipped in it; no decoder ever rebuilds them.
+Index i is a Gaussian of standard deviation SCALE_MIN * exp(i * SCALE_STEP), so multiplying a latent
+by a gain adds log(gain) / SCALE_STEP to its index. Frequencies are integers over 2^16, computed
+once and stored in the checkpoint; no decoder computes them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SCALE_MAX = 100.0
 SCALE_STEP = math.log(SCALE_MAX / SCALE_MIN) / (NUM_SCALES - 1)
 PRECISION = 16  # bits of a frequency table
 TOTAL = 1 << PRECISION
-TAIL = 5.0  # a table covers this many standard deviations; beyond stands the escape symbol
+TAIL = 5.0  # standard deviations in a table; symbols beyond are escaped
 
 
 def scales() -> np.ndarray:
@@ -28,14 +28,14 @@ def scales() -> np.ndarray:
 
 def table_range(index: int) -> int:
     """Largest |symbol| that table `index` holds; larger ones are escaped."""
-    # The last table's 500 is a rounding error away from 501; every machine must agree.
+    # Without the offset, a rounding error could make the last table's 500 a 501.
     return math.ceil(TAIL * float(scales()[index]) - 1e-6)
 
 
 def quantise_frequencies(probabilities: np.ndarray) -> np.ndarray:
-    """Turn probabilities into integer frequencies >= 1 that sum to 2^16.
+    """Quantise probabilities to integer frequencies >= 1 that sum to 2^16.
 
-    The rounding remainder goes to the most probable symbol, where it costs least.
+    The remainder is added to the most probable symbol, where it costs least.
     """
     p = np.maximum(probabilities.astype(np.float64), 0.0)
     p = p / p.sum()

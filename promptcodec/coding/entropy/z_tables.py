@@ -1,10 +1,10 @@
-"""A rate's own tables of z: up to four sets, of which each tile is coded with one.
+"""Tables of z of a rate: up to four sets; each tile is coded with one of them.
 
     set -> channel -> frequencies of the values lowest..highest; any other value has frequency 1
 
-A base has one table for each channel of z, which serves all rates and all pictures. What z looks
-like depends on both, so an adapter may bring sets of its own. They are stored by their spans alone,
-which is exact and a small part of 256 values a channel.
+A base has one table for each channel of z, for all rates and pictures. The distribution of z
+depends on both, so an adapter may have its own sets. Only their spans are stored, which is lossless
+and a small part of 256 values a channel.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ZTables:
     """One table for each channel of z.
 
     Args:
-        frequencies: over 2^16, of the values -128..127, (Cz, 256).
+        frequencies: frequencies over 2^16 of the values -128..127, (Cz, 256).
     """
 
     frequencies: Frequencies
@@ -57,7 +57,7 @@ class ZTables:
 
 def categorical(frequencies: Frequencies) -> Any:
     """The coder's model of one table."""
-    # perfect=True keeps integers over 2^16 as they are; False would quantise them again.
+    # perfect=True uses integers over 2^16 unchanged; False would quantise them again.
     return Categorical(frequencies.astype(np.float64) / TOTAL, perfect=True)
 
 
@@ -68,10 +68,10 @@ def cheapest(sets: Sequence[ZTables], z_hat: NDArray[np.int16]) -> int:
 
 
 def pack_sets(sets: Sequence[ZTables]) -> dict[str, np.ndarray]:
-    """Sets as an adapter stores them; no arrays for none.
+    """Arrays of sets for the file of an adapter; empty without sets.
 
-    Each channel has one span for all sets: from the lowest to the highest value that any of them
-    gives more than the least frequency.
+    Each channel has one span for all sets: from the lowest to the highest value that has more than
+    the least frequency in any of them.
     """
     if not sets:
         return {}
@@ -88,15 +88,15 @@ def pack_sets(sets: Sequence[ZTables]) -> dict[str, np.ndarray]:
 def read_sets(
     stored: Mapping[str, np.ndarray], *, channels: int, where: str
 ) -> tuple[ZTables, ...]:
-    """Sets of tables from what an adapter stores; none where it has neither array.
+    """Sets of tables from the arrays of an adapter; empty if it has neither array.
 
     Args:
-        stored: `TABLES` and `SPANS`, or neither.
+        stored: arrays `TABLES` and `SPANS`, or neither.
         channels: Cz of the base.
-        where: names the file.
+        where: name of the file, for messages.
     Raises:
-        CheckpointError: a tensor of another type or shape, a span that is none, or frequencies
-            below 1 or of another sum than 2^16.
+        CheckpointError: a tensor has another type or shape, a span is invalid, or frequencies are
+            below 1 or do not sum to 2^16.
     """
     if not stored:
         return ()
@@ -140,11 +140,11 @@ def _are_spans(spans: np.ndarray) -> bool:
 
 
 def _first(inside: np.ndarray) -> np.ndarray:
-    """Place of the first True of each row."""
+    """Index of the first True of each row."""
     return inside.argmax(axis=1)
 
 
 def _held(spans: np.ndarray) -> np.ndarray:
-    """Which symbols of each channel are stored, bool (Cz, 256), from first and last ones."""
+    """Mask of the stored symbols of each channel, bool (Cz, 256), from first and last ones."""
     symbols = np.arange(NUM_VALUES)
     return (spans[:, :1] <= symbols) & (symbols <= spans[:, 1:])

@@ -56,7 +56,7 @@ def find_weights(name: str, folder: Path) -> dict[int, Path]:
 
     Args:
         name: one of `NAMES`; a model of variable rate has one file, under 0.
-        folder: searched for weight files; other files are ignored.
+        folder: folder of weight files; other files in it are ignored.
     """
     if name in VARIABLE_RATE:
         patterns = {0: f"{name.removesuffix('-vbr')}-mse-vbr-*.pth*"}
@@ -150,7 +150,7 @@ def _load(name: str, path: Path) -> Any:
         extra = {"vr_entbttlnck": True} if name in VARIABLE_RATE[:2] else {}
         model = known[name].from_state_dict(state, **extra).eval()
         model.update(force=True)
-    except Exception as error:  # a zip, a pickle, a missing key: the reader has many
+    except Exception as error:  # torch raises many types on damaged files
         raise CheckpointError(
             f"{path} holds no weights of {name} ({type(error).__name__}): get the file again"
         ) from error

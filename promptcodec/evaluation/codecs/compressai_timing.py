@@ -33,7 +33,7 @@ def build(x: Tensor, *, seed: int = 0) -> "MeanScaleHyperprior":
     """The peer, ready to compress.
 
     Args:
-        x: picture to measure on, (1, 3, H, W) in [0, 1], multiples of 64 px.
+        x: picture of the measurement, (1, 3, H, W) in [0, 1], multiples of 64 px.
         seed: seed of the weights.
     """
     from compressai.zoo import mbt2018_mean  # type: ignore[import-not-found]
@@ -70,7 +70,7 @@ def _gaussian_bits(deviations: np.ndarray) -> np.ndarray:
 
 
 def _rescale(layer: nn.Conv2d, output: Tensor, deviations: Tensor) -> None:
-    """Give each output channel of a convolution zero mean and this deviation, in place."""
+    """Rescale each output channel of a convolution to zero mean and a deviation, in place."""
     factor = deviations / output.std(dim=(0, 2, 3)).clamp_min(1e-12)
     assert layer.bias is not None  # the model builds all of its layers with one
     layer.weight.mul_(factor[:, None, None, None])

@@ -50,8 +50,8 @@ class Jpeg(_PillowCodec):
     """JPEG by libjpeg-turbo as Pillow bundles it.
 
     Attributes:
-        optimize: fit the Huffman tables to the picture.
-        full_chroma: 4:4:4 instead of 4:2:0.
+        optimize: whether to fit the Huffman tables to the picture.
+        full_chroma: whether chroma is 4:4:4 rather than 4:2:0.
         qualities: lowest to highest.
     """
 

@@ -71,14 +71,14 @@ def find_codecs(
     """Baseline codecs of these names, in this order, ready to run.
 
     Args:
-        names: of codecs; "all" stands for every codec that can run here.
+        names: names of codecs; "all" is every codec that can run here.
         weights: folder with the weight files of CompressAI's models; None is CompressAI's own.
         kodak: whether the pictures are Kodak's, whose published points replace a model without
             weights.
-        notes: receives a line for each codec that is skipped or replaced.
+        notes: list to which a line for each skipped or replaced codec is appended.
 
     Raises:
-        UsageError: an unknown name, or a codec asked for by name that cannot run here.
+        UsageError: a name is unknown, or a named codec cannot run here.
         CheckpointError: a weight file cannot be read.
     """
     notes = [] if notes is None else notes

@@ -63,7 +63,7 @@ class BaselineResult:
     """A sweep over a set of pictures.
 
     Attributes:
-        name: as `registry.find_codecs` takes it.
+        name: name as in `registry.find_codecs`.
         options: options and version of the codec.
         averages: one point for each quality: means of rate and quality, medians of times.
         pictures: one record for each picture and quality.
@@ -97,8 +97,8 @@ def sweep(
         codec: baseline to run.
         rgb: uint8 (H, W, 3).
         picture: name in the records.
-        grey: give the codec a picture of one channel.
-        metrics: None measures PSNR alone.
+        grey: whether the codec gets a picture of one channel.
+        metrics: metrics to measure; None is PSNR alone.
     """
     metrics = metrics or QualityMetrics()
     source = Image.fromarray(rgb[..., 0] if grey else rgb)
@@ -128,9 +128,9 @@ def summarise(name: str, codec: BaselineCodec, points: Sequence[BaselinePicture]
     """Average the sweeps of several pictures.
 
     Args:
-        name: as `registry.find_codecs` takes it.
-        codec: origin of the points.
-        points: of all pictures and all qualities, at least one picture.
+        name: name as in `registry.find_codecs`.
+        codec: codec of the points.
+        points: points of all pictures and qualities, of at least one picture.
     """
     averages = tuple(
         BaselinePoint(
@@ -146,7 +146,7 @@ def average(records: Sequence[Any]) -> dict[str, Any]:
     """Means of rate and quality and medians of times, by name; None where a value is missing.
 
     Args:
-        records: with the fields of `BaselinePoint`, at least one.
+        records: at least one record with the fields of `BaselinePoint`.
     """
     found: dict[str, Any] = {}
     for name, reduce in _AVERAGES.items():

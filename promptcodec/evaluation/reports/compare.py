@@ -24,11 +24,11 @@ def compare_picture(path: Path, measurement: Measurement) -> list[Slide]:
         measurement: rates and baselines.
 
     Raises:
-        PictureError: it is no picture.
+        PictureError: the file is no picture.
     """
     picture = load_picture(path, max_pixels=measurement.max_pixels)
     first = measurement.points[0]
-    first.decode(first.encode(picture.rgb[:64, :64]).data)  # what is set up once is not timed
+    first.decode(first.encode(picture.rgb[:64, :64]).data)  # warm-up, so that set-up is not timed
     return [
         Slide(point.label, at_equal_size(picture, point, measurement.codecs))
         for point in measurement.points
@@ -67,7 +67,7 @@ def write_sheet(slides: Sequence[Slide], path: Path, *, force: bool) -> None:
     """Write all views as one PNG, a row for each rate.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     strips = [
         np.asarray(side_by_side([(view.caption, Image.fromarray(view.rgb)) for view in row.views]))

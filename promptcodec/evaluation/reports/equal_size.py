@@ -18,15 +18,15 @@ _LOWEST = {"jpeg": 1, "jpeg-444": 1, "avif": 1}  # below the lowest quality of t
 
 @dataclass(frozen=True)
 class DecodedView:
-    """One picture as one codec shows it.
+    """One picture decoded by one codec.
 
     Attributes:
         title: name of the codec, with its setting.
         size: bytes of the file; None for the original.
         bpp: 8 * bytes / pixels; None for the original.
         psnr: dB over RGB; None for the original.
-        rgb: decoded, uint8 (H, W, 3).
-        seconds: time to encode and to decode; None where the setting was searched for.
+        rgb: decoded pixels, uint8 (H, W, 3).
+        seconds: time to encode and to decode; None after a search for the setting.
     """
 
     title: str
@@ -50,7 +50,7 @@ class Slide:
 
     Attributes:
         title: name of the picture or of our rate.
-        views: of one size: the original, ours, the baselines.
+        views: views of one size: the original, ours, the baselines.
     """
 
     title: str
@@ -65,8 +65,8 @@ def at_equal_size(
     A baseline that needs more bytes even at its lowest setting is shown at that setting.
 
     Args:
-        picture: original.
-        point: rate of ours.
+        picture: original picture.
+        point: rate point of our codec.
         codecs: baselines by name.
     """
     source = picture.rgb[..., 0] if picture.grey else picture.rgb
@@ -94,9 +94,9 @@ def largest_within(
     """Highest setting whose file has at most `limit` bytes.
 
     Args:
-        compress: setting to the bytes of a file, whose size rises with the setting.
-        limit: bytes.
-        settings: lowest first.
+        compress: function from a setting to the bytes of a file, whose size rises with it.
+        limit: largest number of bytes.
+        settings: settings, lowest first.
 
     Returns:
         The setting and its file; the lowest setting if all files are larger.
@@ -115,7 +115,7 @@ def largest_within(
 
 def _settings(name: str, codec: BaselineCodec) -> Sequence[int]:
     if name not in CLASSIC:
-        return codec.qualities  # each is a model of its own
+        return codec.qualities  # each is a separate model
     return range(_LOWEST.get(name, codec.qualities[0]), codec.qualities[-1] + 1)
 
 

@@ -17,7 +17,7 @@ from promptcodec.evaluation.results import OWN_NAME
 from promptcodec.io.load import load_picture
 
 MAX_CODECS = 3
-"""Baselines on a slide: more of them would crowd out pictures."""
+"""Number of baselines on a slide."""
 _SHOWN_AT_FIRST = (ANCHOR, "mbt2018-mean")  # of the published curves
 
 
@@ -31,7 +31,7 @@ def write_report(facts: dict, path: Path, *, slides: Sequence[Slide] = ()) -> No
 
     Raises:
         UsageError: the page would be too large.
-        OutputError: it cannot be written.
+        OutputError: the page cannot be written.
     """
     title = f"promptcodec on {len(facts['picture_hashes'])} pictures of {facts['folder']}"
     write_page(path, "report.html", title=title, data=_data(facts), slides=slides, force=True)
@@ -42,12 +42,12 @@ def choose_pictures(facts: dict, wanted: Sequence[str] = ()) -> list[str]:
 
     Args:
         facts: result of `results.as_json`.
-        wanted: names, with or without folder and suffix; none takes the pictures with the largest,
+        wanted: names, with or without folder and suffix; empty is the pictures with the largest,
             median and smallest lead in PSNR over the first baseline at the rate that is shown (or
             the largest, median and smallest PSNR without a baseline).
 
     Raises:
-        UsageError: a name that was not measured.
+        UsageError: a name is not among the measured pictures.
     """
     names = list(facts["picture_hashes"])
     failed = [each["picture"] for each in facts["failures"]]
@@ -77,7 +77,7 @@ def find_names(wanted: Sequence[str], names: Sequence[str]) -> list[str]:
     """Pictures by path, by file name, or by either without its suffix.
 
     Raises:
-        UsageError: there is none of that name, or several.
+        UsageError: a name fits no picture, or several.
     """
     chosen = []
     for wish in wanted:
@@ -112,12 +112,12 @@ def make_slides(folder: Path, measurement: Measurement, names: Sequence[str]) ->
 
 
 def _shown_point(count: int) -> int:
-    """Place of a lower rate among so many: at higher ones no difference is visible."""
+    """Index of a lower rate among `count`: at higher ones no difference is visible."""
     return (count - 1) // 3
 
 
 def _data(facts: dict) -> dict:
-    """Everything on the page but its pictures."""
+    """Data of the page without its pictures."""
     metrics = [{"id": name, **METRICS[name]} for name in facts["metrics"]]
     segments = [
         {"low_bpp": low, "title": _segment_title(low, high)} for low, high in pairwise(EDGES)

@@ -25,19 +25,19 @@ MIN_WINDOW = 64  # px
 def write_page(
     path: Path, template: str, *, title: str, data: dict, slides: Sequence[Slide], force: bool
 ) -> None:
-    """Write a page whole or not at all.
+    """Write a page atomically.
 
     Args:
         path: file to write.
         template: name of an HTML file in `templates/`.
         title: title of the page.
-        data: JSON-ready data of its script.
-        slides: pictures of its slider; cropped around the middle if they would be too large.
-        force: replace an existing file.
+        data: JSON-ready data of the script.
+        slides: pictures of the slider; cropped around the middle if they would be too large.
+        force: whether to replace an existing file.
 
     Raises:
         UsageError: the page would be too large even with cropped pictures.
-        OutputError: it cannot be written.
+        OutputError: the page cannot be written.
     """
     facts = json.dumps({**data, "slides": embed(slides)}, allow_nan=False)
     text = _template(template)

@@ -18,7 +18,7 @@ def render_table(results: dict) -> str:
     """Markdown table of one evaluation, with a line on its origin.
 
     Args:
-        results: from `results.read_results`.
+        results: result of `results.read_results`.
     """
     rivals = [baseline["name"] for baseline in results["baselines"]]
     header = ["rate", "bpp", "PSNR (dB)"]
@@ -54,7 +54,7 @@ def render_table(results: dict) -> str:
 
 
 def render_training(folder: str | Path) -> str:
-    """Markdown list of the training of a base, from the records that `train-base` wrote.
+    """Markdown list of the training of a base, from the records of `train-base`.
 
     Args:
         folder: base checkpoint with config.json and training.json, and with the records of earlier
@@ -79,7 +79,7 @@ def render_training(folder: str | Path) -> str:
 
 @contextmanager
 def _records_of(folder: str | Path) -> Iterator[None]:
-    """Turn the errors of reading training records into one DataError."""
+    """Raise DataError for any error in reading training records."""
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -87,8 +87,7 @@ def _records_of(folder: str | Path) -> Iterator[None]:
         if isinstance(error, OSError):
             reason = f"{Path(error.filename or '').name}: {error.strerror}"
         raise DataError(
-            f"{folder} does not say how it was trained ({reason}): name a folder that training "
-            "wrote"
+            f"{folder} has no record of its training ({reason}): name a folder that training wrote"
         ) from error
 
 
@@ -115,7 +114,7 @@ def _count(number: int, one: str, more: str) -> str:
 
 
 def render_ladder(folder: str | Path) -> str:
-    """Markdown table of the adapters of a ladder, from the records that `train-ladder` wrote.
+    """Markdown table of the adapters of a ladder, from the records of `train-ladder`.
 
     Args:
         folder: folder with one folder for each rate.
@@ -154,12 +153,12 @@ def update_markers(path: str | Path, table: str, *, name: str = "results") -> No
 
     Args:
         path: Markdown file with the markers of `name`, each once and in that order.
-        table: Markdown to put there.
+        table: Markdown to put between them.
         name: name of the markers.
 
     Raises:
         DataError: the file cannot be read, or lacks the markers.
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     before, own, after = split_markers(path, name=name)
     begin, end = _markers(name)

@@ -42,8 +42,8 @@ class Actions:
     """One peer, ready to be timed.
 
     Attributes:
-        encode: encodes the picture.
-        decode: decodes its file.
+        encode: function that encodes the picture.
+        decode: function that decodes its file.
         size: bytes of the file.
         setting: quality of the file, for the record.
     """
@@ -70,20 +70,20 @@ def bench(
     Classic peers run at as many bytes as ours, on one thread.
 
     Args:
-        rgb: uint8 (H, W, 3), multiples of 64 px where the learned peer is among the peers.
-        base: checkpoint as `Codec.load` takes it.
-        rate: rate index of ours; None is the base's own.
+        rgb: picture, uint8 (H, W, 3), multiples of 64 px if the learned peer is among the peers.
+        base: checkpoint as in `Codec.load`.
+        rate: rate index of our codec; None is that of the base.
         peers: names from `registry.CLASSIC`, or `MODEL`.
         threads: threads of torch of each comparison.
-        precisions: arithmetic of ours and of the learned peer.
+        precisions: arithmetic of our codec and of the learned peer.
         repeats: number of rounds.
-        report: called with a line for each ratio.
+        report: function that receives a line for each ratio.
 
     Returns:
-        JSON-ready, with provenance, seconds, ratios and warnings.
+        JSON-ready facts with provenance, seconds, ratios and warnings.
 
     Raises:
-        UsageError: an unknown peer, one that cannot run here, or a size that it does not support.
+        UsageError: a peer is unknown, cannot run here, or does not support the size.
     """
     from promptcodec.models.codec import TorchCodec
 
@@ -116,7 +116,7 @@ def check_peers(peers: Sequence[str], *, height: int, width: int) -> None:
     """Refuse peers that cannot be timed, before a checkpoint is loaded.
 
     Raises:
-        UsageError: an unknown peer, one that cannot run here, or a size that it does not support.
+        UsageError: a peer is unknown, cannot run here, or does not support the size.
     """
     for name in peers:
         if name not in CLASSIC and name != MODEL:
@@ -202,8 +202,8 @@ def measure_memory(
 
     Args:
         source: file of the photograph.
-        base: checkpoint as `Codec.load` takes it.
-        sizes: width and height, px.
+        base: checkpoint as in `Codec.load`.
+        sizes: pairs of width and height, px.
 
     Raises:
         PromptCodecError: a process failed.

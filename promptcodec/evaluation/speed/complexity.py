@@ -23,7 +23,7 @@ SUMS = {
     "encoding": ("g_a", "h_a", "scale path", "h_means", "context"),
     "decoding": ("scale path", "h_means", "context", "g_s"),
 }
-"""Parts that run together. The context is part of encoding too."""
+"""Sums of parts that run together."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ def count_macs(run: Callable[..., Any], *inputs: Any) -> int:
 
     Args:
         run: module or function of tensors; it is called once.
-        inputs: its arguments; on the meta device nothing is computed, so that a picture of any
-            size takes milliseconds.
+        inputs: arguments of `run`; on the meta device nothing is computed, so that a picture of
+            any size takes milliseconds.
     """
     # Not counted by torch: matrix times vector, which no model here uses, and in some versions
     # fused attention on a CPU.
@@ -64,7 +64,7 @@ def count_macs(run: Callable[..., Any], *inputs: Any) -> int:
 
 
 def _attention(q: Any, k: Any, v: Any, *_: Any, **__: Any) -> int:
-    """FLOPs of fused attention, from the shapes that a counter gives."""
+    """FLOPs of fused attention, from the shapes of its arguments."""
     return sdpa_flop_count(q, k, v)
 
 
@@ -74,9 +74,9 @@ def complexity_table(
     """Cost of each part of a codec for one picture, and of the `SUMS` of parts.
 
     Args:
-        model: unchanged; a copy without values is run.
-        width: of the picture, px, a multiple of the stride of the model.
-        height: of the picture, px, a multiple of the stride of the model.
+        model: model to count; a copy without values is run.
+        width: width of the picture, px, a multiple of the stride of the model.
+        height: height of the picture, px, a multiple of the stride of the model.
 
     Returns:
         One row for each part in the order of execution, then one for each sum.

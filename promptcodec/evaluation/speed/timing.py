@@ -1,4 +1,4 @@
-"""Medians with their spread, and runs in turn, so that a busy machine affects all alike."""
+"""Medians with quartiles, and runs in turn, so that a busy machine affects all equally."""
 
 import time
 from collections.abc import Callable
@@ -14,7 +14,7 @@ class Summary:
     """Repeated measurements of one quantity.
 
     Attributes:
-        median: in the unit of the values.
+        median: median of the values.
         low: first quartile.
         high: third quartile.
         values: all values in the order of measurement.
@@ -48,12 +48,12 @@ def in_turn(
     """Run all actions in rounds, each once per round.
 
     Args:
-        actions: by name.
-        repeats: measured rounds.
-        warm_up: rounds before them, not measured.
+        actions: functions by name.
+        repeats: number of measured rounds.
+        warm_up: number of rounds before them that are not measured.
 
     Returns:
-        Wall seconds by name, one for each round.
+        Wall seconds of each round, by name.
     """
     seconds: dict[str, list[float]] = {name: [] for name in actions}
     for turn in range(warm_up + repeats):
