@@ -9,13 +9,22 @@
 
 The codec is the bundled one; `use` chooses another. `ImageFile.LOAD_TRUNCATED_IMAGES` lets what is
 whole of a stream be decoded that was cut off. The limit of pixels is that of Pillow,
-`Image.MAX_IMAGE_PIXELS`. Pillow empties a file before anything is saved into it, in any format:
-where an earlier stream must outlive a failed save, save under another name and rename it.
+`Image.MAX_IMAGE_PIXELS`, unless `save` is given `max_pixels`. As with other formats, damaged files
+are an `OSError`, and options that the format does not have are ignored.
+
+Pillow empties a file before a format sees its options, and has no place where a format could look
+earlier. The import therefore wraps `Image.Image.save` for streams: they are encoded first, and
+replace a file as a whole. Other formats are saved by Pillow's own method, unchanged.
 """
 
 from __future__ import annotations
 
+import functools
+import io
+import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import IO, TYPE_CHECKING, Any
 
@@ -31,14 +40,15 @@ from promptcodec.bitstream import (
     read_stream,
 )
 from promptcodec.coding.settings import EncodeSettings
-from promptcodec.errors import UsageError
+from promptcodec.errors import ModelMismatchError, StreamError
+from promptcodec.io.atomic import check_output, write_atomically
 
 if TYPE_CHECKING:
     from promptcodec.api import Codec
 
 FORMAT = "PROMPTCODEC"
 _ANY_SIZE = 1 << 64  # px; Pillow has a limit of its own
-_PARAMETERS = {each.name for each in fields(EncodeSettings)} - {"max_pixels", "task"}
+_PARAMETERS = {each.name for each in fields(EncodeSettings)}
 _METADATA = {"exif": b"EXIF", "icc_profile": b"ICCP", "xmp": b"XMP "}
 
 _codec: Codec | None = None
@@ -62,58 +72,84 @@ def _current() -> Codec:
         return _codec
 
 
+class UnusableStreamError(StreamError, OSError):
+    """A stream that is damaged, truncated, newer or too large, as Pillow's callers expect it."""
+
+
+class ForeignStreamError(ModelMismatchError, OSError):
+    """A stream of another base or adapter, as Pillow's callers expect it."""
+
+
+@contextmanager
+def _os_errors() -> Iterator[None]:
+    """Turn errors of a stream into those that are an `OSError` too."""
+    try:
+        yield
+    except StreamError as error:
+        raise UnusableStreamError(str(error)) from error
+    except ModelMismatchError as error:
+        raise ForeignStreamError(str(error)) from error
+
+
 class StreamImageFile(ImageFile.ImageFile):
     """A stream whose pixels are decoded when they are first used.
 
     `info` has rate_index and gain_steps beside exif, icc_profile and xmp. Errors are those of
-    `Codec.decode`.
+    `Codec.decode`; those of a stream are an `OSError` as well.
     """
 
     format = FORMAT
     format_description = "promptcodec stream"
 
     def _open(self) -> None:
-        stream = read_stream(
-            self._read_at,
-            self._file().seek(0, 2),
-            max_pixels=_ANY_SIZE,
-            allow_partial=ImageFile.LOAD_TRUNCATED_IMAGES,
-        )
+        with _os_errors():
+            stream = read_stream(
+                self._read_at,
+                self._file().seek(0, os.SEEK_END),
+                max_pixels=_ANY_SIZE,
+                allow_partial=ImageFile.LOAD_TRUNCATED_IMAGES,
+            )
+            chunks = stream.chunks(allow_partial=ImageFile.LOAD_TRUNCATED_IMAGES)
         header = stream.header
         self._size = header.width, header.height
         self.info["rate_index"] = fixed_to_rate(header.rate)
         self.info["gain_steps"] = header.gain / GAIN_STEPS
-        chunks = stream.chunks(allow_partial=ImageFile.LOAD_TRUNCATED_IMAGES)
         self._mode = ("L" if header.grey else "RGB") + "A" * (b"ALPH" in chunks)
         for name, kind in _METADATA.items():
             if kind in chunks:
                 prefix = b"Exif\0\0" if name == "exif" else b""
                 self.info[name] = prefix + chunks[kind]
-        self._decoded = False
+        self.tile = [ImageFile._Tile(FORMAT, (0, 0, *self.size), 0, None)]  # not yet decoded
 
     def load(self) -> Any:
         """Decode the pixels, once."""
-        if not self._decoded:
+        if self.tile:
             partial = ImageFile.LOAD_TRUNCATED_IMAGES
-            data = self._read_at(0, -1)
             limit = max(decoded_pixels(*self.size), MAX_PIXELS)
-            picture = _current().decode(data, allow_partial=partial, max_pixels=limit)
-            self._decoded = True
+            with _os_errors():
+                data = self._read_at(0, -1)
+                picture = _current().decode(data, allow_partial=partial, max_pixels=limit)
+            self.tile = []
             self.im, self._mode = picture.im, picture.mode
             if self._exclusive_fp:  # as other plugins: the file that Pillow opened is done with
                 self._file().close()
                 self.fp = None
         return super().load()
 
+    def load_seek(self, pos: int) -> None:
+        """Never called; its presence has `ImageFile.Parser` wait for the whole stream."""
+
     def verify(self) -> None:
         """Compare every checksum of the file; no pixel is decoded."""
-        parse(self._read_at(0, -1), max_pixels=_ANY_SIZE)
+        with _os_errors():
+            parse(self._read_at(0, -1), max_pixels=_ANY_SIZE)
         super().verify()
 
     def _file(self) -> IO[bytes]:
-        if self.fp is None:
-            raise ValueError("the stream is closed: open it again")
-        return self.fp
+        file = getattr(self, "fp", None)  # a copy has none
+        if file is None or getattr(file, "closed", False):
+            raise StreamError("the file of the stream is closed: open it again")
+        return file
 
     def _read_at(self, at: int, size: int) -> bytes:
         self._file().seek(at)
@@ -121,18 +157,34 @@ class StreamImageFile(ImageFile.ImageFile):
 
 
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
-    """Write a stream; what `save` was given beside `Codec.encode`'s arguments is metadata."""
-    given = dict(getattr(image, "encoderinfo", {}))
-    metadata = {name: given.pop(name) for name in _METADATA if name in given}
-    if unknown := set(given) - _PARAMETERS:
-        known = ", ".join(sorted(_PARAMETERS | set(_METADATA)))
-        raise UsageError(f"a stream cannot be saved with {', '.join(unknown)}; known: {known}")
-    if metadata:
+    """Write a stream; options are `Codec.encode`'s and metadata, others are ignored."""
+    given = getattr(image, "encoderinfo", {})
+    options: dict[str, Any] = {name: value for name, value in given.items() if name in _PARAMETERS}
+    if metadata := {name: given[name] for name in _METADATA if name in given}:
         image = image.copy()
     for name, value in metadata.items():
         image.info[name] = value.tobytes() if isinstance(value, Image.Exif) else value
-    limit = max(decoded_pixels(*image.size), MAX_PIXELS)
-    file.write(_current().encode(image, max_pixels=limit, **given))
+    options.setdefault("max_pixels", max(decoded_pixels(*image.size), MAX_PIXELS))
+    file.write(_current().encode(image, **options))
+
+
+def _streams_first(save: Any) -> Any:
+    """`Image.Image.save`, but a stream is encoded before its file is opened."""
+
+    @functools.wraps(save)
+    def save_image(self: Image.Image, fp: Any, format: str | None = None, **params: Any) -> None:
+        path = os.fsdecode(fp) if isinstance(fp, str | bytes | os.PathLike) else ""
+        suffix = os.path.splitext(path)[1].lower()
+        known = format.upper() if format else Image.EXTENSION.get(suffix)
+        if known != FORMAT or not path or (os.path.exists(path) and not os.path.isfile(path)):
+            return save(self, fp, format, **params)
+        check_output(path, force=True)
+        stream = io.BytesIO()
+        save(self, stream, FORMAT, **params)
+        write_atomically(path, stream.getvalue(), force=True)
+        return None
+
+    return save_image
 
 
 def _accept(prefix: bytes) -> bool:
@@ -143,3 +195,4 @@ Image.register_open(FORMAT, StreamImageFile, _accept)
 Image.register_save(FORMAT, _save)
 Image.register_extension(FORMAT, ".pc")
 Image.register_mime(FORMAT, "image/x-promptcodec")
+Image.Image.save = _streams_first(Image.Image.save)

@@ -19,6 +19,7 @@ from promptcodec.coding.adapter import RateAdapter, RatePoint
 from promptcodec.coding.engine import Engine
 from promptcodec.coding.gains import Gains
 from promptcodec.coding.results import Rate
+from promptcodec.coding.settings import shown
 from promptcodec.config import LAMBDAS
 from promptcodec.errors import ModelMismatchError, RateError, StreamError, UsageError
 
@@ -88,7 +89,7 @@ class Ladder:
         index = self.engine.config.rate_index if rate_index is None else rate_index
         try:
             rate = bitstream.rate_to_fixed(float(index))
-        except (TypeError, ValueError, OverflowError):
+        except (TypeError, ValueError, OverflowError, RuntimeError):  # RuntimeError: of torch
             rate = -1
         inside = rate >= 0 and (rate == self._own or self._covers(rate))
         if inside:
@@ -96,9 +97,12 @@ class Ladder:
         else:
             known = ", ".join(f"{each.index:g}" for each in self.rates())
             hint = "choose one of these, or a number between two adapters"
-            if index in range(len(LAMBDAS)):
-                hint = f"train it with `promptcodec train-prompt --rate-index {int(index)}`"
-            raise RateError(f"rate index {index} is not installed; installed: {known}; {hint}")
+            whole, rest = divmod(rate, RATE_STEPS)
+            if rest == 0 and whole in range(len(LAMBDAS)):
+                hint = f"train it with `promptcodec train-prompt --rate-index {whole}`"
+            raise RateError(
+                f"rate index {shown(index)} is not installed; installed: {known}; {hint}"
+            )
         return rate
 
     def at(self, rate: int) -> RatePoint:

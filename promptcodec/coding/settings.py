@@ -1,8 +1,10 @@
 """Options of `encode` and `decode` as values."""
 
 import math
-from dataclasses import dataclass
-from typing import TypedDict
+from dataclasses import dataclass, fields
+from numbers import Number
+from types import NoneType
+from typing import Any, TypedDict, get_args
 
 from promptcodec.bitstream import MAX_PIXELS
 from promptcodec.errors import UsageError
@@ -69,7 +71,8 @@ class EncodeSettings:
             which are refused otherwise.
         strip: omission of EXIF, XMP and ICC profile.
     Raises:
-        UsageError: the effort is outside 0 to 9, or options contradict each other.
+        UsageError: no number where one is needed, the effort is outside 0 to 9, or options
+            contradict each other.
     Examples:
         >>> EncodeSettings(target_bytes=20_000, strict=True).target
         Target(bpp=None, size=20000, psnr=None, strict=True)
@@ -92,6 +95,7 @@ class EncodeSettings:
     strip: bool = False
 
     def __post_init__(self) -> None:
+        _check_numbers(self)
         if isinstance(self.effort, float) or self.effort not in range(MAX_EFFORT + 1):
             raise UsageError(f"effort is {self.effort}; need a whole number from 0 to {MAX_EFFORT}")
         if self.task is not None and self.effort:
@@ -142,12 +146,17 @@ class DecodeSettings:
         max_pixels: largest allowed number of pixels of a picture or region, checked before
             anything is allocated.
         strip: omission of EXIF, XMP and ICC profile.
+    Raises:
+        UsageError: no number where one is needed.
     """
 
     region: Region | None = None
     allow_partial: bool = False
     max_pixels: int = MAX_PIXELS
     strip: bool = False
+
+    def __post_init__(self) -> None:
+        _check_numbers(self)
 
 
 class DecodeOptions(TypedDict, total=False):
@@ -157,3 +166,26 @@ class DecodeOptions(TypedDict, total=False):
     allow_partial: bool
     max_pixels: int
     strip: bool
+
+
+def _check_numbers(settings: Any) -> None:
+    """Raise a UsageError for a field that is to be a number and holds none."""
+    for each in fields(settings):
+        kinds, value = set(get_args(each.type) or [each.type]), getattr(settings, each.name)
+        if each.name == "rate_index" or not kinds & {int, float}:  # a ladder checks its positions
+            continue
+        if not ((value is None and NoneType in kinds) or _is_number(value)):
+            raise UsageError(f"{each.name} is {shown(value)}; need a number")
+
+
+def _is_number(value: Any) -> bool:
+    """True for a number or an array or tensor of one, false for text and NaN."""
+    try:
+        return not isinstance(value, str | bytes) and not math.isnan(float(value))
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # RuntimeError: of torch
+        return False
+
+
+def shown(value: Any) -> str:
+    """A value in a message: itself if it is text or a number, else its type."""
+    return f"{value}" if isinstance(value, str | Number) else f"a {type(value).__name__}"

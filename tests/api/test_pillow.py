@@ -105,7 +105,7 @@ def test_metadata_travels(tmp_path):
 
 
 def test_what_cannot_be_saved(tmp_path):
-    for error, options in ((UsageError, {"quality": 9}), (RateError, {"rate_index": 7})):
+    for error, options in ((UsageError, {"effort": 10}), (RateError, {"rate_index": 7})):
         with pytest.raises(error):
             photo().save(tmp_path / "a.pc", **options)
     with pytest.raises(PictureError, match="only 8 are coded"):
