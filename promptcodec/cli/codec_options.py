@@ -1,4 +1,4 @@
-"""Which codec a command works with; torch is imported when it is loaded."""
+"""Options of the codec of a command; torch is imported when the codec is loaded."""
 
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,13 +11,13 @@ PrecisionName = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class CodecOptions:
-    """Arguments of `Codec.load`; picklable, so that every process can load its own.
+    """Arguments of `Codec.load`; picklable, for codecs in several processes.
 
     Args:
         base: folder of a checkpoint, or a Hub id; None is the bundled one.
         prompts: adapters, folders of adapters or Hub ids; empty is the bundled ladder.
         device: "cpu", "cuda", ...
-        threads: CPU threads; None leaves them as they are.
+        threads: number of CPU threads; None is the default of torch.
         precision: number format of the transforms.
         heads: a head or a folder of heads; None is the bundled ones.
         tasks: task prompts or a folder of them; None is the bundled ones.
@@ -32,7 +32,7 @@ class CodecOptions:
     tasks: str | None = None
 
     def load(self) -> "Codec":
-        """Load it; errors as `Codec.load`."""
+        """Load the codec; errors as `Codec.load`."""
         from promptcodec.api import Codec
 
         values: dict[str, Any] = asdict(self)

@@ -1,6 +1,6 @@
-"""Standard streams: what is read from them, what is written to them, messages.
+"""Standard streams: input, output and messages.
 
-No typer, no torch: everything here starts in milliseconds.
+No typer, no torch, so that the import takes milliseconds.
 """
 
 import contextlib
@@ -16,25 +16,25 @@ from typing import TextIO
 from promptcodec.errors import OutputError, PictureError, StreamError, UsageError
 
 FULL_DISK = "the disk is full: free some space"
-MAX_INPUT_BYTES = 2**30  # endless input (a device, a runaway pipe) ends here
+MAX_INPUT_BYTES = 2**30  # limit for endless input (a device, a runaway pipe)
 
-_closed: set[str] = set()  # standard streams that this process was started without
+_closed: set[str] = set()  # standard streams that were closed at the start of this process
 
 
 def reopen_closed_streams() -> None:
     """Reopen closed standard streams on os.devnull.
 
-    Otherwise messages would go to whatever file is opened next, or into the payload.
+    Otherwise messages would be written to the next file that is opened, or into the payload.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is not None:
             continue
         _closed.add(name)
-        nowhere = os.open(os.devnull, os.O_RDWR)  # mostly that number, the lowest that is free
+        nowhere = os.open(os.devnull, os.O_RDWR)  # mostly `number`, the lowest free one
         if nowhere != number:
             os.dup2(nowhere, number)
             os.close(nowhere)
-        os.set_inheritable(number, True)  # as the others are
+        os.set_inheritable(number, True)  # like the other standard streams
         setattr(sys, name, open(number, "w" if number else "r", closefd=False))
 
 
@@ -56,7 +56,7 @@ def sigterm_as_interrupt() -> Iterator[None]:
 
 
 def print_message(line: str) -> None:
-    """Print a message on standard error; a closed or full one stops no work."""
+    """Print a message on standard error; errors of writing are ignored."""
     try:
         print(line, file=sys.stderr, flush=True)
     except (OSError, ValueError):
@@ -69,7 +69,7 @@ def print_line(text: str) -> None:
 
 
 def one_line(message: str) -> str:
-    """Escape what is not printable: a file name may hold line ends and terminal codes."""
+    """Escape unprintable characters: file names may contain line ends and terminal codes."""
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in message
     )
@@ -84,7 +84,7 @@ def read_input(name: str, *, error: type[PictureError] | type[StreamError]) -> b
 
     Raises:
         UsageError: standard input is a terminal.
-        PictureError: the input is missing, unreadable or over 1 GiB; or StreamError, by `error`.
+        PictureError: the input is missing, unreadable or over 1 GiB; StreamError if `error` is.
     """
     if name == "-" and ("stdin" in _closed or sys.stdin.isatty()):
         raise UsageError("no input: name a file, or send one with < or a pipe")
@@ -105,18 +105,18 @@ def read_input(name: str, *, error: type[PictureError] | type[StreamError]) -> b
         reason = getattr(problem, "strerror", None) or problem
         raise error(f"{name} cannot be read: {reason}: name a readable file") from problem
     if len(data) > MAX_INPUT_BYTES:
-        raise error(f"{name} is over {MAX_INPUT_BYTES} bytes: no file this large is read")
+        raise error(f"{name} is over {MAX_INPUT_BYTES} bytes: name a smaller file")
     return data
 
 
 def picture_source(name: str) -> bytes | Path:
     """Source of a picture by its name: the path of a file, else the content of a pipe or of "-".
 
-    A file is read by the decoder, so that it is not held beside its pixels.
+    A file is read by the decoder, so that it is not in memory beside its pixels.
 
     Raises:
         UsageError: standard input is a terminal.
-        PictureError: missing, unreadable or over 1 GiB.
+        PictureError: the picture is missing, unreadable or over 1 GiB.
     """
     path = Path(name)
     try:
@@ -124,15 +124,15 @@ def picture_source(name: str) -> bytes | Path:
             return read_input(name, error=PictureError)
         with path.open("rb"):
             size = path.stat().st_size
-    except (OSError, ValueError):  # `read_input` gives the reason
+    except (OSError, ValueError):  # `read_input` reports the reason
         return read_input(name, error=PictureError)
     if size > MAX_INPUT_BYTES:
-        raise PictureError(f"{name} is over {MAX_INPUT_BYTES} bytes: no file this large is read")
+        raise PictureError(f"{name} is over {MAX_INPUT_BYTES} bytes: name a smaller file")
     return path
 
 
 def named_bytes(content: bytes, name: str) -> io.BytesIO:
-    """Bytes as a file with a name, which errors about them give."""
+    """Bytes as a file with a name for messages."""
     file = io.BytesIO(content)
     file.name = name  # type: ignore[attr-defined]
     return file
@@ -142,8 +142,8 @@ def write_stdout(content: bytes | str) -> None:
     """Write a payload, or a text and a line end, and flush it.
 
     Raises:
-        OutputError: standard output leads to a full disk, for instance.
-        BrokenPipeError: the reader of standard output is gone.
+        OutputError: standard output cannot be written, on a full disk for instance.
+        BrokenPipeError: the reader of standard output has ended.
     """
     check_stdout()
     try:
@@ -162,13 +162,13 @@ def write_stdout(content: bytes | str) -> None:
 
 
 def check_stdout() -> None:
-    """Raise an OutputError where standard output is closed."""
+    """Raise OutputError if standard output is closed."""
     if "stdout" in _closed:
         raise OutputError("standard output is closed: redirect it to a file or a pipe")
 
 
 def abandon(stream: TextIO) -> None:
-    """Point a stream to nowhere, so that the interpreter's own last flush cannot fail."""
+    """Redirect a stream to os.devnull, so that the interpreter's last flush cannot fail."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())

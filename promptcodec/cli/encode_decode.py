@@ -105,7 +105,7 @@ def decode(
     suffix = f".{picture_format}"
     if files.are_many or inputs.are_several(output):
         if settings.region is not None:
-            raise UsageError("--region is of one stream: name a single one, and no folder by -o")
+            raise UsageError("--region is for one stream: name a single one, and no folder by -o")
         code_files(job, inputs.select(output, suffix=suffix), files, printer)
         return
     from promptcodec.io.save import OUTPUT_SUFFIXES
@@ -124,7 +124,7 @@ def decode(
     else:
         data = console.read_input(stream, error=StreamError) if stream == "-" else Path(stream)
         with open_stream(data, allow_partial=settings.allow_partial, max_pixels=1 << 64):
-            pass  # opening it checks the header
+            pass  # opening checks the header
     result = job.decode(data, codec_options.load(), suffix=suffix)
     _deliver("decode", stream, result, target, force=files.force, printer=printer)
 
@@ -146,7 +146,7 @@ def _deliver(
 
 
 def code_files(job: "FileJob", selection: Selection, files: FileOptions, printer: Printer) -> None:
-    """Do a job on many files and report what became of them; exits with the code of failures."""
+    """Do a job on many files and report the outcomes; exit with the code of failures."""
     from promptcodec.cli.batch.report import Report
     from promptcodec.cli.batch.runner import FileOutcome, run_batch
     from promptcodec.cli.progress import progress_bar

@@ -1,4 +1,4 @@
-"""The commands that measure: a folder, one picture, speed, size, heads."""
+"""Commands of evaluation: a folder, one picture, speed, size, heads."""
 
 import dataclasses
 import json
@@ -39,7 +39,7 @@ class MeasurementOptions(CodecOptions):
             rates: rate indexes as text.
             more: further fields of `MeasurementConfig`.
         Raises:
-            UsageError: rates that are no numbers.
+            UsageError: a rate is no number.
         """
         from promptcodec.evaluation.measure import MeasurementConfig
 
@@ -127,7 +127,7 @@ def evaluate(
     )
     shown = options.split_words(show, default="")
     if shown and report is None:
-        raise UsageError("--show names pictures of a report: name its file by --report")
+        raise UsageError("--show is for a report: name its file by --report")
     from promptcodec.cli.progress import progress_bar
     from promptcodec.evaluation.evaluate import check_complete, evaluate_folder
     from promptcodec.evaluation.reports.markdown import render_table

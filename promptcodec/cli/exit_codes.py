@@ -11,7 +11,7 @@ OUT_OF_MEMORY = 71  # EX_OSERR
 INTERRUPTED = 130  # 128 + SIGINT
 BROKEN_PIPE = 141  # 128 + SIGPIPE
 
-# Exit codes without an error of ours: code, Python's exception, cause, remedy.
+# Exit codes of other exceptions: code, Python's exception, cause, remedy.
 OTHER_EXITS = (
     (INTERNAL_ERROR, "", "a bug", "please report it with the output under `-v`"),
     (OUT_OF_MEMORY, "`MemoryError`", "not enough memory", "a smaller picture, a larger machine"),

@@ -12,10 +12,10 @@ from promptcodec.errors import UsageError
 
 
 def read_region(text: str | None) -> tuple[int, int, int, int] | None:
-    """Four whole numbers with commas between; None for none.
+    """Parse four whole numbers with commas between; None stays None.
 
     Raises:
-        UsageError: anything else.
+        UsageError: the text is anything else.
     """
     if text is None:
         return None
@@ -28,7 +28,7 @@ def read_region(text: str | None) -> tuple[int, int, int, int] | None:
 
 @dataclass(frozen=True)
 class FileOptions:
-    """How files are gone through and written."""
+    """Options for many files and for their outputs."""
 
     recursive: Annotated[
         bool, Option("--recursive", "-r", help="Folders too, with all that is in them.")
@@ -45,7 +45,7 @@ class FileOptions:
 
     @property
     def are_many(self) -> bool:
-        """Whether an option is given that is of many files."""
+        """Whether an option for many files is given."""
         return self.dry_run or self.failures is not None
 
 

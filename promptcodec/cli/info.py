@@ -1,4 +1,4 @@
-"""The commands `info` and `rates`, which need no torch."""
+"""Commands `info` and `rates`, without torch."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -33,7 +33,7 @@ def info(
     """Check a stream and show what it holds, without decoding it."""
     data = console.read_input(stream, error=StreamError)
     header = parse_header(data, max_pixels=max_pixels)
-    parse(data, max_pixels=max_pixels)  # checks what lies behind the header as well
+    parse(data, max_pixels=max_pixels)  # also checks the data after the header
     facts = describe(header, file_bytes=len(data))
     printer.print_result("info", facts, as_text(facts))
 
@@ -59,9 +59,9 @@ class InstalledRate:
     Args:
         rate_index: position on the ladder.
         lmbda: rate-distortion weight.
-        bpp: mean over the evaluated pictures; None where nothing is on record.
-        psnr: dB, likewise.
-        pictures: name of the folder that was evaluated.
+        bpp: mean over the evaluated pictures; None without a record.
+        psnr: mean over the evaluated pictures, dB; None without a record.
+        pictures: name of the folder of evaluated pictures.
         folder: folder of the adapter; None is the base alone.
     """
 
@@ -74,10 +74,10 @@ class InstalledRate:
 
 
 def installed_rates(base: str | Path | None, prompts: PromptsSource | None) -> list[InstalledRate]:
-    """The rates that `Codec.load(base, prompts)` would offer, lowest first.
+    """Rates of `Codec.load(base, prompts)`, lowest first.
 
     Raises:
-        CheckpointError: a folder without a readable config.
+        CheckpointError: a folder has no readable config.
     """
     folders = find_prompts(prompts, base=base)
     place = find_base(base)
@@ -110,7 +110,7 @@ def _rate(config: dict, results: Path, folder: str | None) -> InstalledRate:
     try:
         index, lmbda = int(config["rate_index"]), float(config["lmbda"])
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{folder or 'the base'} does not say its rate: {error!r}") from None
+        raise CheckpointError(f"{folder or 'the base'} has no rate: {error!r}") from None
     bpp = psnr = pictures = None
     if results.is_file():
         facts = _read(results)

@@ -1,4 +1,4 @@
-"""Which files a command works on, and where the result of each goes (standard library only)."""
+"""Input files of a command, and the output of each (standard library only)."""
 
 import glob
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 from promptcodec.errors import OutputError, PromptCodecError, UsageError
 from promptcodec.io.find import find_files, is_special
 
-Refusal = tuple[str, PromptCodecError]  # a name, and why it gives no file
+Refusal = tuple[str, PromptCodecError]  # a name, and the reason why it is refused
 
 _WILDCARD = re.compile(r"[*?]|\[.+\]")
 
@@ -30,12 +30,12 @@ class FilePair:
 
 @dataclass(frozen=True)
 class Selection:
-    """Files that a command works on.
+    """Input files of a command.
 
     Args:
         pairs: files with targets that differ.
-        refused: names that give no file, and why not.
-        ignored: number of files in folders that have another suffix.
+        refused: names that are refused, with the reasons.
+        ignored: number of files in folders with another suffix.
     """
 
     pairs: tuple[FilePair, ...]
@@ -45,13 +45,13 @@ class Selection:
 
 @dataclass(frozen=True)
 class InputSpec:
-    """Files, folders and patterns as a user names them.
+    """Names of files, folders and patterns from the command line.
 
     Args:
         names: existing files and folders; anything else with *, ? or [a-z] is a pattern, in which
-            ** stands for any folders.
-        suffixes: endings of the files that are taken from folders, lower case.
-        recursive: folders are gone through, with all that is in them.
+            ** is any number of folders.
+        suffixes: endings of the files taken from folders, lower case.
+        recursive: whether folders are searched, with their subfolders.
     """
 
     names: tuple[str, ...]
@@ -59,7 +59,7 @@ class InputSpec:
     recursive: bool = False
 
     def are_several(self, output: str | None) -> bool:
-        """Whether results need a folder, or lie beside what they were made of."""
+        """Whether there are several results, in a folder or beside the inputs."""
         if self.recursive or len(self.names) > 1 or names_folder(output):
             return True
         return any(_is_pattern(name) for name in self.names)
@@ -68,11 +68,11 @@ class InputSpec:
         """Find the files and give each its target.
 
         Args:
-            output: folder for the results, in which folders and patterns are mirrored; None is
-                beside each file.
+            output: folder for the results, in which folders and patterns are mirrored; None puts
+                each beside its file.
             suffix: ending of the results, with its dot.
         Raises:
-            UsageError: standard input among files, or an output that is no folder.
+            UsageError: standard input is among files, or the output is no folder.
             OutputError: the output is a file.
         """
         if "-" in self.names:
@@ -104,15 +104,15 @@ class InputSpec:
         return Selection(pairs, (*refused, *clashes), ignored)
 
     def files(self, name: str) -> list[Path]:
-        """Files of one of the names: itself, or what the folder or pattern holds.
+        """Files of a name: itself, or those of the folder or pattern.
 
         Raises:
-            UsageError: a folder or a pattern of none.
+            UsageError: the folder or pattern has no files.
         """
         return [path for path, _ in self._expand(name)[0]]
 
     def _expand(self, name: str) -> tuple[list[tuple[Path, Path]], int]:
-        """Files of one name, each with its path below what is mirrored; and how many others."""
+        """Files of a name, each with its path below the mirrored folder; number of ignored ones."""
         path = Path(name)
         if os.path.isdir(path):
             if not self.recursive:
@@ -135,7 +135,7 @@ class InputSpec:
 
 
 def names_folder(output: str | None) -> bool:
-    """Whether an output is a folder by its name or in fact."""
+    """Whether an output is a folder, or its name ends like one."""
     if output in (None, "", "-"):
         return False
     return output.endswith("/") or os.path.isdir(output)
@@ -145,8 +145,8 @@ def check_folder(output: str, *, suffix: str) -> None:
     """Refuse an output that cannot be the folder of several results; it need not exist yet.
 
     Raises:
-        UsageError: standard output, or the name of one result.
-        OutputError: a file.
+        UsageError: the output is standard output, or the name of one result.
+        OutputError: the output is a file.
     """
     path = Path(output)
     if not output:

@@ -1,8 +1,8 @@
-"""The command line: coding, what is installed, training, evaluation.
+"""Command line: coding, installed rates, training, evaluation.
 
-Standard output carries a payload, a table or JSON; messages go to standard error. Every failure
-is one line and an exit code of docs/errors.md. What is slow to import is imported inside the
-command that needs it, so that `--help` and `info` answer at once.
+Standard output is for a payload, a table or JSON, standard error for messages. Every failure is one
+line and an exit code of docs/errors.md. Slow imports are inside the commands that need them, so
+that `--help` and `info` are fast.
 """
 
 import os
@@ -24,7 +24,7 @@ GROUPS = {
     "Understanding": (predict,),
     "Measuring": (evaluate,),
     "Training": (train,),
-}  # modules of commands by the heading that they stand under
+}  # modules of commands by heading
 
 
 class GroupedCommands(TyperGroup):
@@ -86,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             if not session.verbose and not sys.warnoptions:
-                warnings.simplefilter("ignore")  # a library's advice to us, not to the user
+                warnings.simplefilter("ignore")  # warnings of libraries are for developers
             code = app(arguments, prog_name="promptcodec", standalone_mode=False, obj=session)
         return code or 0
     except KeyboardInterrupt:
@@ -95,7 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
         console.abandon(sys.stdout)
         return exit_codes.BROKEN_PIPE
     except SystemExit as error:
-        if not isinstance(error.__context__, BrokenPipeError):  # Typer's answer to a broken pipe
+        if not isinstance(error.__context__, BrokenPipeError):  # raised by Typer on a broken pipe
             raise
         console.abandon(sys.stdout)
         return exit_codes.BROKEN_PIPE

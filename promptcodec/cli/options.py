@@ -1,4 +1,4 @@
-"""Options that several commands share, each with one name, one meaning and one help text."""
+"""Options that several commands share, each with one name, meaning and help text."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,15 +9,15 @@ from typer import Argument, Option
 from promptcodec.cli.codec_options import PrecisionName
 from promptcodec.errors import UsageError
 
-MAX_THREADS = 1024  # OpenMP ends the process where it cannot have as many as are asked for
+MAX_THREADS = 1024  # OpenMP ends the process if it cannot start all threads
 
 
 def split_words(values: Sequence[str] | None, *, default: str) -> tuple[str, ...]:
-    """Words of an option that takes commas and may be repeated.
+    """Words of an option with commas that may be repeated.
 
     Args:
-        values: texts as given.
-        default: text that stands for none.
+        values: texts from the command line.
+        default: text in place of no values.
     """
     words = [word.strip() for value in values or [default] for word in value.split(",")]
     return tuple(dict.fromkeys(word for word in words if word))
@@ -27,7 +27,7 @@ def parse_rates(text: str) -> tuple[float, ...] | None:
     """Rate indexes of "0,3.5,6"; None for "all".
 
     Raises:
-        UsageError: something that is no number.
+        UsageError: a word is no number.
     """
     if text.strip() == "all":
         return None
@@ -47,7 +47,7 @@ def parse_counts(text: str, *, option: str) -> tuple[int, ...]:
         option: name of the option in the message.
 
     Raises:
-        UsageError: something that is no positive whole number.
+        UsageError: a word is no positive whole number.
     """
     words = [word.strip() for word in text.split(",")]
     if not all(word.isdecimal() and int(word) > 0 for word in words):
@@ -57,7 +57,7 @@ def parse_counts(text: str, *, option: str) -> tuple[int, ...]:
 
 Force = Annotated[bool, Option("--force", "-f", help="Replace an existing output.")]
 
-# Which codec.
+# Codec.
 Base = Annotated[
     str | None,
     Option(help="Base codec: a folder, or owner/name on the Hub.", show_default="bundled"),
@@ -79,7 +79,7 @@ CODEC = {
     "threads": Threads,
 }
 
-# Which rates and pictures.
+# Rates and pictures.
 RateIndex = Annotated[
     float | None,
     Option(help="0 (smallest) to 7 (best), fractions between; default: the base's own."),

@@ -1,4 +1,4 @@
-"""Results of a command: where they go, how they are written and printed."""
+"""Results of a command: choice of the output, writing and printing."""
 
 import json
 import sys
@@ -22,10 +22,10 @@ from promptcodec.io.atomic import (
 
 @dataclass
 class Session:
-    """What the error handler needs of the command that failed.
+    """Settings of a command for the error handler.
 
     Args:
-        verbose: the traceback is shown as well.
+        verbose: whether the traceback is printed as well.
     """
 
     verbose: bool = False
@@ -40,7 +40,7 @@ def _set_verbose(context: typer.Context, value: bool) -> bool:
 
 @dataclass(frozen=True)
 class Printer:
-    """How the results of a command are printed."""
+    """Printing of the results of a command."""
 
     as_json: Annotated[bool, Option("--json", help="Print JSON to standard output.")] = False
     verbose: Annotated[
@@ -48,23 +48,23 @@ class Printer:
     ] = False
 
     def print_json(self, kind: str, values: dict[str, Any]) -> None:
-        """Print one object with its schema; keys are only ever added under one schema.
+        """Print one object with its schema; keys of a schema are never removed.
 
         Args:
             kind: subject of the object, mostly the command.
-            values: JSON-ready.
+            values: JSON-ready values.
         """
         console.write_stdout(json.dumps({"schema": f"promptcodec.{kind}/1"} | values))
 
     def print_result(self, kind: str, values: dict[str, Any], text: str) -> None:
-        """Print a result: JSON with its schema, or a text for people."""
+        """Print a result: JSON with its schema, or text."""
         if self.as_json:
             self.print_json(kind, values)
         else:
             console.write_stdout(text)
 
     def report_file(self, command: str, values: dict[str, Any], summary: str) -> None:
-        """Print what was done: JSON to standard output or one line to standard error."""
+        """Report a coded file: JSON to standard output or one line to standard error."""
         if self.as_json:
             self.print_json(command, values)
             return
@@ -77,7 +77,7 @@ class Printer:
             console.print_message(", ".join(f"{name} {value:.3f} s" for name, value in laps))
 
     def report_run(self, command: str, output: Path, line: str) -> None:
-        """Print where training wrote: JSON to standard output or one line to standard error."""
+        """Report the output of training: JSON to standard output or one line to standard error."""
         if self.as_json:
             self.print_json(command, {"output": str(output)})
         else:
@@ -87,23 +87,23 @@ class Printer:
 def choose_output(
     source: str, output: str | None, *, suffix: str, printer: Printer, force: bool
 ) -> Path | None:
-    """Decide where the payload goes and refuse early what could not be written later.
+    """Choose the output of the payload and check it before any work.
 
-    Where the input came from decides, not where standard output happens to lead: a file gives a
-    file beside it, standard input gives standard output.
+    The default depends on the input alone: a file beside an input file, standard output for
+    standard input.
 
     Args:
         source: path of the input or "-".
-        output: path or "-" as the user named it; None is the default.
+        output: path or "-" from the command line; None is the default.
         suffix: ending of the default output, with its dot.
-        printer: whether standard output is needed for JSON.
+        printer: choice of JSON, which uses standard output.
         force: permission to replace an existing file.
 
     Returns:
         The file to write; None is standard output.
 
     Raises:
-        UsageError: a payload would go to a terminal, or together with JSON to one pipe.
+        UsageError: a payload would go to a terminal, or to standard output together with JSON.
         OutputError: the file exists or is the input, or its folder is missing.
     """
     if printer.as_json:
@@ -126,14 +126,14 @@ def choose_output(
 
 
 def write_output(content: Content, target: Path | None, *, force: bool) -> int:
-    """Write the payload to a file, whole or not at all, or to standard output.
+    """Write the payload to a file, atomically, or to standard output.
 
     Returns:
         Number of bytes.
 
     Raises:
         OutputError: the system refuses the write.
-        BrokenPipeError: the reader of standard output is gone.
+        BrokenPipeError: the reader of standard output has ended.
     """
     if target is not None:
         with console.sigterm_as_interrupt():

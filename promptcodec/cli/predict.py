@@ -1,4 +1,4 @@
-"""Commands about what pictures show: `classify`, `segment`."""
+"""Commands of heads: `classify`, `segment`."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -152,7 +152,7 @@ def segment(
 
 
 def _expand(sources: list[str]) -> dict[str, UsageError | None]:
-    """Files as they are named, and those of folders and patterns, sorted; or why there are none."""
+    """Files in the order of the names, those of folders sorted; for other names the refusal."""
     inputs = InputSpec(tuple(sources), (*STREAM_SUFFIXES, *PICTURE_SUFFIXES), recursive=True)
     if "-" in sources and len(sources) > 1:
         raise UsageError("- is one picture or stream: name it alone, without other files")
@@ -174,7 +174,7 @@ def _read(source: str) -> bytes:
 def _stream(
     codec: "Codec", content: bytes, source: str, *, rate_index: float | None, max_pixels: int
 ) -> bytes:
-    """The bytes of a stream; a picture becomes one first."""
+    """The bytes of a stream; a picture is encoded first."""
     if content.startswith(MAGIC):
         return content
     name = "standard input" if source == "-" else source

@@ -1,4 +1,4 @@
-"""A progress bar on standard error, for commands that take their time."""
+"""Progress bar on standard error, for slow commands."""
 
 import contextlib
 import sys
@@ -8,7 +8,7 @@ from typing import Any
 
 @contextlib.contextmanager
 def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error, drawn from the first report on; none where it is not a terminal."""
+    """A bar on standard error, drawn from the first report on; none without a terminal."""
     with contextlib.ExitStack() as stack:
         task: list[Any] = []
 

@@ -1,4 +1,4 @@
-"""Settings as options: a dataclass spells names, types and defaults, a table adds the help."""
+"""Settings as options: names, types and defaults from a dataclass, help from a table."""
 
 import dataclasses
 import inspect
@@ -8,11 +8,11 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 
 def spread_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Replace each parameter of a command that is a dataclass by options; it gets the dataclass.
+    """Replace each parameter of a command that is a dataclass by one option for each field.
 
-    The fields of `Annotated[Settings, TABLE]` that TABLE has become options. An entry is a
-    `typer.Option`, or an `Annotated` type with one where typer cannot read the type of the field.
-    Without a table the fields themselves are `Annotated`. Lists become tuples.
+    Options are the fields of `Annotated[Settings, TABLE]` in TABLE. An entry is a `typer.Option`,
+    or an `Annotated` type with one if typer does not support the type of the field. Without a table
+    the fields themselves are `Annotated`. Lists become tuples.
     """
     kinds: dict[str, tuple[type, list[str]]] = {}
     parameters: list[inspect.Parameter] = []

@@ -1,4 +1,4 @@
-"""Commands that train: a base, its rates, heads, joint codecs; recipes and states."""
+"""Commands of training: a base, its rates, heads, joint codecs; recipes and states."""
 
 import dataclasses
 import time
@@ -34,7 +34,7 @@ Seed = Annotated[int | None, Option(help="Seed in place of the recipe's.")]
 
 @dataclass(frozen=True)
 class RunOptions:
-    """One run of training."""
+    """Options of a training run."""
 
     out: Path | None = None
     resume: bool = False
@@ -42,7 +42,7 @@ class RunOptions:
     device: str | None = None
 
     def folder(self, name: str) -> Path:
-        """The run folder; without an option that of a name."""
+        """The run folder; without an option `runs/NAME`."""
         return self.out or Path("runs") / name
 
     def arguments(self, name: str) -> dict[str, Any]:
@@ -315,5 +315,5 @@ def convert_state(
 
 
 def _left(minutes: float | None, began: float) -> float | None:
-    """What imports have left of a time."""
+    """Minutes that are left after imports."""
     return None if minutes is None else minutes - (time.monotonic() - began) / 60.0

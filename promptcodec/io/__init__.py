@@ -1,1 +1,1 @@
-"""Files of every kind: pictures, files that appear whole or not at all, where checkpoints are."""
+"""Files: pictures, atomic writes, places of checkpoints."""

@@ -1,4 +1,4 @@
-"""An alpha plane as the PNG that travels beside the latents."""
+"""Alpha plane as a PNG, the content of a chunk of a stream."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
 def encode_alpha(alpha: np.ndarray) -> bytes:
-    """(H, W) uint8 as a grey PNG: of one bit if all is 0 or 255, which is mostly so, else of 8."""
+    """Encode alpha, uint8 (H, W), as a grey PNG: of 1 bit if all values are 0 or 255, else of 8.
+
+    Raises:
+        ShapeError: the array is empty, or has another type or shape.
+    """
     if alpha.dtype != np.uint8 or alpha.ndim != 2 or alpha.size == 0:
         raise ShapeError(f"alpha is {alpha.dtype} {alpha.shape}; need a non-empty uint8 (H, W)")
     image = Image.fromarray(np.ascontiguousarray(alpha))
@@ -29,23 +33,23 @@ def decode_alpha(data: bytes, *, width: int, height: int) -> np.ndarray:
     """Invert `encode_alpha`; the size is compared before a pixel is decoded.
 
     Returns:
-        (height, width) uint8.
+        Alpha, uint8 (height, width).
 
     Raises:
-        StreamError: no grey PNG of 1 or 8 bits, of another size, or damaged.
+        StreamError: the data is no grey PNG of 1 or 8 bits, has another size, or is damaged.
     """
     try:
         with open_header(io.BytesIO(data), ("PNG",)) as image:
             bits, mode, size = data[24], image.mode, image.size
             fits = (bits, mode) in ((1, "1"), (8, "L")) and size == (width, height)
             if fits:
-                image.verify()  # every CRC but that of the end; leaves the picture unusable
+                image.verify()  # every CRC but the last; the picture is unusable afterwards
                 if not data.endswith(_PNG_END):
                     raise ValueError("no end")
         if fits:
             with open_header(io.BytesIO(data), ("PNG",)) as image:
                 return np.array(image.convert("L"))
-    except Exception as error:  # Pillow raises a dozen unrelated types on damaged files
+    except Exception as error:  # Pillow raises many types on damaged files
         raise StreamError("the alpha of this stream is damaged; get a whole copy") from error
     raise StreamError(
         f"the alpha of this stream is {size[0]} x {size[1]} of mode {mode} with {bits} bits; "

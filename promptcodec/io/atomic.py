@@ -1,7 +1,7 @@
-"""Files that appear whole or not at all (standard library only).
+"""Atomic writes of files (standard library only).
 
-The bytes go to a temporary file in the folder of the output, reach the disk, and only then take the
-output's name. A crash at any moment leaves the old content or the new one, never half a file.
+The bytes are written to a temporary file in the folder of the output and synced; then the file is
+renamed to the output. After a crash the output has the old content or the new one, never a part.
 """
 
 import contextlib
@@ -26,12 +26,12 @@ _REASONS = {
     errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
 }
 
-# What file systems without hard links (FAT, some network shares) answer to `link`.
+# Errors of `link` on file systems without hard links (FAT, some network shares).
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK}
 
-Content = bytes | Callable[[BinaryIO], object]  # of a file: its bytes, or what writes them
+Content = bytes | Callable[[BinaryIO], object]  # bytes of a file, or a function that writes them
 
-_temporaries: set[Path] = set()  # of this process, being written
+_temporaries: set[Path] = set()  # files that this process is writing
 
 
 def check_output(path: str | os.PathLike[str], *, force: bool = False) -> None:
@@ -39,7 +39,7 @@ def check_output(path: str | os.PathLike[str], *, force: bool = False) -> None:
 
     Args:
         path: file to be written.
-        force: an existing regular file may be replaced.
+        force: whether an existing regular file may be replaced.
 
     Raises:
         OutputError: the folder is missing, or `path` exists and may not be replaced.
@@ -64,13 +64,13 @@ def check_output(path: str | os.PathLike[str], *, force: bool = False) -> None:
 
 
 def refuse_input(path: str | os.PathLike[str], source: str | os.PathLike[str]) -> None:
-    """Refuse an output that is the input; to replace an earlier result is another thing.
+    """Refuse an output that is the input, also with --force.
 
     Raises:
         OutputError: both are one file.
     """
     same = False
-    with contextlib.suppress(OSError, ValueError):  # one of them is not there
+    with contextlib.suppress(OSError, ValueError):  # one of them does not exist
         same = os.path.samefile(path, source)
     if same:
         raise OutputError(f"{path} is the input: choose another name")
@@ -86,22 +86,22 @@ def content_bytes(content: Content) -> bytes:
 
 
 def write_atomically(path: str | os.PathLike[str], content: Content, *, force: bool = False) -> int:
-    """Write `content` to `path` so that the file is old or new at every moment.
+    """Write `content` to `path` atomically.
 
     A symbolic link is followed, and a replaced file keeps its permissions.
 
     Args:
         path: file to write; its folder must exist.
-        content: all of it, or what writes it into an open file.
-        force: replace an existing regular file. Without it the check and the creation are one
-            step, so that a file which appears meanwhile is not overwritten either.
+        content: bytes, or function that writes them to an open file.
+        force: whether to replace an existing regular file. Without it check and creation are one
+            step, so that a file created meanwhile is not overwritten either.
 
     Returns:
-        How many bytes were written.
+        Number of bytes written.
 
     Raises:
         OutputError: `path` exists and `force` is off, the folder is missing, or the system refuses
-            the write; nothing of the output is left behind.
+            the write; no part of the output is left.
     """
     check_output(path, force=force)
     target = Path(os.path.realpath(path))
@@ -119,7 +119,7 @@ def write_atomically(path: str | os.PathLike[str], content: Content, *, force: b
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             _temporaries.discard(temporary)
-    except OutputError:  # of what writes the content
+    except OutputError:  # from the function of the content
         raise
     except OSError as error:
         raise _output_error(Path(path), error) from error
@@ -128,14 +128,14 @@ def write_atomically(path: str | os.PathLike[str], content: Content, *, force: b
 
 
 def remove_temporaries() -> None:
-    """Remove what is being written, for a process that must end at once."""
+    """Remove the files being written, before the process ends at once."""
     for temporary in list(_temporaries):
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
 def _write_synced(path: Path, content: Content) -> int:
-    """Create `path` with the permissions of the umask and bring its content to the disk."""
+    """Create `path` with the permissions of the umask and sync its content."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     with os.fdopen(descriptor, "w+b") as file:
         if isinstance(content, bytes):
@@ -163,7 +163,7 @@ def _create(temporary: Path, target: Path) -> None:
     except OSError as error:
         if error.errno not in _NO_HARD_LINKS:
             raise
-        # Claim the name exclusively, then replace our own empty claim.
+        # Create an empty file exclusively, then replace it.
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         try:
             os.replace(temporary, target)

@@ -1,4 +1,4 @@
-"""Files of a folder, and endings of file names that are taken for pictures or streams.
+"""Files of a folder, and suffixes of pictures and streams.
 
 Standard library only.
 """
@@ -23,10 +23,10 @@ def find_files(
     Links to folders are not followed; pipes and devices are left out.
 
     Args:
-        folder: folder that is searched.
-        suffixes: endings of names, lower case with their dots; empty stands for any.
+        folder: folder to search.
+        suffixes: endings of names, lower case with their dots; empty is any.
         hidden: inclusion of files and folders whose names begin with a dot.
-        dangling: inclusion of links that lead nowhere.
+        dangling: inclusion of links without a target.
     """
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if hidden or not name.startswith("."))

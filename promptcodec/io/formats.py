@@ -1,8 +1,8 @@
-"""Pictures as they come from files: size and depth from the header, then upright L/LA/RGB/RGBA.
+"""Reading of picture files: size and depth from the header, then upright L/LA/RGB/RGBA.
 
     file -> header: size, bits per sample -> pixels -> colours -> orientation -> Picture
 
-Pillow decodes; this module decides what is accepted. Every fault is a `PictureError` of one line.
+Pillow decodes; the rules of acceptance are here. Every fault is a `PictureError` of one line.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from promptcodec.io.pictures import Picture, Pixels
 # (TGA has no magic). The plugins of the first five are quick to import and therefore stand first.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000", "QOI")
 
-_HEAD = 1 << 16  # bytes of a file that are searched for the depth
+_HEAD = 1 << 16  # bytes of a file to search for the depth
 _PHOTOMETRIC = 0x0106
 _TARGET_MODES = {
     **dict.fromkeys(("1", "L"), "L"),
@@ -56,10 +56,10 @@ _open_lock = threading.Lock()
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How picture files and PIL pictures are read.
+    """Options for reading picture files and PIL pictures.
 
     Args:
-        max_pixels: limit beyond which a picture is refused, px; the header gives its size.
+        max_pixels: largest allowed number of pixels, compared with the size in the header.
         allow_8bit: permission to take the upper 8 bits of files with 9 to 16 bits a channel, which
             are refused otherwise.
         strip: omission of EXIF, XMP and ICC profile; the orientation is applied all the same.
@@ -76,12 +76,12 @@ def read_picture(file: BinaryIO, name: str, options: ReadOptions) -> Picture:
     """Decode the picture in a file; of an animation or a multi-page file the first frame.
 
     Args:
-        file: seekable, at its start.
+        file: seekable file, at its start.
         name: name of the picture in messages.
-        options: limits, and what is left out.
+        options: limits and omissions.
 
     Raises:
-        PictureError: empty, no picture, damaged, too large, or deeper than is allowed.
+        PictureError: the file is empty, no picture, damaged, too large, or of too many bits.
     """
     head = _attempt(lambda: file.read(_HEAD), f"{name}: cannot be read")
     if not head:
@@ -92,7 +92,7 @@ def read_picture(file: BinaryIO, name: str, options: ReadOptions) -> Picture:
         raise PictureError(
             f"{name}: is no picture that can be read; give one of {', '.join(FORMATS)}"
         ) from None
-    except Exception as error:  # Pillow raises a dozen unrelated types on damaged headers
+    except Exception as error:  # Pillow raises many types on damaged headers
         raise PictureError(
             f"{name}: is no picture or a damaged one ({_reason(error)}); give a whole copy"
         ) from error
@@ -103,7 +103,7 @@ def read_picture(file: BinaryIO, name: str, options: ReadOptions) -> Picture:
 def open_header(file: IO[bytes], formats: tuple[str, ...]) -> ImageFile.ImageFile:
     """Open without decoding and without Pillow's own size limit, which cannot be passed to it.
 
-    The caller checks the size. The lock keeps two of our threads from restoring the limit wrongly.
+    The caller checks the size. A lock ensures that threads restore the limit correctly.
     """
     with _open_lock:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
@@ -119,13 +119,14 @@ def normalise(
     """Decode a Pillow picture and bring it to L, LA, RGB or RGBA; `image` keeps its mode.
 
     Args:
-        image: decoded or not.
+        image: PIL picture, decoded or not.
         name: name of the picture in messages.
-        options: limits, and what is left out.
+        options: limits and omissions.
         head: first bytes of its file; None reads them from an undecoded picture.
 
     Raises:
-        PictureError: empty, too large, deeper than is allowed, damaged, or metadata over its bound.
+        PictureError: the picture is empty, too large, of too many bits or damaged, or its metadata
+            is too long.
     """
     check_size(*image.size, name=name, max_pixels=options.max_pixels)
     fault = f"{name}: damaged or truncated {image.format or 'picture'}"
@@ -164,7 +165,7 @@ def upright_size(file: BinaryIO) -> tuple[int, int]:
     """Width and height, px, of a picture as it is coded; no pixel is decoded, errors are Pillow's.
 
     Args:
-        file: seekable, at its start.
+        file: seekable file, at its start.
     """
     with open_header(file, FORMATS) as image:
         width, height = image.size
@@ -183,7 +184,7 @@ def check_size(width: int, height: int, *, name: str, max_pixels: int) -> None:
 
 
 def _attempt(step, fault: str):
-    """Run `step()`; whatever Pillow raises, of a dozen unrelated types, is one PictureError."""
+    """Run `step()`; raise PictureError for any of the many error types of Pillow."""
     try:
         return step()
     except Exception as error:
@@ -207,7 +208,7 @@ def _head_of(image: Image.Image) -> bytes:
         file.seek(0)
         head = file.read(_HEAD)
         file.seek(position)
-    except (OSError, ValueError):  # closed or not seekable: without a head
+    except (OSError, ValueError):  # closed or not seekable
         return b""
     return head
 
@@ -233,9 +234,9 @@ def _bits_per_sample(image: Image.Image, head: bytes) -> int:
 def _eight_bits(
     image: Image.Image, bits: int, *, head: bytes, below: np.ndarray | None
 ) -> Image.Image:
-    """A decoded picture at 8 bits; alpha too where Pillow cannot find the transparent level.
+    """A decoded picture at 8 bits, with alpha where Pillow cannot find the transparent level.
 
-    PNG gives that level in the bits of the file, Pillow compares it with pixels of 8 bits.
+    In PNG that level has the depth of the file; Pillow compares it with pixels of 8 bits.
     """
     transparent = image.info.get("transparency")
     if image.mode in _DEEP_MODES:
@@ -247,14 +248,14 @@ def _eight_bits(
     if image.mode == "RGB" and isinstance(transparent, tuple):
         if bits > 8 or (not head and max(transparent) > 255):
             hidden = _is_colour(image, [level >> 8 for level in transparent])
-            # Of a picture that came decoded the lower bits are gone: colours near that one go too.
+            # Pictures given as decoded lack the lower bits: similar colours become transparent too.
             return _without(image, hidden if below is None else hidden & below)
     return image
 
 
 def _upper_bits(image: Image.Image, bits: int) -> Image.Image:
-    """Grey of 9 to 16 bits as L or LA; colours Pillow has brought to 8 bits already."""
-    # Only TIFF keeps 10 or 12 bits as they are; the others are stretched to 16.
+    """Grey of 9 to 16 bits as L or LA; Pillow has converted colours to 8 bits already."""
+    # 10 or 12 bits are unscaled in TIFF, and scaled to 16 in the other formats.
     shift = bits - 8 if image.format == "TIFF" else 8
     levels = np.asarray(image)
     upper = (levels >> shift).clip(0, 255).astype(np.uint8)
@@ -273,7 +274,7 @@ def _hidden_below(image: Image.Image, bits: int) -> np.ndarray | None:
     if not isinstance(image, ImageFile.ImageFile) or image.fp is None:
         return None
     with open_header(image.fp, ("PNG",)) as lower:
-        # Pillow has no 16 bits of colour; with the wrong byte order it keeps the lower byte.
+        # Pillow has no colour of 16 bits; with the wrong byte order the result is the lower byte.
         lower.tile = [tile._replace(args="RGB;16L") for tile in lower.tile]
         return _is_colour(lower, [level & 255 for level in transparent])
 
@@ -317,9 +318,9 @@ def _to_target(image: Image.Image) -> Image.Image:
 
 
 def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
-    """To sRGB through the picture's profile; without a usable one by 255 - ink - black.
+    """Convert to sRGB by the picture's profile; without a usable one by 255 - ink - black.
 
-    Pillow has already undone the inversion with which Adobe writes CMYK into JPEG.
+    Pillow has already undone the inversion of Adobe's CMYK in JPEG.
     """
     icc = image.info.get("icc_profile")
     if isinstance(icc, bytes) and icc[16:20] == b"CMYK":
@@ -349,7 +350,7 @@ def _converted(image: Image.Image, source, target) -> Image.Image:
 
 
 def _kept_profile(image: Image.Image, *, grey: bool) -> bytes | None:
-    """The profile if it describes the pixels as they now are; any other would mislead a viewer."""
+    """The profile if it describes the converted pixels; else None."""
     icc = image.info.get("icc_profile")
     if image.mode in ("CMYK", "LAB") or not isinstance(icc, bytes) or len(icc) < 128:
         return None

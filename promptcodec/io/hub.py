@@ -1,4 +1,4 @@
-"""Where checkpoints and adapters are: a folder, the package itself, or the Hub."""
+"""Places of checkpoints and adapters: a folder, the package itself, or the Hub."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ PromptsSource = str | Path | Iterable[str | Path] | Mapping[int, str | Path]
 
 
 def bundled() -> Path:
-    """Folder of the checkpoint that comes with the package: `base/`, `prompts/`, `heads/`.
+    """Folder of the bundled checkpoint: `base/`, `prompts/`, `heads/`.
 
     Raises:
-        CheckpointError: it is missing.
+        CheckpointError: the folder is missing.
     """
     package = Path(__file__).resolve().parents[1]
     for root in (package, package.parent):  # installed wheel, source checkout
@@ -39,7 +39,7 @@ def find_base(base: str | Path | None) -> Path:
     """Folder of a base checkpoint: given, bundled, or fetched from the Hub.
 
     Raises:
-        CheckpointError: it is in none of these places.
+        CheckpointError: the base is in none of these places.
     """
     return bundled() / "base" if base is None else _fetch(base)
 
@@ -50,9 +50,9 @@ def find_prompts(prompts: PromptsSource | None, *, base: str | Path | None = Non
     Args:
         prompts: an adapter, a folder of adapters, a Hub id of either, several of these, or a dict
             of them by rate index; None is the bundled ladder for the bundled base, else nothing.
-        base: base as `find_base` takes it; anything but None means that no ladder is bundled.
+        base: base as in `find_base`; only None, the bundled one, has a bundled ladder.
     Raises:
-        CheckpointError: no adapter in one of these places.
+        CheckpointError: one of these places has no adapter.
     """
     if prompts is None or isinstance(prompts, str | Path):
         return _find(ADAPTER_CONFIG, prompts, bundled_as="prompts", base=base)
@@ -66,9 +66,9 @@ def find_heads(heads: str | Path | None, *, base: str | Path | None = None) -> l
     Args:
         heads: a head, a folder of heads, or a Hub id of either; None is those of the bundled base,
             for any other base nothing.
-        base: base as `find_base` takes it.
+        base: base as in `find_base`.
     Raises:
-        CheckpointError: no head in that place.
+        CheckpointError: the place has no head.
     """
     return _find(HEAD_CONFIG, heads, bundled_as="heads", base=base)
 
@@ -97,7 +97,7 @@ def _find_in(place: str | Path, config: str) -> list[Path]:
 
 
 def _those_with(name: str, folder: Path) -> list[Path]:
-    """A folder, if it holds that file, else those of its subfolders that do."""
+    """The folder if it has a file of that name, else its subfolders with one."""
     if (folder / name).is_file():
         return [folder]
     return sorted(path.parent for path in folder.glob(f"*/{name}"))

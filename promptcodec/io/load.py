@@ -1,4 +1,4 @@
-"""Pictures of any kind to one form.
+"""Conversion of any kind of picture to `Picture`.
 
 path, bytes, file, PIL picture, array, tensor --load_picture--> Picture
 """
@@ -22,7 +22,7 @@ from promptcodec.io.pictures import Picture
 if TYPE_CHECKING:
     from torch import Tensor
 
-# A float may leave [0, 1] by half an 8-bit level: resampling errs by less, a wrong scale by more.
+# Floats may leave [0, 1] by half an 8-bit level: resampling errs by less, a wrong scale by more.
 _TOLERANCE = 0.5 / 255
 
 
@@ -34,28 +34,28 @@ def load_picture(
     strip: bool = False,
     in_place: bool = False,
 ) -> Picture:
-    """Convert anything that holds a picture to a `Picture`.
+    """Convert a file, array, tensor or PIL picture to a `Picture`.
 
     Orientation is applied. Grey stays grey, palettes become RGB, transparency becomes alpha, CMYK
-    becomes sRGB through its profile. Profiles that do not describe the result are dropped. Of an
-    animation or a multi-page file the first frame is taken.
+    becomes sRGB by its profile. Profiles that do not describe the result are dropped. An animation
+    or a multi-page file is its first frame.
 
     Args:
         source: a path, the bytes of a file, a binary file, a PIL picture, a uint8 array (H, W),
             (H, W, 3) or (H, W, 4), or a float tensor (3, H, W) or (1, 3, H, W) in [0, 1]; floats
             may leave that range by half an 8-bit level (1/510) and are clamped.
-        max_pixels: limit beyond which a picture is refused before it is decoded, px.
+        max_pixels: largest allowed number of pixels, checked before decoding.
         allow_8bit: permission to take the upper 8 bits of files with 9 to 16 bits a channel.
         strip: omission of EXIF, XMP and ICC profile; the orientation is applied all the same.
         in_place: pixels of files and PIL pictures are left with Pillow, which halves the memory.
 
     Returns:
-        The picture; its arrays are not shared with `source`, but for a PIL picture left in place.
+        The picture; its arrays are not shared with `source`, except for a PIL picture in place.
 
     Raises:
-        PictureError: missing, unreadable, no picture, damaged, too large, deeper than 8 bits, or
-            values of the wrong type or range.
-        ShapeError: an array or tensor of another shape.
+        PictureError: the source is missing, unreadable, no picture, damaged, too large, deeper
+            than 8 bits, or has values of the wrong type or range.
+        ShapeError: the array or tensor has another shape.
     """
     if isinstance(source, np.ndarray):
         return _load_array(source, max_pixels=max_pixels)

@@ -20,7 +20,7 @@ from promptcodec.errors import ShapeError
 
 Colour = tuple[int, int, int]
 
-CAMVID: dict[str, Colour] = {  # as SegNet and its followers paint them
+CAMVID: dict[str, Colour] = {  # colours of SegNet
     "sky": (128, 128, 128),
     "building": (128, 0, 0),
     "pole": (192, 192, 128),
@@ -33,7 +33,7 @@ CAMVID: dict[str, Colour] = {  # as SegNet and its followers paint them
     "pedestrian": (64, 64, 0),
     "bicyclist": (0, 128, 192),
 }
-GOLDEN = 0.618034  # turns of the hue between neighbours: far apart, whatever their number
+GOLDEN = 0.618034  # turns of the hue between neighbouring classes: far apart for any number
 SHADES = ((0.65, 0.9), (0.9, 0.6), (0.4, 0.75))  # saturation and value, in turn
 OPACITY = 0.55  # of colours over a picture
 SWATCH = 14  # px
@@ -41,7 +41,7 @@ LINE = 22  # px, of a legend
 
 
 class Share(NamedTuple):
-    """How much of a mask one class takes.
+    """Share of one class in a mask.
 
     Args:
         label: name of the class.
@@ -55,7 +55,7 @@ class Share(NamedTuple):
 
 
 def palette(labels: Sequence[str]) -> list[Colour]:
-    """A colour for each class, no two alike: CamVid's where all names are its, else generated."""
+    """A distinct colour for each class: CamVid's if all names are CamVid's, else generated."""
     if all(label in CAMVID for label in labels):
         return [CAMVID[label] for label in labels]
     colours = []
@@ -68,7 +68,7 @@ def palette(labels: Sequence[str]) -> list[Colour]:
 
 
 def shares(mask: np.ndarray, labels: Sequence[str]) -> list[Share]:
-    """The classes that a mask (H, W) shows, the largest first."""
+    """The classes in a mask (H, W), the largest first."""
     counts = np.bincount(mask.ravel(), minlength=len(labels)) / mask.size
     rows = zip(labels, counts.tolist(), palette(labels), strict=True)
     found = [Share(*row) for row in rows if row[1] > 0]
@@ -93,7 +93,7 @@ def overlay(picture: Image.Image, mask: np.ndarray, labels: Sequence[str]) -> Im
         mask: classes, uint8 (H, W), of the size of the picture.
         labels: names of the classes.
     Raises:
-        ShapeError: another size.
+        ShapeError: picture and mask differ in size.
     """
     if picture.size != mask.shape[::-1]:
         raise ShapeError(
@@ -109,7 +109,7 @@ def overlay(picture: Image.Image, mask: np.ndarray, labels: Sequence[str]) -> Im
 
 
 def legend(found: Sequence[Share], *, width: int) -> Image.Image:
-    """Swatches with names, in lines of `width` px, wider where one name needs more."""
+    """Swatches with names, in lines of `width` px, wider if a name is longer."""
     font = ImageFont.load_default(size=SWATCH)
     sizes = [2 * SWATCH + round(font.getlength(each.label)) + SWATCH for each in found]
     width = max(width, *sizes)

@@ -9,8 +9,8 @@ from PIL import Image
 
 from promptcodec.errors import PictureError
 
-# Upper bounds in bytes for what is carried along. Cameras write some 10 kB of EXIF (64 KiB is the
-# most that JPEG can hold), editors up to some 100 kB of XMP, and RGB profiles rarely pass 1 MB.
+# Upper bounds in bytes. Cameras write some 10 kB of EXIF (64 KiB is the limit of JPEG), editors up
+# to some 100 kB of XMP, and RGB profiles are rarely above 1 MB.
 MAX_EXIF = 1 << 20
 MAX_XMP = 1 << 20
 MAX_ICC = 4 << 20
@@ -31,10 +31,10 @@ _PHOTOGRAPH_TAGS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298, *_TA
 
 
 def bounded(data: bytes | None, bound: int, kind: str, *, name: str) -> bytes | None:
-    """Metadata that is short enough; None for none.
+    """The data if it is within a bound; None if it is empty.
 
     Raises:
-        PictureError: longer than `bound` bytes.
+        PictureError: the data is longer than `bound` bytes.
     """
     if data and len(data) > bound:
         raise PictureError(
@@ -51,10 +51,10 @@ def exif_of(image: Image.Image) -> bytes:
         while exif.startswith(b"Exif\0\0"):
             exif = exif[6:]
         return exif
-    try:  # TIFF, and old PNG with EXIF as text: there is no block to keep, so write one
+    try:  # TIFF, and old PNG with EXIF as text, have no block: one is written
         tags = photograph_tags(image.getexif())
         return tags.tobytes()[6:] if tags else b""
-    except Exception:  # unreadable tags must not keep the pixels from being coded
+    except Exception:  # pixels are coded without unreadable tags
         return b""
 
 
@@ -74,7 +74,7 @@ def xmp_of(image: Image.Image) -> bytes:
 
 
 def orientation_of(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8; 1 where there is none."""
+    """EXIF orientation, 1 to 8; 1 if there is none."""
     try:
         value = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # damaged EXIF has no orientation
@@ -83,7 +83,7 @@ def orientation_of(image: Image.Image) -> int:
 
 
 def upright_exif(exif: bytes) -> bytes:
-    """Set orientation to 1 in place: all other bytes, thumbnail and maker notes included, stay."""
+    """Set orientation to 1; all other bytes, thumbnail and maker notes included, are unchanged."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
     if order is None or len(exif) < 10:
         return exif
@@ -100,5 +100,5 @@ def upright_exif(exif: bytes) -> bytes:
 
 
 def upright_xmp(xmp: bytes) -> bytes:
-    """Set orientation to 1 in place."""
+    """Set orientation to 1; all other bytes are unchanged."""
     return re.sub(rb"(tiff:Orientation(?:=[\"']|>))[2-8]", rb"\g<1>1", xmp)

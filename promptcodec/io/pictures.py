@@ -1,6 +1,6 @@
 """Upright pictures as arrays, and back to Pillow.
 
-Pixels of a large picture stay where Pillow decoded them: a copy would double its memory.
+Pixels of a large picture stay in Pillow's memory: a copy would double it.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from PIL import Image
 
 from promptcodec.errors import ShapeError
 
-STRIP = 64  # rows that are copied at a time
+STRIP = 64  # rows copied at a time
 
 
 class Pixels:
-    """Pixels of a PIL picture, indexed like an array (H, W, 3) uint8; only the part is copied.
+    """Pixels of a PIL picture, indexed like an array (H, W, 3) uint8; an index copies its part.
 
     Args:
         image: decoded picture of mode L, LA, RGB or RGBA.
@@ -44,7 +44,7 @@ class Pixels:
         return np.ascontiguousarray(planes[:, :, :3])
 
     def alpha(self) -> np.ndarray | None:
-        """(H, W) uint8, or None where the picture has none."""
+        """Alpha, uint8 (H, W); None if the picture has none."""
         if self.image.mode not in ("LA", "RGBA"):
             return None
         height, width, _ = self.shape
@@ -60,11 +60,11 @@ class Picture:
     """An upright picture with its metadata.
 
     Attributes:
-        pixels: (H, W, 3) uint8; three equal channels if `grey`. Of a large picture they may stay
-            with Pillow, to be read by parts.
-        grey: the source had one channel and the decoded picture gets one.
-        alpha: (H, W) uint8, coded without loss; None if the source had no alpha. An alpha of 255
-            everywhere is kept, so that RGBA stays RGBA.
+        pixels: RGB, (H, W, 3) uint8; three equal channels if `grey`; in an array, or in Pillow's
+            memory for a large picture.
+        grey: whether source and decoded picture have one channel.
+        alpha: alpha, (H, W) uint8, coded without loss; None if the source had none. An alpha of
+            255 everywhere is kept, so that RGBA stays RGBA.
         icc: ICC profile of the colour space of `pixels` (of the grey axis if `grey`).
         exif: EXIF as a TIFF block, without the `Exif` prefix; its orientation is 1.
         xmp: XMP packet; its orientation is 1.
@@ -104,7 +104,7 @@ def to_pil(picture: Picture) -> Image.Image:
         image = _shown(picture.pixels, grey=picture.grey)
     if picture.alpha is not None:
         image.putalpha(Image.fromarray(np.ascontiguousarray(picture.alpha)))
-    exif = b"Exif\0\0" + picture.exif if picture.exif else None  # the form that Pillow writes
+    exif = b"Exif\0\0" + picture.exif if picture.exif else None  # Pillow's form
     for key, value in (("icc_profile", picture.icc), ("exif", exif), ("xmp", picture.xmp)):
         if value:
             image.info[key] = value
@@ -121,7 +121,7 @@ def _shown(rgb: np.ndarray, *, grey: bool) -> Image.Image:
 def join_rows(
     strips: Iterable[np.ndarray], *, height: int, width: int, grey: bool
 ) -> np.ndarray | Pixels:
-    """Strips of rows (h, width, 3) uint8 as the pixels of a picture; several go to Pillow."""
+    """Join strips of rows, uint8 (h, width, 3), to the pixels of a picture; several in Pillow."""
     top, image = 0, None
     for strip in strips:
         if len(strip) == height:

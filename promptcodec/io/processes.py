@@ -22,12 +22,12 @@ def run_in_processes(
 
     Args:
         work: function that can be pickled.
-        items: its arguments.
+        items: arguments of the function.
         jobs: number of processes.
 
     Yields:
-        Items with their results, in the order in which they are done. Where a process is ended
-        from outside, the items that were not done are left out.
+        Items with their results, in the order of completion. If a process is killed, the items
+        that were not done are left out.
     """
     context = multiprocessing.get_context("spawn")  # a fork of a process with torch may hang
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start)
@@ -38,7 +38,7 @@ def run_in_processes(
                 yield futures[future], future.result()
             except BrokenProcessPool:
                 continue
-    except BaseException:  # Ctrl-C: what is begun may take minutes
+    except BaseException:  # Ctrl-C: items under way may take minutes
         for process in multiprocessing.active_children():
             process.terminate()
         raise
@@ -47,7 +47,7 @@ def run_in_processes(
 
 
 def _start() -> None:
-    """End this process with its parent, whatever ended that, and leave Ctrl-C to the parent."""
+    """End this process when its parent ends for any reason; ignore Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: _leave())
     parent = multiprocessing.parent_process()

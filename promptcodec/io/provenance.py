@@ -1,4 +1,4 @@
-"""Where a figure comes from: date, commit, versions, machine, command; peak memory."""
+"""Provenance of figures: date, commit, versions, machine, command; peak memory."""
 
 import os
 import platform
@@ -13,10 +13,10 @@ PACKAGES = ("promptcodec", "torch", "numpy", "pillow", "constriction")
 
 
 def provenance() -> dict[str, object]:
-    """Facts of a run that go into its results file.
+    """Facts of a run for its results file.
 
     Returns:
-        JSON-ready: date (UTC, ISO 8601), commit (None outside a checkout; "-dirty" when
+        JSON-ready facts: date (UTC, ISO 8601), commit (None outside a checkout; "-dirty" when
         tracked files differ from it), command, versions, machine.
     """
     return {
@@ -40,7 +40,7 @@ def versions() -> dict[str, str | None]:
 
 
 def machine() -> dict[str, object]:
-    """Processor model, logical processors this process may use, torch threads."""
+    """Processor model, number of usable logical processors, torch threads."""
     import torch
 
     usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
@@ -53,9 +53,9 @@ def machine() -> dict[str, object]:
 
 
 def commit() -> str | None:
-    """Commit of the checkout that this package is run from; None if it was installed."""
+    """Commit of the checkout that contains this package; None if it was installed."""
     here = Path(__file__).resolve()
-    # An installed package may lie inside somebody else's checkout: only a tracked file counts.
+    # An installed package may be inside another checkout, where this file is not tracked.
     if _git("ls-files", "--error-unmatch", here.name, folder=here.parent) is None:
         return None
     return _git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*", folder=here.parent)

@@ -21,18 +21,18 @@ def bundled() -> Path:
 
 
 def photograph(path: Path, *, width: int, height: int) -> np.ndarray:
-    """Scale a photograph to a size; where it must grow, sensor noise replaces the missing detail.
+    """Scale a photograph to a size; noise replaces the missing detail of an enlarged one.
 
     Args:
-        path: file of the source.
-        width: px.
-        height: px.
+        path: file of the photograph.
+        width: width of the result in px.
+        height: height of the result in px.
 
     Returns:
-        uint8, (H, W, 3); the same for the same arguments.
+        Pixels, uint8 (H, W, 3); a function of the arguments.
 
     Raises:
-        PictureError: it is no picture.
+        PictureError: the file is no picture.
     """
     rgb = Image.fromarray(load_picture(path).rgb)
     grows = width > rgb.width or height > rgb.height

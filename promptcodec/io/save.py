@@ -11,8 +11,8 @@ from PIL import Image
 from promptcodec.errors import OutputError
 from promptcodec.io.metadata import photograph_tags
 
-# What Pillow needs for each suffix. The decoded picture is stored without further loss, except in
-# JPEG, which has no such mode: there as good as it gets.
+# Format and options of Pillow for each suffix. The decoded picture is stored without further loss,
+# except in JPEG, which has no lossless mode: there at high quality.
 _WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
     ".png": ("PNG", {}),
     ".webp": ("WEBP", {"lossless": True, "exact": True}),
@@ -22,7 +22,7 @@ _WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
     ".tiff": ("TIFF", {"compression": "tiff_adobe_deflate"}),
 }
 OUTPUT_SUFFIXES = tuple(_WRITERS)
-# How JPEG, WebP and AVIF are written where loss is meant: small files at moderate effort.
+# Options of JPEG, WebP and AVIF as lossy codecs: small files at moderate effort.
 _LOSSY: dict[str, dict[str, Any]] = {
     "JPEG": {"optimize": True},
     "WEBP": {"method": 6},
@@ -31,7 +31,7 @@ _LOSSY: dict[str, dict[str, Any]] = {
 
 
 def encode_file(image: Image.Image, suffix: str) -> bytes:
-    """Bytes of the file that `write_file` writes."""
+    """Bytes of the file of `write_file`."""
     output = io.BytesIO()
     write_file(image, suffix, output)
     return output.getvalue()
@@ -43,11 +43,11 @@ def encode_lossy(
     """The bytes of a picture file of a classic codec.
 
     Args:
-        image: mode L or RGB.
-        kind: format as Pillow names it, "JPEG" for instance.
-        quality: setting of that format.
-        options: further ones of Pillow; an empty choice is optimised JPEG, WebP of method 6 and
-            AVIF of speed 6, whose bytes follow the number of cores without `max_threads`.
+        image: picture of mode L or RGB.
+        kind: Pillow's name of the format, "JPEG" for instance.
+        quality: quality setting of that format.
+        options: further options of Pillow; without any, JPEG is optimised, WebP has method 6, and
+            AVIF speed 6, whose bytes depend on the number of cores without `max_threads`.
     """
     output = io.BytesIO()
     image.save(output, kind, quality=quality, **(options or _LOSSY[kind]))
@@ -58,13 +58,14 @@ def write_file(image: Image.Image, suffix: str, file: BinaryIO) -> None:
     """Write a picture file with the ICC profile, EXIF and XMP from `image.info`.
 
     Args:
-        image: mode L, LA, RGB or RGBA, as from `to_pil`.
+        image: picture of mode L, LA, RGB or RGBA, as from `to_pil`.
         suffix: one of `OUTPUT_SUFFIXES`, in any case. PNG, WebP and TIFF are lossless; JPEG has
             quality 95 without chroma subsampling.
-        file: empty; TIFF needs it readable.
+        file: empty file, readable for TIFF.
 
     Raises:
-        OutputError: an unknown suffix, alpha or too much metadata for JPEG, too large for WebP.
+        OutputError: the suffix is unknown, JPEG would need alpha or too much metadata, or the
+            picture is too large for WebP.
         OSError: the file cannot be written, on a full disk for instance.
     """
     if suffix.lower() not in _WRITERS:
@@ -75,7 +76,7 @@ def write_file(image: Image.Image, suffix: str, file: BinaryIO) -> None:
     kind, options = _WRITERS[suffix.lower()]
     if kind == "JPEG" and image.mode in ("LA", "RGBA"):
         raise OutputError(f"{suffix} holds no alpha; use .png, .webp or .tif")
-    # libtiff writes to the file by itself: only so is the result not held in memory.
+    # libtiff writes to the file itself, so that the result is not held in memory.
     sink = file if kind == "TIFF" else cast(BinaryIO, _Sink(file))
     try:
         image.save(sink, kind, **options, **_metadata_options(image, kind))
@@ -87,7 +88,7 @@ def write_file(image: Image.Image, suffix: str, file: BinaryIO) -> None:
 
 
 class _Sink:
-    """A file without a descriptor: what Pillow writes to one by itself fails without a reason."""
+    """A file without a descriptor: Pillow's writes to a descriptor fail without a reason."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.write, self.seek, self.tell, self.flush = file.write, file.seek, file.tell, file.flush
@@ -117,6 +118,6 @@ def _metadata_options(image: Image.Image, kind: str) -> dict[str, Any]:
 
 def _parsed_exif(exif: bytes | None) -> Image.Exif:
     tags = Image.Exif()
-    with contextlib.suppress(Exception):  # damaged EXIF must not keep the pixels from being written
+    with contextlib.suppress(Exception):  # pixels are written without damaged EXIF
         tags.load(exif or b"")
     return tags

@@ -152,7 +152,7 @@ class TestRun:
 
     def test_one_region_for_many_is_refused(self, run, photos):
         code, _, stderr = run("decode", "-r", photos, "--region", "0,0,1,1")
-        assert code == 2 and "--region is of one stream" in stderr
+        assert code == 2 and "--region is for one stream" in stderr
 
 
 class TestDryRun:

@@ -4,9 +4,9 @@
                              [--out docs/results/fuzz-guided.json]
     python tests/fuzz/guided.py runs/fuzz/fault-1a2b...     # one input again, with its traceback
 
-The bytes that libFuzzer evolves are the choices of the mutator, so each of them is a stream or a
-file that is nearly right. The corpus keeps what reached new code, and the next run begins with it.
-A run ends at the first finding; its input lies in the corpus as `fault-...`.
+libFuzzer evolves the random choices of the mutator, so each input is a nearly valid stream or file.
+The corpus keeps inputs that reached new code; the next run begins with it. A run ends at the first
+finding; its input is in the corpus as `fault-...`.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def hand_over(arguments: list[str]) -> None:
     """Let libFuzzer run the targets; it ends the process.
 
     Args:
-        arguments: those of libFuzzer.
+        arguments: command line of libFuzzer.
     """
     import atheris  # type: ignore[import-not-found]
 
@@ -64,7 +64,7 @@ def hand_over(arguments: list[str]) -> None:
 
 
 def record(arguments: argparse.Namespace) -> int:
-    """Fuzz in a process of its own and write down what it did. Returns the number of findings."""
+    """Fuzz in a process of its own and record the run; return the number of findings."""
     from promptcodec.io.atomic import write_atomically
     from promptcodec.io.provenance import provenance
 
@@ -73,7 +73,7 @@ def record(arguments: argparse.Namespace) -> int:
     words = [sys.executable, __file__, "--libfuzzer", str(arguments.corpus)]
     words += [f"-max_total_time={arguments.seconds}", f"-timeout={SECONDS_AT_MOST}"]
     words += [f"-max_len={LONGEST}", "-len_control=0", "-print_final_stats=1"]
-    words += ["-rss_limit_mb=8192"]  # libFuzzer's own records grow; `run.py` looks at ours
+    words += ["-rss_limit_mb=8192"]  # libFuzzer's records grow; `run.py` checks our memory
     words += [f"-artifact_prefix={arguments.corpus}/fault-"]
     report = {"executions": 0, "seconds": 0, "edges": [], "corpus": 0, "findings": []}
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, errors="replace") as process:
@@ -90,11 +90,11 @@ def record(arguments: argparse.Namespace) -> int:
 
 
 def read_line(line: str, report: dict) -> None:
-    """Take from a line of libFuzzer's output what the record holds.
+    """Add the figures of a line of libFuzzer's output to the record.
 
     Args:
-        line: of standard error.
-        report: its "edges" are those of each line that says so.
+        line: line of standard error.
+        report: record of the run.
     """
     if found := re.search(r"\bcov: (\d+) .*\bcorp: (\d+)/", line):
         report["edges"].append(int(found[1]))
@@ -106,7 +106,7 @@ def read_line(line: str, report: dict) -> None:
 
 
 def main() -> None:
-    """Record a run, or run one input again; exit code 1 says that there are findings."""
+    """Record a run, or run one input again; exit code 1 if there are findings."""
     if sys.argv[1:2] == ["--libfuzzer"]:
         hand_over(sys.argv[2:])
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])

@@ -72,12 +72,12 @@ _CHANGES: tuple[Callable[[random.Random, bytearray], None], ...] = (
 
 
 def number(rng: random.Random, now: int) -> int:
-    """Another number: an edge, a neighbour, anything."""
+    """Another number: an edge case, a neighbour, or any."""
     return rng.choice((rng.choice(EDGES), now + 1, now - 1, now * 2, -now, rng.getrandbits(16)))
 
 
 def mutate_json(rng: random.Random, value: Any) -> Any:
-    """The same tree with one or two of its places changed."""
+    """The tree with one or two changed places."""
     tree = json.loads(json.dumps(value))
     for _ in range(rng.choice((1, 1, 2))):
         tree = _changed(rng, tree)
@@ -119,9 +119,9 @@ def mutate_safetensors(rng: random.Random, data: bytes, *, often: tuple[str, ...
     """Change values, entries of the header, its length, or any bytes.
 
     Args:
-        rng: gives the choices.
-        data: the file.
-        often: tensors whose values are changed half of the time, where they are there.
+        rng: random generator.
+        data: bytes of the file.
+        often: names of tensors whose values are changed half of the time, if present.
     """
     turn = rng.random()
     if turn < 0.15:
@@ -143,7 +143,7 @@ def mutate_safetensors(rng: random.Random, data: bytes, *, often: tuple[str, ...
 def _change_values(
     rng: random.Random, header: dict[str, Any], body: bytearray, *, names: list[str]
 ) -> None:
-    """Not a number, infinite, huge, zero or any bits in one to three elements of one tensor."""
+    """Set one to three elements of one tensor to NaN, infinity, a huge value, zero or any bits."""
     names = names or sorted(name for name in header if name != "__metadata__")
     start, end = header[rng.choice(names)]["data_offsets"]
     special = (b"\0\x7e", b"\0\x7c", b"\0\xfc", b"\xff\x7b", b"\0\0", b"\xff\xff", b"\0\x80")

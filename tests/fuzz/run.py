@@ -4,10 +4,10 @@
                           [--out docs/results/fuzz.json]
     python tests/fuzz/run.py --number 12345        # one execution again, with its traceback
 
-Execution number n depends on n and the seed alone. Executions run in processes of their own, a
-batch at a time: one that dies is a finding too. A run goes on where the result file ends, which is
-whole after each batch. A finding stays in it with the number that shows it; the next run tries it
-again and notes the commit that mended it.
+Execution number n depends on n and the seed alone. Each batch of executions is a process of its
+own, whose crash is a finding too. A run continues from the result file, which is complete after
+each batch. A finding stays in it with its number; the next run repeats it and records the commit
+that fixed it.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 BATCH = 20_000
-WARM_UP = 400  # executions before memory and time are looked at
+WARM_UP = 400  # executions before memory and time are checked
 SECONDS_AT_MOST = 1.0  # of processor time, for one execution
 EXTRA_MB_AT_MOST = 64.0
 FINDINGS_AT_MOST = 100
@@ -36,15 +36,15 @@ def peak_mb() -> float:
 
 
 def source(seed: int, number: int) -> random.Random:
-    """Where one execution takes its choices from."""
+    """Random generator of one execution."""
     return random.Random((seed << 40) + number)
 
 
 class Worker:
-    """Runs executions in this process and keeps count.
+    """Executions in this process, and their counts.
 
     Args:
-        seed: of all executions.
+        seed: seed of all executions.
         scratch: folder for files that are read by path.
     """
 
@@ -58,19 +58,19 @@ class Worker:
         self.slowest, self.extra_mb, self.base_mb = 0.0, 0.0, 0.0
 
     def warm_up(self) -> None:
-        """What is made once, and kept, is no cost of an execution."""
+        """Fill caches, so that they do not count as time and memory of an execution."""
         import targets
 
         for number in range(WARM_UP):
             target = list(targets.SHARES)[number % len(targets.SHARES)]
             try:
                 targets.run(target, source(self.seed + 1, number), self.seeds)
-            except Exception:  # it will come up again where it counts
+            except Exception:  # found again by the counted executions
                 continue
         self.base_mb = peak_mb()
 
     def execute(self, number: int) -> None:
-        """One execution; what is wrong with it becomes a finding."""
+        """Run one execution; its fault becomes a finding."""
         import targets
 
         rng = source(self.seed, number)
@@ -104,7 +104,7 @@ class Worker:
 
 
 def work(arguments: argparse.Namespace) -> None:
-    """The process that executes; prints its counts, and the number it is at to a file."""
+    """Execute a batch in this process; print counts, and the current number to a file."""
     started = time.process_time()
     with tempfile.TemporaryDirectory() as scratch:
         worker = Worker(seed=arguments.seed, scratch=Path(scratch))
@@ -146,7 +146,7 @@ def merge(report: dict[str, Any], counts: dict[str, Any]) -> None:
 
 
 def empty(seed: int) -> dict[str, Any]:
-    """A report of nothing yet."""
+    """An empty report."""
     return {
         "seed": seed,
         "next": 0,
@@ -162,7 +162,7 @@ def empty(seed: int) -> dict[str, Any]:
 
 
 def fuzz(arguments: argparse.Namespace) -> int:
-    """Batches until enough; the result file is whole after each. Returns how many are open."""
+    """Run batches and save the report after each; return the number of open findings."""
     from promptcodec.io.atomic import write_atomically
     from promptcodec.io.provenance import provenance
 
@@ -195,7 +195,7 @@ def fuzz(arguments: argparse.Namespace) -> int:
 
 
 def open_findings(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """Findings that nothing has mended yet."""
+    """Findings without a fix."""
     return [finding for finding in report["findings"] if "mended" not in finding]
 
 
@@ -211,7 +211,7 @@ def again(arguments: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Parse the arguments and run; exit code 1 says that there are open findings."""
+    """Parse the arguments and run; exit code 1 if there are open findings."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--executions", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=7200.0)

@@ -1,4 +1,4 @@
-"""Streams as loose parts that can be set to anything and written under right checksums."""
+"""Streams as parts that can have any values and are written with valid checksums."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from promptcodec.bitstream import Container
 
 @dataclass(frozen=True)
 class Loose:
-    """Every field of a stream, unchecked; `tile_count` and `chunk_count` are implied or spelled.
+    """Every field of a stream, unchecked.
 
     Args:
         fixed: flags, profile, rate, gain.
         base: hash of the base.
-        adapters: hashes.
+        adapters: hashes of the adapters.
         numbers: width, height, tile size in units of 64 px.
-        tiles: z, y, index CRC.
-        chunks: kind and content.
-        counts: adapters and chunks as they are spelled, None is their true number.
+        tiles: z, y and index CRC of each tile.
+        chunks: kind and content of each chunk.
+        counts: written numbers of adapters and chunks; None is the true number.
     """
 
     fixed: tuple[int, int, int, int]
@@ -48,7 +48,7 @@ def loosen(container: Container) -> Loose:
 
 
 def write(loose: Loose) -> bytes:
-    """Bytes with right lengths and checksums, whatever the fields say."""
+    """Bytes with valid lengths and checksums, for any values of the fields."""
     flags, profile, rate, gain = loose.fixed
     adapters, chunks = loose.counts
     body = [
@@ -70,7 +70,7 @@ def write(loose: Loose) -> bytes:
 
 
 def varint(value: int) -> bytes:
-    """Any number, also beyond what a reader takes."""
+    """Any number, also above the limit of the reader."""
     value, out = abs(value) % 2**40, bytearray()
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)
@@ -137,7 +137,7 @@ def mutate_payload(rng: random.Random, loose: Loose, other: Loose) -> Loose:
     theirs = rng.choice(other.tiles) if other.tiles else (b"", b"", 0)
     turn = rng.random()
     if turn < 0.05:
-        z = bytes([rng.choice((0, 1, 2, 3, 4, 255))]) + z[1:]  # names a set in profile 2
+        z = bytes([rng.choice((0, 1, 2, 3, 4, 255))]) + z[1:]  # number of a set in profile 2
     elif turn < 0.35:
         z = mutate_bytes(rng, z)
     elif turn < 0.75:

@@ -1,7 +1,7 @@
-"""What is fed with mutations, and what counts as a fault.
+"""Targets of the fuzzer, and the definition of a fault.
 
-An execution either succeeds or raises one of our own errors with one line; anything else is a
-finding, and so are more than a second of processor time and more than 64 MB of memory.
+An execution either succeeds or raises one of our errors with one line. Anything else is a finding,
+as are more than a second of processor time and more than 64 MB of memory.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ SHARES = {"container": 55, "payload": 41, "adapter": 2, "base": 2}  # of the exe
 
 
 class Fault(Exception):
-    """An error of ours that breaks its own rules."""
+    """An error of ours that breaks the rules of errors."""
 
 
 def accepted(step: Callable[[], object], allowed: tuple[type[PromptCodecError], ...]) -> bool:
-    """Run a step; False where it raised an allowed error of one line."""
+    """Run a step; False if it raised an allowed error of one line."""
     try:
         step()
     except allowed as error:
@@ -60,7 +60,7 @@ def accepted(step: Callable[[], object], allowed: tuple[type[PromptCodecError], 
 
 @dataclass
 class Seeds:
-    """What mutations start from: the golden streams, bases and adapters of the tests.
+    """Seeds of mutations: the golden streams, bases and adapters of the tests.
 
     Args:
         scratch: folder for files that are read by path.
@@ -85,21 +85,21 @@ class Seeds:
 
 
 def run(target: str, rng: random.Random, seeds: Seeds) -> bool:
-    """One execution of a target; True where the mutation was accepted.
+    """Run one execution of a target; True if the mutation was accepted.
 
     Raises:
-        Exception: any but an allowed one: a finding.
+        Exception: any exception that is not allowed; a finding.
     """
     return _TARGETS[target](rng, seeds)
 
 
 def choose(rng: random.Random) -> str:
-    """A target, by its share."""
+    """A random target, by the shares."""
     return rng.choices(list(SHARES), list(SHARES.values()))[0]
 
 
 def check_stream(codec: TorchCodec, data: bytes, *, pixels: bool) -> bool:
-    """Read a stream in every way there is."""
+    """Read a stream by every method."""
     allowed = (StreamError, ModelMismatchError)
     if not accepted(lambda: bitstream.parse(data, max_pixels=MAX_PIXELS), (StreamError,)):
         return False
@@ -116,14 +116,14 @@ def check_stream(codec: TorchCodec, data: bytes, *, pixels: bool) -> bool:
 
 
 def check_parts(codec: TorchCodec, data: bytes) -> None:
-    """Rebuild what is whole of a stream, and one pixel of it."""
+    """Rebuild the complete tiles of a stream, and one pixel."""
     allowed = (StreamError, ModelMismatchError)
     accepted(lambda: codec.decode(data, allow_partial=True, max_pixels=MAX_PIXELS), allowed)
     accepted(lambda: codec.decode(data, region=(0, 0, 1, 1), max_pixels=MAX_PIXELS), allowed)
 
 
 def container(rng: random.Random, seeds: Seeds) -> bool:
-    """Fields, tables and chunks, mostly under right checksums."""
+    """Mutate fields, tables and chunks, mostly with valid checksums."""
     codec, data, loose = rng.choice(seeds.streams)
     other = rng.choice(seeds.streams)[2]
     if rng.random() < 0.2:
@@ -137,7 +137,7 @@ def container(rng: random.Random, seeds: Seeds) -> bool:
 
 
 def resealed(rng: random.Random, data: bytes) -> bytes:
-    """Header bytes changed at random, under a right length and checksum."""
+    """Header bytes changed at random, with valid length and checksum."""
     header = bitstream_header(data)
     body = mutate_bytes(rng, data[header[0] : header[1] - 4])
     spelled = b"\x8fPC\n\x01" + bytes([(len(body) + 4) & 0x7F | 0x80, (len(body) + 4) >> 7 & 0x7F])
@@ -148,7 +148,7 @@ def resealed(rng: random.Random, data: bytes) -> bytes:
 
 
 def bitstream_header(data: bytes) -> tuple[int, int]:
-    """Where the fields of a header begin, and where it ends."""
+    """Offsets of the first field of a header and of its end."""
     length, position, shift = 0, 5, 0
     while True:
         length |= (data[position] & 0x7F) << shift
@@ -158,7 +158,7 @@ def bitstream_header(data: bytes) -> tuple[int, int]:
 
 
 def payload(rng: random.Random, seeds: Seeds) -> bool:
-    """Coded words and escapes under right checksums, those of the indexes included."""
+    """Mutate coded words and escapes, with valid checksums, those of the indexes included."""
     codec, _, loose = rng.choice(seeds.streams)
     other = rng.choice(seeds.streams)[2]
     for _ in range(rng.choice((1, 1, 1, 2))):
@@ -169,7 +169,7 @@ def payload(rng: random.Random, seeds: Seeds) -> bool:
 
 
 def with_index_crcs(codec: TorchCodec, loose: Loose) -> Loose:
-    """The stream with the checksum of the indexes that a decoder will compute, where it can."""
+    """The stream with the checksums of indexes that a decoder computes, if it can."""
     try:
         parsed = bitstream.parse(write(loose), max_pixels=MAX_PIXELS)
         point = codec.ladder.of_stream(parsed)
@@ -196,7 +196,7 @@ def _index_crc(codec: TorchCodec, z: bytes, box: Box, *, point: RatePoint, gain:
 
 
 def adapter(rng: random.Random, seeds: Seeds) -> bool:
-    """Files of an adapter; one that is accepted decodes a stream."""
+    """Mutate files of an adapter; an accepted one decodes a stream."""
     source, folder = rng.choice(seeds.adapters), seeds.scratch / "adapter"
     config = (source / "adapter_config.json").read_bytes()
     weights = (source / "adapter_model.safetensors").read_bytes()
@@ -222,7 +222,7 @@ def adapter(rng: random.Random, seeds: Seeds) -> bool:
 
 
 def base(rng: random.Random, seeds: Seeds) -> bool:
-    """Files of a base: architecture, tables, scale path; one that is accepted decodes a stream."""
+    """Mutate files of a base: architecture, tables, scale path; an accepted one decodes."""
     source, folder = GOLDEN_FOLDER / rng.choice(BASES), seeds.scratch / "base"
     config = (source / "config.json").read_bytes()
     weights = (source / "model.safetensors").read_bytes()

@@ -1,4 +1,4 @@
-"""A fixed slice of the fuzzer, what it found so far, and that it finds faults at all."""
+"""A fixed slice of the fuzzer, its past findings, and its detection of faults."""
 
 import json
 import subprocess
@@ -34,7 +34,7 @@ def test_a_fixed_slice_finds_nothing(worker):
         worker.execute(number)
     assert worker.findings == []
     assert sum(worker.executions.values()) == SLICE
-    # Mutations that nothing accepts, or that everything refuses at once, would test little.
+    # Every target accepts some mutations: refused ones alone would test little.
     assert all(worker.accepted[target] > 5 for target in worker.executions)
 
 

@@ -1,1 +1,1 @@
-"""Many files: several processes, a summary, what is there already."""
+"""Jobs on many files: processes, finished outputs, messages."""

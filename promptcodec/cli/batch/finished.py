@@ -1,8 +1,8 @@
-"""Whether a job is done already, judged by the files alone.
+"""Test whether a job is finished, from its files alone.
 
-An output counts as finished when it is whole, of the right size and not older than its input; a
-stream also needs the right rate, gain, tiles, base and adapters. What a stream does not contain
-(effort, task, a target of PSNR) is not compared. Any other file in the output's place is an error.
+An output is finished if it is complete, of the right size and not older than its input; a stream
+also needs the right rate, gain, tiles, base and adapters. Settings that a stream does not contain
+(effort, task, a target of PSNR) are not compared. Any other file in the output's place is an error.
 """
 
 import os
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 ANY_SIZE = 1 << 64  # px; nothing is decoded here
 METADATA = (b"EXIF", b"ICCP", b"XMP ")
-TOLERANCE = 0.01  # of a target of size, as it was promised
-COARSEST = 16.0  # bytes between two gains, of pictures so small that 1 % is less
+TOLERANCE = 0.01  # of a target of size
+COARSEST = 16.0  # bytes between two gains, for pictures so small that 1 % is less
 
 
 def is_encoded(pair: FilePair, codec: "Codec", wanted: EncodeSettings) -> bool:
-    """Whether the target is the stream of the source at these settings; False: one is missing.
+    """Whether the target is the stream of the source at these settings; False if one is missing.
 
     Raises:
-        OutputError: something else is there.
+        OutputError: the target is another file.
     """
-    if not (os.path.exists(pair.target) and os.path.exists(pair.source)):  # False where it fails
+    if not (os.path.exists(pair.target) and os.path.exists(pair.source)):  # False on any error
         return False
     try:
         data = pair.target.read_bytes()
@@ -54,15 +54,15 @@ def is_encoded(pair: FilePair, codec: "Codec", wanted: EncodeSettings) -> bool:
 
 
 def is_decoded(pair: FilePair, *, allow_partial: bool) -> bool:
-    """Whether the target is the picture of a stream; False: one of them is missing or broken.
+    """Whether the target is the picture of a stream; False if either is missing or broken.
 
     Args:
         pair: stream and picture.
-        allow_partial: the stream may be cut off.
+        allow_partial: whether the stream may be truncated.
     Raises:
-        OutputError: something else is there.
+        OutputError: the target is another file.
     """
-    if not (os.path.exists(pair.target) and os.path.exists(pair.source)):  # False where it fails
+    if not (os.path.exists(pair.target) and os.path.exists(pair.source)):  # False on any error
         return False
     try:
         with open_stream(pair.source, max_pixels=ANY_SIZE, allow_partial=allow_partial) as stream:
@@ -78,7 +78,7 @@ def is_decoded(pair: FilePair, *, allow_partial: bool) -> bool:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a picture that we wrote has all its pixels, by the end of its file."""
+    """Whether a picture file of our writer is complete, by its end."""
     with path.open("rb") as file:
         start = file.read(12)
         size = file.seek(0, os.SEEK_END)
@@ -90,7 +90,7 @@ def _is_whole(path: Path) -> bool:
         return end.endswith(b"\xff\xd9")
     if start.startswith(b"RIFF"):
         return int.from_bytes(start[4:8], "little") + 8 == size
-    return True  # TIFF: its table of contents comes last and was read
+    return True  # TIFF: its directory is last, and was read
 
 
 def _fits(container: Container, codec: "Codec", wanted: EncodeSettings, *, file_bytes: int) -> bool:
@@ -115,19 +115,19 @@ def _fits(container: Container, codec: "Codec", wanted: EncodeSettings, *, file_
 
 
 def _picture_size(path: Path) -> tuple[int, int] | None:
-    """Width and height; None where it is no picture."""
+    """Width and height; None if the file is no picture."""
     from promptcodec.io.formats import upright_size
 
     try:
         with path.open("rb") as file:
             return upright_size(file)
-    except Exception:  # Pillow raises a dozen unrelated types; the job gives the reason
+    except Exception:  # Pillow raises many types; the job reports the reason
         return None
 
 
 def _check_age(pair: FilePair) -> None:
     if pair.source.stat().st_mtime_ns > pair.target.stat().st_mtime_ns:
-        raise _in_the_way(pair.target, "older than what it would be made of")
+        raise _in_the_way(pair.target, "older than its input")
 
 
 def _in_the_way(target: Path, what: str) -> OutputError:

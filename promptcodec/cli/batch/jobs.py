@@ -1,4 +1,4 @@
-"""Jobs on one file, alone or among many: a picture is encoded, a stream is decoded."""
+"""Jobs on one file: encode a picture, decode a stream."""
 
 import contextlib
 import sys
@@ -25,9 +25,9 @@ class JobResult:
     """A payload and facts about it.
 
     Args:
-        content: the payload, or what writes it.
+        content: payload, or function that writes it.
         facts: values for JSON.
-        summary: text for people, behind the names of the files.
+        summary: text of the message after the names of the files.
     """
 
     content: Content
@@ -49,12 +49,12 @@ class EncodeJob:
     command = "encode"
 
     def check(self, codec: "Codec") -> None:
-        """Refuse settings that fit no file: a RateError where the codec lacks the rate."""
+        """Raise RateError if the rate is not installed."""
         if self.settings.target is None:
             codec.at(self.settings.rate_index)
 
     def is_finished(self, pair: FilePair, codec: "Codec") -> bool:
-        """Whether the target is there; errors as `finished.is_encoded`."""
+        """Whether the target is finished; errors as `finished.is_encoded`."""
         from promptcodec.cli.batch.finished import is_encoded
 
         return is_encoded(pair, codec, self.settings)
@@ -72,8 +72,8 @@ class EncodeJob:
         Args:
             source: path of the file, or its content.
             name: name of the picture in messages.
-            codec: codec that encodes.
-            progress: callback, as `Codec.encode` takes it.
+            codec: codec of the stream.
+            progress: function as in `Codec.encode`.
         """
         input_bytes = _size(source)
         given = source if isinstance(source, Path) else console.named_bytes(source, name)
@@ -118,10 +118,10 @@ class DecodeJob:
     command = "decode"
 
     def check(self, codec: "Codec") -> None:
-        """Nothing: what a stream needs is in the stream."""
+        """No check: the stream has its settings."""
 
     def is_finished(self, pair: FilePair, codec: "Codec") -> bool:
-        """Whether the target is there; errors as `finished.is_decoded`."""
+        """Whether the target is finished; errors as `finished.is_decoded`."""
         from promptcodec.cli.batch.finished import is_decoded
 
         return is_decoded(pair, allow_partial=self.settings.allow_partial)
@@ -137,8 +137,8 @@ class DecodeJob:
         """The picture file of a stream; errors as `Codec.decode`.
 
         Args:
-            data: the stream or the path of its file.
-            codec: codec that decodes.
+            data: stream, or path of its file.
+            codec: codec of the stream.
             suffix: one of `OUTPUT_SUFFIXES`.
         """
         from promptcodec.io.save import write_file
@@ -165,7 +165,7 @@ FileJob = EncodeJob | DecodeJob
 
 
 def _size(source: bytes | Path) -> int:
-    """Bytes of an input before it is coded; 0 of a file that is gone, which its reader reports."""
+    """Bytes of an input before it is coded; 0 for a missing file, which its reader reports."""
     if isinstance(source, bytes):
         return len(source)
     with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Messages of a run over many files: a line a file where asked for, failures, a summary.
+"""Messages of a run over many files: a line a file with --verbose, failures, a summary.
 
 With --json every line of standard output is an object with its `schema`: one a file, the summary
 last; failures go to standard error in the same form.
@@ -18,7 +18,7 @@ from promptcodec.cli.output import Printer
 from promptcodec.errors import OutputError
 from promptcodec.io.atomic import check_output, write_atomically
 
-_FAILURE = b'{"schema": "promptcodec.failure/1"'  # what a file of failures begins with
+_FAILURE = b'{"schema": "promptcodec.failure/1"'  # first bytes of a file of failures
 
 
 @dataclass
@@ -27,10 +27,10 @@ class Report:
 
     Args:
         command: "encode" or "decode".
-        printer: JSON or text, and whether text has a line for each file.
-        ignored: number of files in folders that were not taken.
-        failures: JSONL file for what failed; None is standard error.
-        dry_run: planned files are printed to standard output.
+        printer: choice of JSON or text, and of a line for each file.
+        ignored: number of files in folders with another suffix.
+        failures: JSONL file for failures; None is standard error.
+        dry_run: whether planned files are printed to standard output.
     """
 
     command: str
@@ -51,22 +51,22 @@ class Report:
     def collect(
         self, outcomes: Iterable[FileOutcome], *, total: int, progress: Callable[[int, int], None]
     ) -> None:
-        """Take in all outcomes as they come.
+        """Count and print all outcomes in order.
 
         Args:
             outcomes: outcomes of the run.
             total: number of files.
-            progress: callback with (files done, files).
+            progress: function of (files done, files).
         """
         for done, outcome in enumerate(outcomes, 1):
             self._add(outcome)
             progress(done, total)
 
     def conclude(self) -> int:
-        """Print what failed and the summary.
+        """Print the failures and the summary.
 
         Returns:
-            Exit code: 0, that of all failures, or 1 where they differ.
+            Exit code: 0, that of all failures, or 1 if they differ.
         Raises:
             OutputError: the file of failures cannot be written.
         """
@@ -140,7 +140,7 @@ class Report:
 
 
 def _check_failures(path: Path) -> None:
-    """Refuse to replace a file that no earlier run has written, a picture for instance."""
+    """Refuse to replace a file that is no list of failures, a picture for instance."""
     try:
         with path.open("rb") as file:
             start = file.read(len(_FAILURE))

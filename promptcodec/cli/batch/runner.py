@@ -1,7 +1,7 @@
-"""Many files, one by one or in several processes; one that fails does not stop the rest.
+"""Jobs on many files, one by one or in several processes; a failure does not stop the others.
 
-Each process computes with the threads of its codec options, however many processes there are, so
-that the bytes that are written do not depend on their number nor on who takes which file.
+The number of threads of a process is that of its codec options, so that the bytes of a file do not
+depend on the number of processes, nor on the process that writes it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FileOutcome:
-    """What became of one file.
+    """Outcome of one file.
 
     Args:
         source: name of the input.
-        target: name of the output; None where nothing could be written.
+        target: name of the output; None if nothing could be written.
         status: "done" now, "finished" before, "planned" in a dry run, or "failed".
         facts: values of the command for JSON.
-        summary: text for people: what was done, or why it failed.
+        summary: text of the message: result, or reason of a failure.
         error: name of the exception of a failure.
         exit_code: exit code of a failure.
     """
@@ -46,7 +46,7 @@ class FileOutcome:
 
     @classmethod
     def failed(cls, source: object, target: object, error: Exception) -> "FileOutcome":
-        """The outcome of a file that an exception is about."""
+        """The outcome of a file with an exception."""
         message, code = describe(error)
         place = None if target is None else str(target)
         name = type(error).__name__
@@ -67,11 +67,11 @@ def run_batch(
         job: work on one file.
         pairs: files with targets that differ.
         jobs: number of processes.
-        force: existing outputs are replaced.
-        dry_run: nothing is written.
+        force: whether existing outputs are replaced.
+        dry_run: whether to write nothing.
 
     Yields:
-        One outcome for each file, in the order in which they are done.
+        One outcome for each file, in the order of completion.
     Raises:
         PromptCodecError: the codec cannot be loaded.
     """
@@ -92,7 +92,7 @@ def run_batch(
 
 
 def _before(job: FileJob, pair: FilePair, codec: "Codec") -> FileOutcome | None:
-    """The outcome of a file with an output; None where there is work nevertheless."""
+    """The outcome of a file that is finished or failed already; None if there is work."""
     try:
         finished = job.is_finished(pair, codec)
     except Exception as error:
@@ -101,7 +101,7 @@ def _before(job: FileJob, pair: FilePair, codec: "Codec") -> FileOutcome | None:
 
 
 def _work(job: FileJob, pair: FilePair, codec: "Codec", *, force: bool) -> FileOutcome:
-    """Do the job on one file; whatever goes wrong becomes its outcome."""
+    """Do the job on one file; an error becomes its outcome."""
     try:
         if pair.target.parent.is_dir():
             refuse_input(pair.target, pair.source)
@@ -113,7 +113,7 @@ def _work(job: FileJob, pair: FilePair, codec: "Codec", *, force: bool) -> FileO
         if isinstance(error, OutputError) and not force:
             before = _before(job, pair, codec)
             if before is not None and before.status == "finished":
-                return before  # another run was faster
+                return before  # finished meanwhile by another run
         return FileOutcome.failed(pair.source, pair.target, error)
     facts = made.facts | {"output_bytes": size}
     return FileOutcome(str(pair.source), str(pair.target), "done", facts, made.summary)
@@ -131,14 +131,14 @@ def _make_folder(folder: Path) -> None:
 def _in_processes(
     job: FileJob, pairs: Sequence[FilePair], *, jobs: int, force: bool
 ) -> Iterator[FileOutcome]:
-    """Outcomes of all files, also where processes are ended from outside."""
+    """Outcomes of all files, also if processes are killed."""
     run = partial(_work_in_process, job, force)
     left = dict.fromkeys(pairs)
     while left:
         for pair, outcome in run_in_processes(run, list(left), jobs=jobs):
             del left[pair]
             yield outcome
-        # A process died. Which file it was at is found out by giving each a process of its own.
+        # A process was killed. Each of the next files gets its own process, to find the cause.
         for pair in list(left)[: 2 * jobs]:
             del left[pair]
             outcomes = [outcome for _, outcome in run_in_processes(run, [pair], jobs=1)]
