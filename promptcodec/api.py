@@ -1,4 +1,4 @@
-"""The codec that a user loads; no library of networks is imported before that."""
+"""Public class of the codec; torch is imported when a codec is loaded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from promptcodec.io.hub import PromptsSource, find_prompts
 
 
 class Codec(PictureCodec):
-    """A base codec and its rates, ready to run and safe to share among threads."""
+    """A base codec and its rates, safe to share among threads."""
 
     @classmethod
     def load(
@@ -29,9 +29,10 @@ class Codec(PictureCodec):
                 no adapter for another one. An empty list is the base alone.
             options: fields of `EngineOptions`: heads, tasks, device, precision, threads.
         Raises:
-            CheckpointError: nothing usable at `base` or `prompts`.
-            ModelMismatchError: an adapter of another base.
-            UsageError: unknown device or precision, or a dict that names an adapter wrongly.
+            CheckpointError: `base` or `prompts` has nothing usable.
+            ModelMismatchError: an adapter belongs to another base.
+            UsageError: device or precision is unknown, or a key of a dict is not the rate index of
+                its adapter.
         Examples:
             >>> codec = Codec.load()
             >>> [rate.index for rate in codec.rates]

@@ -117,8 +117,8 @@ class CodecConfig:
         decoder_channels: width of each stage of g_s, likewise.
         decoder_blocks: blocks of each stage of g_s, likewise.
         render_kernel: edge of the kernel of the last map of g_s, 1 or 3.
-        halo: px that g_a and g_s see around a tile or a band of it, a multiple of 64, where the
-            windows of every stage begin.
+        halo: border around a tile or a band in the input of g_a and g_s, px, a multiple of 64,
+            where the windows of every stage begin.
         shortcut: a linear transform of 16x16 px beside the network of either side.
     """
 

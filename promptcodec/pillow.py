@@ -5,16 +5,16 @@
 
     picture = Image.open("photo.pc")            # size, mode, EXIF, ICC, XMP: from the header
     picture.save("copy.png")                    # now torch and the weights are loaded, once
-    picture.save("small.pc", rate_index=2)      # as `Codec.encode` takes it
+    picture.save("small.pc", rate_index=2)      # options of `Codec.encode`
 
-The codec is the bundled one; `use` chooses another. `ImageFile.LOAD_TRUNCATED_IMAGES` lets what is
-whole of a stream be decoded that was cut off. The limit of pixels is that of Pillow,
+The codec is the bundled one, or that of `use`. With `ImageFile.LOAD_TRUNCATED_IMAGES` the complete
+tiles of a truncated stream are decoded. The limit of pixels is that of Pillow,
 `Image.MAX_IMAGE_PIXELS`, unless `save` is given `max_pixels`. As with other formats, damaged files
 are an `OSError`, and options that the format does not have are ignored.
 
-Pillow empties a file before a format sees its options, and has no place where a format could look
-earlier. The import therefore wraps `Image.Image.save` for streams: they are encoded first, and
-replace a file as a whole. Other formats are saved by Pillow's own method, unchanged.
+Pillow empties a file before calling the writer of a format. The import therefore wraps
+`Image.Image.save` for streams: they are encoded first, and replace a file atomically. Other formats
+are saved by Pillow's own method, unchanged.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a stream says: its parts as dataclasses, and the constants of version 1."""
+"""Parts of a stream as dataclasses, and the constants of version 1."""
 
 import math
 import struct
@@ -13,7 +13,7 @@ MAGIC = b"\x8fPC\n"
 VERSION = 1
 # Numerics profiles: see "Payload" in FORMAT.md.
 BASE_TABLES = 1  # z is coded with the base's tables
-OWN_TABLES = 2  # z is coded with a set of an adapter's tables, which the payload names
+OWN_TABLES = 2  # z is coded with a set of an adapter's tables, whose number is in the payload
 PROFILES = (BASE_TABLES, OWN_TABLES)
 RATE_STEPS = 4096  # header steps between two neighbouring rate indexes
 GAIN_STEPS = 256  # header units in one step between neighbouring scale tables
@@ -57,11 +57,11 @@ class Tile:
 
 @dataclass(frozen=True)
 class Chunk:
-    """What travels beside the latents, such as alpha or a colour profile.
+    """Data beside the latents, such as alpha or a colour profile.
 
     Args:
         kind: 4 printable ASCII bytes, the first a letter: upper case if no reader may skip it.
-        data: content, as FORMAT.md says for the kind.
+        data: content, specified in FORMAT.md for each kind.
     """
 
     kind: bytes
@@ -89,17 +89,17 @@ class ChunkRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Fields:
-    """What header and container share.
+    """Common fields of header and container.
 
     Args:
-        width: of the original picture, px.
-        height: of the original picture, px.
-        grey: the picture has one colour channel.
+        width: width of the original picture, px.
+        height: height of the original picture, px.
+        grey: whether the picture has one colour channel.
         base_hash: first 8 bytes of the SHA-256 of the base codec.
-        adapter_hashes: 0 to 2 of the same kind; two when the rate lies between two adapters.
+        adapter_hashes: 0 to 2 hashes of the same kind; two if the rate is between two adapters.
         rate: rate index in steps of 1/4096; see `rate_to_fixed`.
-        gain: added to the log-gain of every channel, in 1/256 of a table step, signed.
-        profile: numerics profile that the payload was coded with.
+        gain: addend of the log-gain of every channel, in 1/256 of a table step, signed.
+        profile: numerics profile of the payload.
         tile_size: side of a tile, px, a multiple of 64; 0 is one tile.
     """
 

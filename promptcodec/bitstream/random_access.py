@@ -31,11 +31,11 @@ _READS = (1 << 12, 1 << 16)  # bytes; the first holds nearly every header, 1.2 M
 
 @dataclass(frozen=True)
 class StreamFile:
-    """A stream whose header is known and whose payload is read by parts.
+    """A stream with a parsed header, whose payload is read by parts.
 
     Args:
-        header: of the stream.
-        read: gives up to so many bytes from an offset; fewer where the file ends.
+        header: header of the stream.
+        read: function of an offset and a number of bytes; returns fewer at the end of the file.
         file_bytes: size of the file.
     """
 
@@ -61,7 +61,7 @@ class StreamFile:
         return Tile(data[: row.z_bytes], data[row.z_bytes :], row.index_crc)
 
     def chunk(self, kind: bytes) -> bytes | None:
-        """Content of a chunk, its checksum verified; None where the stream has none of the kind.
+        """Content of a chunk, its checksum verified; None if the stream has none of the kind.
 
         Raises:
             StreamError: the file ends before it, or it is damaged.
@@ -88,7 +88,7 @@ class StreamFile:
         """Contents of the chunks, by kind.
 
         Args:
-            allow_partial: leave out those that a partial stream does not hold.
+            allow_partial: whether to leave out chunks that are missing in a partial stream.
         Raises:
             StreamError: see `chunk`.
         """
@@ -113,8 +113,8 @@ def open_stream(
         allow_partial: permission for a file that is truncated behind its header.
         max_pixels: as for `parse_header`.
     Raises:
-        StreamError: no such file, no stream, a damaged header, or a file of another size than the
-            header says.
+        StreamError: the file does not exist or is no stream, its header is damaged, or its size is
+            not that of the header.
     """
     with _open(source) as (read, file_bytes):
         yield read_stream(read, file_bytes, allow_partial=allow_partial, max_pixels=max_pixels)
@@ -131,7 +131,7 @@ def load_stream(source: bytes | str | Path, *, max_pixels: int = MAX_PIXELS) -> 
 
 @contextmanager
 def _open(source: bytes | str | Path) -> Iterator[tuple[ReadAt, int]]:
-    """How to read of a source, and its size."""
+    """Reading function and size of a source."""
     if isinstance(source, str | Path):
         try:
             with open(source, "rb") as file:
@@ -162,12 +162,13 @@ def read_stream(
     """Read the header and nothing more.
 
     Args:
-        read: gives up to so many bytes from an offset.
+        read: function of an offset and a number of bytes, which may return fewer bytes.
         file_bytes: size of the file.
-        allow_partial: the file may be truncated behind its header.
+        allow_partial: whether the file may be truncated after its header.
         max_pixels: as for `parse_header`.
     Raises:
-        StreamError: no stream, a damaged header, or a file of another size than the header says.
+        StreamError: the file is no stream, its header is damaged, or its size is not that of the
+            header.
     """
     header = _read_header(read, max_pixels=max_pixels)
     if not (allow_partial and file_bytes < header.size + header.payload_bytes):

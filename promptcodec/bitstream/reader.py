@@ -1,7 +1,7 @@
 """The header: bytes to dataclasses, every field checked.
 
-The header's CRC is checked before a single field is used, and every length is checked against the
-bytes that are there before anything is cut out, so hostile bytes cost no more than their size.
+The CRC of the header is checked before any field is used, and every length against the available
+bytes before anything is allocated, so hostile bytes cost no more than their size.
 """
 
 import zlib
@@ -38,11 +38,11 @@ def parse_header(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Header:
     """Read the header from the first bytes of a file; `MAX_HEADER_BYTES` of them always suffice.
 
     Args:
-        data: the file or a prefix of it.
-        max_pixels: refuse pictures with more; a side below 64 px counts as 64, as it is decoded.
+        data: bytes of the file, or a prefix of them.
+        max_pixels: largest allowed number of pixels; a side below 64 px counts as 64.
 
     Raises:
-        StreamError: not a stream, from a newer version, damaged, truncated or too large.
+        StreamError: the data is no stream, of a newer version, damaged, truncated or too large.
     """
     check_start(data)
     reader = _Reader(data, start=len(MAGIC) + 1, short=truncated(len(data), MIN_HEADER_BYTES))
@@ -63,7 +63,7 @@ def parse_header(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Header:
 
 
 def check_file_bytes(header: Header, file_bytes: int) -> None:
-    """Compare the size of a file in bytes with what its header says.
+    """Compare the size of a file, in bytes, with that of its header.
 
     Raises:
         StreamError: the file is truncated, or goes on after its last chunk.

@@ -1,4 +1,4 @@
-"""The first bytes of a file: is this a stream of ours, and if not, what is it?"""
+"""Signature of a stream, and messages about other files."""
 
 from promptcodec.bitstream.fields import MAGIC, MIN_HEADER_BYTES, VERSION
 from promptcodec.errors import StreamError
@@ -18,7 +18,11 @@ AGAIN = "copy the file again from its source, or encode the picture again"
 
 
 def check_start(data: bytes) -> None:
-    """Magic and version: say what a file is that is not ours."""
+    """Check magic and version.
+
+    Raises:
+        StreamError: the file is no stream, or of another version; the message has its kind.
+    """
     if not data:
         raise StreamError("the input is empty (0 bytes): give a file that `encode` wrote")
     if not data.startswith(MAGIC):

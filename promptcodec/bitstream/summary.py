@@ -1,4 +1,4 @@
-"""A header as plain values, for people and for JSON."""
+"""A header as plain values, for text and JSON."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ def describe(header: Header, *, file_bytes: int) -> dict[str, object]:
     """Plain dict of a header for JSON; keys are only added under one `schema`.
 
     Args:
-        header: as `parse_header` returned it.
+        header: result of `parse_header`.
         file_bytes: size of the whole file; `bpp` is 8 times this by the pixels of the picture.
     """
     rows, columns = header.tile_grid

@@ -5,7 +5,7 @@ LONGEST_VARINT = 5
 
 
 def pack_varint(value: int) -> bytes:
-    """Seven bits a byte, lowest first; the top bit says that more follow.
+    """Encode as seven bits a byte, lowest first; the top bit is set if more bytes follow.
 
     Raises:
         ValueError: the number does not fit in 32 unsigned bits.

@@ -1,4 +1,4 @@
-"""Dataclasses to bytes; whatever the reader would refuse is not written."""
+"""Dataclasses to bytes, with the checks of the reader."""
 
 import struct
 import zlib
@@ -20,7 +20,7 @@ from promptcodec.errors import UsageError
 
 
 def pack(container: Container) -> bytes:
-    """Write a container; whatever `parse` would refuse is refused here.
+    """Write a container, with the checks of `parse`.
 
     Raises:
         UsageError: a field cannot be written or contradicts another one.
@@ -29,7 +29,7 @@ def pack(container: Container) -> bytes:
         body = _pack_fields(container)
         header = MAGIC + bytes([VERSION]) + pack_varint(len(body) + CRC.size) + body
         header += CRC.pack(zlib.crc32(header))
-        # The reader is the judge of what may be written: the two cannot drift apart.
+        # Checked by the reader, so that both have the same rules.
         parse_header(header, max_pixels=1 << 64)
     except (struct.error, ValueError) as error:
         raise UsageError(f"this container cannot be written: {error}") from error

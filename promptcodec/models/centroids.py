@@ -1,11 +1,11 @@
-"""Where in its interval a quantised residual is rebuilt.
+"""Reconstruction points of quantised residuals in their intervals.
 
     r = round(u)  ->  r - sign(r) * pull[table index, |r| is 1 or more]
 
-Where the scale is small against the step, most of what is rounded to 1 is nearer to 1/2 than to 1.
-Its mean depends on scale over step alone, which is what the table index says; so one table serves
-every gain, and g_s gets the expected latent whatever the rate. Only the reconstruction moves:
-what is coded, and with which table, does not.
+If the scale is small against the step, most values rounded to 1 are nearer to 1/2 than to 1. Their
+mean depends on scale over step alone, that is, on the table index; so one table serves every gain,
+and the input of g_s is the expected latent at any rate. Only the reconstruction changes: symbols
+and their tables do not.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from promptcodec.models.likelihood import index_to_scale
 
 
 class Centroids(nn.Module):
-    """Learned pull towards zero for each scale table, begun at that of a Laplacian."""
+    """Learned pull towards zero for each scale table, initialised for a Laplacian."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""A base codec on disk: `config.json` and `model.safetensors`, checked in full when it is read.
+"""A base codec on disk: `config.json` and `model.safetensors`, checked in full when read.
 
-Weights are stored in float16, the scale path and the entropy tables as the integers that run.
+Weights are stored in float16, the scale path and the entropy tables as integers.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ from promptcodec.models.weights import (
 )
 
 SCALE_PATH = "hyperprior.scale_path."
-FLOAT32 = ("hyperprior.prior.",)  # only training reads it; small and sensitive
-MEASURES = ("units", "step")  # what names of buffers that scale features end with; small as well
+FLOAT32 = ("hyperprior.prior.",)  # for training alone; small and sensitive
+MEASURES = ("units", "step")  # endings of names of buffers that scale features; small as well
 
 
 @dataclass(frozen=True)
 class Base:
-    """A base codec, ready to run.
+    """A base codec.
 
     Args:
-        model: in eval mode, on the CPU, float32.
-        tables: its entropy tables.
+        model: networks in eval mode, on the CPU, float32.
+        tables: entropy tables.
         config: architecture and rate.
-        sha256: hash that streams and adapters are bound to, 32 bytes.
+        sha256: hash of the base, 32 bytes; streams and adapters are bound to it.
     """
 
     model: CodecModel
@@ -70,22 +70,22 @@ def write_base(
     """Write a checkpoint; returns its hash.
 
     Args:
-        folder: made if it is not there.
-        model: trained weights.
+        folder: folder to write, created if missing.
+        model: trained model.
         config: architecture and rate.
-        tables: entropy tables; None makes them from the model's own densities.
+        tables: entropy tables; None computes them from the densities of the model.
     Raises:
-        CheckpointError: weights that are not finite, or a scale path beyond the exact range.
+        CheckpointError: a weight is not finite, or the scale path exceeds the exact range.
         OutputError: the folder cannot be written.
     """
     tensors = pack_tensors(model, tables or density_tables(model))
-    build(tensors, config=config, where=str(folder))  # what is written can be read
+    build(tensors, config=config, where=str(folder))  # raises if it could not be read
     write_files(folder / BASE_WEIGHTS, tensors, config=BASE_CONFIG, facts=config)
     return base_hash(tensors, config.codec)
 
 
 def density_tables(model: CodecModel) -> EntropyTables:
-    """Gaussian tables for y, the learned density of z tabulated once."""
+    """Entropy tables of Gaussians for y and of the learned density for z."""
     probabilities = model.hyperprior.prior.integer_probabilities().cpu().numpy()
     return EntropyTables(
         y=tuple(gaussian_table(i) for i in range(NUM_SCALES)),
@@ -94,7 +94,7 @@ def density_tables(model: CodecModel) -> EntropyTables:
 
 
 def pack_tensors(model: CodecModel, tables: EntropyTables) -> dict[str, Tensor]:
-    """Everything a decoder needs, in the types that are stored."""
+    """Tensors of a checkpoint, in the types of the file."""
     tensors: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
         if not name.startswith(SCALE_PATH):
@@ -113,8 +113,8 @@ def read_base(folder: Path) -> Base:
     """Read and check a checkpoint.
 
     Raises:
-        CheckpointError: missing files, tensors that are missing, of another shape or not finite,
-            tables that do not sum to 2^16.
+        CheckpointError: a file is missing; a tensor is missing, of another shape or not finite; or
+            a table does not sum to 2^16.
     """
     path = Path(folder) / BASE_WEIGHTS
     for needed in (Path(folder) / BASE_CONFIG, path):
@@ -128,7 +128,7 @@ def read_base(folder: Path) -> Base:
 
 
 def build(tensors: dict[str, Tensor], *, config: BaseConfig, where: str) -> Base:
-    """Make a codec of stored tensors; `where` names them in errors."""
+    """Build a codec from stored tensors; `where` is their name in errors."""
     check_finite(tensors, where=where)
     digest = base_hash(tensors, config.codec)
     tensors = dict(tensors)

@@ -1,4 +1,4 @@
-"""A codec whose torch networks are in reach, for training, heads and measurements."""
+"""A codec with access to its torch networks, for training, heads and measurements."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class TorchCodec(PictureCodec):
 
     @property
     def device(self) -> torch.device:
-        """Where they compute."""
+        """Device of the networks."""
         return self.torch.device
 
     @property
@@ -67,10 +67,10 @@ class TorchCodec(PictureCodec):
         return torch.from_numpy(y_hat).to(self.device)
 
     def head(self, task: str) -> Head:
-        """The head of a task, "classify" or "segment", read when it is first asked for.
+        """The head of a task, "classify" or "segment", read at its first use.
 
         Raises:
             CheckpointError: this codec has no such head.
-            ModelMismatchError: it belongs to another base.
+            ModelMismatchError: the head belongs to another base.
         """
         return self.torch.modules.head(task)

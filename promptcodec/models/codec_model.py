@@ -32,10 +32,10 @@ from promptcodec.models.transforms import Analysis, Synthesis
 
 @dataclass(frozen=True)
 class TrainingOutput:
-    """What a training step needs.
+    """Output of a training pass.
 
     Args:
-        x_hat: reconstruction, not clamped, shape of x; None when only the rate was asked for.
+        x_hat: reconstruction, not clamped, shape of x; None with `rate_only`.
         y_bits: bits of y, scalar.
         z_bits: bits of z, scalar.
         random_gain_bits: bits of y at a random gain, scalar; its gradient reaches only the
@@ -52,7 +52,7 @@ class TrainingOutput:
 
 
 class Adapter(Protocol):
-    """What one rate adds to the base, besides the integer gains that files are written with."""
+    """Networks of one rate for a base, beside the integer gains of streams."""
 
     def encoder_prompts(self, x: Tensor) -> Sequence[PromptTokens | None]:
         """Prompts of g_a's Swin blocks, first stage first, from x (B, 3, H, W)."""
@@ -75,20 +75,20 @@ class Adapter(Protocol):
         ...
 
     def modulate_means(self, features: Tensor) -> Tensor:
-        """Move the features that the means are made of, (B, N, h, w)."""
+        """Scale and shift the features of the means, (B, N, h, w)."""
         ...
 
 
 class AdapterSlot(nn.Module):
-    """Where an adapter is found that no argument names; empty, unless a library fills it."""
+    """Place of the default adapter; empty, unless a library fills it."""
 
     def forward(self) -> Adapter | None:
-        """The adapter that is active, None for the base."""
+        """The active adapter; None is the base."""
         return None
 
 
 def build_context(config: CodecConfig) -> ContextModel:
-    """The context model that `config.context` names."""
+    """The context model of a config."""
     models = {"none": NoContext, "checkerboard": CheckerboardContext, "econtext": EContext}
     return models[config.context](config)
 
@@ -125,19 +125,19 @@ class CodecModel(nn.Module):
     ) -> TrainingOutput:
         """One differentiable pass.
 
-        The rate sees noise, the synthesis sees rounding with a straight-through gradient. A symbol
-        whose table index rounds to 0 is zero, as in coding.
+        The rate is computed with noise, the synthesis with rounding and a straight-through
+        gradient. A symbol whose table index rounds to 0 is zero, as in coding.
 
         Args:
             x: RGB in [0, 1], (B, 3, H, W); H and W multiples of 64 px.
-            round_z: use rounded z for the scales and means; noise otherwise, which keeps a young
-                hyperprior from collapsing to zero.
-            z_rate_weight: factor on the gradient of z's rate that reaches z, not its prior; below 1
-                early on lets a hyperprior learn to be useful before it has to be cheap.
-            rate_only: leave g_s out and let no gradient into g_a.
-            hard: latents as they are written, no noise; no gradient reaches g_a or h_a, and the
-                distortion moves the means rather than the symbols.
-            adapter: what a rate adds; None is that of the slot, else the base.
+            round_z: whether scales and means come from rounded z; otherwise from noisy z, which
+                keeps an untrained hyperprior from collapsing to zero.
+            z_rate_weight: factor on the gradient of z's rate with respect to z, not to its prior;
+                below 1 in early steps, before scales and means depend on z.
+            rate_only: whether to leave out g_s and the gradient of g_a.
+            hard: whether latents are rounded as in coding; no gradient reaches g_a or h_a, and the
+                distortion has a gradient for the means, not for the symbols.
+            adapter: adapter of a rate; None is that of the slot, else the base.
         Source:
             Minnen and Singh 2020, arXiv:2007.08739, for mixing noise and rounding.
         """
@@ -182,26 +182,26 @@ class CodecModel(nn.Module):
 
     @torch.no_grad()
     def _known(self, features: Tensor, y: Tensor, gain: Tensor) -> Tensor:
-        """y_hat that later groups look at, (B, M, h, w), from one parallel look at y itself."""
+        """y_hat as context of later groups, (B, M, h, w); means by a parallel pass over y."""
         mu, _ = self.context.parallel(features, y)
         return torch.round((y - mu.float()) * gain) / gain + mu.float()
 
     def to_latents(self, x: Tensor, adapter: Adapter | None) -> Tensor:
-        """g_a with what the adapter adds: (B, 3, H, W) to (B, M, H/16, W/16), float32."""
+        """g_a with an adapter: (B, 3, H, W) to (B, M, H/16, W/16), float32."""
         adapter = adapter or self.adapter_slot()
         if adapter is None:
             return self.g_a(x).float()
         return self.g_a(x, adapter.encoder_prompts(x), adapter.encoder_updates()).float()
 
     def to_picture(self, y_hat: Tensor, adapter: Adapter | None) -> Tensor:
-        """g_s with what the adapter adds: (B, M, h, w) to (B, 3, 16 h, 16 w)."""
+        """g_s with an adapter: (B, M, h, w) to (B, 3, 16 h, 16 w)."""
         adapter = adapter or self.adapter_slot()
         if adapter is None:
             return self.g_s(y_hat)
         return self.g_s(y_hat, adapter.decoder_prompts(y_hat), adapter.decoder_updates())
 
     def features(self, z_hat: Tensor, adapter: Adapter | None) -> Tensor:
-        """What the means are made of, (B, N, H/16, W/16), from z_hat (B, Cz, H/64, W/64)."""
+        """Features of the means, (B, N, H/16, W/16), from z_hat (B, Cz, H/64, W/64)."""
         features = self.hyperprior.h_means(z_hat)
         adapter = adapter or self.adapter_slot()
         return adapter.modulate_means(features) if adapter else features
@@ -218,9 +218,9 @@ class CodecModel(nn.Module):
         reaches only the scale path.
 
         Args:
-            residual: in steps of quantisation, (B, M, h, w).
-            z_hat: (B, Cz, h/4, w/4).
-            shift: of the table indexes, beside what the scale path gives.
+            residual: residuals in quantisation steps, (B, M, h, w).
+            z_hat: rounded z, (B, Cz, h/4, w/4).
+            shift: addend of the table indexes of the scale path.
         """
         index = self.hyperprior.scale_path(z_hat.detach()) + shift.detach()
         steps = torch.empty(len(index), 1, 1, 1, device=index.device).uniform_(-6.0, 14.0)
@@ -238,7 +238,7 @@ class CodecModel(nn.Module):
         Args:
             x: RGB in [0, 1], (B, 3, H, W); H and W multiples of 64 px.
             gains: per-channel gains of the rate.
-            adapter: what the rate adds besides; None is that of the slot, else the base.
+            adapter: adapter of the rate; None is that of the slot, else the base.
         Raises:
             ShapeError: H or W is not a multiple of 64.
         """
@@ -260,13 +260,13 @@ class CodecModel(nn.Module):
     def quantise(
         self, y: Tensor, z: Tensor, *, gains: Gains, adapter: Adapter | None = None
     ) -> Latents[Tensor]:
-        """Round latents into what is written.
+        """Quantise latents to the symbols of a stream.
 
         Args:
-            y: (B, M, h, w), float32.
-            z: (B, Cz, h/4, w/4), float32.
+            y: latents before rounding, (B, M, h, w), float32.
+            z: side information before rounding, (B, Cz, h/4, w/4), float32.
             gains: per-channel gains of the rate.
-            adapter: what the rate adds besides; None is that of the slot, else the base.
+            adapter: adapter of the rate; None is that of the slot, else the base.
         """
         with torch.autocast(y.device.type, enabled=False):
             z_hat = torch.round(z).clamp_(Z_MIN, Z_MAX)
@@ -323,7 +323,7 @@ class CodecModel(nn.Module):
         gains: Gains,
         adapter: Adapter | None = None,
     ) -> Tensor:
-        """y_hat from what was transmitted and its table indexes, (B, M, h, w) float32."""
+        """y_hat from decoded symbols and their table indexes, (B, M, h, w) float32."""
         with torch.autocast(z_hat.device.type, enabled=False):
             features = self.features(z_hat.float(), adapter)
             residual = self.rebuild(symbols.float(), indexes) / multipliers(gains, z_hat.device)
@@ -338,7 +338,7 @@ class CodecModel(nn.Module):
     def freeze_scale_path(self, layers: list[tuple[Tensor, Tensor]] | None = None) -> None:
         """Fix the integer scale path: from a checkpoint's integers, or from the float weights.
 
-        What the context keeps for coding is made anew as well.
+        Constants of the context model are computed anew as well.
         """
         self.context.freeze()
         layers = self.hyperprior.scale_path.quantised() if layers is None else layers

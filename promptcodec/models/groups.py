@@ -19,7 +19,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Grouping:
-    """How y is cut.
+    """Partition of y into groups.
 
     Args:
         segments: channels of each segment, M in all.
@@ -44,7 +44,7 @@ class Grouping:
         return [halves[g % self.halves][:, self.segment(g)] for g in range(len(self))]
 
     def join(self, groups: list[Tensor]) -> Tensor:
-        """Undo `split`."""
+        """Invert `split`."""
         if self.halves == 1:
             return torch.cat(groups, dim=1)
         return join_halves(torch.cat(groups[0::2], dim=1), torch.cat(groups[1::2], dim=1))
@@ -63,7 +63,7 @@ def split_halves(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def join_halves(anchors: Tensor, rest: Tensor) -> Tensor:
-    """Undo `split_halves`."""
+    """Invert `split_halves`."""
     b, c, h, half = anchors.shape
     a, r = (x.permute(0, 2, 3, 1).reshape(b, h // 2, 2, half, c) for x in (anchors, rest))
     even = torch.stack((r[:, :, 0], a[:, :, 0]), dim=3)  # (b, h/2, w/2, 2, c)
@@ -83,7 +83,7 @@ def gather_anchor_neighbours(anchors: Tensor) -> Tensor:
     b, h, half, c = a.shape
     wide = F.pad(a, (0, 0, 1, 1, 1, 1))  # one element around
     up, down = wide[:, :-2, 1:-1], wide[:, 2:, 1:-1]
-    # In even rows an element stands left of the anchor of its own column, in odd rows right of it.
+    # In even rows an element is left of the anchor of its column, in odd rows right of it.
     rows = wide[:, 1:-1].reshape(b, h // 2, 2, half + 2, c)
     left = torch.stack((rows[:, :, 0, :-2], rows[:, :, 1, 1:-1]), dim=2).reshape(a.shape)
     right = torch.stack((rows[:, :, 0, 1:-1], rows[:, :, 1, 2:]), dim=2).reshape(a.shape)

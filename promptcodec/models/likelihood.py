@@ -13,7 +13,7 @@ LIKELIHOOD_MIN = 1e-9
 
 
 class _LowerBound(torch.autograd.Function):
-    """max(x, bound) whose gradient still lets x grow back above the bound."""
+    """max(x, bound) with a gradient below the bound that can raise x, but not lower it."""
 
     @staticmethod
     def forward(ctx, x: Tensor, bound: float) -> Tensor:  # type: ignore[override]

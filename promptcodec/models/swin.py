@@ -98,7 +98,7 @@ class WindowAttention(nn.Module):
 
         Args:
             x: (B * windows, w * w, C).
-            mask: mask of the shifted grid; None lets all tokens of a window see each other.
+            mask: mask of the shifted grid; None masks nothing.
             prompts: further tokens that every query of their window attends to; never masked.
         Returns:
             (B * windows, w * w, C).
@@ -172,7 +172,7 @@ class SwinBlock(nn.Module):
             units: divisor of each channel at the input of a branch, (C,); None is ones.
         """
         _, h, w, _ = x.shape
-        # A grid of one window has no neighbour to look at: shifting would only cut it up.
+        # A grid of one window is not shifted: that would only split it.
         sy = self.shift if h > self.window else 0
         sx = self.shift if w > self.window else 0
         y = self.norm1(x if units is None else x / units)

@@ -19,8 +19,8 @@ from promptcodec.config import from_dict
 from promptcodec.errors import CheckpointError, ConfigError, ModelMismatchError
 from promptcodec.io.atomic import write_atomically
 
-SPARE_WEIGHTS = 1 << 20  # 4 MB: what a config may ask for beyond its file before it is refused
-SPARE_TENSORS = 500  # likewise; a layer takes memory however small it is
+SPARE_WEIGHTS = 1 << 20  # weights (4 MB) of a config beyond its file that are not refused
+SPARE_TENSORS = 500  # tensors likewise; even a small layer takes memory
 
 T = TypeVar("T")
 Network = TypeVar("Network", bound=nn.Module)
@@ -223,13 +223,13 @@ def read_network(path: Path, build: Callable[[], Network]) -> Network:
 class WeightBudget(TorchFunctionMode):
     """Context in which a module is built with no more weights and tensors than its file holds.
 
-    A small excess is allowed: the tensors that are missing are named when they are looked up.
+    A small excess is allowed: reading the tensors reports the missing ones by name.
 
     Args:
         tensors: tensors of the file.
         where: name of the file, for the message.
     Raises:
-        CheckpointError: the module asks for over a million weights or 500 tensors more.
+        CheckpointError: the module has over a million weights or 500 tensors more.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor], *, where: str) -> None:
@@ -245,13 +245,13 @@ class WeightBudget(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        if func in (torch.empty, torch.zeros, torch.randn):  # how layers ask for memory
+        if func in (torch.empty, torch.zeros, torch.randn):  # by which layers allocate memory
             shape = args[0] if isinstance(args[0], tuple | list) else args
             self.left -= math.prod(shape)
             self.tensors_left -= 1
             if min(self.left, self.tensors_left) < 0:
                 raise CheckpointError(
-                    f"{self.where}: holds {self.there} weights and its config asks for far more; "
+                    f"{self.where}: holds {self.there} weights and its config needs far more; "
                     "get both files again"
                 )
         return func(*args, **(kwargs or {}))

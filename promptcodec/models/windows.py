@@ -1,4 +1,4 @@
-"""Windows of attention: how a grid of tokens is cut, which tokens see each other, and attention.
+"""Windows of attention: partition of a grid of tokens, masks, and attention.
 
     grid (B, H, W, C) -> [roll] -> windows (B * windows, tokens, C) -> attention -> merge -> [roll]
 
@@ -81,11 +81,11 @@ class Windows:
 
 @dataclass(frozen=True)
 class WindowMask:
-    """Which tokens see each other in the windows of a grid.
+    """Attention mask of the windows of a grid.
 
     Args:
         windows: number of windows of one picture.
-        cut: numbers of the windows that hold tokens which must not all see each other, (K,).
+        cut: numbers of the windows with masked pairs of tokens, (K,).
         allowed: True where a query of a cut window may attend to a key, (K, queries, keys).
     """
 
@@ -97,7 +97,7 @@ class WindowMask:
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # a mask kept from coding must also serve training
 def window_mask(windows: Windows, device: torch.device | str = "cpu") -> WindowMask:
-    """Mask by which tokens see those of their own region only.
+    """Mask that restricts attention to tokens of the same region.
 
     A grid has three regions along each axis: what was rolled round from the start, padding, and the
     rest.
@@ -180,7 +180,7 @@ def attend_windows(
         k: keys.
         v: values.
         bias: addend of the logits of every window, (1, heads, queries, keys).
-        mask: mask of the grid; None lets all tokens of a window see each other.
+        mask: mask of the grid; None masks nothing.
     """
     out = attend(q, k, v, bias)
     if mask is None or not len(mask.cut):

@@ -1,8 +1,8 @@
-"""What a method earns: several of them at several rates, one budget, one table.
+"""Comparison of methods at several rates with one budget, as one table.
 
-Every method is a variation of the same run: what is tuned (an adapter's parts, LoRA by PEFT, the
-whole base), how large it is, whether a rate starts from its neighbour, and which optimisers and
-learning rates are tried. These are chosen at one rate by held-out pictures and kept for the others.
+Every method is a variation of the same run: tuned parts (of an adapter, LoRA by PEFT, the whole
+base), their size, start from a neighbour or from the base, optimisers and learning rates to try.
+The best of these at one rate, on held-out pictures, is used for the others.
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ class Method:
     """A variation of a run.
 
     Args:
-        name: of the row; names the folder.
+        name: name of the row and of the folder.
         tune: "adapter", or as `FineTuneConfig.tune`: "lora" or "base".
         parts: parts of an adapter, as `RateAdapterConfig.parts`; with "lora" and "base" only
-            ("gains",) or nothing.
+            ("gains",) or none.
         width: as `RateAdapterConfig.width`.
         rank: as `RateAdapterConfig.rank`; with "lora", its rank.
-        progressive: start each rate from its neighbour among those compared; False starts all from
-            the base.
-        optimizers: tried at the first of the rates, each with each learning rate; the best pair
-            serves all. None takes that of `prompts`.
-        learning_rates: likewise.
-        steps: of one rate; None takes those of `prompts`, as a comparison at equal budget needs.
+        progressive: whether each rate starts from its neighbour among those compared, rather than
+            from the base.
+        optimizers: optimisers to try at the first rate, each with each learning rate; the best
+            pair is used for all. None is that of `prompts`.
+        learning_rates: learning rates to try; None is that of `prompts`.
+        steps: number of steps of one rate; None is that of `prompts`, for an equal budget.
     """
 
     name: str
@@ -84,13 +84,13 @@ class Method:
 
 @dataclass(frozen=True, kw_only=True)
 class AblationConfig:
-    """Methods to compare.
+    """Recipe of a comparison.
 
     Args:
-        methods: at least one, of distinct names.
+        methods: methods to compare, at least one, of distinct names.
         rates: rate indexes of the table, in any order; learning rates are chosen at the first.
-        prompts: what all runs share.
-        search_steps: steps of a run that only tries a learning rate.
+        prompts: settings of all runs.
+        search_steps: number of steps of a run that tries a learning rate.
     """
 
     methods: tuple[Method, ...]
@@ -107,11 +107,11 @@ class AblationConfig:
         if self.prompts.init_from is not None or self.prompts.lmbda is not None:
             raise ConfigError("prompts.init_from and prompts.lmbda are set for each run: drop them")
         for method in self.methods:
-            self.optimizers_of(method)  # what does not fit is refused before anything is trained
+            self.optimizers_of(method)  # raises before anything is trained
             self.run_of(method)
 
     def run_of(self, method: Method) -> RateAdapterConfig:
-        """The run of a method, its rate and start still to be set."""
+        """The run of a method, without rate and start."""
         steps = self.prompts.steps if method.steps is None else method.steps
         shared = replace(self.prompts, steps=steps)
         if method.tune == "adapter":
@@ -123,7 +123,7 @@ class AblationConfig:
         )
 
     def optimizers_of(self, method: Method) -> list[OptimizerConfig]:
-        """What is tried at the first rate."""
+        """Optimisers to try at the first rate."""
         own = self.prompts.optimizer
         return [
             replace(own, name=name, learning_rate=choice)
@@ -143,17 +143,17 @@ def ablate(
     """Train every method at every rate and write the report; finished runs are kept.
 
     Args:
-        config: the methods.
-        data: training pictures; held-out ones of them are what the table is measured on.
-        out: folder; a run that was stopped in it goes on, and processes may share it for different
+        config: recipe of the comparison.
+        data: training pictures; the table is measured on those held out.
+        out: folder of the runs; stopped runs continue, and processes may share it for different
             methods.
-        only: methods to train now, by name; the report is written when none is left out.
+        only: names of methods to train now; the report is written if none is left out.
         device: "cpu", "cuda" or None for automatic.
     Returns:
         The report: for each method its learning rate and, for each rate, bpp_estimate, psnr, loss
-        and parameters that were trained.
+        and number of trained parameters.
     Raises:
-        UsageError: `only` names no method, or `out` holds runs of another recipe.
+        UsageError: `only` has an unknown name, or `out` has runs of another recipe.
     """
     names = [method.name for method in config.methods]
     unknown = set(only) - set(names)
@@ -201,7 +201,7 @@ def ablate(
 
 
 def result_of(folder: Path, rate: int) -> Path:
-    """Where a method's run of one rate leaves its result."""
+    """Folder of the result of a method at one rate."""
     return folder / f"rate-{rate}" / f"rate-{rate}"
 
 
@@ -220,7 +220,7 @@ def render_ablation(report: dict[str, Any]) -> str:
 
 
 def _order(config: AblationConfig, method: Method, anchor: int) -> list[tuple[int, int | None]]:
-    """Rates to train, each with the neighbour it starts from."""
+    """Rates to train, each with its initial neighbour."""
     if not method.progressive:
         return [(rate, None) for rate in config.rates]
     rates = sorted({*config.rates, anchor})
@@ -231,7 +231,7 @@ def _order(config: AblationConfig, method: Method, anchor: int) -> list[tuple[in
 def _best_optimizer(
     config: AblationConfig, method: Method, data: Path, folder: Path, device: str | None
 ) -> OptimizerConfig:
-    """The one of lowest loss after a short run."""
+    """The optimiser of the lowest loss after a short run."""
     options = config.optimizers_of(method)
     if len(options) == 1:
         return options[0]
@@ -252,7 +252,7 @@ def _best_optimizer(
 def _train(
     run: RateAdapterConfig, *, data: Path, out: Path, device: str | None
 ) -> dict[str, float]:
-    """Train, or go on, or take what is finished; its last validation on the way."""
+    """Train, resume, or use a finished run; return its last validation."""
     folder = out / f"rate-{run.rate_index}"
     finished = (folder / TRAINING_FILE).is_file()
     same = _same_fine_tuning if isinstance(run, FineTuneConfig) else same_run
@@ -271,7 +271,7 @@ def _train(
 
 
 def open_result(folder: Path, base: Base) -> tuple[Base, RateAdapter]:
-    """What a run left: the codec, `base` unless it was tuned, and the adapter of its rate."""
+    """Result of a run: the codec, which is `base` unless tuned, and the adapter of its rate."""
     if not (folder / PROMPTS).is_dir():
         return base, read_adapter(folder, base=base)
     own = read_base(folder / BASE)
@@ -280,7 +280,7 @@ def open_result(folder: Path, base: Base) -> tuple[Base, RateAdapter]:
 
 
 def _measure(folder: Path, base: Base, pictures: list[Tensor]) -> dict[str, float]:
-    """Held-out pictures through what was written, tables and all, so that methods compare."""
+    """Figures of the written result, with its tables, on held-out pictures."""
     own, adapter = open_result(folder, base)
     tables = own.tables.with_sets(adapter.z_sets)
     found = validate(own.model, pictures, samples=None, adapter=adapter, tables=tables)
@@ -288,13 +288,13 @@ def _measure(folder: Path, base: Base, pictures: list[Tensor]) -> dict[str, floa
 
 
 def _same_fine_tuning(folder: Path, run: RateAdapterConfig) -> bool:
-    """Whether the codec in `folder` is what `run` would train; its start counts by its place."""
+    """Whether the codec in `folder` has the recipe of `run`; starts are compared by path."""
     record, base = read_record(folder), read_base(find_base(run.base)).sha256.hex()
     return record["base_sha256"] == base and same_recipe(record["recipe"], run, ignored=["base"])
 
 
 def _parameters(method: Method, folder: Path, base: Base) -> int:
-    """How many were trained."""
+    """Number of trained parameters."""
     if method.tune != "adapter":
         return read_record(folder)["parameters"]
     names = tuple(name for part in method.parts for name in PARTS[part])

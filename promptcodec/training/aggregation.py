@@ -1,6 +1,6 @@
-"""Training a decoder that uses what a head has read: aggregation and g_s under a frozen encoder.
+"""Training of a decoder with features of a head: aggregation and g_s for a frozen encoder.
 
-The bits stay as they are, whatever is trained here, so variants compare by PSNR alone.
+The bits are unchanged, so variants are compared by PSNR alone.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ WEIGHTS_FILE = "aggregation.safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class AggregationTrainingConfig(LoopConfig):
-    """One training run of a decoder with aggregation, beside what every run has.
+    """Recipe of a decoder with aggregation.
 
     Args:
         base: folder of the frozen base, or a Hub id; None is the bundled one.
         head: classifier whose blocks are used; None is the bundled one.
-        features: use them; False is the control of as many parameters.
-        rates: rate indexes that steps go through in turn.
-        data: how crops are drawn.
+        features: whether to use them; False is the control with as many parameters.
+        rates: rate indexes of the steps, in turn.
+        data: drawing of crops.
     """
 
     base: str | None = None
@@ -64,11 +64,11 @@ class AggregationTrainingConfig(LoopConfig):
 
 @dataclass(frozen=True)
 class ReconstructionLoss:
-    """One step's loss.
+    """Loss of a step; scalars.
 
     Args:
         loss: lambda * 255^2 * mse.
-        mse: of x in [0, 1].
+        mse: mean squared error of x in [0, 1].
     """
 
     loss: Tensor
@@ -80,11 +80,11 @@ class ReconstructionLoss:
 
 
 class AggregatingDecoder(nn.Module):
-    """g_s behind an aggregation; the codec and the head move along, frozen.
+    """Aggregation and g_s, with frozen codec and head.
 
     Args:
-        codec: gives latents; its g_s is copied.
-        features: use the head's blocks.
+        codec: codec of the latents; its g_s is copied.
+        features: whether to use the head's blocks.
     Raises:
         ConfigError: the head's first stage is too short, or it is no classifier.
     """
@@ -105,7 +105,7 @@ class AggregatingDecoder(nn.Module):
 
     @torch.no_grad()
     def latents(self, x: Tensor, *, rate: float) -> tuple[Tensor, list[Tensor]]:
-        """y_hat of padded pictures at a rate, and what the head reads of it."""
+        """y_hat of padded pictures at a rate, and outputs of the head's first blocks."""
         point = self.codec.at(rate)
         found = self.codec.model.analyse(x, gains=point.gains, adapter=point.network)
         y_hat = found.y_hat.clone()
@@ -113,7 +113,7 @@ class AggregatingDecoder(nn.Module):
 
     @torch.no_grad()
     def read(self, y_hat: Tensor, *, rate: float) -> list[Tensor]:
-        """What the head's first blocks make of latents."""
+        """Outputs of the head's first blocks."""
         if not self.aggregation.features:
             return []
         lmbda = y_hat.new_full((len(y_hat),), self.codec.at(rate).lmbda)
@@ -125,7 +125,7 @@ class AggregatingDecoder(nn.Module):
         mixed = self.aggregation(y_hat, read)
         if adapter is None:
             return self.g_s(mixed)
-        # Prompts come from what was transmitted, as ever.
+        # Prompts are computed from the transmitted y_hat.
         return self.g_s(mixed, adapter.decoder_prompts(y_hat), adapter.decoder_updates())
 
 
@@ -143,7 +143,7 @@ class AggregationTask(PictureTask):
         self.codec = TorchCodec.load(config.base, heads=config.head)
 
     def build(self, store: PictureStore) -> AggregatingDecoder:
-        """g_s of the base behind an aggregation that adds nothing yet."""
+        """g_s of the base after an aggregation that is the identity."""
         return AggregatingDecoder(self.codec, features=self.config.features)
 
     def loss(
@@ -192,8 +192,8 @@ def read_aggregation(folder: Path, codec: TorchCodec) -> AggregatingDecoder:
     """A trained decoder with aggregation, for the codec it was trained with.
 
     Raises:
-        CheckpointError: missing or damaged files.
-        ConfigError: it was trained with another base.
+        CheckpointError: files are missing or damaged.
+        ConfigError: the decoder was trained with another base.
     """
     record = read_record(folder)
     if record["base_sha256"] != codec.base_hash.hex():

@@ -1,4 +1,4 @@
-"""What a training recipe may say."""
+"""Settings of training recipes."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Pack:
     """A folder or zip file of the training pictures.
 
     Args:
-        name: of it, inside the folder that `--data` names.
-        share: of the crops that come from it, relative to the other packs.
+        name: name of the pack in the folder of `--data`.
+        share: share of the crops, relative to the other packs.
     """
 
     name: str
@@ -36,20 +36,20 @@ class Pack:
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """How crops are drawn. A picture's chance is proportional to its pixels.
+    """Drawing of crops. The probability of a picture is proportional to its pixels.
 
     Args:
         crop: edge of a crop in px, a multiple of 64.
         last_crop: edge in the last part of the run, where a batch has fewer crops and as many
             pixels; None keeps `crop`.
         last_fraction: share of the steps that are this last part.
-        packs: what of `--data` is read, and how often each is drawn from; empty reads all of it.
+        packs: parts of `--data` to read, with their shares of the crops; empty is all of it.
         exclude: patterns of file names that are left out, such as `syn_*`.
-        reduce_probability: share of crops taken after an antialiased reduction, which hides what
-            lossy source files added.
+        reduce_probability: share of crops taken after an antialiased reduction, which hides
+            artefacts of lossy source files.
         reduce_min: smallest scale of that reduction.
-        reduce_max: largest scale.
-        validation_pictures: pictures held out of training, spread over each pack.
+        reduce_max: largest scale of that reduction.
+        validation_pictures: number of pictures held out of training, spread over each pack.
         validation_exclude: patterns of file names that are never held out.
     """
 
@@ -100,22 +100,22 @@ class OptimizerConfig:
 
     Args:
         name: "adamw", or "muon": matrices by Muon, the rest by AdamW.
-        learning_rate: peak.
+        learning_rate: peak learning rate.
         entropy_factor: learning rate of hyperprior and context over that of the transforms.
-        gain_factor: learning rate of an adapter's log-gains, which count in table steps, over that
-            of its networks.
-        momentum: of Muon.
-        band: rows that Muon orthogonalises together between whole turns of a matrix; 0 takes whole
-            matrices at every step.
-        period: steps from one whole turn of a matrix to its next.
+        gain_factor: learning rate of an adapter's log-gains, in table steps, over that of its
+            networks.
+        momentum: momentum of Muon.
+        band: number of rows that Muon orthogonalises together between whole turns of a matrix; 0
+            is whole matrices at every step.
+        period: number of steps between two whole turns of a matrix.
         beta1: first-moment decay of AdamW.
-        beta2: its second-moment decay.
-        weight_decay: decoupled.
-        warmup_steps: linear from zero.
-        decay_fraction: last share of the steps, decayed to zero; a run can be extended from the
-            state saved before it.
-        clip_norm: gradient norm is cut here.
-        ema_decay: of the averaged weights that are evaluated and shipped.
+        beta2: second-moment decay of AdamW.
+        weight_decay: decoupled weight decay.
+        warmup_steps: number of steps of a linear warm-up from zero.
+        decay_fraction: last share of the steps, with a decay to zero; a run can be extended from
+            the state saved before it.
+        clip_norm: largest norm of the gradient.
+        ema_decay: decay of the averaged weights, which are evaluated and written.
     """
 
     name: str = "muon"
@@ -150,19 +150,19 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig:
-    """What every training run has, whatever it trains.
+    """Settings of every training run.
 
     Args:
         optimizer: optimiser and schedule.
-        steps: optimiser steps of the whole run.
-        batch: pictures of one step and process.
-        accumulate: micro-batches summed in one step.
-        precision: of the networks, never of likelihoods: "bf16", "no" (float32), or "auto", which
-            is bf16 where the processor multiplies it.
-        validate_every: steps between validations.
-        save_every: steps between saved training states.
-        keep_every_seconds: also save when this long has passed.
-        seed: of weights, crops and noise.
+        steps: number of optimiser steps of the whole run.
+        batch: number of pictures of one step and process.
+        accumulate: number of micro-batches summed in one step.
+        precision: number format of the networks, not of likelihoods: "bf16", "no" (float32), or
+            "auto", which is bf16 on processors with instructions for it.
+        validate_every: number of steps between validations.
+        save_every: number of steps between saved training states.
+        keep_every_seconds: longest time between saved training states.
+        seed: seed of weights, crops and noise.
         tracker: one of Accelerate's trackers, for instance "tensorboard"; None logs JSONL alone.
     """
 
@@ -187,13 +187,13 @@ class LoopConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RateConfig(LoopConfig):
-    """A run that trains one rate of a codec on crops.
+    """Settings of a run that trains one rate of a codec on crops.
 
     Args:
-        data: crops.
-        rate_index: ladder position.
-        lmbda: rate-distortion weight; None takes the ladder's.
-        compile: compile the transforms; where that fails, go on without.
+        data: drawing of crops.
+        rate_index: position on the ladder.
+        lmbda: rate-distortion weight; None is that of the ladder.
+        compile: whether to compile the transforms, if that is possible.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -215,27 +215,27 @@ class RateConfig(LoopConfig):
 
     @property
     def rate_weight(self) -> float:
-        """lambda of this run."""
+        """Rate-distortion weight of this run."""
         return LAMBDAS[self.rate_index] if self.lmbda is None else self.lmbda
 
 
 @dataclass(frozen=True, kw_only=True)
 class BaseTrainingConfig(RateConfig):
-    """One training run of a base codec, beside what every run has.
+    """Recipe of a base codec.
 
     Args:
-        codec: the architecture.
+        codec: architecture of the base.
         init_from: folder of a base checkpoint, or file of weights (`raw.safetensors` of another
-            run), to start from; what has another name or shape starts afresh. None starts from
-            nothing.
-        init_parts: parts to take from it, for instance [g_a, g_s]; empty takes all.
-        linear_start: without init_from, begin as a principal component codec rather than from
-            random transforms.
-        z_noise_fraction: share of the steps with noisy z before rounding takes over.
-        hard_fraction: share of the steps, the last ones, on rounded latents as they will be
-            transmitted; the encoder rests, decoder and entropy model learn.
-        z_free_steps: steps of which the first half gives the rate of z weight 0 in the gradient of
-            the hyper-analysis, and the second half raises it to 1.
+            run), to start from; tensors of another name or shape are initialised afresh. None has
+            no start.
+        init_parts: parts to copy from it, for instance [g_a, g_s]; empty copies all.
+        linear_start: whether, without init_from, transforms start as principal components rather
+            than random.
+        z_noise_fraction: share of the steps with noisy z, before those with rounded z.
+        hard_fraction: share of the steps, the last ones, with latents rounded as in coding, which
+            train decoder and entropy model, not the encoder.
+        z_free_steps: number of steps over which the weight of z's rate, in the gradient of the
+            hyper-analysis, is 0 for the first half and rises to 1 in the second.
         train: "all", or "entropy": hyperprior and context alone, by their rate.
         random_gain_weight: weight of the rate at a random gain, which orders the indexes below 0.
     """
@@ -270,11 +270,11 @@ def read_recipe(path: Path, kind: type[T], *others: type[T]) -> T:
     """Read a YAML recipe.
 
     Args:
-        path: file.
+        path: path of the recipe.
         kind: dataclass of settings.
-        others: kinds whose default of `task` is what the recipe has as `task` if it is of them.
+        others: other dataclasses, one of which is used if its default of `task` is the recipe's.
     Raises:
-        ConfigError: no such file, not YAML, or a key or value that does not fit.
+        ConfigError: the file is missing or no YAML, or a key or value is invalid.
     """
     values = read_yaml(path)
     for other in others:
@@ -284,13 +284,13 @@ def read_recipe(path: Path, kind: type[T], *others: type[T]) -> T:
 
 
 def read_yaml(path: Path) -> Any:
-    """What a YAML file says; an empty one says nothing.
+    """Read a YAML file; an empty one is None.
 
-    A recipe that has `extends: OTHER`, relative to its own folder, says what that one says, but for
-    its own keys; mappings are merged key by key.
+    A recipe with `extends: OTHER`, relative to its own folder, is that one with its own keys
+    replaced; mappings are merged key by key.
 
     Raises:
-        ConfigError: no such file, not YAML, or recipes that extend each other in a circle.
+        ConfigError: the file is missing or no YAML, or recipes extend each other in a circle.
     """
     return _merged(Path(path), ())
 

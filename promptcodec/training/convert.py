@@ -1,4 +1,4 @@
-"""Carry a training state from an older tree to this one: same values, other names."""
+"""Conversion of training states of older versions: same values, other names."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from promptcodec.training.state import TrainingState, gather, read_state, restor
 
 @dataclass(frozen=True)
 class Rename:
-    """A part of a model that has another name now.
+    """A part of a model with another name in this version.
 
     Args:
-        old: name of a module or parameter.
-        new: its name in this tree.
+        old: old name of a module or parameter.
+        new: name in this version.
     """
 
     old: str
@@ -31,7 +31,7 @@ class Rename:
         """Read "old=new".
 
         Raises:
-            UsageError: something else.
+            UsageError: the text has another form.
         """
         old, equals, new = text.partition("=")
         if not (old and equals and new):
@@ -39,7 +39,7 @@ class Rename:
         return cls(old, new)
 
     def fits(self, name: str) -> bool:
-        """Whether a parameter is, or lies in, what was renamed."""
+        """Whether a parameter is the renamed one, or inside the renamed module."""
         return name == self.old or name.startswith(self.old + ".")
 
 
@@ -51,14 +51,14 @@ def convert_state(
     renames: Sequence[Rename] = (),
     weights: Path | None = None,
 ) -> None:
-    """Carry the state of a base's run to this tree; step, weights, moments, averages stay exact.
+    """Convert the state of a base's run; step, weights, moments and averages stay exact.
 
     Args:
-        old: state of an older tree.
-        new: file to write; put it into a run folder as `state.safetensors` and resume.
-        recipe: of the run, as this tree reads it.
-        renames: what has another name now; the first that fits a name counts.
-        weights: file to write the weights to as well, alone, for `init_from`; None writes none.
+        old: state of an older version.
+        new: file to write, for a run folder as `state.safetensors`.
+        recipe: recipe of the run for this version.
+        renames: renamed parts; the first that fits a name counts.
+        weights: file for the weights alone, for `init_from`; None writes none.
     Raises:
         CheckpointError: `old` is no state, or does not fit the recipe after renaming.
         OutputError: `new` exists.
@@ -85,7 +85,7 @@ def _renamed(name: str, renames: Sequence[Rename]) -> str:
 
 
 def _rebuilt(state: TrainingState, config: BaseTrainingConfig) -> TrainingState:
-    """The state as a run of `config` would save it, having been read by one."""
+    """The state as a run of `config` saves it, after restoring it in such a run."""
     model = build_model(config)
     optimizer = build_optimizer(model, config.optimizer)
     ema = {k: v.detach().clone() for k, v in model.state_dict().items()}

@@ -1,8 +1,8 @@
-"""Entropy tables fitted to what a trained codec really produces.
+"""Entropy tables fitted to the symbols of a trained codec.
 
-Training scores residuals under Gaussians; the rounded residuals of one table index have a sharper
-peak and heavier tails. Counting them on training pictures and shipping the counts makes files
-smaller at no cost in decoding. Tables stay symmetric, so that they serve other gains as well.
+Training uses Gaussian likelihoods; the rounded residuals of one table index have a sharper peak and
+heavier tails. Tables from counts on training pictures make files smaller at no cost in decoding.
+They are symmetric, so that they suit other gains as well.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from promptcodec.config import TILE_STRIDE
 from promptcodec.models.codec_model import CodecModel
 from promptcodec.models.tensors import arrays_of, pad
 
-GAIN_STEPS = (-6, -3, 0, 3, 6)  # the tables serve neighbouring rates too
-TABLE_PICTURES = 500  # training pictures that tables are fitted to
-PRIOR_COUNT = 1000.0  # weight of the Gaussian, in symbols, where little was counted
+GAIN_STEPS = (-6, -3, 0, 3, 6)  # the tables are for neighbouring rates too
+TABLE_PICTURES = 500  # number of training pictures for the counts
+PRIOR_COUNT = 1000.0  # weight of the Gaussian prior, in symbols
 
 
 @torch.inference_mode()
@@ -39,9 +39,9 @@ def fit_tables(
     """Count symbols over pictures and mix the counts with the model's own densities.
 
     Args:
-        model: a trained codec.
-        pictures: uint8 (3, H, W); training pictures only.
-        gains: of the one rate that the tables are for; None serves a range of rates.
+        model: trained codec.
+        pictures: training pictures, uint8 (3, H, W).
+        gains: gains of the one rate of the tables; None is a range of rates.
     """
     model.freeze_scale_path()
     y_counts = [np.zeros(2 * table_range(i) + 2) for i in range(NUM_SCALES)]

@@ -1,11 +1,11 @@
-"""What prompts are measured against: the base itself fine-tuned to a rate, whole or by LoRA.
+"""Fine-tuning of a base to one rate, whole or by LoRA, to compare adapters with.
 
     tune: base    every weight of the base is trained, a codec for each rate: the ceiling
     tune: lora    PEFT's LoRA on every linear layer and convolution of g_a and g_s
 
-Either may train a rate's gains besides. What is written is a codec that stands by itself, `base/`,
-with LoRA merged into it, and the gains as an adapter of that codec, `prompts/rate-N/`; so the same
-commands measure it that measure everything else. `lora/` keeps the adapter as PEFT saves it.
+Either may also train the gains of the rate. The result is a codec of its own, `base/`, with LoRA
+merged into it, and the gains as an adapter of that codec, `prompts/rate-N/`, so that the usual
+commands measure it. `lora/` has the adapter in PEFT's form.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ BASE, PROMPTS, LORA = "base", "prompts", "lora"  # folders of a result
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuneConfig(RateAdapterConfig):
-    """One rate by fine-tuning.
+    """Recipe of fine-tuning to one rate.
 
     Args:
-        tune: "base" or "lora".
-        lora_rank: of LoRA's updates; its scale alpha is twice the rank.
-        gains: train the rate's gains as well.
+        tune: method, "base" or "lora".
+        lora_rank: rank of LoRA's updates; its scale alpha is twice the rank.
+        gains: whether to train the gains of the rate as well.
     """
 
     tune: str = BASE
@@ -60,7 +60,7 @@ class FineTuned(nn.Module):
 
     Args:
         codec: a `CodecModel`, or PEFT's wrapper of one.
-        prompts: of which the gains alone are used.
+        prompts: adapter whose gains alone are used.
     """
 
     def __init__(self, codec: nn.Module, prompts: LayerAdaptivePrompts) -> None:
@@ -73,7 +73,7 @@ class FineTuned(nn.Module):
         return self.codec(x, round_z=True, adapter=self.prompts)
 
     def merged(self) -> CodecModel:
-        """A codec of its own, LoRA merged into its weights."""
+        """A separate codec with LoRA merged into its weights."""
         codec: Any = copy.deepcopy(self.codec)
         codec = codec.merge_and_unload() if isinstance(codec, PeftModel) else codec
         return codec.requires_grad_(False).eval()
@@ -94,7 +94,7 @@ class FineTuneTask(RateAdapterTask):
         self.start_folder = None if config.init_from is None else Path(config.init_from)
 
     def build(self, store: PictureStore) -> FineTuned:
-        """The base with nothing changed."""
+        """The unchanged base."""
         config = self.config
         prompts = LayerAdaptivePrompts(self.base.config.codec, width=1, rank=0)
         prompts.requires_grad_(False)
@@ -108,11 +108,11 @@ class FineTuneTask(RateAdapterTask):
         return FineTuned(get_peft_model(codec, lora_config(codec, rank=config.lora_rank)), prompts)
 
     def compiled(self, model: FineTuned) -> list[nn.Module]:
-        """Nothing."""
+        """No modules."""
         return []
 
     def initialise(self, model: FineTuned, store: PictureStore) -> None:
-        """Start from a neighbour, where the recipe names one, else from the base."""
+        """Start from the recipe's neighbour, or without one from the base."""
         known = self.base.config.lmbda
         if self.start_folder is not None:
             start = read_base(self.start_folder / BASE)
@@ -143,7 +143,7 @@ class FineTuneTask(RateAdapterTask):
         config = BaseConfig(
             codec=codec.config, rate_index=self.config.rate_index, lmbda=self.config.rate_weight
         )
-        tables = self.base.tables  # LoRA leaves the entropy model as it is
+        tables = self.base.tables  # LoRA does not change the entropy model
         if self.config.tune == BASE:
             tables = fit_tables(codec, store.sample(TABLE_PICTURES), gains=model.prompts.gains())
         own = write_base(folder / BASE, codec, config=config, tables=tables)

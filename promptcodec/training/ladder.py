@@ -1,10 +1,10 @@
-"""All rates of a base, progressively: from its own rate outwards, one neighbour at a time.
+"""Training of all rates of a base, from its own rate outwards, each from its neighbour.
 
     base -> rate 4 -> rate 5 -> rate 6 -> rate 7
                    -> rate 3 -> rate 2 -> rate 1 -> rate 0
 
-Every rate is a run of its own in `rate-N/`; its adapter ends up in `prompts/rate-N/`. A ladder that
-was stopped goes on where it stopped, and finished rates are not trained again.
+Every rate is a run of its own in `rate-N/`; its adapter is copied to `prompts/rate-N/`. A stopped
+ladder continues with its unfinished rates.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class LadderConfig:
     """A ladder of rates.
 
     Args:
-        prompts: what every rate's run shares; its rate_index and init_from are set for each.
+        prompts: recipe of every rate; rate_index and init_from are set for each.
         rates: rate indexes, without gaps.
-        anchor: where the ladder starts; None is the base's own rate.
-        progressive: start each rate from its neighbour; False starts all from the base.
+        anchor: rate index of the start; None is that of the base.
+        progressive: whether each rate starts from its neighbour, rather than from the base.
         minutes: wall time of all rates, in equal parts; None trains each for its steps.
     """
 
@@ -86,18 +86,18 @@ def train_ladder(
     """Train the adapters of a ladder.
 
     Args:
-        config: the ladder.
+        config: recipe of the ladder.
         data: training pictures.
         out: folder of the runs; two processes may share it for different rates.
-        only: rates to train now; empty trains all. What they start from must be finished.
-        resume: go on with a ladder that was stopped.
+        only: rates to train now, whose neighbours must be finished; empty trains all.
+        resume: whether to continue a stopped ladder.
         device: "cpu", "cuda" or None for automatic.
-        validation: folder to validate on; None holds pictures out of `data`.
+        validation: folder of validation pictures; None holds pictures out of `data`.
         cache: file to keep decoded pictures in; None keeps them in memory.
     Returns:
         Folder of the adapters.
     Raises:
-        UsageError: an earlier ladder lies in `out`, or a rate to start from is not finished.
+        UsageError: `out` has an earlier ladder, or the neighbour of a rate is not finished.
     """
     own = read_base(find_base(config.prompts.base)).config.rate_index
     anchor = own if config.anchor is None else config.anchor
@@ -157,10 +157,10 @@ def train_ladder(
 
 
 def _finished(folder: Path, run: RateAdapterConfig, *, timed: bool) -> bool:
-    """Whether the adapter of exactly this run is there.
+    """Whether the adapter of this run is finished.
 
     Raises:
-        UsageError: the adapter of another recipe is.
+        UsageError: the folder has the adapter of another recipe.
     """
     if not (folder / TRAINING_FILE).is_file():
         return False
@@ -174,7 +174,7 @@ def _finished(folder: Path, run: RateAdapterConfig, *, timed: bool) -> bool:
 
 def _keep(folder: Path, into: Path) -> None:
     into.mkdir(parents=True, exist_ok=True)
-    # The record comes last: with it the adapter counts as finished.
+    # The record is copied last: an adapter with it is finished.
     for name in (ADAPTER_WEIGHTS, ADAPTER_CONFIG, TRAINING_FILE):
         write_atomically(into / name, (folder / name).read_bytes(), force=True)
     shutil.rmtree(folder)

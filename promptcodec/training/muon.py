@@ -2,10 +2,10 @@
 
     M <- lerp(M, G);  N = lerp(G, M);  W <- W - lr * 0.2 sqrt(max(rows, columns)) * polar(N)
 
-The orthogonal factor comes from a Newton-Schulz iteration, in bfloat16 where the processor
-multiplies it and in float32 where it would only emulate it. A convolution's
-weight is the matrix (outputs, inputs * taps). Whole matrices take their turn every `period` steps;
-in between bands of `band` rows are orthogonalised each by itself, at a fraction of the products.
+The orthogonal factor comes from a Newton-Schulz iteration, in bfloat16 on processors with
+instructions for it, else in float32. The weight of a convolution is the matrix (outputs, inputs *
+taps). A whole matrix is orthogonalised every `period` steps; in between, bands of `band` rows are
+orthogonalised separately, at a fraction of the cost.
 Source: Jordan et al. 2024 (Muon); Liu et al. 2025, arXiv:2502.16982 (scale by shape); Khaled et al.
 2025, arXiv:2510.16981 (blocks in between).
 """
@@ -32,17 +32,17 @@ COEFFICIENTS = (
 
 
 class Muon(torch.optim.Optimizer):
-    """The optimiser.
+    """Optimiser of matrices by Muon and of other parameters by AdamW.
 
     Args:
-        params: groups; one with `matrices: False` is moved by AdamW.
+        params: groups of parameters; those with `matrices: False` are updated by AdamW.
         lr: learning rate of both.
         betas: moment decays of AdamW.
-        momentum: of Muon.
-        weight_decay: decoupled.
-        eps: of AdamW.
-        band: rows that are orthogonalised together between whole turns; 0 takes whole matrices.
-        period: steps from one whole turn of a matrix to its next.
+        momentum: momentum of Muon.
+        weight_decay: decoupled weight decay.
+        eps: epsilon of AdamW.
+        band: number of rows orthogonalised together between whole turns; 0 is whole matrices.
+        period: number of steps between two whole turns of a matrix.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step; `closure`, where there is one, gives the loss."""
+        """One step; returns the loss of `closure`, if there is one."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -90,7 +90,7 @@ class Muon(torch.optim.Optimizer):
             state = self.state[p]
             if not state:
                 state["momentum_buffer"] = torch.zeros_like(p)
-                state["turn"] = number  # matrices take theirs one after the other
+                state["turn"] = number  # so that whole turns are spread over the steps
             state["turn"] += 1
             whole = not group["band"] or state["turn"] % group["period"] == 0
             buffer = state["momentum_buffer"]
@@ -132,7 +132,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:
-    """About the nearest (semi-)orthogonal matrix of each, in the type it was computed in.
+    """Nearly the nearest (semi-)orthogonal matrix of each, in the type of the computation.
 
     Args:
         matrices: (..., rows, columns).
@@ -149,7 +149,7 @@ def orthogonalise(matrices: Tensor) -> Tensor:
 
 
 def product_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where `device` multiplies it in hardware, float32 elsewhere."""
+    """bfloat16 if `device` has instructions for it, else float32."""
     if device.type == "cpu" and not torch.cpu._is_avx512_bf16_supported():
         return torch.float32
     return torch.bfloat16

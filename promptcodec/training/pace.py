@@ -1,7 +1,7 @@
-"""How far a run is: by steps, or by the clock.
+"""Progress of a run: by steps, or by the clock.
 
-A schedule (warm-up apart) is a function of the share of the run that is done. By the clock it ends
-in time, decay to zero included, however fast the steps are and however that changes.
+A schedule (except warm-up) is a function of the share of the run that is done. By the clock it ends
+in time, decay to zero included, for any speed of the steps.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Protocol
 
 from promptcodec.errors import UsageError
 
-MARGIN = 1.15  # over what was measured
-FIXED_SECONDS = 2.0  # of files, and of Python's own start and end
+MARGIN = 1.15  # factor on measured times
+FIXED_SECONDS = 2.0  # for files, and for start and end of Python
 
 
 class Pace(Protocol):
-    """How far a run is."""
+    """Progress of a run."""
 
     def share(self, step: int) -> float:
         """Share of the run that is done before step `step`; 1 or more ends it."""
@@ -26,26 +26,26 @@ class Pace(Protocol):
 
 @dataclass(frozen=True)
 class StepPace:
-    """A run of so many steps.
+    """Progress by steps.
 
     Args:
-        steps: of the whole run.
+        steps: number of steps of the whole run.
     """
 
     steps: int
 
     def share(self, step: int) -> float:
-        """By the step alone."""
+        """Share of the steps."""
         return step / self.steps
 
 
 @dataclass
 class ClockPace:
-    """A run that ends at a time.
+    """Progress by the clock.
 
     Args:
-        seconds: that are left for steps.
-        done: share that an earlier part of the run has done.
+        seconds: time left for steps.
+        done: share of the run that an earlier part has done.
     """
 
     seconds: float
@@ -54,7 +54,7 @@ class ClockPace:
     _asked: float = 0.0
 
     def share(self, step: int) -> float:
-        """By the clock; ends the run where a step as long as the last one would end too late."""
+        """Share of the time; 1 or more if a step as long as the last one would end too late."""
         now = time.monotonic() - self._start
         last, self._asked = now - self._asked, now
         if step and now + last > self.seconds:
@@ -67,13 +67,13 @@ class Budget:
     """Wall time of a run, from its first import to its last file.
 
     Args:
-        seconds: in all.
-        parts: runs that share what is left of them, this one included, in equal parts.
-        validation_pictures: that one validation takes.
-        table_pictures: that writing codes besides, as far as there are so many to train on.
-        batch: that trials of another run have found; None tries.
-        steps: that the other run had.
-        began: when it started, by `time.monotonic`.
+        seconds: wall time in all.
+        parts: number of runs that share the time left in equal parts, this one included.
+        validation_pictures: number of pictures of one validation.
+        table_pictures: largest number of training pictures that writing codes.
+        batch: batch found by the trials of another run; None runs trials.
+        steps: number of steps of that other run.
+        began: start of the time, by `time.monotonic`.
     """
 
     seconds: float
@@ -85,11 +85,11 @@ class Budget:
     began: float = field(default_factory=lambda: time.monotonic())
 
     def pace(self, *, validating: float, pictures: int, done: float) -> ClockPace:
-        """The pace of the steps that fit in.
+        """The pace of the steps within the budget.
 
         Args:
-            validating: seconds that one validation took.
-            pictures: to train on.
+            validating: seconds of one validation.
+            pictures: number of training pictures.
             done: share of the run that an earlier part has done.
         Raises:
             UsageError: no time is left for steps.

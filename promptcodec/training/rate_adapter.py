@@ -1,4 +1,4 @@
-"""Training the prompts of one rate under a frozen base."""
+"""Training of the adapter of one rate for a frozen base."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ PARTS = {
     "gains": ("log_gains",),
     "means": ("mean_scale", "mean_bias"),
     "maps": ("encoder_maps.", "decoder_maps."),
-}  # of an adapter, by the names of their parameters
+}  # parts of an adapter, by the names of their parameters
 
 
 @dataclass(frozen=True, kw_only=True)
 class RateAdapterConfig(RateConfig):
-    """One training run of a rate's prompts, beside what every run has.
+    """Recipe of a rate adapter.
 
     Args:
         base: folder of the frozen base, or a Hub id; None is the bundled one.
         init_from: folder of the adapter to start from; None starts from the base alone.
-        width: of the prompt networks' trunks.
-        rank: of the updates of linear maps; 0 trains none.
-        parts: what is trained of "prompts", "gains", "means" and "maps"; the rest adds nothing.
-        z_table_sets: sets of the rate's own tables of z at most, fitted at the end; 0 leaves the
-            base's tables.
+        width: width of the prompt networks' trunks.
+        rank: rank of the updates of linear maps; 0 has none.
+        parts: trained parts, of "prompts", "gains", "means" and "maps"; the others have no effect.
+        z_table_sets: largest number of sets of tables of z, fitted at the end; 0 uses the tables
+            of the base.
     """
 
     base: str | None = None
@@ -91,11 +91,11 @@ class RateAdapterConfig(RateConfig):
 
 
 class AdaptedCodec(nn.Module):
-    """A frozen base and the prompts that are trained; only these are its parameters.
+    """A frozen base and an adapter in training, whose parameters are the only ones.
 
     Args:
-        base: frozen; moves along, but is neither saved nor averaged.
-        prompts: trained.
+        base: frozen base, on the same device, but neither saved nor averaged.
+        prompts: adapter in training.
     """
 
     base: CodecModel
@@ -122,8 +122,8 @@ class RateAdapterTask(PictureTask):
         cache: file for decoded pictures; None keeps them in memory.
         open_pictures: maker of the store; runs on the same pictures may share one.
     Raises:
-        CheckpointError: no usable base or adapter to start from.
-        ModelMismatchError: the adapter to start from belongs to another base.
+        CheckpointError: base or initial adapter is missing or unusable.
+        ModelMismatchError: the initial adapter belongs to another base.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class RateAdapterTask(PictureTask):
                 )
 
     def build(self, store: PictureStore) -> AdaptedCodec:
-        """Fresh prompts, which leave the base as it is."""
+        """A fresh adapter, equal to the base."""
         config = self.config
         prompts = LayerAdaptivePrompts(self.base.config.codec, width=config.width, rank=config.rank)
         trained = tuple(name for part in config.parts for name in PARTS[part])
@@ -160,7 +160,7 @@ class RateAdapterTask(PictureTask):
         return [model.base.g_a, model.base.g_s] if self.config.compile else []
 
     def initialise(self, model: AdaptedCodec, store: PictureStore) -> None:
-        """Start from a neighbour's prompts, where the recipe names one, else from the base."""
+        """Start from the recipe's neighbour, or without one from the base."""
         known = self.base.config.lmbda
         if self.start is not None:
             model.prompts.load_state_dict(self.start.network.state_dict())
@@ -171,7 +171,7 @@ class RateAdapterTask(PictureTask):
     def loss(
         self, model: nn.Module, batch: Tensor, *, step: int, share: float = 0.0
     ) -> RateDistortion:
-        """What every step minimises on pictures (B, 3, H, W) in [0, 1]."""
+        """Rate-distortion loss on pictures (B, 3, H, W) in [0, 1]."""
         return rate_distortion(model(batch), batch, lmbda=self.config.rate_weight)
 
     def validate(
@@ -190,7 +190,7 @@ class RateAdapterTask(PictureTask):
         return found.figures(lmbda=self.config.rate_weight)
 
     def write(self, model: AdaptedCodec, folder: Path, *, store: PictureStore) -> dict[str, Any]:
-        """Fit its tables of z and write the adapter."""
+        """Fit tables of z and write the adapter."""
         fitted = self._fit_sets(model, store)
         write_adapter(folder, model.prompts, config=self._adapter_config(), z_sets=fitted.sets)
         return {
@@ -199,7 +199,7 @@ class RateAdapterTask(PictureTask):
         }
 
     def _fit_sets(self, model: AdaptedCodec, store: PictureStore) -> FittedSets:
-        """Tables of z for the weights that are written."""
+        """Tables of z for the written weights."""
         if not self.config.z_table_sets:
             return FittedSets()
         prompts = self._adapter(model).network.to(next(self.base.model.parameters()).device)
@@ -217,7 +217,7 @@ class RateAdapterTask(PictureTask):
         )
 
     def _adapter(self, model: AdaptedCodec) -> RateAdapter:
-        """What a file of these weights would hold."""
+        """The adapter of these weights, as read from a file."""
         return build_adapter(
             pack_tensors(model.prompts),
             config=self._adapter_config(),
@@ -227,9 +227,9 @@ class RateAdapterTask(PictureTask):
 
 
 def same_run(folder: Path, run: RateAdapterConfig, *, timed: bool = False) -> bool:
-    """Whether the adapter in `folder` is what `run` would train, from the same start and base.
+    """Whether the adapter in `folder` has the recipe, start and base of `run`.
 
-    Only how often a run reports may differ; by the clock, also how much it did.
+    Only the intervals of reports may differ; in a run by the clock also steps and batch.
     """
     try:
         found, own = read_record(folder)["recipe"], read_adapter_config(folder)
@@ -247,13 +247,13 @@ def same_run(folder: Path, run: RateAdapterConfig, *, timed: bool = False) -> bo
 
 @torch.no_grad()
 def rescale_gains(prompts: LayerAdaptivePrompts, *, known: float, lmbda: float) -> None:
-    """Move the log-gains of an adapter to another lambda.
+    """Rescale the log-gains of an adapter to another lambda.
 
-    At high rate the best step between levels is proportional to the inverse square root of lambda.
+    At high rate the best quantisation step is proportional to the inverse square root of lambda.
 
     Args:
         prompts: adapter.
-        known: lambda that its gains are for.
-        lmbda: lambda that they are to be for.
+        known: lambda of its gains.
+        lmbda: new lambda.
     """
     prompts.log_gains.add_(0.5 * math.log(lmbda / known) / SCALE_STEP)

@@ -1,4 +1,4 @@
-"""Weights alone, in one file: what another run may start from."""
+"""Weights alone, in one file, as a start of other runs."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ RAW_FILE = "raw.safetensors"
 
 @dataclass(frozen=True)
 class Start:
-    """What a run starts from.
+    """Initial weights of a run.
 
     Args:
         tensors: weights, float32, by their names in a `CodecModel`.
-        sha256: of the base, or of the file.
+        sha256: hash of the base, or of the file.
     """
 
     tensors: dict[str, Tensor]
@@ -32,7 +32,7 @@ class Start:
 
 
 def write_weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a model's state, floats in bfloat16 but for those that scale others."""
+    """Write a model's state, floats in bfloat16 except for scale factors."""
     stored = {}
     for name, value in tensors.items():
         short = value.is_floating_point() and not name.endswith(MEASURES)
@@ -41,13 +41,13 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def read_start(place: Path) -> Start:
-    """Read what `init_from` names.
+    """Read the weights of `init_from`.
 
     Args:
         place: folder of a base checkpoint, file of weights, or a folder that holds
             `raw.safetensors` and no checkpoint.
     Raises:
-        CheckpointError: none of these.
+        CheckpointError: the place is none of these.
     """
     if place.is_dir() and (place / RAW_FILE).is_file() and not (place / BASE_CONFIG).exists():
         place = place / RAW_FILE

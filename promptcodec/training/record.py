@@ -1,4 +1,4 @@
-"""Record of a run: its recipe as JSON, and `training.json` beside what was trained."""
+"""Record of a run: its recipe as JSON, and `training.json` beside the result."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RENAMED_KEYS = {"room_weight": "random_gain_weight", "sight": "input"}
 
 
 def recipe_of(config: LoopConfig) -> dict[str, Any]:
-    """A recipe as a record holds it."""
+    """A recipe in the form of a record."""
     return json.loads(json.dumps(asdict(config)))
 
 
@@ -38,9 +38,9 @@ def read_record(folder: Path) -> dict[str, Any]:
     """Read the record of a finished run.
 
     Raises:
-        OSError: no record there.
-        ValueError: no JSON.
-        KeyError: no recipe in it.
+        OSError: the folder has no record.
+        ValueError: the record is no JSON.
+        KeyError: the record has no recipe.
     """
     record = json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8"))
     return {**record, "recipe": with_new_keys(record["recipe"])}
@@ -50,8 +50,8 @@ def same_recipe(recipe: dict[str, Any], config: LoopConfig, *, ignored: Collecti
     """Whether the recipe of a record trains the same weights as `config`.
 
     Args:
-        recipe: of a record.
-        config: a run.
+        recipe: recipe of a record.
+        config: recipe of a run.
         ignored: keys that may differ, beside `IGNORED_KEYS`.
     """
     left_out = {*IGNORED_KEYS, *ignored}

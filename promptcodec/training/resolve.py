@@ -1,4 +1,4 @@
-"""Which rate, start and pictures a user means who left some of them out."""
+"""Defaults of a run: rate, start and pictures."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def resolve_run(
     init_from: str | None,
     data: Path | None,
 ) -> tuple[RateAdapterConfig, Path]:
-    """Fill in what a user left out: nearest rate, nearest trained neighbour, sample pictures.
+    """Fill in missing arguments: nearest rate, nearest trained neighbour, sample pictures.
 
     Args:
-        recipe: YAML file; None takes the defaults.
-        lmbda: rate-distortion weight; None takes that of `rate_index`.
+        recipe: YAML file; None is the defaults.
+        lmbda: rate-distortion weight; None is that of `rate_index`.
         rate_index: position of the adapter; None is the nearest to `lmbda`.
-        base: as `find_base` takes it; None leaves it to the recipe.
+        base: base as in `find_base`; None is that of the recipe.
         init_from: adapter to start from; "none" is the base alone, None the nearest installed one.
-        data: pictures; None takes the two samples of the package, with a warning.
+        data: training pictures; None is the two samples of the package, with a warning.
     Raises:
-        UsageError: neither lmbda nor rate_index nor a recipe.
+        UsageError: lmbda, rate_index and recipe are all missing.
     """
     config = read_recipe(recipe, RateAdapterConfig) if recipe is not None else RateAdapterConfig()
     if recipe is None and lmbda is None and rate_index is None:
@@ -85,7 +85,7 @@ def nearest_rate(lmbda: float) -> int:
 
 
 def nearest_adapter(folders: Sequence[Path], *, lmbda: float) -> Path | None:
-    """Which of these adapters is nearest in lambda, by ratio; None of none."""
+    """The adapter of the nearest lambda, by ratio; None without adapters."""
     return min(
         folders,
         key=lambda folder: abs(math.log(read_adapter_config(folder).lmbda / lmbda)),

@@ -22,14 +22,14 @@ MAY_CHANGE = ("steps", *IGNORED_KEYS)
 
 @dataclass(frozen=True)
 class TrainingState:
-    """What an exact resume needs; crops and noise are functions of the step.
+    """State for an exact resume; crops and noise are functions of the step.
 
     Args:
-        step: steps done.
+        step: number of steps done.
         tensors: model, averaged weights and optimiser, flat.
         extra: the rest of the optimiser's state, JSON values.
-        seconds: time spent on these steps, over all parts of the run.
-        share: of the run that was done before the last of these steps.
+        seconds: time of these steps, over all parts of the run.
+        share: share of the run that was done before the last of these steps.
     """
 
     step: int
@@ -71,10 +71,10 @@ def parameter_names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[
 
 
 def check_recipe(state: TrainingState, config: LoopConfig) -> None:
-    """See that a run goes on as what it was.
+    """Refuse to resume a run with another recipe.
 
     Raises:
-        ConfigError: the recipe changed in more than its length and its record keeping.
+        ConfigError: the recipe differs in more than its length and its record keeping.
     """
     now = recipe_of(config)
     for key, value in state.extra["recipe"].items():
@@ -86,7 +86,7 @@ def check_recipe(state: TrainingState, config: LoopConfig) -> None:
 
 
 def write_state(path: Path, state: TrainingState) -> None:
-    """Write atomically: the file is the old state or the new one, never half of either."""
+    """Write a state atomically."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in state.tensors.items()}
     extra = state.extra | {"seconds": state.seconds, "share": state.share}
     metadata = {"step": str(state.step), "extra": json.dumps(extra)}
@@ -97,7 +97,7 @@ def read_state(path: Path) -> TrainingState:
     """Read a state written by `write_state`.
 
     Raises:
-        CheckpointError: no such file or not a training state.
+        CheckpointError: the file is missing or no training state.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -120,7 +120,7 @@ def restore(
     ema: dict[str, Tensor],
     optimizer: torch.optim.Optimizer,
 ) -> None:
-    """Put a state back into freshly built objects.
+    """Restore a state in freshly built objects.
 
     Raises:
         CheckpointError: the state belongs to another architecture.
@@ -141,10 +141,10 @@ def restore(
 def _moments(
     state: TrainingState, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> dict[int, dict[str, Any]]:
-    """The optimiser's part of a state, by the place of each parameter in `optimizer`.
+    """The optimiser's part of a state, by the index of each parameter in `optimizer`.
 
     Raises:
-        CheckpointError: it belongs to other parameters.
+        CheckpointError: the state belongs to other parameters.
     """
     parameters = dict(model.named_parameters())
     names = parameter_names(model, optimizer)

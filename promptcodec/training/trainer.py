@@ -3,8 +3,8 @@
     crops(step) -> model -> objective -> backward -> clip -> optimiser -> average of the weights
 
 Every random choice of step n is seeded with (seed, n, process), so a killed run that resumes from
-its last state continues bit for bit; one that goes by the clock goes on with its schedule. Between
-two lines of the log nothing waits for a GPU.
+its last state continues bit for bit; a run by the clock continues its schedule. Between two lines
+of the log nothing waits for a GPU.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 STATE_FILE = "state.safetensors"
 PRE_DECAY_FILE = "state-before-decay.safetensors"
 MAX_MEMORY_FAULTS = 3
-VALIDATIONS, VALIDATION_SHARE = 5, 0.05  # of a run by the clock: at most so many, so much time
+VALIDATIONS, VALIDATION_SHARE = 5, 0.05  # largest number and share of time, in a run by the clock
 
 
 class Trainer:
@@ -61,7 +61,7 @@ class Trainer:
     ) -> None:
         self.config, self.task, self.out, self.budget = task.config, task, out, budget
         config = self.config
-        # Accelerate remembers the precision of a process's first run; each run has its own.
+        # Accelerate keeps the precision of a process's first run; each run has its own.
         AcceleratorState._reset_state()
         gpu = on_gpu(device)
         self.precision = config.precision
@@ -224,13 +224,13 @@ class Trainer:
     # -- before the first step -----------------------------------------------------------------
 
     def _attempt(self) -> None:
-        """One pass of every kind that the run will make, without moving anything."""
+        """One pass of every kind of the run, without updates."""
         for share in (0.0, 1.0):
             self._micro_step(self.config.accumulate - 1, share)
             self.optimizer.zero_grad()
 
     def _plan(self, budget: Budget) -> None:
-        """Find the batch, and about how many steps there will be; nothing of it stays."""
+        """Find the batch and the approximate number of steps; the state is unchanged."""
         if budget.batch is not None:
             self.config = dataclasses.replace(
                 self.config, batch=budget.batch, steps=budget.steps, save_every=budget.steps
@@ -262,7 +262,7 @@ class Trainer:
         )
 
     def _start_clock(self, budget: Budget) -> None:
-        # A GPU chooses its kernels at the first one, which would be taken for slow.
+        # The first validation on a GPU is slower, as kernels are selected.
         for _ in range(2 if budget.table_pictures and not self._on_cpu else 1):
             began = time.monotonic()
             self._validate()
@@ -286,7 +286,7 @@ class Trainer:
             self._skipped.zero_()
 
     def _skip_for_memory(self) -> None:
-        if self.accelerator.num_processes > 1:  # the others already wait for this one's gradient
+        if self.accelerator.num_processes > 1:  # the others are waiting for this gradient
             raise UsageError(
                 f"step {self.step}: out of memory; lower batch or data.crop in the recipe, raise "
                 "accumulate, and add --resume"
@@ -304,7 +304,7 @@ class Trainer:
         return learning_rate(self.step, share=share, config=self.config.optimizer)
 
     def _averaged_model(self) -> nn.Module:
-        """A module apart, with the averaged weights of this moment."""
+        """A separate module with the current averaged weights."""
         if self._averaged is None:
             self._averaged = self.task.build(self.store).to(self.accelerator.device)
         self._averaged.load_state_dict(self.average.values)
@@ -348,7 +348,7 @@ class Trainer:
             "recipe": dataclasses.asdict(self.config) | {"precision": self.precision},
         }
         facts = self.task.write(self._averaged_model(), folder, store=self.store)
-        write_record(folder, {**record, **facts})  # with it the result counts as finished
+        write_record(folder, {**record, **facts})  # last: a result with it is finished
 
 
 def run_training(
@@ -362,25 +362,26 @@ def run_training(
     validation: Path | None = None,
     budget: Budget | None = None,
 ) -> Path:
-    """Train a base, an adapter, a head or what else is a task, and write it.
+    """Train a base, an adapter, a head or any other task, and write the result.
 
     Args:
         task: subject of the run, with its recipe.
         data: training pictures: a folder, nested folders and zip files too, or a zip file.
         out: folder for log, state, samples and the result.
-        resume: continue from the state in `out`.
+        resume: whether to continue from the state in `out`.
         max_steps: step of the schedule to stop after, state saved; None runs to the end.
-        device: "cpu" or "cuda"; None takes the GPU if there is one.
-        validation: folder of held-out pictures; None holds some out of `data`.
-        budget: wall time that decides when the run ends, and on a GPU its batch; None leaves both
-            to the recipe.
+        device: "cpu" or "cuda"; None is the GPU if there is one.
+        validation: folder of validation pictures; None holds pictures out of `data`.
+        budget: wall time of the run, which on a GPU also determines the batch; None runs by the
+            steps and batch of the recipe.
     Returns:
         Folder of the result.
     Raises:
-        UsageError: an earlier run in `out` without `resume`, an unusable device, no memory or time.
+        UsageError: `out` has an earlier run and `resume` is off, the device is unusable, or memory
+            or time does not suffice.
         ConfigError: the recipe is not that of the state in `out`.
         CheckpointError: the state in `out` is damaged.
-        DataError: unusable pictures.
+        DataError: the pictures are unusable.
     """
     trainer = Trainer(
         task,

@@ -1,4 +1,4 @@
-"""Rate and distortion on held-out pictures, as the codec will be used: rounded, not noisy."""
+"""Rate and distortion on held-out pictures, with rounding as in coding."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Validation:
     """Means over the held-out pictures.
 
     Args:
-        bpp_estimate: of y and z, from the integer tables.
-        z_bpp: share of z in it.
-        psnr: dB, RGB.
-        mse: of x in [0, 1].
+        bpp_estimate: ideal code length of y and z under the integer tables, bits per pixel.
+        z_bpp: part of z in it.
+        psnr: PSNR over RGB, dB.
+        mse: mean squared error of x in [0, 1].
     """
 
     bpp_estimate: float
@@ -39,7 +39,7 @@ class Validation:
     mse: float
 
     def figures(self, *, lmbda: float) -> dict[str, float]:
-        """By name, with the loss that they make at a rate-distortion weight."""
+        """Figures by name, with the loss at a rate-distortion weight."""
         loss = self.bpp_estimate + lmbda * 255.0**2 * self.mse
         return {**asdict(self), "loss": loss}
 
@@ -50,10 +50,10 @@ def transmit(
     """Latents of pictures as they are coded, and the pixels that they decode to.
 
     Args:
-        model: a base, its scale path frozen.
+        model: model of a base with a frozen scale path.
         x: RGB in [0, 1], (B, 3, H, W).
         gains: per-channel gains of the rate.
-        adapter: what the rate adds; None is the base.
+        adapter: adapter of the rate; None is the base.
     Returns:
         Latents of padded pictures, and levels of 8 bits as RGB in [0, 1], (B, 3, H, W).
     """
@@ -75,12 +75,12 @@ def validate(
     """Measure a codec on held-out pictures and write the first few side by side.
 
     Args:
-        model: a base; its scale path is frozen here unless `tables` come with it.
-        pictures: uint8 (3, H, W).
-        samples: folder for the pictures; None writes none.
-        adapter: of a rate; None measures the base.
-        tables: of a finished base; None makes them from the model's own densities.
-        gain_steps: 1/256 of a table step by which every log-gain is moved; more codes finer.
+        model: model of a base; its scale path is frozen here if `tables` is None.
+        pictures: held-out pictures, uint8 (3, H, W).
+        samples: folder for pictures side by side; None writes none.
+        adapter: adapter of a rate; None is the base.
+        tables: entropy tables of a finished base; None uses the densities of the model.
+        gain_steps: shift of every log-gain, in 1/256 of a table step; positive is finer.
     """
     if tables is None:
         model.freeze_scale_path()

@@ -1,11 +1,11 @@
-"""A rate's own tables of z, fitted to what its finished adapter makes of training pictures.
+"""Tables of z of a rate, fitted to z of training pictures with its finished adapter.
 
     picture -> g_a, h_a with the adapter -> z_hat of a tile
     tiles -> each to its cheapest set -> sets counted anew -> ...     (several starts, the best one)
 
-The base's tables are a compromise between rates, and one table between pictures: a rate that looks
-at z with other eyes, and flat pictures beside busy ones, are worth tables of their own. How many
-sets a rate gets is decided on tiles that were held out of the fit.
+The base's tables are a compromise between rates, and one table is a compromise between pictures:
+the distribution of z depends on the rate, and on whether pictures are flat or busy. The number of
+sets of a rate is chosen on tiles held out of the fit.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from promptcodec.errors import UsageError
 from promptcodec.models.codec_model import Adapter, CodecModel
 from promptcodec.models.tensors import pad
 
-BASE_COUNT = 100.0  # weight of the base's tables, in symbols, where little was counted
-SHARED_COUNT = 200.0  # weight of all tiles together in each of several sets
-STARTS = 4  # of the search, each from other tiles
-ROUNDS = 30  # of a search at most
-ENOUGH = 1e-4  # a round that gains less than this share is the last
-HELD_OUT = 5  # every fifth tile decides how many sets there are
+BASE_COUNT = 100.0  # weight of the base's tables as a prior, in symbols
+SHARED_COUNT = 200.0  # weight of all tiles together as a prior of several sets, in symbols
+STARTS = 4  # starts of the search, each from other tiles
+ROUNDS = 30  # largest number of rounds of a search
+ENOUGH = 1e-4  # least relative gain of a round that is followed by another
+HELD_OUT = 5  # every fifth tile is held out to choose the number of sets
 
 ZHat = NDArray[np.int16]  # of a tile, (Cz, h, w)
 
@@ -41,9 +41,9 @@ class FittedSets:
     """Tables of z of a rate.
 
     Args:
-        sets: none where the base's tables are as good.
-        bits: of the held-out tiles by number of sets, that of its name included; 0 is the base's
-            tables. Empty where there were too few tiles.
+        sets: sets of tables; empty if the base's tables are as good.
+        bits: bits of the held-out tiles by number of sets, with the numbers of the sets; the first
+            is that of the base's tables. Empty if there are too few tiles.
     """
 
     sets: tuple[ZTables, ...] = ()
@@ -54,12 +54,12 @@ class FittedSets:
 def hyper_latents(
     model: CodecModel, pictures: Iterable[Tensor], *, adapter: Adapter | None
 ) -> Iterator[ZHat]:
-    """z_hat of each picture as coding would have it; of one that is cut into tiles the middle one.
+    """z_hat of each picture as in coding; for a picture of several tiles that of the middle one.
 
     Args:
-        model: the base.
-        pictures: uint8 (3, H, W).
-        adapter: of the rate.
+        model: model of the base.
+        pictures: training pictures, uint8 (3, H, W).
+        adapter: adapter of the rate.
     """
     for picture in pictures:
         x = pad(_tile(picture)[None].float() / 255.0, TILE_STRIDE)
@@ -76,12 +76,12 @@ def _tile(picture: Tensor) -> Tensor:
 
 
 def choose_sets(tiles: Sequence[ZHat], base: Frequencies, *, most: int) -> FittedSets:
-    """Fit sets of tables, as many as held-out tiles ask for.
+    """Fit the number of sets of tables that has the fewest bits on held-out tiles.
 
     Args:
         tiles: z_hat of training pictures at one rate.
         base: tables of z of the base, (Cz, 256).
-        most: sets at most.
+        most: largest number of sets.
     """
     fitted, held = [t for n, t in enumerate(tiles) if n % HELD_OUT], tiles[::HELD_OUT]
     if not fitted:
@@ -94,19 +94,19 @@ def choose_sets(tiles: Sequence[ZHat], base: Frequencies, *, most: int) -> Fitte
 
 
 def set_bits(sets: Sequence[ZTables], tiles: Sequence[ZHat]) -> float:
-    """Bits of tiles, each by its cheapest set, and of the numbers that name them."""
+    """Bits of tiles, each with its cheapest set, and of the numbers of the sets."""
     return sum(SET_BITS + min(tables.bits(tile) for tables in sets) for tile in tiles)
 
 
 def fit_sets(tiles: Sequence[ZHat], base: Frequencies, *, count: int) -> tuple[ZTables, ...]:
-    """Fit a number of sets; fewer where some serve no tile.
+    """Fit a number of sets; fewer if some are of no tile.
 
     Args:
         tiles: z_hat of training pictures at one rate.
         base: tables of z of the base, (Cz, 256).
-        count: how many.
+        count: number of sets.
     Raises:
-        UsageError: fewer tiles than sets, or more sets than an adapter holds.
+        UsageError: there are fewer tiles than sets, or more sets than an adapter may have.
     """
     if not 1 <= count <= min(MAX_SETS, len(tiles)):
         raise UsageError(f"{count} sets of tables for {len(tiles)} tiles; need 1 to {MAX_SETS}")
@@ -116,7 +116,7 @@ def fit_sets(tiles: Sequence[ZHat], base: Frequencies, *, count: int) -> tuple[Z
 
 
 class _Search:
-    """Tiles side by side, and what sets of probabilities (Cz, 256) make of them."""
+    """Tiles side by side, and their bits under sets of probabilities (Cz, 256)."""
 
     def __init__(self, tiles: Sequence[ZHat], base: Frequencies) -> None:
         flat = [tile.reshape(len(tile), -1) for tile in tiles]
@@ -128,7 +128,7 @@ class _Search:
         self.shared = _shares(self._counts(self.tile_of >= 0) + BASE_COUNT * base / TOTAL)
 
     def run(self, count: int, *, seed: int) -> tuple[float, list[np.ndarray]]:
-        """Bits of all tiles, and the sets that give them."""
+        """Bits of all tiles, and the sets."""
         tiles = len(self.starts)
         chosen = np.random.default_rng(seed).choice(tiles, count, replace=False)
         sets = [self._counted(self.tile_of == tile) for tile in chosen]
@@ -144,7 +144,7 @@ class _Search:
         return total, sets
 
     def _bits(self, sets: list[np.ndarray]) -> np.ndarray:
-        """Of each tile with each set, (sets, tiles)."""
+        """Bits of each tile with each set, (sets, tiles)."""
         costs = [-np.log2(each)[self.channels, self.symbols].sum(axis=0) for each in sets]
         return np.stack([np.add.reduceat(cost, self.starts) for cost in costs])
 
@@ -152,7 +152,7 @@ class _Search:
         return _shares(self._counts(where) + SHARED_COUNT * self.shared)
 
     def _counts(self, where: np.ndarray) -> np.ndarray:
-        """How often each value occurs at some positions, (Cz, 256)."""
+        """Number of occurrences of each value at some positions, (Cz, 256)."""
         places = (self.channels * NUM_VALUES + self.symbols)[:, where]
         size = len(self.channels) * NUM_VALUES
         return np.bincount(places.ravel(), minlength=size).reshape(-1, NUM_VALUES)

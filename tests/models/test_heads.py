@@ -84,7 +84,7 @@ def test_a_config_asks_for_no_more_than_its_file(tmp_path: Path) -> None:
     write_head(tmp_path, head_of(), config=SMALL)
     path = tmp_path / "head_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"widths": [1024, 2048]}))
-    with pytest.raises(CheckpointError, match="asks for far more"):
+    with pytest.raises(CheckpointError, match="needs far more"):
         read_head(tmp_path, base_sha256=BASE)
 
 

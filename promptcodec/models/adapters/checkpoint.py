@@ -1,11 +1,11 @@
 """A rate adapter on disk: a PEFT folder, bound to its base by hash.
 
     adapter_config.json            peft_type, rate index, lambda, metric, hash of the base, ancestry
-    adapter_model.safetensors      prompt networks in float16, log-gains as the integers that run;
-                                   tables of z, where the rate has its own
+    adapter_model.safetensors      prompt networks in float16, log-gains as integers; tables of z,
+                                   if the rate has its own
 
-Names of tensors are those that PEFT gives to an adapter in the slot of a `CodecModel` (`peft.py`).
-This reader needs neither peft nor a network.
+Names of tensors are PEFT's for an adapter in the slot of a `CodecModel` (`peft.py`). This reader
+needs neither peft nor a network.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from promptcodec.models.weights import (
 PREFIX = "base_model.model.adapter_slot.lpm_prompts."
 LOG_GAINS = "log_gains"
 _SHA256 = re.compile("[0-9a-f]{64}")
-MAX_GAIN = 48 << FRACTION_BITS  # a log-gain beyond 48 table steps is no rate of this ladder
+MAX_GAIN = 48 << FRACTION_BITS  # 48 table steps, more than any rate of the ladder
 
 
 def write_adapter(
@@ -55,19 +55,19 @@ def write_adapter(
     """Write an adapter; returns its hash.
 
     Args:
-        folder: made if it is not there.
-        prompts: trained.
-        config: what it is.
-        z_sets: its own tables of z.
+        folder: folder to write, created if missing.
+        prompts: trained networks and gains.
+        config: contents of `adapter_config.json`.
+        z_sets: tables of z of the rate.
     Raises:
-        CheckpointError: weights that are not finite, gains out of range, or a config of another
-            width or rank.
+        CheckpointError: a weight is not finite, a gain is out of range, or width or rank of the
+            config differ from those of the networks.
         OutputError: the folder cannot be written.
     """
     if (prompts.width, prompts.rank) != (config.width, config.rank):
         raise CheckpointError(
             f"{folder}: the prompts have width {prompts.width} and rank {prompts.rank}, and the "
-            f"config says {config.width} and {config.rank}: give the same"
+            f"config {config.width} and {config.rank}: give the same"
         )
     if not bool(torch.isfinite(prompts.log_gains).all()):
         raise CheckpointError(f"{folder}: a log-gain is not finite; train again")
@@ -80,7 +80,7 @@ def write_adapter(
 
 
 def pack_tensors(prompts: LayerAdaptivePrompts) -> dict[str, Tensor]:
-    """Tensors under PEFT's names, in the types that are stored."""
+    """Tensors by PEFT's names, in the types of the file."""
     state = prompts.state_dict()
     tensors = {PREFIX + n: v.detach().cpu().half().contiguous() for n, v in state.items()}
     tensors[PREFIX + LOG_GAINS] = torch.from_numpy(prompts.gains().log_gains)
@@ -91,9 +91,9 @@ def read_adapter(folder: Path, *, base: Base) -> RateAdapter:
     """Read and check an adapter of `base`.
 
     Raises:
-        CheckpointError: missing files, tensors that are missing, unknown, of another shape or not
-            finite, tables that do not sum to 2^16.
-        ModelMismatchError: the adapter of another base.
+        CheckpointError: a file is missing; a tensor is missing, unknown, of another shape or not
+            finite; or a table does not sum to 2^16.
+        ModelMismatchError: the adapter belongs to another base.
     """
     folder = Path(folder)
     config = read_adapter_config(folder)
@@ -106,17 +106,17 @@ def adapter_digest(folder: Path) -> bytes:
     """Hash of the adapter in a folder, without building its networks.
 
     Raises:
-        CheckpointError: no readable adapter there.
+        CheckpointError: the folder has no readable adapter.
     """
     config = read_adapter_config(folder)
     return adapter_hash(read_weights(Path(folder) / ADAPTER_WEIGHTS), config)
 
 
 def read_adapter_config(folder: Path) -> AdapterConfig:
-    """What an adapter is, without its weights.
+    """Read the config of an adapter, without its weights.
 
     Raises:
-        CheckpointError: no adapter there, or one of another kind or a newer layout.
+        CheckpointError: the folder has no adapter, or one of another kind or a newer layout.
     """
     path = Path(folder) / ADAPTER_CONFIG
     values = read_json(path, what="adapter")
@@ -124,7 +124,7 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
         kind = values.get("peft_type") if isinstance(values, dict) else None
         raise CheckpointError(f"{path} is an adapter of kind {kind!r}; need {PEFT_TYPE!r}")
     known = AdapterConfig.__dataclass_fields__
-    # PEFT adds keys of its own; they say nothing about the rate.
+    # Keys that PEFT adds do not describe the rate.
     own = {key: value for key, value in values.items() if key in known}
     config = config_of(AdapterConfig, own, where=str(path))
     if not _SHA256.fullmatch(config.base_sha256):
@@ -136,7 +136,7 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
 def build(
     tensors: dict[str, Tensor], *, config: AdapterConfig, codec: CodecConfig, where: str
 ) -> RateAdapter:
-    """Make an adapter of stored tensors; `where` names them in errors."""
+    """Build an adapter from stored tensors; `where` is their name in errors."""
     _check(tensors, where=where)
     digest = adapter_hash(tensors, config)
     if not 1 <= config.width <= 1024:
@@ -173,6 +173,5 @@ def _check(tensors: dict[str, Tensor], *, where: str) -> None:
     gains = tensors.get(PREFIX + LOG_GAINS)
     if gains is not None and gains.numel() and int(gains.int().abs().max()) > MAX_GAIN:
         raise CheckpointError(
-            f"{where}: a gain lies beyond {MAX_GAIN >> FRACTION_BITS} table steps; get the file "
-            "again"
+            f"{where}: a gain is beyond {MAX_GAIN >> FRACTION_BITS} table steps; get the file again"
         )

@@ -1,4 +1,4 @@
-"""Prompt networks between two of the ladder."""
+"""Interpolation between the prompt networks of two rates."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
 def between(
     low: LayerAdaptivePrompts, high: LayerAdaptivePrompts, share: float
 ) -> LayerAdaptivePrompts:
-    """Every weight in a line.
+    """Interpolate every weight linearly.
 
     Args:
         low: networks at share 0.
         high: networks at share 1, of the same width and rank.
-        share: way from `low` to `high`.
+        share: position from `low` to `high`, 0 to 1.
     """
     upper = high.state_dict()
     state = {

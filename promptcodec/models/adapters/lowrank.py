@@ -2,9 +2,8 @@
 
     weight + up @ down        down (r, inputs * k * k), up (outputs, r), up starts at zero
 
-Prompts move what the Swin blocks attend to. What the maps between the stages throw away is gone
-before any block sees it, and a finer rate needs some of it. Updates are added to the weights: they
-do not add to the work for each pixel.
+Prompts change the attention of Swin blocks alone. A finer rate needs details that the maps between
+the stages drop before any block. Updates are added to the weights, at no cost for each pixel.
 
 Source: Hu et al. 2021, arXiv:2106.09685.
 """
@@ -23,8 +22,8 @@ class LowRankUpdates(nn.Module):
     """One update for each linear map.
 
     Args:
-        maps: of the transform, in order.
-        rank: r; 0 has no updates.
+        maps: linear maps of the transform, in order.
+        rank: rank r; 0 has no updates.
     """
 
     def __init__(self, maps: Sequence[LinearMap], *, rank: int) -> None:

@@ -1,4 +1,4 @@
-"""Layer-adaptive prompts as a PEFT method, for whoever trains or loads adapters with PEFT.
+"""Layer-adaptive prompts as a PEFT method, for training and loading adapters with PEFT.
 
     register()
     base = read_base(find_base(None))
@@ -6,10 +6,10 @@
     config = LPMConfig(rate_index=2, lmbda=0.0067, base_sha256=base.sha256.hex())
     model = get_peft_model(base.model, config)
 
-The adapter sits in the slot of a `CodecModel`, which every pass asks when no argument names one.
-What PEFT saves is what `store` writes, tensor for tensor: networks in float16, log-gains as
-integers. Tables of z stay behind: they fit the finished adapter alone. Nothing that encodes or
-decodes imports this module; `import peft` takes seconds.
+The adapter is in the slot of a `CodecModel`, the default of every pass without an adapter. PEFT
+saves the tensors of `checkpoint`: networks in float16, log-gains as integers. Tables of z are left
+out, as they are fitted to a finished adapter. Encoding and decoding never import this module:
+`import peft` takes seconds.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ DEFAULTS = AdapterConfig(rate_index=0, lmbda=1.0, base_sha256="")
 
 @dataclass
 class LPMConfig(PeftConfig):
-    """What `adapter_config.json` says; see `store.AdapterConfig` for its own keys.
+    """Contents of `adapter_config.json`; see `AdapterConfig` for its own keys.
 
     Args:
-        target_modules: the slot; nothing else takes these adapters.
+        target_modules: name of the slot, the only place for these adapters.
     """
 
     rate_index: int = 0
@@ -75,7 +75,7 @@ class LPMLayer(nn.Module, BaseTunerLayer):
         self.lpm_prompts = nn.ModuleDict()
 
     def update_layer(self, name: str, config: LPMConfig) -> None:
-        """Add a fresh adapter, which leaves the base as it is."""
+        """Add a fresh adapter, equal to the base."""
         self.lpm_prompts[name] = LayerAdaptivePrompts(
             self.codec, width=config.width, rank=config.rank
         )
@@ -97,7 +97,7 @@ class LPMLayer(nn.Module, BaseTunerLayer):
 
 
 class LPMModel(BaseTuner):
-    """PEFT's side of the method: where an adapter goes, and how it is kept."""
+    """The method in PEFT: place of an adapter, and names and types of its tensors."""
 
     prefix = "lpm_"
     tuner_layer_cls = LPMLayer
@@ -124,7 +124,7 @@ class LPMModel(BaseTuner):
 
     @classmethod
     def _get_adapter_state_dict(cls, model: nn.Module, *args: Any, **kwargs: Any) -> dict:
-        """In the types that are stored."""
+        """State in the types of the file."""
         found = super()._get_adapter_state_dict(model, *args, **kwargs)
         return {key: _stored(key, value) for key, value in found.items()}
 
@@ -132,23 +132,23 @@ class LPMModel(BaseTuner):
     def _remap_adapter_state_dict_for_load(
         cls, model: nn.Module, config: Any, adapter_name: str, state_dict: dict[str, Tensor]
     ) -> dict[str, Tensor]:
-        """In the types that are trained."""
+        """State in the types of training."""
         left = (TABLES, SPANS)
         state = {k: _trained(k, value) for k, value in state_dict.items() if k not in left}
         return super()._remap_adapter_state_dict_for_load(model, config, adapter_name, state)
 
     @classmethod
     def _remove_adapter_name_from_key(cls, key: str, adapter_name: str) -> str:
-        """The name stands in the middle of a key, behind `lpm_prompts`."""
+        """The name is in the middle of a key, after `lpm_prompts`."""
         return key.replace(f".lpm_prompts.{adapter_name}.", ".lpm_prompts.", 1)
 
 
 def register() -> None:
-    """Make PEFT know the method; may be called again."""
+    """Register the method with PEFT; repeated calls have no effect."""
     if PEFT_TYPE in PEFT_TYPE_TO_CONFIG_MAPPING:
         return
     if PEFT_TYPE not in PeftType.__members__:
-        # PEFT's methods are a closed enum, and it registers nothing that is not in there.
+        # PEFT's methods are a closed enum; only its members can be registered.
         member = str.__new__(PeftType, PEFT_TYPE)
         member._name_ = member._value_ = PEFT_TYPE
         PeftType._member_map_[PEFT_TYPE] = member

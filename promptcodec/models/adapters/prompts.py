@@ -1,14 +1,14 @@
-"""Layer-adaptive Prompt Module: what one rate adds to the frozen base.
+"""Layer-adaptive prompt module: the networks and gains of one rate for a frozen base.
 
     x     -> trunk at 1/8, 1/16, 1/32 -> a head for each Swin block of g_a -> prompt tokens, gates
     y_hat -> trunk at 1/16, 1/32      -> a head for each Swin block of g_s -> prompt tokens, gates
-    log-gain of each channel of y; scale and bias of each feature that the means are made of
+    log-gain of each channel of y; scale and bias of each feature of the means
     a low-rank update of each linear map of g_a and g_s (`lowrank`)
 
 Prompts join the keys and values of every window (`PromptTokens`). A grid of them has half the
 resolution of its block, so a window of 8x8 tokens attends to 16 prompts of its own. Prompts of g_a
-are made from the picture, those of g_s from transmitted latents alone. All gates start at zero: a
-fresh module equals the base, bit for bit, and still has a gradient.
+are computed from the picture, those of g_s from transmitted latents alone. All gates start at zero:
+a fresh module equals the base, bit for bit, and still has a gradient.
 
 Source: Qin et al. 2023, arXiv:2311.13846 (prompts for each layer of a frozen codec). Differs: a
 separate, gated softmax over the prompts; gains, a modulation of the means and low-rank updates
@@ -33,7 +33,7 @@ from promptcodec.models.swin import PromptTokens
 from promptcodec.models.transforms import analysis_maps, synthesis_maps
 
 REDUCTION = 2  # tokens of a block for each prompt, along an edge
-PIXELS = 8  # px that the encoder's trunk folds into channels
+PIXELS = 8  # edge in px of the squares that the encoder's trunk folds into channels
 
 
 def prompted(stages: Sequence[StageSpec]) -> list[StageSpec]:
@@ -45,10 +45,10 @@ class PromptNetwork(nn.Module):
     """A small convolutional trunk and a head for each Swin block of one transform.
 
     Args:
-        channels: of what the prompts are made from, with the pixels that the stem folds in.
-        stride: px between two of its elements.
+        channels: channels of the input after the stem has folded its elements into channels.
+        stride: px between two elements of the folded input.
         blocks: stage of each Swin block of the transform, in order.
-        width: of the trunk.
+        width: channels of the trunk.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class PromptNetwork(nn.Module):
     def forward(self, x: Tensor) -> list[PromptTokens] | list[None]:
         """Prompts for each block, from (B, channels / f^2, f H / stride, f W / stride), any f.
 
-        Where every gate is zero and none is trained, prompts would add nothing: None, no work.
+        None for each block if every gate is zero and none is trained, which saves their cost.
         """
         if not any(gate.requires_grad or bool(gate.any()) for gate in self.gates):
             return [None] * len(self.blocks)
@@ -98,12 +98,12 @@ class PromptNetwork(nn.Module):
 
 
 class LayerAdaptivePrompts(nn.Module):
-    """Everything that one rate adds to a frozen base.
+    """Networks and gains of one rate for a frozen base.
 
     Args:
-        config: of the base.
-        width: of both trunks.
-        rank: of the updates of linear maps; 0 has none.
+        config: architecture of the base.
+        width: channels of both trunks.
+        rank: rank of the updates of linear maps; 0 has none.
     """
 
     def __init__(self, config: CodecConfig, *, width: int = 32, rank: int = 10) -> None:
@@ -122,7 +122,7 @@ class LayerAdaptivePrompts(nn.Module):
         self.mean_bias = nn.Parameter(torch.zeros(config.hyper_channels))
 
     def empty_like(self) -> LayerAdaptivePrompts:
-        """A module of the same shape with weights of its own."""
+        """A fresh module of the same shape."""
         return LayerAdaptivePrompts(self.config, width=self.width, rank=self.rank)
 
     def encoder_prompts(self, x: Tensor) -> list[PromptTokens] | list[None]:
@@ -148,11 +148,11 @@ class LayerAdaptivePrompts(nn.Module):
         return self.log_gains[None, :, None, None]
 
     def gains(self) -> Gains:
-        """Log-gains as the integers that files are written with."""
+        """Log-gains as the integers of streams."""
         fixed = np.rint(self.log_gains.detach().cpu().double().numpy() * (1 << FRACTION_BITS))
         return Gains(fixed.clip(LEAST, MOST).astype(np.int16))
 
     def modulate_means(self, features: Tensor) -> Tensor:
-        """Features of the means, (B, N, h, w), scaled and moved channel by channel."""
+        """Features of the means, (B, N, h, w), scaled and shifted channel by channel."""
         scale, bias = (v[None, :, None, None] for v in (self.mean_scale, self.mean_bias))
         return features * (1.0 + scale) + bias

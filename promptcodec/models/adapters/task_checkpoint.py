@@ -15,14 +15,14 @@ from promptcodec.models.weights import as_half, check_base, read_config, read_ne
 
 @dataclass(frozen=True, kw_only=True)
 class TaskConfig:
-    """What `task_config.json` says.
+    """Contents of `task_config.json`.
 
     Args:
-        task: what it serves, "classify" for instance; what an encoder is asked for.
-        base_sha256: of the base it belongs to, hexadecimal.
-        width: of its trunk.
-        rank: of its updates of linear maps.
-        format_version: of this layout.
+        task: name of the task, "classify" for instance; value of option `task` of encode.
+        base_sha256: hash of its base, hexadecimal.
+        width: channels of its trunk.
+        rank: rank of its updates of linear maps.
+        format_version: version of this layout.
     """
 
     task: str
@@ -45,8 +45,8 @@ class TaskAdapter:
     """Installed task prompts; immutable, and safe to share among threads.
 
     Args:
-        config: what they are.
-        prompts: in eval mode and frozen.
+        config: contents of `task_config.json`.
+        prompts: networks, frozen, in eval mode.
     """
 
     config: TaskConfig
@@ -57,7 +57,7 @@ def write_task(folder: Path, prompts: TaskPrompts, *, config: TaskConfig) -> Non
     """Write task prompts, weights in float16.
 
     Raises:
-        CheckpointError: weights that are not finite.
+        CheckpointError: a weight is not finite.
         OutputError: the folder cannot be written.
     """
     tensors = as_half(prompts.state_dict())
@@ -68,9 +68,9 @@ def read_task(folder: Path, *, base: Base) -> TaskAdapter:
     """Read and check task prompts of `base`.
 
     Raises:
-        CheckpointError: missing files; tensors that are missing, unknown, of another shape or not
-            finite.
-        ModelMismatchError: those of another base.
+        CheckpointError: a file is missing, or a tensor is missing, unknown, of another shape or
+            not finite.
+        ModelMismatchError: the prompts belong to another base.
     """
     config = read_task_config(folder)
     check_base(folder, config.base_sha256, base.sha256, what="task prompts")
@@ -82,9 +82,9 @@ def read_task(folder: Path, *, base: Base) -> TaskAdapter:
 
 
 def read_task_config(folder: Path) -> TaskConfig:
-    """What task prompts are, without their weights.
+    """Read the config of task prompts, without their weights.
 
     Raises:
-        CheckpointError: none there, or a config that does not fit.
+        CheckpointError: the folder has no task prompts, or their config is invalid.
     """
     return read_config(TaskConfig, Path(folder) / TASK_CONFIG, what="task prompts")

@@ -1,14 +1,13 @@
-"""Task prompts: what moves the frozen encoder toward a task, beside the prompts of a rate.
+"""Task prompts, which adapt the frozen encoder to a task, beside the prompts of a rate.
 
     x -> trunk -> a head for each Swin block of g_a -> prompt tokens, gates
     a low-rank update of each linear map of g_a
 
-They change what is transmitted, not how: hyperprior, context, gains and g_s are those of the rate.
-So a stream that was written with them is an ordinary one of its rate, which any decoder reads
-without knowing of them.
+They change latents, not their coding: hyperprior, context, gains and g_s are those of the rate. A
+stream written with them is an ordinary one of its rate, and decoding does not need them.
 
-Source: Chen et al. 2023, arXiv:2306.05085 (prompts that turn a transformer codec to a task).
-Differs: nothing on the decoder's side; composes with a rate's prompts.
+Source: Chen et al. 2023, arXiv:2306.05085 (prompts that adapt a transformer codec to a task).
+Differs: no prompts in the decoder; composes with a rate's prompts.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ from promptcodec.models.transforms import analysis_maps
 
 
 class TaskPrompts(nn.Module):
-    """What one task adds to a frozen encoder.
+    """Prompts and updates of one task for a frozen encoder.
 
     Args:
-        config: of the base.
-        width: of the trunk.
-        rank: of the updates of linear maps; 0 has none.
+        config: architecture of the base.
+        width: channels of the trunk.
+        rank: rank of the updates of linear maps; 0 has none.
     """
 
     def __init__(self, config: CodecConfig, *, width: int = 32, rank: int = 10) -> None:
@@ -47,18 +46,18 @@ class TaskPrompts(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class RateAndTask:
-    """A rate and a task at once, as the codec's model takes an adapter.
+    """A rate and a task together, as an adapter of the codec's model.
 
     Args:
-        rate: what the rate adds.
-        task: what the task adds to the encoder.
+        rate: adapter of the rate.
+        task: prompts of the task.
     """
 
     rate: Adapter
     task: TaskPrompts
 
     def encoder_prompts(self, x: Tensor) -> Sequence[PromptTokens | None]:
-        """Prompts of the task, and those of the rate beside them."""
+        """Prompts of the task and of the rate, with separate softmaxes."""
         own, others = self.task.encoder(x - 0.5), self.rate.encoder_prompts(x)
         return [
             other if prompts is None else replace(prompts, more=other)
@@ -90,10 +89,10 @@ class RateAndTask:
 
 
 def with_task(network: Adapter | None, task: TaskPrompts) -> RateAndTask:
-    """What a rate adds with what a task adds; streams carry the rate's hashes alone.
+    """Combine a rate and a task; streams have the hashes of the rate alone.
 
     Raises:
-        RateError: no rate, but the base alone.
+        RateError: `network` is None, the base alone.
     """
     if network is None:
         raise RateError("task prompts go with the prompts of a rate: load a ladder")
