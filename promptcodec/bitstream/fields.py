@@ -60,7 +60,7 @@ class Chunk:
     """Data beside the latents, such as alpha or a colour profile.
 
     Args:
-        kind: 4 printable ASCII bytes, the first a letter: upper case if no reader may skip it.
+        kind: name of 4 printable ASCII bytes, the first a letter: upper case if critical.
         data: content, specified in FORMAT.md for each kind.
     """
 
@@ -96,7 +96,7 @@ class Fields:
         height: height of the original picture, px.
         grey: whether the picture has one colour channel.
         base_hash: first 8 bytes of the SHA-256 of the base codec.
-        adapter_hashes: 0 to 2 hashes of the same kind; two if the rate is between two adapters.
+        adapter_hashes: hashes of 0 to 2 adapters, likewise; two if the rate is between them.
         rate: rate index in steps of 1/4096; see `rate_to_fixed`.
         gain: addend of the log-gain of every channel, in 1/256 of a table step, signed.
         profile: numerics profile of the payload.

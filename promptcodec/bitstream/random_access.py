@@ -111,7 +111,7 @@ def open_stream(
     Args:
         source: the stream, or the path of its file.
         allow_partial: permission for a file that is truncated behind its header.
-        max_pixels: as for `parse_header`.
+        max_pixels: limit of pixels as in `parse_header`.
     Raises:
         StreamError: the file does not exist or is no stream, its header is damaged, or its size is
             not that of the header.
@@ -165,7 +165,7 @@ def read_stream(
         read: function of an offset and a number of bytes, which may return fewer bytes.
         file_bytes: size of the file.
         allow_partial: whether the file may be truncated after its header.
-        max_pixels: as for `parse_header`.
+        max_pixels: limit of pixels as in `parse_header`.
     Raises:
         StreamError: the file is no stream, its header is damaged, or its size is not that of the
             header.
@@ -181,7 +181,7 @@ def parse(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Container:
 
     Args:
         data: the whole file.
-        max_pixels: as for `parse_header`.
+        max_pixels: limit of pixels as in `parse_header`.
     Raises:
         StreamError: not a stream, from a newer version, damaged, truncated or too large.
     """

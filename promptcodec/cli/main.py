@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line and turn every failure into one line and an exit code.
 
     Args:
-        arguments: words after the program's name; None takes them from the process.
+        arguments: words after the program's name; None is those of the process.
 
     Returns:
         Exit code, see docs/errors.md.

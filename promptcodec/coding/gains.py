@@ -18,7 +18,7 @@ class Gains:
     """Log-gains of the latent channels.
 
     Args:
-        log_gains: int16 (M,), in 1/256 of a table step; zero is a gain of 1.
+        log_gains: log-gains, int16 (M,), in 1/256 of a table step; zero is a gain of 1.
     """
 
     log_gains: NDArray[np.int16]

@@ -19,7 +19,7 @@ class Target:
     """Target of a stream; exactly one of bpp, size and PSNR.
 
     Args:
-        bpp: 8 * bytes of the file / pixels of the original picture.
+        bpp: bits per pixel, 8 * bytes of the file / pixels of the original picture.
         size: bytes of the file.
         psnr: PSNR over RGB, dB.
         strict: whether the size is an upper bound.

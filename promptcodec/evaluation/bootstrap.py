@@ -69,7 +69,7 @@ class Deltas:
 
     Attributes:
         bd_rate: per cent at equal quality, negative is better.
-        bd_quality: dB at equal rate, positive is better.
+        bd_quality: difference in dB at equal rate, positive is better.
         segments: BD-rate by rate of the tested codec, lowest first.
         reason: why there is no BD-rate; empty if there is one.
     """

@@ -69,7 +69,7 @@ def evaluate_folder(
         plot: picture of the curves to write.
         readme: Markdown file whose table of results is replaced.
         report: HTML page to write.
-        show: names of the pictures on that page; none takes the best, middling and worst.
+        show: names of the pictures on that page; empty is the best, middling and worst.
         jobs: processes; rates and qualities are the same for any number.
         force: whether to begin anew if a stopped run had other settings.
         progress: function of (pictures done, pictures).
@@ -144,7 +144,7 @@ def evaluate(folder: str | Path, measurement: Measurement) -> Results:
 
     Args:
         folder: pictures, nested folders included.
-        measurement: at least one point, with distinct labels.
+        measurement: rate points, at least one, with distinct labels.
 
     Raises:
         DataError: the folder has no usable picture.

@@ -46,8 +46,8 @@ def psnr(original: np.ndarray, decoded: np.ndarray) -> float:
     """Peak signal-to-noise ratio over all samples of R, G and B together.
 
     Args:
-        original: uint8, (H, W, 3).
-        decoded: uint8, the same shape.
+        original: original picture, uint8 (H, W, 3).
+        decoded: decoded picture of the same shape.
 
     Returns:
         dB against a peak of 255, at most `MAX_PSNR`.

@@ -19,9 +19,9 @@ class Quality:
     """Similarity of one decoded picture to its original.
 
     Attributes:
-        psnr: dB over RGB.
-        ms_ssim: 0 to 1; None if it is not among the metrics or the picture is too small.
-        lpips: 0 is best; None if it is not among the metrics.
+        psnr: PSNR over RGB, dB.
+        ms_ssim: MS-SSIM, 0 to 1; None if it is not among the metrics or the picture is too small.
+        lpips: LPIPS, 0 is best; None if it is not among the metrics.
     """
 
     psnr: float

@@ -31,19 +31,19 @@ class PictureRecord:
 
     Attributes:
         picture: path within the folder.
-        width: px.
-        height: px.
+        width: width in px.
+        height: height in px.
         bytes: size of the whole stream.
         header_bytes: size of its header.
-        bpp: 8 * bytes / pixels.
-        bpp_estimate: from the likelihoods of the latents, without header.
+        bpp: bits per pixel, 8 * bytes / pixels.
+        bpp_estimate: bits per pixel by the likelihoods of the latents, no header.
         excess_over_estimate: bytes / (estimate + header) - 1.
-        psnr: dB over RGB.
-        encode_seconds: wall time, picture in memory to bytes.
-        decode_seconds: wall time, bytes to picture in memory.
+        psnr: PSNR over RGB, dB.
+        encode_seconds: wall time from a picture in memory to bytes.
+        decode_seconds: wall time from bytes to a picture in memory.
         seconds: parts of the encoding, by name.
-        ms_ssim: 0 to 1; None if it was not measured.
-        lpips: 0 is best; None if it was not measured.
+        ms_ssim: MS-SSIM, 0 to 1; None if it was not measured.
+        lpips: LPIPS, 0 is best; None if it was not measured.
     """
 
     picture: str
@@ -103,7 +103,7 @@ class PointResult:
         label: name of the rate point.
         bpp: mean over the pictures.
         psnr: mean over the pictures, dB.
-        psnr_above: dB above each baseline at the same bpp; None where it has no such rate.
+        psnr_above: PSNR over each baseline at the same bpp, dB; None if it has no such rate.
         encode_seconds: median over the pictures.
         decode_seconds: median over the pictures.
         max_header_bytes: size of the largest header.

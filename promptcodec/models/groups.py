@@ -23,7 +23,7 @@ class Grouping:
 
     Args:
         segments: channels of each segment, M in all.
-        halves: 2 for a checkerboard, 1 for the whole grid at once.
+        halves: number of halves, 2 for a checkerboard, 1 for the whole grid at once.
     """
 
     segments: tuple[int, ...]

@@ -51,7 +51,7 @@ def index_to_scale(index: Tensor) -> Tensor:
     """Standard deviation of a real-valued table index, kept inside the tables.
 
     Args:
-        index: any shape; may lie below 0 or above the last table.
+        index: table indexes, any shape; may be below 0 or above the last table.
     """
     index = lower_bound(index, 0.0)
     index = -lower_bound(-index, -(NUM_SCALES - 1.0))

@@ -133,7 +133,7 @@ def check_base(folder: Path, stored: str, base: bytes, *, what: str) -> None:
 
     Args:
         folder: folder of the network.
-        stored: hash of the base that its config names, hexadecimal.
+        stored: hash of the base in its config, hexadecimal.
         base: hash of the base that is loaded.
         what: name of the network, for the message.
     Raises:

@@ -86,7 +86,7 @@ class WindowMask:
     Args:
         windows: number of windows of one picture.
         cut: numbers of the windows with masked pairs of tokens, (K,).
-        allowed: True where a query of a cut window may attend to a key, (K, queries, keys).
+        allowed: allowed pairs of query and key in the cut windows, bool (K, queries, keys).
     """
 
     windows: int

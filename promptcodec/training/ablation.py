@@ -52,8 +52,8 @@ class Method:
         tune: "adapter", or as `FineTuneConfig.tune`: "lora" or "base".
         parts: parts of an adapter, as `RateAdapterConfig.parts`; with "lora" and "base" only
             ("gains",) or none.
-        width: as `RateAdapterConfig.width`.
-        rank: as `RateAdapterConfig.rank`; with "lora", its rank.
+        width: width of trunks as in `RateAdapterConfig`.
+        rank: rank of updates as in `RateAdapterConfig`; with "lora", its rank.
         progressive: whether each rate starts from its neighbour among those compared, rather than
             from the base.
         optimizers: optimisers to try at the first rate, each with each learning rate; the best

@@ -47,17 +47,17 @@ class ClassifierTrainingConfig(LoopConfig):
         base: folder of the frozen base, or a Hub id; None is the bundled one.
         input: kind of input: "latents", "decoded" pixels, the "original", or pixels of "jpeg",
             "webp" or "avif" files.
-        body: as `HeadConfig.body`.
-        stride: as `HeadConfig.stride`.
-        patch: as `HeadConfig.patch`.
-        film: as `HeadConfig.film`.
-        dropout: as `HeadConfig.dropout`.
-        widths: as `HeadConfig.widths`.
-        depths: as `HeadConfig.depths`.
-        mlp_ratio: as `HeadConfig.mlp_ratio`.
+        body: kind of stages as in `HeadConfig`.
+        stride: px between tokens of latents as in `HeadConfig`.
+        patch: px between tokens of pixels as in `HeadConfig`.
+        film: scaling by the rate as in `HeadConfig`.
+        dropout: share of dropped channels as in `HeadConfig`.
+        widths: channels of the stages as in `HeadConfig`.
+        depths: blocks of the stages as in `HeadConfig`.
+        mlp_ratio: ratio of widths as in `HeadConfig`.
         smoothing: share of a label that is spread over all classes.
         teacher: teacher for distillation; None trains on labels alone.
-        one_in: every `one_in`-th training picture is held out for validation.
+        one_in: number of training pictures of which one is held out for validation.
         shuffle_labels: control: train on labels in random order.
         views: augmentation of the pictures.
     """

@@ -124,7 +124,7 @@ def _principal_components(x: Tensor, count: int, ratio: int = 2) -> Tensor:
     """Rows of an orthonormal basis of square neighbourhoods, largest variance first.
 
     Args:
-        x: (B, C, H, W).
+        x: features, (B, C, H, W).
         count: number of rows, limited to the number of dimensions.
         ratio: edge of a neighbourhood.
     Returns:

@@ -135,7 +135,7 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     """Nearly the nearest (semi-)orthogonal matrix of each, in the type of the computation.
 
     Args:
-        matrices: (..., rows, columns).
+        matrices: matrices, (..., rows, columns).
     """
     x = matrices.to(product_dtype(matrices.device))
     wide = x.shape[-2] <= x.shape[-1]

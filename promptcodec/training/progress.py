@@ -27,7 +27,7 @@ class Progress:
         config: resolved recipe.
         start: steps that are already done.
         name: name of the subject of training.
-        enabled: False on all processes but the first.
+        enabled: whether this is the first process.
         track: function that receives the figures of each log line, by name, and their step.
     """
 

@@ -49,11 +49,11 @@ class SegmenterTrainingConfig(LoopConfig):
         widths: channels of the stages: one at 1/16 for latents, three at 1/4, 1/8 and 1/16 for
             pixels.
         depths: Swin blocks of each stage.
-        mlp_ratio: as `HeadConfig.mlp_ratio`.
-        film: as `HeadConfig.film`; for latents.
+        mlp_ratio: ratio of widths as in `HeadConfig`.
+        film: scaling by the rate as in `HeadConfig`; for latents.
         dropout: share of the channels of y_hat that are dropped in training.
         balance: exponent of the class weights, (median share / own share) ** balance.
-        one_in: every `one_in`-th run of neighbouring training pictures is held out for validation.
+        one_in: number of runs of neighbouring training pictures of which one is held out.
         scenes: augmentation of the pictures.
     """
 
@@ -126,7 +126,7 @@ def weighted_cross_entropy(scores: Tensor, masks: Tensor, *, weights: Tensor) ->
 
     Args:
         scores: logits, (B, classes, H/8, W/8).
-        masks: int64 (B, H, W), `IGNORE` for no class.
+        masks: numbers of the classes, int64 (B, H, W); `IGNORE` is no class.
         weights: weights of the classes, (classes,).
     """
     masks = masks[:, ::THINNED, ::THINNED]

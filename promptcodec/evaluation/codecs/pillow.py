@@ -52,7 +52,7 @@ class Jpeg(_PillowCodec):
     Attributes:
         optimize: whether to fit the Huffman tables to the picture.
         full_chroma: whether chroma is 4:4:4 rather than 4:2:0.
-        qualities: lowest to highest.
+        qualities: settings, lowest to highest.
     """
 
     name: ClassVar[str] = "jpeg"
@@ -74,7 +74,7 @@ class WebP(_PillowCodec):
 
     Attributes:
         method: effort, 0 to 6 (slowest, smallest).
-        qualities: lowest to highest.
+        qualities: settings, lowest to highest.
     """
 
     name: ClassVar[str] = "webp"
@@ -93,9 +93,9 @@ class Avif(_PillowCodec):
     """AVIF by libavif as Pillow bundles it; one thread, so that times can be compared.
 
     Attributes:
-        speed: 0 (slowest, smallest) to 10.
+        speed: speed, 0 (slowest, smallest) to 10.
         subsampling: subsampling of chroma.
-        qualities: lowest to highest.
+        qualities: settings, lowest to highest.
     """
 
     name: ClassVar[str] = "avif"
@@ -121,8 +121,8 @@ class JpegXl(_PillowCodec):
     """Lossy JPEG XL by libjxl, through a plugin of Pillow; one thread.
 
     Attributes:
-        effort: 1 to 9 (slowest, smallest).
-        qualities: lowest to highest; below 20 libjxl halves the picture, and files grow again.
+        effort: effort, 1 to 9 (slowest, smallest).
+        qualities: settings, lowest first; below 20 libjxl halves the picture, and files grow.
     """
 
     name: ClassVar[str] = "jxl"

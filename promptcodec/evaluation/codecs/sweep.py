@@ -28,12 +28,12 @@ class BaselinePoint:
 
     Attributes:
         quality: setting of the codec.
-        bpp: 8 * bytes / pixels.
-        psnr: dB over RGB.
-        ms_ssim: 0 to 1; None if it was not measured.
-        lpips: 0 is best; None if it was not measured.
-        encode_seconds: wall time, picture in memory to bytes.
-        decode_seconds: wall time, bytes to picture in memory.
+        bpp: bits per pixel, 8 * bytes / pixels.
+        psnr: PSNR over RGB, dB.
+        ms_ssim: MS-SSIM, 0 to 1; None if it was not measured.
+        lpips: LPIPS, 0 is best; None if it was not measured.
+        encode_seconds: wall time from a picture in memory to bytes.
+        decode_seconds: wall time from bytes to a picture in memory.
     """
 
     quality: int
@@ -95,7 +95,7 @@ def sweep(
 
     Args:
         codec: baseline to run.
-        rgb: uint8 (H, W, 3).
+        rgb: picture, uint8 (H, W, 3).
         picture: name in the records.
         grey: whether the codec gets a picture of one channel.
         metrics: metrics to measure; None is PSNR alone.

@@ -23,8 +23,8 @@ class DecodedView:
     Attributes:
         title: name of the codec, with its setting.
         size: bytes of the file; None for the original.
-        bpp: 8 * bytes / pixels; None for the original.
-        psnr: dB over RGB; None for the original.
+        bpp: bits per pixel, 8 * bytes / pixels; None for the original.
+        psnr: PSNR over RGB, dB; None for the original.
         rgb: decoded pixels, uint8 (H, W, 3).
         seconds: time to encode and to decode; None after a search for the setting.
     """

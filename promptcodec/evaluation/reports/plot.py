@@ -29,7 +29,7 @@ def plot_curves(results: dict, path: str | Path) -> None:
     """Draw PSNR over bpp for the codec, the baselines and, on Kodak, published curves.
 
     Args:
-        results: from `results.read_results`.
+        results: result of `results.read_results`.
         path: picture to write; its suffix selects the format.
 
     Raises:

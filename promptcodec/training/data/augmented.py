@@ -223,7 +223,7 @@ def send(
     """Inputs of a head from pictures, each at a random setting, and those settings, (N,).
 
     Args:
-        pictures: uint8 (N, 3, H, W).
+        pictures: pictures, uint8 (N, 3, H, W).
         settings: settings to draw from, each equally often.
         head_input: map from pictures to inputs of the head.
         rng: random generator.

@@ -97,7 +97,7 @@ class FlatPictures:
     """Pictures in one tensor, from which a batch of crops is cut without a loop.
 
     Args:
-        pictures: uint8 (H, W, 3).
+        pictures: pictures, uint8 (H, W, 3).
         device: device of the tensor.
     """
 

@@ -24,7 +24,7 @@ class LabelledPictures:
     """Pictures of one split.
 
     Args:
-        pictures: uint8 (3, H, W) each.
+        pictures: pictures, uint8 (3, H, W) each.
         labels: indexes in `classes`, int64 (N,).
         classes: names of the classes, sorted.
         names: file names, for records.

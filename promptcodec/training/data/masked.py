@@ -27,7 +27,7 @@ class MaskedPictures:
     """Pictures of one split.
 
     Args:
-        pictures: uint8 (3, H, W) each.
+        pictures: pictures, uint8 (3, H, W) each.
         masks: numbers of the classes, uint8 (H, W) each; `IGNORE` is no class.
         names: file names without suffix, sorted.
     """

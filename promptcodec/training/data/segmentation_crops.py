@@ -76,7 +76,7 @@ class SegmentationBatch:
 
     Args:
         inputs: latents or pixels in [0, 1], (B, C, h, w).
-        masks: int64 (B, crop, crop), `IGNORE` for no class.
+        masks: numbers of the classes, int64 (B, crop, crop); `IGNORE` is no class.
         lmbda: rate-distortion weight of each part's rate, (B,).
     """
 
@@ -180,8 +180,8 @@ def part_of(
     """A part of a picture at a random scale, in other light, flipped half of the time.
 
     Args:
-        picture: uint8 (3, H, W).
-        mask: uint8 (H, W).
+        picture: picture, uint8 (3, H, W).
+        mask: mask, uint8 (H, W).
         config: augmentation.
         rng: random generator.
     Returns:

@@ -40,7 +40,7 @@ class JointTrainingConfig(LoopConfig):
         unlabelled_share: share of pictures without labels in a batch, if the run has any.
         width: width of the task prompts' trunk.
         rank: rank of the task prompts' updates.
-        one_in: every `one_in`-th training picture is held out for validation.
+        one_in: number of training pictures of which one is held out for validation.
         views: augmentation of the pictures, without mixup, whose pictures are no valid reference
             of the distortion.
     """
