@@ -42,6 +42,8 @@ from promptcodec.bitstream import (
 from promptcodec.coding.settings import EncodeSettings
 from promptcodec.errors import ModelMismatchError, StreamError
 from promptcodec.io.atomic import check_output, write_atomically
+from promptcodec.io.metadata import stored_resolution
+from promptcodec.io.resolution import info_of
 
 if TYPE_CHECKING:
     from promptcodec.api import Codec
@@ -94,8 +96,8 @@ def _os_errors() -> Iterator[None]:
 class StreamImageFile(ImageFile.ImageFile):
     """A stream whose pixels are decoded when they are first used.
 
-    `info` has rate_index and gain_steps beside exif, icc_profile and xmp. Errors are those of
-    `Codec.decode`; those of a stream are an `OSError` as well.
+    `info` has rate_index and gain_steps beside exif, icc_profile, xmp and dpi. Errors are
+    those of `Codec.decode`; those of a stream are an `OSError` as well.
     """
 
     format = FORMAT
@@ -119,6 +121,8 @@ class StreamImageFile(ImageFile.ImageFile):
             if kind in chunks:
                 prefix = b"Exif\0\0" if name == "exif" else b""
                 self.info[name] = prefix + chunks[kind]
+        if resolution := stored_resolution(chunks):
+            self.info.update(info_of(resolution))
         self.tile = [ImageFile._Tile(FORMAT, (0, 0, *self.size), 0, None)]  # not yet decoded
 
     def load(self) -> Any:

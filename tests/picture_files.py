@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -27,9 +28,19 @@ def file_bytes(image: Image.Image, kind: str, **options) -> bytes:
     return output.getvalue()
 
 
+def png_chunks(image: Image.Image, *chunks: tuple[bytes, bytes]) -> bytes:
+    """A PNG with further chunks behind its header."""
+    data, at = file_bytes(image, "PNG"), 33
+    parts = [data[:at]]
+    for kind, content in chunks:
+        parts += [struct.pack(">I", len(content)), kind, content]
+        parts.append(struct.pack(">I", zlib.crc32(kind + content)))
+    return b"".join([*parts, data[at:]])
+
+
 def exif_with(orientation: int, order: str = "<", kind: int = 3) -> bytes:
     """A TIFF block with a maker, an orientation, and bytes behind that only we know of."""
-    width = {3: "H", 4: "I"}[kind]
+    width = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}[kind]
     value = struct.pack(order + width, orientation).ljust(4, b"\0")
     entries = struct.pack(order + "HHI", 0x010F, 2, 4) + b"abc\0"
     entries += struct.pack(order + "HHI", 0x0112, kind, 1) + value

@@ -6,6 +6,7 @@ bytes -> stream file -> entropy decoder -> engine (context, g_s) -> picture
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from numbers import Integral
@@ -40,7 +41,7 @@ from promptcodec.coding.tiling import Box
 from promptcodec.config import CLASSIFY, SEGMENT, TILE_STRIDE
 from promptcodec.errors import ModelMismatchError, StreamError, UsageError
 from promptcodec.io.load import load_picture
-from promptcodec.io.pictures import join_rows, to_pil
+from promptcodec.io.pictures import Picture, join_rows, to_pil
 
 Source = bytes | str | Path  # a stream, or the path of its file
 
@@ -62,6 +63,9 @@ class PictureCodec(LoadedBase):
             options: fields of `EncodeSettings`.
         Returns:
             The stream; FORMAT.md specifies it.
+        Warns:
+            UserWarning: the source has what the stream has not, further frames for instance;
+                `encode_detailed` gives these notes as values.
         Raises:
             PictureError: the source is no picture, or one of a refused kind.
             RateError: the rate is not installed, or the target cannot be reached.
@@ -72,7 +76,9 @@ class PictureCodec(LoadedBase):
             >>> data[1:3]
             b'PC'
         """
-        return self._encode(source, EncodeSettings(**options), progress=progress)[0]
+        data, candidate, *_ = self._encode(source, EncodeSettings(**options), progress=progress)
+        _warn(candidate.prepared.picture)
+        return data
 
     def encode_detailed(
         self,
@@ -102,6 +108,8 @@ class PictureCodec(LoadedBase):
             passes=passes,
             target_met=met,
             seconds=seconds,
+            frames=candidate.prepared.picture.frames,
+            notes=candidate.prepared.picture.notes,
         )
 
     def _encode(
@@ -187,6 +195,8 @@ class PictureCodec(LoadedBase):
             prepare(self.engine, picture, tile_size=None, effort=0, max_pixels=max_pixels)
             for picture in pictures
         ]
+        for picture in pictures:
+            _warn(picture)
         return [candidate.stream() for candidate in encode_batch(prepared, points)]
 
     # -- decoding ------------------------------------------------------------------------------
@@ -378,3 +388,8 @@ class PictureCodec(LoadedBase):
                 "streams could not be decoded elsewhere; it serves research by bpp_estimate alone: "
                 "write files with a codec of scale 'hyperprior'"
             )
+
+
+def _warn(picture: Picture) -> None:
+    for note in picture.notes:
+        warnings.warn(f"the picture is coded in part: {note}", stacklevel=3)

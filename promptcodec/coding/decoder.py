@@ -27,6 +27,7 @@ from promptcodec.coding.tiling import Box, Tiling
 from promptcodec.config import LATENT_STRIDE, TILE_STRIDE
 from promptcodec.errors import StreamError, UsageError
 from promptcodec.io.alpha import decode_alpha
+from promptcodec.io.metadata import stored_resolution
 from promptcodec.io.pictures import Picture, Pixels
 
 MISSING = 128  # grey level of a missing tile
@@ -279,4 +280,5 @@ def assemble_picture(
         icc=chunks.get(b"ICCP"),
         exif=chunks.get(b"EXIF"),
         xmp=chunks.get(b"XMP "),
+        resolution=stored_resolution(chunks),
     )

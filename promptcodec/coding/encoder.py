@@ -34,6 +34,8 @@ from promptcodec.coding.tiling import Box, Tiling
 from promptcodec.config import LATENT_STRIDE, TILE_STRIDE
 from promptcodec.errors import PictureError, UsageError
 from promptcodec.io.alpha import encode_alpha
+from promptcodec.io.exif import exif_resolution
+from promptcodec.io.hidden import continue_colour
 from promptcodec.io.pictures import Picture
 
 ONE_TILE_PIXELS = 1 << 22  # larger pictures are cut by default; a tile of this size takes 1 GB
@@ -83,7 +85,10 @@ class PreparedPicture:
 
     def window(self, box: Box) -> NDArray[np.uint8]:
         """Pixels of a window of the padded picture, (1, H, W, 3)."""
-        part = self.picture.pixels[box.top : box.bottom, box.left : box.right]
+        rows, columns = slice(box.top, box.bottom), slice(box.left, box.right)
+        part, alpha = self.picture.pixels[rows, columns], self.picture.alpha
+        if self.is_tiled and alpha is not None:  # of one tile `prepare` has done so
+            part = continue_colour(part, alpha[rows, columns])
         bottom, right = -part.shape[0] % TILE_STRIDE, -part.shape[1] % TILE_STRIDE
         if bottom or right:
             part = np.pad(part, ((0, bottom), (0, right), (0, 0)), mode="edge")
@@ -220,13 +225,17 @@ class Candidate:
         return bitstream.pack(container)
 
     def psnr(self) -> float:
-        """PSNR over RGB, dB, of the decoded pixels."""
-        picture, top, error = self.prepared.picture, 0, 0.0
+        """PSNR over RGB, dB, of the decoded pixels; those with an alpha of 0 are not counted."""
+        picture, top, error, visible = self.prepared.picture, 0, 0.0, 0
         for rows in self._reconstruct():
-            source = picture.pixels[top : top + len(rows), :]
+            bottom = top + len(rows)
+            source, alpha = picture.pixels[top:bottom, :], picture.alpha
+            if alpha is not None:
+                seen = alpha[top:bottom] > 0
+                source, rows = source[seen][None], rows[seen][None]
             error += squared_error(source, rows, grey=picture.grey)
-            top += len(rows)
-        return psnr_of(error, 3 * picture.width * picture.height)
+            top, visible = bottom, visible + rows.shape[0] * rows.shape[1]
+        return psnr_of(error, 3 * max(visible, 1))
 
     def _reconstruct(self) -> Iterator[NDArray[np.uint8]]:
         """Decoded pixels, (rows, W, 3) from top to bottom."""
@@ -290,7 +299,8 @@ def prepare(
         )
     size = tile_size
     if size is None:
-        size = TILE_SIZE if width * height > ONE_TILE_PIXELS and not effort else 0
+        work = bitstream.decoded_pixels(width, height)  # a thin picture is wide once it is padded
+        size = TILE_SIZE if work > ONE_TILE_PIXELS and not effort else 0
     size = _checked_tile_size(size, width=width, height=height)
     config = engine.config.codec
     tiling = Tiling(width, height, size, config.halo)
@@ -301,7 +311,7 @@ def prepare(
             "or raise --max-pixels (in Python max_pixels)"
         )
     if len(tiling) == 1:
-        picture = replace(picture, pixels=picture.rgb)
+        picture = replace(picture, pixels=picture.coded_rgb)
     elif effort:
         raise UsageError(
             f"an effort searches one tile, and tile_size {size} cuts the picture into "
@@ -338,4 +348,8 @@ def chunks_of(picture: Picture) -> tuple[Chunk, ...]:
     if picture.alpha is not None:
         chunks.append(Chunk(b"ALPH", encode_alpha(picture.alpha)))
     metadata = ((b"ICCP", picture.icc), (b"EXIF", picture.exif), (b"XMP ", picture.xmp))
-    return (*chunks, *(Chunk(kind, data) for kind, data in metadata if data))
+    chunks += [Chunk(kind, data) for kind, data in metadata if data]
+    # What EXIF says is not said again.
+    if picture.resolution and picture.resolution != exif_resolution(picture.exif):
+        chunks.append(Chunk(b"reso", picture.resolution.to_bytes()))
+    return tuple(chunks)

@@ -248,9 +248,12 @@ def _tune(trial: Trial[T], measure: Callable[[T], float], goal: Goal) -> Trial[T
 
 def _out_of_reach(target: Target, error: TargetUnreachable, *, pixels: int) -> str:
     if target.psnr is not None:
+        # Every codec of ours has learned from photographs; its card has figures.
+        why = " (flat saturated colour and sharp edges, as in graphics, limit it)"
         return (
             f"target_psnr {target.psnr:g} dB cannot be reached: with the installed rates this "
-            f"picture gets {error.lowest:.2f} to {error.highest:.2f} dB: give one between"
+            f"picture gets {error.lowest:.2f} to {error.highest:.2f} dB"
+            f"{why if target.psnr > error.highest else ''}: give one between"
         )
     low, high = (math.exp(measure) for measure in (error.lowest, error.highest))
     bpp = target.bpp is not None

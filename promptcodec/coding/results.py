@@ -35,6 +35,8 @@ class Encoded:
         target_met: whether the target is met; False if one byte is more than its tolerance.
         seconds: time of each part: "load", "g_a" (with hyperprior and context; the whole search
             for a target), "coding", "pack".
+        frames: frames or pages of the source, of which the first is coded.
+        notes: what the source has and the stream has not, each in a few words.
     """
 
     data: bytes
@@ -45,6 +47,8 @@ class Encoded:
     passes: int
     target_met: bool
     seconds: dict[str, float] = field(compare=False)
+    frames: int = 1
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

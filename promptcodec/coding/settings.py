@@ -69,7 +69,7 @@ class EncodeSettings:
         max_pixels: largest allowed number of pixels of a picture.
         allow_8bit: permission to code the upper 8 bits of files with 9 to 16 bits a channel,
             which are refused otherwise.
-        strip: omission of EXIF, XMP and ICC profile.
+        strip: omission of EXIF, XMP, ICC profile and resolution.
     Raises:
         UsageError: no number where one is needed, the effort is outside 0 to 9, or options
             contradict each other.
@@ -145,7 +145,7 @@ class DecodeSettings:
             are grey and listed in `Decoded.missing`.
         max_pixels: largest allowed number of pixels of a picture or region, checked before
             anything is allocated.
-        strip: omission of EXIF, XMP and ICC profile.
+        strip: omission of EXIF, XMP, ICC profile and resolution.
     Raises:
         UsageError: no number where one is needed.
     """

@@ -20,7 +20,6 @@ from promptcodec.evaluation.metrics import bpp
 from promptcodec.evaluation.perceptual import QualityMetrics
 from promptcodec.evaluation.results import Failure, Measured, PictureRecord
 from promptcodec.io.load import load_picture
-from promptcodec.io.pictures import Picture
 from promptcodec.io.provenance import peak_rss_mb
 
 if TYPE_CHECKING:
@@ -170,11 +169,10 @@ class Measurement:
         try:
             content = path.read_bytes()
             picture = load_picture(path, max_pixels=self.max_pixels)
-            records = tuple(self._own(point, picture, name) for point in self.points)
+            rgb, grey = picture.coded_rgb, picture.grey
+            records = tuple(self._own(point, rgb, name, grey=grey) for point in self.points)
             swept = {
-                key: tuple(
-                    sweep(codec, picture.rgb, picture=name, grey=picture.grey, metrics=self.metrics)
-                )
+                key: tuple(sweep(codec, rgb, picture=name, grey=grey, metrics=self.metrics))
                 for key, codec in self.codecs.items()
             }
         except (PromptCodecError, OSError) as error:
@@ -182,14 +180,14 @@ class Measurement:
             return Failure(name, f"{type(error).__name__}: {error}".replace(str(path), name))
         return Measured(name, hashlib.sha256(content).hexdigest(), records, swept, peak_rss_mb())
 
-    def _own(self, point: CurvePoint, picture: Picture, name: str) -> PictureRecord:
-        height, width = picture.rgb.shape[:2]
-        source = picture.rgb[..., 0] if picture.grey else picture.rgb
+    def _own(self, point: CurvePoint, rgb: np.ndarray, name: str, *, grey: bool) -> PictureRecord:
+        height, width = rgb.shape[:2]
+        source = rgb[..., 0] if grey else rgb
         encoded = point.encode(source)
         start = time.perf_counter()
         decoded = point.decode(encoded.data)
         took = time.perf_counter() - start
-        quality = self.metrics(picture.rgb, np.asarray(decoded.convert("RGB")))
+        quality = self.metrics(rgb, np.asarray(decoded.convert("RGB")))
         estimate = encoded.bpp_estimate * width * height / 8 + encoded.header_bytes
         return PictureRecord(
             picture=name,

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from promptcodec.errors import ShapeError, StreamError
-from promptcodec.io.formats import open_header
+from promptcodec.io.opening import open_header
 
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 

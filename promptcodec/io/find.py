@@ -10,8 +10,9 @@ from pathlib import Path
 
 STREAM_SUFFIXES = (".pc",)
 PICTURE_SUFFIXES = (
-    ".avif", ".bmp", ".gif", ".j2k", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm",
-    ".ppm", ".qoi", ".tif", ".tiff", ".webp",
+    ".apng", ".avif", ".avifs", ".bmp", ".dib", ".gif", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc",
+    ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm",
+    ".qoi", ".tif", ".tiff", ".webp",
 )  # fmt: skip
 
 

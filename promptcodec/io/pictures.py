@@ -12,6 +12,8 @@ import numpy as np
 from PIL import Image
 
 from promptcodec.errors import ShapeError
+from promptcodec.io.hidden import continue_colour
+from promptcodec.io.resolution import Resolution, info_of
 
 STRIP = 64  # rows copied at a time
 
@@ -68,6 +70,9 @@ class Picture:
         icc: ICC profile of the colour space of `pixels` (of the grey axis if `grey`).
         exif: EXIF as a TIFF block, without the `Exif` prefix; its orientation is 1.
         xmp: XMP packet; its orientation is 1.
+        resolution: pixels by the metre, or the shape of a pixel; None where nothing says.
+        frames: frames or pages of the file, of which this is the first.
+        notes: what the file has and this picture has not, each in a few words.
     """
 
     pixels: np.ndarray | Pixels
@@ -76,11 +81,19 @@ class Picture:
     icc: bytes | None = None
     exif: bytes | None = None
     xmp: bytes | None = None
+    resolution: Resolution | None = None
+    frames: int = 1
+    notes: tuple[str, ...] = ()
 
     @property
     def rgb(self) -> np.ndarray:
         """All pixels as an array."""
         return self.pixels if isinstance(self.pixels, np.ndarray) else self.pixels[:, :]
+
+    @property
+    def coded_rgb(self) -> np.ndarray:
+        """All pixels as g_a sees them: visible colours go on below an alpha of 0."""
+        return continue_colour(self.rgb, self.alpha)
 
     @property
     def height(self) -> int:
@@ -94,7 +107,7 @@ class Picture:
 
 
 def to_pil(picture: Picture) -> Image.Image:
-    """A PIL picture of mode L, LA, RGB or RGBA; its `info` has icc_profile, exif and xmp.
+    """A PIL picture of mode L, LA, RGB or RGBA; its `info` has icc_profile, exif, xmp and dpi.
 
     The grey of a decoded picture is the rounded mean of three channels that are nearly equal.
     """
@@ -108,6 +121,8 @@ def to_pil(picture: Picture) -> Image.Image:
     for key, value in (("icc_profile", picture.icc), ("exif", exif), ("xmp", picture.xmp)):
         if value:
             image.info[key] = value
+    if picture.resolution is not None:
+        image.info.update(info_of(picture.resolution))
     return image
 
 

@@ -23,6 +23,7 @@ LOSSLESS = {
     "TIFF": ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB"),
     "WEBP": ("RGB", "RGBA"),
     "BMP": ("1", "L", "P", "RGB"),
+    "DIB": ("1", "L", "P", "RGB"),
     "PPM": ("1", "L", "RGB"),
     "QOI": ("RGB", "RGBA"),
     "GIF": ("1", "P"),

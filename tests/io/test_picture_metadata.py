@@ -77,12 +77,6 @@ def test_damaged_exif_does_not_keep_a_picture_from_loading(exif):
     assert len(loaded.exif or b"") == len(exif)
 
 
-def test_unknown_orientation_is_none():
-    loaded = load_picture(file_bytes(lettered(), "PNG", exif=exif_with(99)))
-    assert loaded.exif == exif_with(99)
-    assert loaded.width == 32
-
-
 def test_a_given_picture_is_left_as_it_was():
     image = Image.open(io.BytesIO(file_bytes(lettered(), "TIFF", exif=exif_with(1))))
     image.load()

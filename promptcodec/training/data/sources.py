@@ -67,7 +67,7 @@ class PictureFile:
         Raises:
             PictureError: the file cannot be read.
         """
-        return np.ascontiguousarray(load_picture(self.read()).rgb)
+        return np.ascontiguousarray(load_picture(self.read()).coded_rgb)
 
 
 @dataclass(frozen=True)
