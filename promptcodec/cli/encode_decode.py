@@ -143,6 +143,7 @@ def _deliver(
     report = {"status": "done", "input": source, "output": "-" if target is None else str(target)}
     report |= result.facts | {"output_bytes": size}
     printer.report_file(command, report, result.summary)
+    printer.report_notes(source, result.facts["notes"])
 
 
 def code_files(job: "FileJob", selection: Selection, files: FileOptions, printer: Printer) -> None:

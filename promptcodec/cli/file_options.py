@@ -78,7 +78,7 @@ ENCODE = {
     "allow_8bit": Option(
         "--allow-8bit", help="Of 16 bits a channel code the upper 8; else a refusal."
     ),
-    "strip": Option("--strip", help="Leave out EXIF, XMP and ICC profile."),
+    "strip": Option("--strip", help="Leave out EXIF, XMP, ICC profile and resolution."),
 }
 DECODE = {
     "region": Annotated[

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -75,6 +76,19 @@ class Printer:
         if self.verbose:
             laps = values["seconds"].items()
             console.print_message(", ".join(f"{name} {value:.3f} s" for name, value in laps))
+
+    def report_notes(self, source: str, notes: Sequence[str], *, others: int = 0) -> None:
+        """Print what a result has not of its source; with JSON it is in the facts of the file.
+
+        Args:
+            source: name of the source.
+            notes: a few words each.
+            others: number of further sources of which the same is true.
+        """
+        name = "standard input" if source == "-" else source
+        more = f" and {others:,} more" if others else ""
+        for note in [] if self.as_json else notes:
+            console.print_line(f"promptcodec: note: {name}{more}: {note}")
 
     def report_run(self, command: str, output: Path, line: str) -> None:
         """Report the output of training: JSON to standard output or one line to standard error."""

@@ -66,7 +66,14 @@ def classify(
             if refusal is not None:
                 raise refusal
             content = _read(source) if first is None else first
-            stream = _stream(codec, content, source, rate_index=rate_index, max_pixels=max_pixels)
+            stream = _stream(
+                codec,
+                content,
+                source,
+                rate_index=rate_index,
+                max_pixels=max_pixels,
+                printer=printer,
+            )
             labels = codec.classify(stream, top=top, max_pixels=max_pixels)
         except (StreamError, PictureError, ModelMismatchError, UsageError) as error:
             if len(found) == 1:
@@ -126,7 +133,14 @@ def segment(
     content = _read(source)
     codec = codec_options.load()
     labels = codec.labels(SEGMENT)
-    data = _stream(codec, content, source, rate_index=rate_index, max_pixels=max_pixels)
+    data = _stream(
+        codec,
+        content,
+        source,
+        rate_index=rate_index,
+        max_pixels=max_pixels,
+        printer=printer,
+    )
     watch = Stopwatch()
     mask = codec.segment(data, max_pixels=max_pixels)
     watch.lap("mask")
@@ -172,12 +186,21 @@ def _read(source: str) -> bytes:
 
 
 def _stream(
-    codec: "Codec", content: bytes, source: str, *, rate_index: float | None, max_pixels: int
+    codec: "Codec",
+    content: bytes,
+    source: str,
+    *,
+    rate_index: float | None,
+    max_pixels: int,
+    printer: Printer,
 ) -> bytes:
     """The bytes of a stream; a picture is encoded first."""
     if content.startswith(MAGIC):
         return content
     name = "standard input" if source == "-" else source
-    return codec.encode(
+    encoded = codec.encode_detailed(
         console.named_bytes(content, name), rate_index=rate_index, max_pixels=max_pixels
     )
+    if encoded.frames > 1:
+        printer.report_notes(source, encoded.notes[:1])
+    return encoded.data

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from promptcodec.api import Codec
 
 ANY_SIZE = 1 << 64  # px; nothing is decoded here
-METADATA = (b"EXIF", b"ICCP", b"XMP ")
+METADATA = (b"EXIF", b"ICCP", b"XMP ", b"reso")
 TOLERANCE = 0.01  # of a target of size
 COARSEST = 16.0  # bytes between two gains, for pictures so small that 1 % is less
 

@@ -94,6 +94,8 @@ class EncodeJob:
             "bpp_estimate": encoded.bpp_estimate,
             "header_bytes": encoded.header_bytes,
             "input_bytes": input_bytes,
+            "frames": encoded.frames,
+            "notes": encoded.notes,
             "seconds": dict(encoded.seconds),
         }
         summary = f"{size:,} bytes, {bpp:.3f} bpp"
@@ -141,7 +143,7 @@ class DecodeJob:
             codec: codec of the stream.
             suffix: one of `OUTPUT_SUFFIXES`.
         """
-        from promptcodec.io.save import write_file
+        from promptcodec.io.save import left_out, write_file
 
         size = _size(data)
         decoded = codec.decode_detailed(data, self.settings)
@@ -153,6 +155,7 @@ class DecodeJob:
             "bytes": size,
             "input_bytes": size,
             "missing": decoded.missing,
+            "notes": left_out(picture, suffix),
             "seconds": dict(decoded.seconds),
         }
         summary = f"{picture.width}x{picture.height} {picture.mode}"

@@ -41,6 +41,7 @@ class Report:
     counts: Counter[str] = field(default_factory=Counter)
     failed: list[FileOutcome] = field(default_factory=list)
     partial: list[FileOutcome] = field(default_factory=list)
+    notes: dict[str, list[str]] = field(default_factory=dict)  # names of files by what they lack
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -84,6 +85,8 @@ class Report:
         for outcome in [] if self.printer.as_json else self.partial:
             missing = ", ".join(outcome.facts["missing"])
             console.print_line(f"promptcodec: partial: {outcome.source}: missing: {missing}")
+        for note, sources in self.notes.items():
+            self.printer.report_notes(sources[0], [note], others=len(sources) - 1)
         if self.printer.as_json:
             self.printer.print_json("summary", self._facts())
         else:
@@ -97,6 +100,8 @@ class Report:
         self.counts["output_bytes"] += outcome.facts.get("output_bytes", 0)
         if outcome.facts.get("missing"):
             self.partial.append(outcome)
+        for note in outcome.facts.get("notes", ()):
+            self.notes.setdefault(note, []).append(outcome.source)
         if outcome.status == "failed":
             self.failed.append(outcome)
         elif self.printer.as_json:
