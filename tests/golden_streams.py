@@ -123,6 +123,7 @@ GOLDEN = {
     "strip": Golden((3, 130)),
     "fine": Golden((96, 64), options={"gain_steps": 9.5}),
     "metadata": Golden((32, 32)),
+    "resolution": Golden((33, 20)),
     "coarse": Golden((96, 64), options={"gain_steps": -7.25}),
     "certain": Golden((70, 64), edit=all_certain),
     "noise": Golden((64, 64), options={"gain_steps": 20.0}, noisy=True),
@@ -173,6 +174,8 @@ def source(name: str) -> Image.Image:
         exif = Image.Exif()
         exif[0x010E] = "a golden picture"
         converted.info["exif"] = exif.tobytes()
+    if name == "resolution":
+        converted.info["dpi"] = 300, 150
     return converted
 
 
