@@ -272,6 +272,20 @@ def anchors(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def graphics(report: dict[str, Any]) -> str:
+    """Flat saturated colours and a logo at each rate."""
+    lines = [
+        "| rate | flat saturated colour, most levels off | logo: bpp | logo: PSNR (dB) |",
+        "| ---: | ---: | ---: | ---: |",
+    ]
+    lines += [
+        f"| {row['rate_index']:g} | {row['most_levels_off']:.0f} | {row['logo_bpp']:.3f} "
+        f"| {row['logo_psnr']:.2f} |"
+        for row in report["rates"]
+    ]
+    return "\n".join([*lines, "", _source(report["provenance"], base=report["base_sha256"])])
+
+
 def errors() -> str:
     """Every exit code: class, cause, remedy."""
     from promptcodec import errors as module
@@ -308,6 +322,7 @@ TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
     "methods": (ROOT / "docs" / "rates.md", methods),
     "reliability": (ROOT / "docs" / "reliability.md", reliability),
     "anchors": (ROOT / "docs" / "evaluation.md", anchors),
+    "graphics": (CHECKPOINT / "README.md", graphics),
     "analysis": (ROOT / "docs" / "analysis.md", analysis.analysis),
     "cifar": (ROOT / "docs" / "analysis.md", analysis.cifar),
     "ledger": (ROOT / "docs" / "analysis.md", analysis.ledger),

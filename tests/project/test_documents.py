@@ -39,6 +39,7 @@ def between(document: Path, name: str) -> str:
         "z-tables",
         "throughput",
         "base-search",
+        "graphics",
     ],
 )
 def test_tables_of_benchmarks(name: str) -> None:
