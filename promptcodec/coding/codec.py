@@ -7,7 +7,7 @@ bytes -> stream file -> entropy decoder -> engine (context, g_s) -> picture
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
@@ -28,6 +28,7 @@ from promptcodec.coding.engine import Progress
 from promptcodec.coding.ladder import gain_to_fixed
 from promptcodec.coding.latents import Latents
 from promptcodec.coding.loaded_base import LoadedBase
+from promptcodec.coding.many import listed, rates_for
 from promptcodec.coding.predict import Label, classes_of, most_probable
 from promptcodec.coding.rate_search import encode_to_target
 from promptcodec.coding.results import Decoded, Encoded, Stopwatch
@@ -160,9 +161,9 @@ class PictureCodec(LoadedBase):
 
     def encode_batch(
         self,
-        sources: Sequence[Any],
+        sources: Iterable[Any],
         *,
-        rate_index: float | Sequence[float] | None = None,
+        rate_index: float | Iterable[float] | None = None,
         gain_steps: float = 0.0,
         max_pixels: int = MAX_PIXELS,
     ) -> list[bytes]:
@@ -173,22 +174,22 @@ class PictureCodec(LoadedBase):
 
         Args:
             sources: pictures as in `encode`, of any sizes.
-            rate_index: position on the ladder, one for all or one for each.
+            rate_index: position on the ladder for all, or positions for each: a list, array,
+                tensor or generator.
             gain_steps: finer or coarser quantisation, as in `EncodeSettings`.
             max_pixels: largest allowed number of pixels of a picture.
         Returns:
             Streams in the order of the pictures.
         Raises:
-            UsageError: the numbers of rates and pictures differ.
+            UsageError: the numbers of rates and pictures differ, or one picture is given.
             PictureError: see `encode`; no stream is returned then.
             RateError: see `encode`.
         """
         self._check_writes()
-        ladder, gain = self._ladder, gain_to_fixed(gain_steps)
-        each = rate_index if isinstance(rate_index, Sequence) else [rate_index] * len(sources)
-        if len(each) != len(sources):
-            raise UsageError(f"{len(sources)} pictures and {len(each)} rates: give one each")
-        rates = [ladder.position(rate) for rate in each]
+        settings = EncodeSettings(gain_steps=gain_steps, max_pixels=max_pixels)
+        ladder, gain = self._ladder, gain_to_fixed(settings.gain_steps)
+        sources = listed(sources, what="pictures")
+        rates = [ladder.position(rate) for rate in rates_for(len(sources), rate_index)]
         points = [CodingPoint(ladder.at(rate), rate, gain) for rate in rates]
         pictures = [load_picture(source, max_pixels=max_pixels) for source in sources]
         prepared = [
@@ -257,7 +258,7 @@ class PictureCodec(LoadedBase):
         return Decoded(picture=picture, seconds=watch.laps, missing=missing)
 
     def decode_batch(
-        self, streams: Sequence[Source], *, max_pixels: int = MAX_PIXELS
+        self, streams: Iterable[Source], *, max_pixels: int = MAX_PIXELS
     ) -> list[Image.Image]:
         """Rebuild many pictures; those of one padded size and rate share the networks' passes.
 
@@ -270,6 +271,7 @@ class PictureCodec(LoadedBase):
             StreamError: see `decode`; no picture is returned then.
             ModelMismatchError: see `decode`.
         """
+        streams = listed(streams, what="streams")
         loaded = [self._load(stream, max_pixels=max_pixels) for stream in streams]
         pictures = []
         for stream, pixels in zip(loaded, decode_batch(self.engine, loaded), strict=True):
@@ -310,7 +312,7 @@ class PictureCodec(LoadedBase):
         return self.classify_batch([data], top=top, max_pixels=max_pixels)[0]
 
     def classify_batch(
-        self, streams: Sequence[Source], *, top: int = 5, max_pixels: int = MAX_PIXELS
+        self, streams: Iterable[Source], *, top: int = 5, max_pixels: int = MAX_PIXELS
     ) -> list[list[Label]]:
         """Classify many streams; those of one padded size and rate share the networks' passes.
 
@@ -319,6 +321,7 @@ class PictureCodec(LoadedBase):
         labels = self.labels(CLASSIFY)
         if not isinstance(top, Integral) or top < 1:
             raise UsageError(f"top is {top!r}; need a whole number from 1 on")
+        streams = listed(streams, what="streams")
         loaded = [self._load_whole(stream, max_pixels=max_pixels) for stream in streams]
         logits = scores_batch(self.engine, CLASSIFY, loaded)
         return [most_probable(own[0], labels, top=top) for own in logits]

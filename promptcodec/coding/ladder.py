@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +57,10 @@ class Ladder:
     known: MappingProxyType[bytes, RateAdapter] = field(
         default_factory=lambda: MappingProxyType({})
     )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Plain dicts: read-only ones cannot be pickled."""
+        return _restored, (self.engine, dict(self.adapters), dict(self.known))
 
     @property
     def indexes(self) -> list[int]:
@@ -204,6 +209,12 @@ class Ladder:
     @property
     def _own(self) -> int:
         return bitstream.rate_to_fixed(self.engine.config.rate_index)
+
+
+def _restored(
+    engine: Engine, adapters: dict[int, RateAdapter], known: dict[bytes, RateAdapter]
+) -> Ladder:
+    return Ladder(engine, MappingProxyType(adapters), MappingProxyType(known))
 
 
 def _alone(adapter: RateAdapter) -> RatePoint:

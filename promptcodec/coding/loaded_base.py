@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
+import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any, TypeVar
 
 from promptcodec.coding.adapter import RatePoint
 from promptcodec.coding.engine import Engine
@@ -28,6 +32,15 @@ class LoadedBase:
         self.engine = engine
         self._ladder = Ladder(engine)
         self._adding = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by value, also for deep copies and workers.
+
+        The state is turned into bytes here. Left to multiprocessing, torch would share memory
+        instead: one file descriptor for each tensor, valid as long as the sender runs.
+        """
+        state = {name: value for name, value in vars(self).items() if name != "_adding"}
+        return _restored, (type(self), pickle.dumps(state))
 
     @property
     def config(self) -> BaseConfig:
@@ -87,3 +100,17 @@ class LoadedBase:
                 )
         with self._adding:
             self._ladder = self._ladder.with_adapters(adapters)
+
+
+Kind = TypeVar("Kind", bound=LoadedBase)
+
+
+def _restored(kind: type[Kind], state: bytes) -> Kind:
+    """Rebuild a codec from its pickled state."""
+    torch = sys.modules.get("torch")
+    # Refinement needs gradients, which tensors made in inference mode cannot have.
+    with nullcontext() if torch is None else torch.inference_mode(False):
+        values = pickle.loads(state)
+    codec = kind.__new__(kind)
+    vars(codec).update(values, _adding=threading.Lock())
+    return codec

@@ -97,10 +97,12 @@ def _find_in(place: str | Path, config: str) -> list[Path]:
 
 
 def _those_with(name: str, folder: Path) -> list[Path]:
-    """The folder if it has a file of that name, else its subfolders with one."""
-    if (folder / name).is_file():
-        return [folder]
-    return sorted(path.parent for path in folder.glob(f"*/{name}"))
+    """Subfolders with a file of that name, then the folder itself if it has one.
+
+    PEFT writes an adapter named "default" beside the folders of the others.
+    """
+    own = [folder] if (folder / name).is_file() else []
+    return [*sorted(path.parent for path in folder.glob(f"*/{name}")), *own]
 
 
 def _fetch(place: str | Path) -> Path:

@@ -36,6 +36,7 @@ from promptcodec.models.weights import (
     WeightBudget,
     check_finite,
     load_weights,
+    plain_tensors,
     read_config,
     read_weights,
     take,
@@ -109,6 +110,7 @@ def pack_tensors(model: CodecModel, tables: EntropyTables) -> dict[str, Tensor]:
     return tensors
 
 
+@plain_tensors()
 def read_base(folder: Path) -> Base:
     """Read and check a checkpoint.
 
@@ -127,6 +129,7 @@ def read_base(folder: Path) -> Base:
     return build(read_weights(path), config=config, where=str(path))
 
 
+@plain_tensors()
 def build(tensors: dict[str, Tensor], *, config: BaseConfig, where: str) -> Base:
     """Build a codec from stored tensors; `where` is their name in errors."""
     check_finite(tensors, where=where)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self, Unpack
+from typing import Any, Self, Unpack
 
 import numpy as np
 import torch
@@ -29,6 +30,11 @@ from promptcodec.models.heads import predict
 from promptcodec.models.refine import SCHEDULES, refine
 from promptcodec.models.task_modules import TaskModules
 from promptcodec.models.tensors import arrays_of, from_pixels, tensor_of, to_pixels
+from promptcodec.models.weights import plain_tensors
+
+# The threads of OpenMP end at a fork; a child process that waits for them would hang.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 class TorchEngine:
@@ -42,6 +48,7 @@ class TorchEngine:
         tasks: folders of task prompts.
     """
 
+    @plain_tensors()
     def __init__(
         self,
         base: Base,
@@ -51,9 +58,7 @@ class TorchEngine:
         heads: Sequence[Path] = (),
         tasks: Sequence[Path] = (),
     ) -> None:
-        if device.type == "cuda":
-            # TF32 has 10 bits of mantissa; means need all 23 of float32.
-            torch.backends.cudnn.allow_tf32 = False
+        _forbid_tf32(device)
         self.model: CodecModel = base.model.to(device).to(memory_format=torch.channels_last)
         self.base = base
         self.device = device
@@ -75,6 +80,10 @@ class TorchEngine:
             heads=find_heads(options.get("heads"), base=base),
             tasks=find_tasks(options.get("tasks"), base=base),
         )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        _forbid_tf32(self.device)
 
     @property
     def config(self) -> BaseConfig:
@@ -173,6 +182,7 @@ class TorchEngine:
         """A rate's network with the prompts of a task before it."""
         return with_task(network, self.modules.task(task).prompts)
 
+    @plain_tensors()
     def read_adapter(self, folder: Path) -> RateAdapter:
         """The rate adapter in a folder."""
         adapter = read_adapter(folder, base=self.base)
@@ -205,6 +215,12 @@ class TorchEngine:
                 "a library has put an adapter into this codec's model, so the base alone cannot be "
                 "coded with it: use a separate model, by `read_base`, for that library"
             )
+
+
+def _forbid_tf32(device: torch.device) -> None:
+    if device.type == "cuda":
+        # TF32 has 10 bits of mantissa; means need all 23 of float32.
+        torch.backends.cudnn.allow_tf32 = False
 
 
 def device_of(name: str) -> torch.device:

@@ -12,6 +12,7 @@ from promptcodec.models.adapters.task_checkpoint import TaskAdapter, read_task, 
 from promptcodec.models.checkpoint import Base
 from promptcodec.models.heads.checkpoint import Head, read_head, read_head_config
 from promptcodec.models.heads.config import LATENTS
+from promptcodec.models.weights import plain_tensors
 
 
 class TaskModules:
@@ -37,6 +38,7 @@ class TaskModules:
         self._heads: dict[str, Head] = {}
         self._tasks: dict[str, TaskAdapter] = {}
 
+    @plain_tensors()
     def head(self, task: str) -> Head:
         """The head of a task, "classify" or "segment".
 
@@ -61,6 +63,7 @@ class TaskModules:
             self._heads[task] = head
         return self._heads[task]
 
+    @plain_tensors()
     def task(self, name: str) -> TaskAdapter:
         """The prompts of a task.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +25,18 @@ SPARE_TENSORS = 500  # tensors likewise; even a small layer takes memory
 
 T = TypeVar("T")
 Network = TypeVar("Network", bound=nn.Module)
+
+
+@contextmanager
+def plain_tensors() -> Iterator[None]:
+    """Trainable float32 tensors on the CPU as torch's default, whatever the caller's is."""
+    kind = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.inference_mode(False), torch.device("cpu"):
+            yield
+    finally:
+        torch.set_default_dtype(kind)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -203,6 +216,7 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], *, where: str
     module.load_state_dict(state)
 
 
+@plain_tensors()
 def read_network(path: Path, build: Callable[[], Network]) -> Network:
     """A network with the weights of a file, frozen, in eval mode, on the CPU.
 

@@ -8,7 +8,7 @@ table's escape symbol, and its excess as Exp-Golomb bits in front of the coded w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -55,6 +55,10 @@ class EntropyTables:
     def own_z(self) -> ZTables:
         """The base's tables of z."""
         return ZTables(self.z)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields: the coder's models cannot be pickled."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     def with_sets(self, z_sets: Sequence[ZTables]) -> EntropyTables:
         """These tables with the tables of z of a rate; unchanged if it has none."""

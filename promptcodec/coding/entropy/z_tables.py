@@ -49,6 +49,10 @@ class ZTables:
     def _costs(self) -> NDArray[np.float64]:
         return -np.log2(self.frequencies / TOTAL)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """The field: the coder's models cannot be pickled."""
+        return {"frequencies": self.frequencies}
+
     def bits(self, z_hat: NDArray[np.int16]) -> float:
         """Ideal code length of z_hat (Cz, h, w)."""
         symbols = z_hat.reshape(len(z_hat), -1).astype(np.intp) - Z_MIN

@@ -33,6 +33,7 @@ from promptcodec.models.weights import (
     check_base,
     check_finite,
     config_of,
+    plain_tensors,
     read_json,
     read_weights,
     take,
@@ -87,6 +88,7 @@ def pack_tensors(prompts: LayerAdaptivePrompts) -> dict[str, Tensor]:
     return tensors
 
 
+@plain_tensors()
 def read_adapter(folder: Path, *, base: Base) -> RateAdapter:
     """Read and check an adapter of `base`.
 
@@ -133,6 +135,7 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
     return config
 
 
+@plain_tensors()
 def build(
     tensors: dict[str, Tensor], *, config: AdapterConfig, codec: CodecConfig, where: str
 ) -> RateAdapter:

@@ -14,11 +14,13 @@ out, as they are fitted to a finished adapter. Encoding and decoding never impor
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftConfig, PeftType
+from peft import PeftConfig, PeftModel, PeftType
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from peft.utils import register_peft_method
@@ -28,10 +30,15 @@ from promptcodec.coding.entropy.z_tables import SPANS, TABLES
 from promptcodec.coding.gains import FRACTION_BITS
 from promptcodec.config import CodecConfig
 from promptcodec.errors import UsageError
+from promptcodec.io.hub import find_prompts
 from promptcodec.models.adapters.checkpoint import LOG_GAINS, PEFT_TYPE, AdapterConfig
 from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
-from promptcodec.models.codec_model import Adapter, AdapterSlot
+from promptcodec.models.codec_model import Adapter, AdapterSlot, CodecModel
 
+NO_MERGE = (
+    "prompts depend on the picture and cannot be merged into the weights of a base: keep the adapter, "
+    "or call unload() for the base alone"
+)
 DEFAULTS = AdapterConfig(rate_index=0, lmbda=1.0, base_sha256="")
 
 
@@ -95,6 +102,18 @@ class LPMLayer(nn.Module, BaseTunerLayer):
         found: Any = self.lpm_prompts[names[0]]
         return found
 
+    def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
+        """Refuse: there is nothing that a base could take over.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(NO_MERGE)
+
+    def unmerge(self) -> None:
+        """Do nothing, with PEFT's warning: no adapter is ever merged."""
+        warnings.warn("Already unmerged. Nothing to do.", stacklevel=2)
+
 
 class LPMModel(BaseTuner):
     """The method in PEFT: place of an adapter, and names and types of its tensors."""
@@ -120,7 +139,24 @@ class LPMModel(BaseTuner):
             target = LPMLayer(target, self.model.config)
             setattr(parent, target_name, target)
         target.update_layer(adapter_name, peft_config)
-        target.lpm_prompts[adapter_name].to(next(self.model.parameters()).device)
+        adapter = target.lpm_prompts[adapter_name]
+        # With low_cpu_mem_usage it has no memory until PEFT puts the tensors of a file there.
+        if not any(parameter.is_meta for parameter in adapter.parameters()):
+            adapter.to(next(self.model.parameters()).device)
+
+    def _replace_module(
+        self, parent: nn.Module, child_name: str, new_module: nn.Module, child: nn.Module
+    ) -> None:
+        """Put the empty slot back; it has no weights, which PEFT would hand over."""
+        setattr(parent, child_name, new_module)
+
+    def _check_merge_allowed(self) -> None:
+        """Refuse before anything is changed.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(NO_MERGE)
 
     @classmethod
     def _get_adapter_state_dict(cls, model: nn.Module, *args: Any, **kwargs: Any) -> dict:
@@ -141,6 +177,26 @@ class LPMModel(BaseTuner):
     def _remove_adapter_name_from_key(cls, key: str, adapter_name: str) -> str:
         """The name is in the middle of a key, after `lpm_prompts`."""
         return key.replace(f".lpm_prompts.{adapter_name}.", ".lpm_prompts.", 1)
+
+
+def load_adapters(model: CodecModel, folder: str | Path, **options: Any) -> PeftModel:
+    """A base with every rate adapter of a folder; the first is active.
+
+    Args:
+        model: base, whose slot is filled.
+        folder: an adapter, a folder of adapters, or a Hub id of either; each adapter is called like
+            its folder.
+        options: arguments of `PeftModel.from_pretrained` and `load_adapter`, `low_cpu_mem_usage`
+            for instance.
+    Raises:
+        CheckpointError: the folder holds no adapter.
+    """
+    register()
+    first, *others = find_prompts(folder)
+    peft_model = PeftModel.from_pretrained(model, first, adapter_name=first.name, **options)
+    for each in others:
+        peft_model.load_adapter(each, each.name, **options)
+    return peft_model
 
 
 def register() -> None:
