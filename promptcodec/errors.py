@@ -4,6 +4,8 @@ A message is one line: what was given, why it cannot be used, what to do about i
 each docstring is the cause that docs/errors.md names, `remedy` what helps.
 """
 
+import re
+
 
 class PromptCodecError(Exception):
     """Any other error raised on purpose, or files that failed for different reasons."""
@@ -77,7 +79,22 @@ class OutputError(PromptCodecError, OSError):
 
 
 class DataError(PromptCodecError, ValueError):
-    """A folder or archive of training or evaluation pictures cannot be used, or a part of it."""
+    """A folder or archive of pictures cannot be used, or a part of it."""
 
     exit_code = 9
     remedy = "name a folder with pictures; mend or remove those that the line names"
+
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/{1,2}[^/]", re.IGNORECASE)  # `Path` drops a slash
+
+
+def is_address(name: str) -> bool:
+    """True for "https://host/photo.png" and the like."""
+    return bool(_ADDRESS.match(name))
+
+
+def missing_file(name: str) -> str:
+    """Reason and remedy for a file that is not there."""
+    if is_address(name):
+        return "this is an address, and only files are read: download it first"
+    return "no such file: check the name"

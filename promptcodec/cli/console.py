@@ -13,12 +13,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from promptcodec.errors import OutputError, PictureError, StreamError, UsageError
+from promptcodec.errors import (
+    OutputError,
+    PictureError,
+    StreamError,
+    UsageError,
+    missing_file,
+)
 
 FULL_DISK = "the disk is full: free some space"
 MAX_INPUT_BYTES = 2**30  # limit for endless input (a device, a runaway pipe)
 
 _closed: set[str] = set()  # standard streams that were closed at the start of this process
+
+
+def escape_unknown_characters() -> None:
+    """Have standard output and error escape characters that their encoding lacks.
+
+    File names may hold any; a message must not end the run.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def reopen_closed_streams() -> None:
@@ -95,7 +111,7 @@ def read_input(name: str, *, error: type[PictureError] | type[StreamError]) -> b
             with open(name, "rb") as file:
                 data = file.read(MAX_INPUT_BYTES + 1)
     except FileNotFoundError:
-        raise error(f"{name}: no such file: check the name") from None
+        raise error(f"{name}: {missing_file(name)}") from None
     except IsADirectoryError:
         raise error(
             f"{name} cannot be read: it is a folder: name a file; encode and decode take folders "

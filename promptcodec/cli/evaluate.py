@@ -16,6 +16,7 @@ from promptcodec.cli.output import Printer
 from promptcodec.cli.settings import spread_settings
 from promptcodec.errors import PictureError, UsageError
 from promptcodec.io.atomic import check_output, refuse_input, write_atomically
+from promptcodec.io.find import with_ending
 
 if TYPE_CHECKING:
     from promptcodec.evaluation.measure import MeasurementConfig
@@ -173,8 +174,8 @@ def compare(
     """Show a picture beside its peers at equal bytes: a PNG and a page with a slider."""
     if picture.is_dir():
         raise PictureError(f"{picture} is a folder: name a picture")
-    sheet = output or picture.with_suffix(".compare.png")
-    slider = page or picture.with_suffix(".compare.html")
+    sheet = output or with_ending(picture, ".compare.png")
+    slider = page or with_ending(picture, ".compare.html")
     for target, suffixes in ((sheet, (".png",)), (slider, (".html", ".htm"))):
         if target.suffix.lower() not in suffixes:
             raise UsageError(f"{target}: need a name that ends in {' or '.join(suffixes)}")

@@ -7,8 +7,15 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from promptcodec.errors import OutputError, PromptCodecError, UsageError
-from promptcodec.io.find import find_files, is_special
+from promptcodec.errors import (
+    DataError,
+    OutputError,
+    PromptCodecError,
+    UsageError,
+    is_address,
+    missing_file,
+)
+from promptcodec.io.find import find_files, is_special, with_ending
 
 Refusal = tuple[str, PromptCodecError]  # a name, and the reason why it is refused
 
@@ -85,14 +92,16 @@ class InputSpec:
         ignored = 0
         for name in self.names:
             try:
-                files, others = self._expand(name)
+                files, others, unreadable = self._expand(name)
             except PromptCodecError as error:
                 refused.append((name, error))
                 continue
             ignored += others
+            refused += [(name, error) for error in unreadable]
             for source, relative in files:
                 target = source if output is None else Path(output) / relative
-                target = target.with_suffix(suffix) if several or output is None else Path(output)
+                in_place = several or output is None
+                target = with_ending(target, suffix) if in_place else Path(output)
                 if is_special(source):
                     error = UsageError(f"{source} is no regular file: name it alone, or send it")
                     refused.append((str(source), error))
@@ -109,29 +118,41 @@ class InputSpec:
         Raises:
             UsageError: the folder or pattern has no files.
         """
-        return [path for path, _ in self._expand(name)[0]]
+        files, _, unreadable = self._expand(name)
+        for error in unreadable:
+            raise error
+        return [path for path, _ in files]
 
-    def _expand(self, name: str) -> tuple[list[tuple[Path, Path]], int]:
+    def _expand(self, name: str) -> tuple[list[tuple[Path, Path]], int, list[DataError]]:
         """Files of a name, each with its path below the mirrored folder; number of ignored ones."""
         path = Path(name)
+        refuse_address(name)
         if os.path.isdir(path):
             if not self.recursive:
                 raise UsageError(f"{name} is a folder: pass --recursive for what is in it")
-            files = list(find_files(path, dangling=True))
+            unreadable: list[DataError] = []
+            files = list(find_files(path, dangling=True, on_error=unreadable.append))
             taken = [file for file in files if file.suffix.lower() in self.suffixes]
-            if not taken:
+            if not taken and not unreadable:
                 raise UsageError(f"{name} holds no file to take ({', '.join(self.suffixes)})")
-            return [(file, file.relative_to(path)) for file in taken], len(files) - len(taken)
+            pairs = [(file, file.relative_to(path)) for file in taken]
+            return pairs, len(files) - len(taken), unreadable
         if not path.name:
             raise UsageError(f"{name!r} names no file: give a file")
         if not _is_pattern(name):
-            return [(path, Path(path.name))], 0
+            return [(path, Path(path.name))], 0, []
         files = sorted(Path(each) for each in glob.glob(name, recursive=True))
         files = [file for file in files if os.path.isfile(file)]
         if not files:
             raise UsageError(f"no file has a name like {name}: check the pattern")
         root = _fixed_part(path)
-        return [(file, file.relative_to(root)) for file in files], 0
+        return [(file, file.relative_to(root)) for file in files], 0, []
+
+
+def refuse_address(name: str) -> None:
+    """Raise a UsageError for "https://host/photo.png" and the like, unless it is a path."""
+    if is_address(name) and not os.path.lexists(name):
+        raise UsageError(f"{name}: {missing_file(name)}")
 
 
 def names_folder(output: str | None) -> bool:
@@ -158,7 +179,8 @@ def check_folder(output: str, *, suffix: str) -> None:
 
 
 def _is_pattern(name: str) -> bool:
-    return bool(_WILDCARD.search(name)) and not os.path.lexists(name)
+    wild = bool(_WILDCARD.search(name)) and not is_address(name)
+    return wild and not os.path.lexists(name)
 
 
 def _fixed_part(pattern: Path) -> Path:

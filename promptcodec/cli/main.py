@@ -82,6 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
         Exit code, see docs/errors.md.
     """
     console.reopen_closed_streams()
+    console.escape_unknown_characters()
     session = Session(verbose=os.environ.get("PROMPTCODEC_DEBUG", "") not in ("", "0"))
     try:
         with warnings.catch_warnings():

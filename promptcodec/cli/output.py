@@ -11,6 +11,7 @@ import typer
 from typer import Option
 
 from promptcodec.cli import console
+from promptcodec.cli.inputs import refuse_address
 from promptcodec.errors import UsageError
 from promptcodec.io.atomic import (
     Content,
@@ -19,6 +20,7 @@ from promptcodec.io.atomic import (
     refuse_input,
     write_atomically,
 )
+from promptcodec.io.find import with_ending
 
 
 @dataclass
@@ -117,11 +119,13 @@ def choose_output(
         The file to write; None is standard output.
 
     Raises:
-        UsageError: a payload would go to a terminal, or to standard output together with JSON.
+        UsageError: the input is an address, or a payload would go to a terminal, or to standard
+            output together with JSON.
         OutputError: the file exists or is the input, or its folder is missing.
     """
     if printer.as_json:
         console.check_stdout()
+    refuse_address(source)
     if output == "-" or (output is None and source == "-"):
         if printer.as_json:
             raise UsageError("--json and the payload both need standard output: name a file by -o")
@@ -132,7 +136,7 @@ def choose_output(
     if not Path(given).name:
         folder = given and "is a folder; encode and decode take folders by --recursive"
         raise UsageError(f"{given!r} {folder or 'names no file'}: name a file")
-    path = Path(source).with_name(Path(source).stem + suffix) if output is None else Path(output)
+    path = with_ending(Path(source), suffix) if output is None else Path(output)
     if source != "-":
         refuse_input(path, source)
     check_output(path, force=force)

@@ -97,7 +97,8 @@ def _bounded(data: bytes, bound: int, kind: str, *, name: str) -> bytes:
     if len(data) > bound:
         raise PictureError(
             f"{name}: has {len(data)} bytes of {kind} and at most {bound} are kept; "
-            "remove it first, for example: exiftool -all= INPUT"
+            "pass --strip (in Python strip=True) to leave out EXIF, XMP and ICC profile, or remove "
+            "it from the file, for example: exiftool -all= INPUT"
         )
     return data
 

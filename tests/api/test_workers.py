@@ -84,9 +84,11 @@ def test_forked_processes_code_alike(codec, expected):
     try:
         codec.encode(PIXELS)  # starts the threads that a fork does not copy
         queue = multiprocessing.get_context("fork").SimpleQueue()
-        process = multiprocessing.get_context("fork").Process(target=answer, args=(codec, queue))
+        process = multiprocessing.get_context("fork").Process(
+            target=answer, args=(codec, queue), daemon=True
+        )
         process.start()
-        process.join(60)
+        process.join(30)
         alive = process.is_alive()
         process.kill()
     finally:

@@ -36,8 +36,8 @@ from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
 from promptcodec.models.codec_model import Adapter, AdapterSlot, CodecModel
 
 NO_MERGE = (
-    "prompts depend on the picture and cannot be merged into the weights of a base: keep the adapter, "
-    "or call unload() for the base alone"
+    "prompts depend on the picture and cannot be merged into the weights of a base: keep the "
+    "adapter, or call unload() for the base alone"
 )
 DEFAULTS = AdapterConfig(rate_index=0, lmbda=1.0, base_sha256="")
 
