@@ -37,7 +37,7 @@ def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names: dict[str, Any] = {}
     for block in blocks:
         exec(block.replace("threads=1", ""), names)  # threads are the whole process's
-    assert len(blocks) == 5 and names["part"].size == (64, 48)
+    assert len(blocks) == 6 and names["part"].size == (64, 48)
     assert len(names["encoded"].data) <= 20_000 and names["latents"].shape[1] == 320
 
 

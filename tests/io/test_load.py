@@ -140,15 +140,15 @@ def test_paths_that_cannot_be_read(tmp_path, monkeypatch):
     missing, empty, text = tmp_path / "no.png", tmp_path / "empty.png", tmp_path / "text.png"
     empty.write_bytes(b"")
     text.write_text("not a picture")
-    assert message(missing) == f"{missing}: there is no such file; check the path"
+    assert message(missing) == f"{missing}: no such file: check the name"
     assert message(tmp_path) == f"{tmp_path}: is a folder; give one picture"
     assert message(empty) == f"{empty}: is empty (0 bytes); give a picture"
     assert message(text).startswith(f"{text}: is no picture that can be read; give one of PNG, ")
-    assert message(str(missing / "below")).startswith(f"{missing}/below: there is no such file")
+    assert message(str(missing / "below")).startswith(f"{missing}/below: no such file")
     assert message(text / "below").startswith(f"{text}/below: cannot be opened")
     assert message("") == "the path is empty; give the path of a picture"
     assert message("zero\0byte").startswith("'zero\\x00byte': cannot be opened")
-    assert message("two\nlines").startswith("'two\\nlines': there is no such file")
+    assert message("two\nlines").startswith("'two\\nlines': no such file")
 
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
