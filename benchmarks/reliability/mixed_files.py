@@ -135,7 +135,8 @@ def _add_metadata(
             if rng.random() < 0.4:
                 properties["type"] = rng.choice((1, 4, 8, 9))
         if kind == "PNG" and rng.random() < 0.1:
-            tags[0x010E] = properties["large"] = "d" * 70_000
+            properties["large_exif"] = 70_000
+            tags[0x010E] = "d" * properties["large_exif"]
     if kind in _WITH_XMP and rng.random() < 0.4:
         told = ""
         if rng.random() < 0.6:

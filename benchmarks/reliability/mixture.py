@@ -27,6 +27,7 @@ from promptcodec.coding.codec import PictureCodec
 from promptcodec.coding.distortion import psnr_of
 from promptcodec.errors import PictureError
 from promptcodec.io.load import load_picture
+from promptcodec.io.opening import open_picture
 from promptcodec.io.save import encode_file, is_opaque, left_out
 
 TARGETS = (".png", ".tif", ".webp", ".jpg")
@@ -34,17 +35,16 @@ UNEXPLAINED = "unexplained"
 EXPLANATIONS = {
     "refused: floating point": "samples of floating point are not coded; the message says so",
     "read: only here": "Pillow refuses large texts and profiles of PNG",
+    "written: a large profile": "Pillow refuses PNGs with profiles above 1 MiB, which are valid",
     "mode: 1 as L": "a stream has 8 bits a channel",
     "mode: P as RGB": "a stream has no palette",
     "mode: P as L": "Pillow opens a grey GIF of several frames with a palette",
     "mode: CMYK as RGB": "a stream has no CMYK; the profile, if any, is applied",
     "mode: I;16 as L": "a stream has 8 bits a channel; allow_8bit was given",
-    "mode: opaque alpha to JPEG": "an opaque alpha is left out of JPEG; a note says so",
+    "mode: opaque alpha": "an opaque alpha is left out of JPEG and WebP; a note says so",
     "mode: grey in WebP": "WebP has no grey",
-    "levels: CMYK by its own way": "CMYK goes through its profile, if it has one",
     "levels: hidden colour": "colour under an alpha of 0 is not kept",
     "orientation: a type that Pillow does not read": "any type of a whole number is read",
-    "orientation: an unusual number in XMP": "EXIF decides alone where it has the tag",
     "frames: the first alone": "further frames are left out; a note counts them",
     "profile: made": "gAMA, cHRM or cICP became an equivalent profile",
     "profile: noted": "a profile that does not fit, or colours without one; a note says so",
@@ -93,7 +93,11 @@ class Comparison:
         self.target = target
         self.notes = [*encoded.notes, *left_out(picture, target)]
         self.decoded = picture
-        self.written = Image.open(io.BytesIO(encode_file(picture, target)))
+        written = io.BytesIO(encode_file(picture, target))
+        if _shown(written.getvalue()) is None:
+            large = target == ".png" and len(self.source.icc or b"") > 1 << 20
+            self.differs("written: a large profile" if large else None, "Pillow cannot open it")
+        self.written = open_picture(written)
         self.size, self.written_mode = self.written.size, self.written.mode
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -143,8 +147,8 @@ class Comparison:
             name = f"mode: {'I;16' if shown.mode.startswith('I') else shown.mode} as {mode}"
             self.differs(name if name in EXPLANATIONS else None, name)
         if self.written_mode != mode:
-            if self.target == ".jpg" and mode.endswith("A"):
-                self.differs("mode: opaque alpha to JPEG" if self.note("opaque") else None, mode)
+            if mode.endswith("A") and not self.written_mode.endswith("A"):
+                self.differs("mode: opaque alpha" if self.note("opaque") else None, mode)
             else:
                 fits = self.target == ".webp" and mode.startswith("L")
                 self.differs("mode: grey in WebP" if fits else None, f"written {self.written_mode}")
@@ -178,7 +182,7 @@ class Comparison:
         if info.get("icc_profile") != icc:
             if properties["mode"] == "CMYK" and not info.get("icc_profile"):
                 self.differs("profile: of CMYK", "profile")
-            elif info.get("icc_profile") and not icc:
+            elif info.get("icc_profile"):
                 self.differs("profile: made" if "told" in properties else None, "profile from air")
             else:
                 self.differs("profile: noted" if self.note("profile") else None, "profile")
@@ -205,7 +209,7 @@ class Comparison:
             if b"mixture" not in xmp:
                 self.differs("xmp: noted" if self.note("XMP") else None, "XMP")
             elif properties.get("xmp_orientation", 1) != 1 or properties.get("gain_map"):
-                clean = b'Orientation="1"' in xmp or "xmp_orientation" not in properties
+                clean = b"Orientation" not in xmp or b'Orientation="1"' in xmp
                 clean = clean and b"hdrgm:Version" not in xmp
                 clean = clean and (self.note("gain map") or not properties.get("gain_map"))
                 self.differs("xmp: rewritten" if clean else None, "XMP")

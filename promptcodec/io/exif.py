@@ -24,7 +24,7 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 13: "I"}  # by type
-_SHORT = 3
+_SHORT, _LONG = 3, 4
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
 _THUMBNAIL, _THUMBNAIL_BYTES = 0x0201, 0x0202
 _EXIF_FOLDER = 0x8769
@@ -111,9 +111,9 @@ class _Block:
         return self._unpack(form, entry + 8) if form and count == 1 else None
 
     def set_integer(self, entry: int, value: int) -> None:
-        """Replace a value; the type stays where it is that of one whole number."""
+        """Replace a value; the type stays where it is one that EXIF allows for it."""
         kind = self._unpack("H", entry + 2)
-        if self.integer(entry) is None:
+        if kind not in (_SHORT, _LONG) or self.integer(entry) is None:
             kind = _SHORT
         self._pack("HII", entry + 2, kind, 1, 0)
         self._pack(_INTEGERS[kind], entry + 8, value)

@@ -99,7 +99,8 @@ def left_out(image: Image.Image, suffix: str) -> tuple[str, ...]:
     """
     kind, _ = _writer(suffix)
     names = metadata_options(image, kind).left_out
-    if kind == "JPEG" and image.mode in ("LA", "RGBA"):
+    # libwebp writes no alpha that is opaque.
+    if kind in ("JPEG", "WEBP") and image.mode in ("LA", "RGBA") and is_opaque(image):
         names = ("alpha, opaque everywhere", *names)
     return tuple(f"{suffix} is written without {name}" for name in names)
 

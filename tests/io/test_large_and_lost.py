@@ -278,3 +278,5 @@ class TestWriting:
         assert loaded.alpha is None and loaded.icc == image.info["icc_profile"]
         assert left_out(image, ".jpg") == (".jpg is written without alpha, opaque everywhere",)
         assert load_picture(encode_file(image, ".png")).alpha.all()
+        image.putpixel((0, 0), (0,) * len(mode))
+        assert left_out(image, ".webp") == left_out(image, ".png") == ()

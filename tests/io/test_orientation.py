@@ -53,7 +53,7 @@ def test_every_whole_number_is_an_orientation(make, kind):
     assert shown(data) == TURNED
     tags = Image.Exif()
     tags.load(load_picture(data).exif)
-    assert tags.get(0x0112, 1) in (1, b"\1")
+    assert tags.get(0x0112, 1) == 1
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 99])
