@@ -14,6 +14,7 @@ import sys
 import tempfile
 import warnings
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -214,7 +215,7 @@ class Comparison:
                 clean = clean and (self.note("gain map") or not properties.get("gain_map"))
                 self.differs("xmp: rewritten" if clean else None, "XMP")
 
-    def _compare_resolution(self, original: dict[str, Any]) -> None:
+    def _compare_resolution(self, original: Mapping[Any, Any]) -> None:
         before, after = (_dpi(info) for info in (original, self.written.info))
         given = self.sample.properties.get("dpi")
         if before is None or np.allclose(before, after or (0, 0), atol=0.6):
@@ -240,7 +241,7 @@ def _shown(data: bytes) -> Image.Image | None:
         return None
 
 
-def _dpi(info: dict[str, Any]) -> tuple[float, float] | None:
+def _dpi(info: Mapping[Any, Any]) -> tuple[float, float] | None:
     dpi = info.get("dpi")
     return None if dpi is None else (float(dpi[0]), float(dpi[1]))
 

@@ -4,9 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from promptcodec.errors import DataError
-from promptcodec.io.find import find_files, with_ending
+from promptcodec.io.find import PICTURE_SUFFIXES, find_files, with_ending
+from promptcodec.io.opening import FORMATS
 
 
 @pytest.fixture
@@ -98,3 +100,13 @@ def test_what_cannot_be_read_is_said(folder: Path, monkeypatch: pytest.MonkeyPat
 )
 def test_endings(name: str, made: str) -> None:
     assert with_ending(Path("x.y") / name, ".pc") == Path("x.y") / made
+
+
+def test_every_suffix_of_the_formats_that_are_read_is_known():
+    Image.init()
+    suffixes = {
+        suffix
+        for suffix, kind in Image.registered_extensions().items()
+        if kind in (*FORMATS, "MPO")
+    }
+    assert suffixes - {".pfm"} == set(PICTURE_SUFFIXES)  # .pfm has floats

@@ -17,7 +17,7 @@ from promptcodec.errors import OutputError, ShapeError
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.load import load_picture
 from promptcodec.io.pictures import Picture, Pixels, join_rows, to_pil
-from promptcodec.io.save import OUTPUT_SUFFIXES, encode_file, left_out, write_file
+from promptcodec.io.save import OUTPUT_SUFFIXES, encode_file, encode_lossy, left_out, write_file
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
@@ -156,3 +156,11 @@ def test_strips_are_joined(grey):
     assert to_pil(Picture(pixels, grey)).mode == ("L" if grey else "RGB")
     with pytest.raises(ShapeError, match="strips have 1 rows"):
         join_rows([rgb[:1]], height=len(rgb), width=rgb.shape[1], grey=grey)
+
+
+def test_avif_is_written_by_one_thread(monkeypatch):
+    """Its bytes follow the number of threads, which is that of the machine otherwise."""
+    given = {}
+    monkeypatch.setattr(Image.Image, "save", lambda *_, **options: given.update(options))
+    encode_lossy(Image.new("RGB", (8, 8)), "AVIF", 50)
+    assert given == {"quality": 50, "speed": 6, "max_threads": 1}
