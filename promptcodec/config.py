@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 import types
 import typing
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from promptcodec.errors import ConfigError
 
@@ -24,16 +26,94 @@ CLASSIFY, SEGMENT = "classify", "segment"  # tasks of heads
 LAMBDAS = (0.0013, 0.0035, 0.0067, 0.013, 0.025, 0.0483, 0.0932, 0.18)  # by rate index
 
 
+@dataclass(frozen=True)
+class Within:
+    """Range of a number in a config, as part of its field's type.
+
+    Args:
+        low: smallest value.
+        high: largest value.
+        beyond_low: exclusion of `low` itself.
+        below_high: exclusion of `high` itself.
+    """
+
+    low: float
+    high: float = math.inf
+    beyond_low: bool = False
+    below_high: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        inside = self.low <= value <= self.high  # nothing contains NaN
+        edges = (self.beyond_low and value == self.low) or (self.below_high and value == self.high)
+        return inside and not edges
+
+    def __str__(self) -> str:
+        if self.high == math.inf:
+            return f"a number above {self.low:g}" if self.beyond_low else f"{self.low:g} or more"
+        low = f"more than {self.low:g}, " if self.beyond_low else f"{self.low:g} to "
+        if not self.beyond_low:
+            return low + ("below " if self.below_high else "") + f"{self.high:g}"
+        return low + ("less than " if self.below_high else "at most ") + f"{self.high:g}"
+
+
+Count = Annotated[int, Within(1)]
+Natural = Annotated[int, Within(0)]
+Seed = Annotated[int, Within(0, 2**63 - 1)]
+RateIndex = Annotated[int, Within(0, len(LAMBDAS) - 1)]
+RatePlace = Annotated[float, Within(0.0, len(LAMBDAS) - 1)]  # a rate, or a place between two
+Positive = Annotated[float, Within(0.0, beyond_low=True)]
+NotNegative = Annotated[float, Within(0.0)]
+Share = Annotated[float, Within(0.0, 1.0)]
+ShareBelow1 = Annotated[float, Within(0.0, 1.0, below_high=True)]
+ShareAbove0 = Annotated[float, Within(0.0, 1.0, beyond_low=True)]
+
+
+class Ranged:
+    """A dataclass whose numbers lie in the ranges of their types, floats being finite."""
+
+    def __post_init__(self) -> None:
+        for name, kind in _types_of(type(self)).items():
+            _check_range(kind, getattr(self, name), where=name)
+
+
+@functools.cache
+def _types_of(cls: type) -> dict[str, Any]:
+    """Types of the fields of a dataclass, with their ranges."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return {f.name: hints[f.name] for f in fields(cls)}
+
+
+def _check_range(kind: Any, value: Any, *, where: str) -> None:
+    """Compare a number, or those of a tuple, with the range of its type.
+
+    Raises:
+        ConfigError: a number out of its range, or a float that is not finite.
+    """
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        kind = next(k for k in arguments if k is not type(None))
+        origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple and isinstance(value, tuple):
+        for number, each in enumerate(value):
+            _check_range(arguments[0], each, where=f"{where}[{number}]")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    needed = arguments[1] if origin is Annotated else None
+    if needed is not None and value not in needed:
+        raise ConfigError(f"{where} is {value}; need {needed}")
+    if not math.isfinite(value):
+        raise ConfigError(f"{where} is {value}; need a finite number")
+
+
 def from_dict(cls: type[T], values: dict[str, Any], *, where: str = "config") -> T:
     """Build a config dataclass, naming every key or value that does not fit.
 
     Raises:
-        ConfigError: unknown key, missing key, or a value of the wrong type.
+        ConfigError: unknown key, missing key, or a value of the wrong type or out of its range.
     """
     if not isinstance(values, dict):
         raise ConfigError(f"{where} is {type(values).__name__}; need a mapping of keys to values")
-    hints = typing.get_type_hints(cls)
-    known = {f.name: hints[f.name] for f in fields(cls)}  # type: ignore[arg-type]
+    known = _types_of(cls)
     unknown = sorted(set(values) - set(known), key=str)
     if unknown:
         raise ConfigError(
@@ -43,6 +123,8 @@ def from_dict(cls: type[T], values: dict[str, Any], *, where: str = "config") ->
         name: _convert(known[name], value, where=f"{where}.{name}")
         for name, value in values.items()
     }
+    for name, value in built.items():
+        _check_range(known[name], value, where=f"{where}.{name}")
     try:
         return cls(**built)
     except TypeError as error:
@@ -61,6 +143,8 @@ def _convert(kind: Any, value: Any, *, where: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return from_dict(typing.cast(type, kind), value, where=where)
     origin = typing.get_origin(kind)
+    if origin is Annotated:
+        return _convert(typing.get_args(kind)[0], value, where=where)
     if origin in (typing.Union, types.UnionType):
         if value is None:
             return None
@@ -71,15 +155,39 @@ def _convert(kind: Any, value: Any, *, where: str) -> Any:
             raise ConfigError(f"{where} is {value!r}; need a list")
         item = typing.get_args(kind)[0]
         return tuple(_convert(item, v, where=f"{where}[{i}]") for i, v in enumerate(value))
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if kind in (int, float) and isinstance(value, int | float) and not isinstance(value, bool):
+        return _as_number(kind, value, where=where)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ConfigError(f"{where} is {value!r}; need {getattr(kind, '__name__', kind)}")
+        raise ConfigError(f"{where} is {value!r}; need {_NEEDED.get(kind, kind)}")
     return value
 
 
+_NEEDED = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text: put it in quotes",
+}
+
+
+def _as_number(kind: type, value: float, *, where: str) -> float:
+    """A number as an int or a float; 1e5 is an int too."""
+    try:
+        if kind is int and value != int(value):
+            raise ValueError
+        return kind(value)
+    except (ValueError, OverflowError):
+        raise ConfigError(f"{where} is {value}; need {_NEEDED[kind]}") from None
+
+
+Width = Annotated[int, Within(1, MAX_CHANNELS)]
+WidthOr0 = Annotated[int, Within(0, MAX_CHANNELS)]
+Blocks = Annotated[int, Within(0, MAX_BLOCKS)]
+Ratio = Annotated[float, Within(0.0, MAX_RATIO, beyond_low=True)]
+
+
 @dataclass(frozen=True, kw_only=True)
-class CodecConfig:
+class CodecConfig(Ranged):
     """Architecture of a base codec; stages stand at 1/2, 1/4, 1/8 and 1/16 of the picture.
 
     Args:
@@ -123,43 +231,39 @@ class CodecConfig:
     """
 
     name: str = "nano"
-    channels: tuple[int, ...] = (32, 64, 128, 160)
-    residual_blocks: tuple[int, ...] = (0, 1, 0, 0)
-    swin_blocks: tuple[int, ...] = (0, 0, 2, 2)
-    windows: tuple[int, ...] = (8, 8, 8, 4)
-    head_channels: int = 32
-    mlp_ratio: float = 1.5
-    latent_channels: int = 320
-    detail_channels: int = 160
-    hyper_channels: int = 96
-    z_channels: int = 64
-    scale_channels: int = 64
+    channels: tuple[Width, ...] = (32, 64, 128, 160)
+    residual_blocks: tuple[Blocks, ...] = (0, 1, 0, 0)
+    swin_blocks: tuple[Blocks, ...] = (0, 0, 2, 2)
+    windows: tuple[Natural, ...] = (8, 8, 8, 4)
+    head_channels: Count = 32
+    mlp_ratio: Ratio = 1.5
+    latent_channels: Width = 320
+    detail_channels: WidthOr0 = 160
+    hyper_channels: Width = 96
+    z_channels: Width = 64
+    scale_channels: WidthOr0 = 64
     context: str = "checkerboard"
-    context_channels: int = 64
+    context_channels: Width = 64
     hyper_kernel: int = field(default=3, metadata=ADDED)
-    context_segments: tuple[int, ...] = field(default=(), metadata=ADDED)
-    context_layers: int = field(default=2, metadata=ADDED)
-    context_window: int = field(default=8, metadata=ADDED)
-    context_mlp_ratio: float = field(default=2.0, metadata=ADDED)
+    context_segments: tuple[Width, ...] = field(default=(), metadata=ADDED)
+    context_layers: Blocks = field(default=2, metadata=ADDED)
+    context_window: Natural = field(default=8, metadata=ADDED)
+    context_mlp_ratio: Ratio = field(default=2.0, metadata=ADDED)
     scale: str = field(default="hyperprior", metadata=ADDED)
     reconstruction: str = field(default="middle", metadata=ADDED)
-    encoder_channels: tuple[int, ...] = field(default=(), metadata=ADDED)
+    encoder_channels: tuple[WidthOr0, ...] = field(default=(), metadata=ADDED)
     encoder_blocks: tuple[str, ...] = field(default=(), metadata=ADDED)
-    decoder_channels: tuple[int, ...] = field(default=(), metadata=ADDED)
+    decoder_channels: tuple[WidthOr0, ...] = field(default=(), metadata=ADDED)
     decoder_blocks: tuple[str, ...] = field(default=(), metadata=ADDED)
-    render_kernel: int = field(default=3, metadata=ADDED)
+    render_kernel: Count = field(default=3, metadata=ADDED)
     halo: int = field(default=64, metadata=ADDED)
     shortcut: bool = field(default=False, metadata=ADDED)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("channels", "residual_blocks", "swin_blocks", "windows"):
             if len(getattr(self, name)) != 4:
                 raise ConfigError(f"{name} has {len(getattr(self, name))} entries; need 4 stages")
-        sizes = (*self.channels, self.latent_channels, self.hyper_channels, self.z_channels)
-        if min((*sizes, self.context_channels, self.head_channels)) < 1 or self.scale_channels < 0:
-            raise ConfigError("a channel count is below 1; need positive widths")
-        if max((*sizes, self.scale_channels, self.context_channels)) > MAX_CHANNELS:
-            raise ConfigError(f"a channel count is beyond {MAX_CHANNELS}; need smaller widths")
         for stage, (blocks, window) in enumerate(zip(self.swin_blocks, self.windows, strict=True)):
             grid = TILE_STRIDE >> (stage + 1)
             if blocks and (window < 1 or grid % window):
@@ -170,12 +274,6 @@ class CodecConfig:
                     f"channels[{stage}] is {self.channels[stage]}; need a multiple of "
                     f"head_channels {self.head_channels}"
                 )
-        counts = (*self.swin_blocks, *self.residual_blocks)
-        if min(counts) < 0 or max(counts) > MAX_BLOCKS:
-            raise ConfigError(f"block counts are {min(counts)} to {max(counts)}; need 0 to 256")
-        for name in ("mlp_ratio", "context_mlp_ratio"):
-            if not 0 < getattr(self, name) <= MAX_RATIO:
-                raise ConfigError(f"{name} is {getattr(self, name)}; need more than 0, at most 64")
         fewest = 0 if self.wide else 1
         if not fewest <= self.detail_channels < self.latent_channels:
             raise ConfigError(
@@ -210,8 +308,6 @@ class CodecConfig:
         for side in ("encoder", "decoder"):
             widths: tuple[int, ...] = getattr(self, f"{side}_channels")
             blocks: tuple[str, ...] = getattr(self, f"{side}_blocks")
-            if min(widths) < 0 or max(widths) > MAX_CHANNELS:
-                raise ConfigError(f"{side}_channels are {list(widths)}; need 0 to {MAX_CHANNELS}")
             if widths[3] < deep or not widths[2]:
                 raise ConfigError(
                     f"{side}_channels are {list(widths)}; need a stage at 1/8 and at least as many "
@@ -241,7 +337,7 @@ class CodecConfig:
             if self.scale == "context":
                 raise ConfigError("scale 'context' needs context 'econtext'")
             return
-        if sum(self.context_segments) != self.latent_channels or min(self.context_segments) < 1:
+        if sum(self.context_segments) != self.latent_channels:
             raise ConfigError(
                 f"context_segments are {list(self.context_segments)}; need positive widths that "
                 f"sum to latent_channels {self.latent_channels}"
@@ -274,7 +370,7 @@ class CodecConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaseConfig:
+class BaseConfig(Ranged):
     """What `config.json` of a base checkpoint holds beside the architecture.
 
     Args:
@@ -285,9 +381,10 @@ class BaseConfig:
     """
 
     codec: CodecConfig = field(default_factory=CodecConfig)
-    rate_index: int = 4
-    lmbda: float = LAMBDAS[4]
+    rate_index: RateIndex = 4
+    lmbda: Positive = LAMBDAS[4]
     format_version: int = 1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_format_version(self.format_version)

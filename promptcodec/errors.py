@@ -85,6 +85,13 @@ class DataError(PromptCodecError, ValueError):
     remedy = "name a folder with pictures; mend or remove those that the line names"
 
 
+class DivergenceError(PromptCodecError, ValueError):
+    """A training run diverges; its last good state was kept."""
+
+    exit_code = 10
+    remedy = "lower what the line names in the recipe, and add `--resume` where it says so"
+
+
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/{1,2}[^/]", re.IGNORECASE)  # `Path` drops a slash
 
 

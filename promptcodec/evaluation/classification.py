@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from promptcodec.config import Count, NotNegative, Ranged
 from promptcodec.errors import ConfigError
 from promptcodec.evaluation.bootstrap import RESAMPLES, Estimate
 from promptcodec.evaluation.codecs.payload import payload_bytes
@@ -48,7 +49,7 @@ class ReaderConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SourceConfig:
+class SourceConfig(Ranged):
     """A codec that writes files.
 
     Args:
@@ -65,7 +66,7 @@ class SourceConfig:
 
     name: str
     format: str = "pc"
-    settings: tuple[float, ...]
+    settings: tuple[NotNegative, ...]
     gain_steps: tuple[float, ...] = ()
     readers: tuple[ReaderConfig, ...]
     base: str | None = None
@@ -74,6 +75,7 @@ class SourceConfig:
     task: str | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.format != "pc" and self.format not in FORMATS:
             known = ", ".join(["pc", *FORMATS])
             raise ConfigError(f"source {self.name}: format is {self.format!r}; need one of {known}")
@@ -91,7 +93,7 @@ class SourceConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskEvaluation:
+class TaskEvaluation(Ranged):
     """A recipe of `promptcodec eval-task`.
 
     Args:
@@ -101,10 +103,11 @@ class TaskEvaluation:
     """
 
     split: str = "val"
-    size: int = 128
+    size: Count = 128
     sources: tuple[SourceConfig, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.sources:
             raise ConfigError("the recipe has no sources; need one or more")
 

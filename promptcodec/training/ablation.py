@@ -17,8 +17,8 @@ from typing import Any
 
 from torch import Tensor
 
-from promptcodec.config import LAMBDAS
-from promptcodec.errors import ConfigError, DataError, UsageError
+from promptcodec.config import Count, Natural, Positive, Ranged, RateIndex
+from promptcodec.errors import ConfigError, DataError, DivergenceError, UsageError
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.hub import find_base
 from promptcodec.io.provenance import provenance
@@ -35,7 +35,8 @@ from promptcodec.training.rate_adapter import (
     same_run,
 )
 from promptcodec.training.record import TRAINING_FILE, read_record, same_recipe
-from promptcodec.training.trainer import STATE_FILE, run_training
+from promptcodec.training.state_file import STATE_FILE
+from promptcodec.training.trainer import run_training
 from promptcodec.training.validation import validate
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ REPORT = "ablation.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method:
+class Method(Ranged):
     """A variation of a run.
 
     Args:
@@ -65,14 +66,15 @@ class Method:
     name: str
     tune: str = "adapter"
     parts: tuple[str, ...] = tuple(PARTS)
-    width: int = 32
-    rank: int = 10
+    width: Count = 32
+    rank: Natural = 10
     progressive: bool = True
     optimizers: tuple[str, ...] = ()
-    learning_rates: tuple[float, ...] = ()
-    steps: int | None = None
+    learning_rates: tuple[Positive, ...] = ()
+    steps: Count | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.name or "/" in self.name or self.name.startswith("."):
             raise ConfigError(f"method name is {self.name!r}; it names a folder")
         if self.tune != "adapter" and set(self.parts) - {"gains"}:
@@ -83,7 +85,7 @@ class Method:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AblationConfig:
+class AblationConfig(Ranged):
     """Recipe of a comparison.
 
     Args:
@@ -94,16 +96,17 @@ class AblationConfig:
     """
 
     methods: tuple[Method, ...]
-    rates: tuple[int, ...] = (1, 0, 4, 7)
+    rates: tuple[RateIndex, ...] = (1, 0, 4, 7)
     prompts: RateAdapterConfig = field(default_factory=RateAdapterConfig)
-    search_steps: int = 300
+    search_steps: Count = 300
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         names = [method.name for method in self.methods]
         if not names or len(set(names)) != len(names):
             raise ConfigError(f"methods are {names}; need some, of distinct names")
-        if not self.rates or set(self.rates) - set(range(len(LAMBDAS))):
-            raise ConfigError(f"rates are {list(self.rates)}; need some of 0 to {len(LAMBDAS) - 1}")
+        if not self.rates:
+            raise ConfigError("rates are empty; need one or more")
         if self.prompts.init_from is not None or self.prompts.lmbda is not None:
             raise ConfigError("prompts.init_from and prompts.lmbda are set for each run: drop them")
         for method in self.methods:
@@ -154,6 +157,7 @@ def ablate(
         and number of trained parameters.
     Raises:
         UsageError: `only` has an unknown name, or `out` has runs of another recipe.
+        DivergenceError: a run diverges, or a method at every learning rate.
     """
     names = [method.name for method in config.methods]
     unknown = set(only) - set(names)
@@ -244,8 +248,16 @@ def _best_optimizer(
             steps=config.search_steps,
         )
         place = folder / f"search-{option.name}-{option.learning_rate:g}"
-        loss = _train(trial, data=data, out=place, device=device)["loss"]
-        losses.append(loss if math.isfinite(loss) else math.inf)
+        try:
+            losses.append(_train(trial, data=data, out=place, device=device)["loss"])
+        except DivergenceError as error:
+            logger.warning("%s: %s", place, error)
+            losses.append(math.inf)
+    if min(losses) == math.inf:
+        raise DivergenceError(
+            f"method {method.name!r} diverges at every learning rate that was tried: lower its "
+            "learning_rates in the recipe"
+        )
     return options[losses.index(min(losses))]
 
 

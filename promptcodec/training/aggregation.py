@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from promptcodec.coding.distortion import psnr_of
-from promptcodec.config import TILE_STRIDE
+from promptcodec.config import TILE_STRIDE, Count, RatePlace
 from promptcodec.errors import ConfigError
 from promptcodec.io.atomic import write_atomically
 from promptcodec.models.codec import TorchCodec
@@ -28,7 +28,9 @@ from promptcodec.models.transforms import Synthesis
 from promptcodec.models.weights import as_half, load_weights, read_weights
 from promptcodec.training.config import DataConfig, LoopConfig, OptimizerConfig
 from promptcodec.training.data.pictures import PictureStore
+from promptcodec.training.frozen import WithFrozen
 from promptcodec.training.losses import psnr
+from promptcodec.training.optim import device_of
 from promptcodec.training.record import read_record
 from promptcodec.training.task import PictureTask
 
@@ -50,16 +52,21 @@ class AggregationTrainingConfig(LoopConfig):
     base: str | None = None
     head: str | None = None
     features: bool = True
-    rates: tuple[float, ...] = (0.0, 2.0, 4.0, 6.0)
+    rates: tuple[RatePlace, ...] = (0.0, 2.0, 4.0, 6.0)
     data: DataConfig = field(default_factory=lambda: DataConfig(crop=256))
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(
             name="adamw", learning_rate=5e-4, warmup_steps=50, decay_fraction=0.75, ema_decay=0.99
         )
     )
-    steps: int = 1500
-    batch: int = 4
-    validate_every: int = 500
+    steps: Count = 1500
+    batch: Count = 4
+    validate_every: Count = 500
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.rates:
+            raise ConfigError("rates are empty; need one or more")
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,7 @@ class ReconstructionLoss:
         return {"loss": round(float(self.loss.detach()), 5), "psnr": round(psnr(self.mse), 3)}
 
 
-class AggregatingDecoder(nn.Module):
+class AggregatingDecoder(WithFrozen):
     """Aggregation and g_s, with frozen codec and head.
 
     Args:
@@ -93,8 +100,9 @@ class AggregatingDecoder(nn.Module):
     reader: LatentClassifier
 
     def __init__(self, codec: TorchCodec, *, features: bool) -> None:
-        super().__init__()
         reader = codec.head(CLASSIFY).model
+        networks = [codec.at(rate.index).network for rate in codec.rates]
+        super().__init__([codec.model, reader, *filter(None, networks)])
         facts = reader.config if isinstance(reader, LatentClassifier) else None
         if facts is None or facts.stride != 16 or facts.depths[0] < BLOCKS:
             raise ConfigError(f"aggregation needs a classifier of {BLOCKS} blocks or more at 1/16")
@@ -181,6 +189,7 @@ class AggregationTask(PictureTask):
 def measure(model: AggregatingDecoder, picture: Tensor, *, rate: float) -> float:
     """PSNR, dB, of a uint8 picture (3, H, W) at a rate."""
     height, width = picture.shape[1:]
+    picture = picture.to(device_of(model))
     x = pad(picture[None].float() / 255.0, TILE_STRIDE)
     y_hat, read = model.latents(x, rate=rate)
     x_hat = crop(model(y_hat, read, rate=rate), height, width).clamp(0, 1)

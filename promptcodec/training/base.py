@@ -133,6 +133,8 @@ def build_model(config: BaseTrainingConfig) -> CodecModel:
     if config.train == "entropy":
         model.g_a.requires_grad_(False)
         model.g_s.requires_grad_(False)
+        if model.centroids is not None:  # the rate alone gives them no gradient
+            model.centroids.requires_grad_(False)
     return model
 
 

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from promptcodec.config import Count, ShareBelow1, Within
 from promptcodec.errors import ConfigError
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import build_head, write_head
 from promptcodec.models.heads.classifier import LatentClassifier
-from promptcodec.models.heads.config import CLASSIFY, LATENTS, PIXELS, SEGMENT, HeadConfig
+from promptcodec.models.heads.config import CLASSIFY, LATENTS, PIXELS, SEGMENT, HeadConfig, Ratio
 from promptcodec.models.heads.pixel_classifier import PixelClassifier
 from promptcodec.training.config import LoopConfig, OptimizerConfig
 from promptcodec.training.data.augmented import (
@@ -69,13 +70,13 @@ class ClassifierTrainingConfig(LoopConfig):
     stride: int = 16
     patch: int = 4
     film: bool = False
-    dropout: float = 0.0
-    widths: tuple[int, ...] = (128, 192)
-    depths: tuple[int, ...] = (4, 2)
-    mlp_ratio: float = 2.0
-    smoothing: float = 0.1
+    dropout: ShareBelow1 = 0.0
+    widths: tuple[Count, ...] = (128, 192)
+    depths: tuple[Count, ...] = (4, 2)
+    mlp_ratio: Ratio = 2.0
+    smoothing: ShareBelow1 = 0.1
     teacher: TeacherConfig | None = None
-    one_in: int = 10
+    one_in: Annotated[int, Within(2)] = 10
     shuffle_labels: bool = False
     views: ViewConfig = field(default_factory=ViewConfig)
     optimizer: OptimizerConfig = field(
@@ -83,9 +84,9 @@ class ClassifierTrainingConfig(LoopConfig):
             name="adamw", learning_rate=1e-3, warmup_steps=200, decay_fraction=0.7, ema_decay=0.998
         )
     )
-    steps: int = 3000
-    batch: int = 32
-    validate_every: int = 500
+    steps: Count = 3000
+    batch: Count = 32
+    validate_every: Count = 500
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -93,10 +94,35 @@ class ClassifierTrainingConfig(LoopConfig):
             raise ConfigError(f"task is {self.task!r}; need {CLASSIFY!r} or {SEGMENT!r}")
         if self.input not in INPUTS:
             raise ConfigError(f"input is {self.input!r}; need one of {', '.join(INPUTS)}")
-        if not 0.0 <= self.smoothing < 1.0 or self.one_in < 2:
-            raise ConfigError(
-                f"smoothing is {self.smoothing} and one_in {self.one_in}; need 0 to 1, 2 or more"
-            )
+        self.head_config(labels=("a", "b"), latent_channels=1, base_sha256="")
+
+    def head_config(
+        self, *, labels: tuple[str, ...], latent_channels: int, base_sha256: str
+    ) -> HeadConfig:
+        """The head that this run trains.
+
+        Args:
+            labels: names of the classes.
+            latent_channels: M of the base.
+            base_sha256: hash of the base, hexadecimal.
+        Raises:
+            ConfigError: it cannot be one.
+        """
+        latents = self.input == LATENTS
+        return HeadConfig(
+            labels=labels,
+            reads=LATENTS if latents else PIXELS,
+            latent_channels=latent_channels if latents else 0,
+            body=self.body,
+            stride=self.stride,
+            patch=self.patch,
+            film=self.film and latents,
+            dropout=self.dropout,
+            widths=self.widths,
+            depths=self.depths,
+            mlp_ratio=self.mlp_ratio,
+            base_sha256=base_sha256 if latents else "",
+        )
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, *, smoothing: float) -> ClassificationLoss:
@@ -155,20 +181,10 @@ class ClassifierTask(Task):
         return DistilledHead(head, store.feature_channels)
 
     def _head_config(self, classes: tuple[str, ...]) -> HeadConfig:
-        config, latents = self.config, self.config.input == "latents"
-        return HeadConfig(
+        return self.config.head_config(
             labels=classes,
-            reads=LATENTS if latents else PIXELS,
-            latent_channels=self.codec.config.codec.latent_channels if latents else 0,
-            body=config.body,
-            stride=config.stride,
-            patch=config.patch,
-            film=config.film and latents,
-            dropout=config.dropout,
-            widths=config.widths,
-            depths=config.depths,
-            mlp_ratio=config.mlp_ratio,
-            base_sha256=self.codec.base_hash.hex() if latents else "",
+            latent_channels=self.codec.config.codec.latent_channels,
+            base_sha256=self.codec.base_hash.hex(),
         )
 
     def initialise(self, model: nn.Module, store: AugmentedPictures) -> None:
@@ -182,7 +198,7 @@ class ClassifierTask(Task):
         self, model: nn.Module, batch: LabelledBatch, *, step: int, share: float = 0.0
     ) -> ClassificationLoss:
         """Cross-entropy on a batch, plus the loss on a teacher's features."""
-        batch, config = batch.to(device_of(model)), self.config
+        config = self.config
         logits = model(batch.inputs, batch.lmbda)
         if config.teacher is None:
             return cross_entropy(logits, batch.targets, smoothing=config.smoothing)

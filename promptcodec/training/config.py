@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
-from promptcodec.config import LAMBDAS, CodecConfig, from_dict
+from promptcodec.config import (
+    LAMBDAS,
+    CodecConfig,
+    Count,
+    Natural,
+    NotNegative,
+    Positive,
+    Ranged,
+    RateIndex,
+    Seed,
+    Share,
+    ShareAbove0,
+    ShareBelow1,
+    from_dict,
+)
 from promptcodec.errors import ConfigError
 
 T = TypeVar("T")
@@ -18,7 +32,7 @@ PARTS = ("g_a", "g_s", "hyperprior", "context")  # of a CodecModel
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pack:
+class Pack(Ranged):
     """A folder or zip file of the training pictures.
 
     Args:
@@ -27,15 +41,11 @@ class Pack:
     """
 
     name: str
-    share: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 0.0 < self.share < math.inf:
-            raise ConfigError(f"share of pack {self.name} is {self.share}; need a positive number")
+    share: Positive = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig:
+class DataConfig(Ranged):
     """Drawing of crops. The probability of a picture is proportional to its pixels.
 
     Args:
@@ -55,35 +65,31 @@ class DataConfig:
 
     crop: int = 128
     last_crop: int | None = None
-    last_fraction: float = 0.1
+    last_fraction: ShareAbove0 = 0.1
     packs: tuple[Pack, ...] = ()
     exclude: tuple[str, ...] = ()
-    reduce_probability: float = 0.75
-    reduce_min: float = 0.5
-    reduce_max: float = 0.85
-    validation_pictures: int = 24
+    reduce_probability: Share = 0.75
+    reduce_min: ShareAbove0 = 0.5
+    reduce_max: ShareAbove0 = 0.85
+    validation_pictures: Count = 24
     validation_exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, crop in (("crop", self.crop), ("last_crop", self.last_crop or self.crop)):
             if crop < 64 or crop % 64:
                 raise ConfigError(f"{name} is {crop}; need a positive multiple of 64")
-        if (self.last_crop or self.crop) < self.crop or not 0.0 < self.last_fraction <= 1.0:
-            raise ConfigError(
-                f"last_crop is {self.last_crop} and last_fraction {self.last_fraction}; need crop "
-                f"{self.crop} or more, and more than 0, at most 1"
-            )
+        if (self.last_crop or self.crop) < self.crop:
+            raise ConfigError(f"last_crop is {self.last_crop}; need crop {self.crop} or more")
         names = [pack.name for pack in self.packs]
         if len(set(names)) != len(names):
             raise ConfigError(f"packs are {', '.join(names)}; need distinct names")
-        if not 0.0 < self.reduce_min <= self.reduce_max <= 1.0:
+        if self.reduce_min > self.reduce_max:
             raise ConfigError(
                 f"reduce_min {self.reduce_min} and reduce_max {self.reduce_max}: need "
                 "0 < reduce_min <= reduce_max <= 1"
             )
-        if not 0.0 <= self.reduce_probability <= 1.0:
-            raise ConfigError(f"reduce_probability is {self.reduce_probability}; need 0 to 1")
-        if self.validation_pictures < max(1, len(names)):
+        if self.validation_pictures < len(names):
             raise ConfigError(
                 f"validation_pictures is {self.validation_pictures}; need one, and one a pack"
             )
@@ -95,7 +101,7 @@ class DataConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimizerConfig:
+class OptimizerConfig(Ranged):
     """Optimiser and schedule: warm-up, constant, decay to zero.
 
     Args:
@@ -119,37 +125,28 @@ class OptimizerConfig:
     """
 
     name: str = "muon"
-    learning_rate: float = 3e-3
-    entropy_factor: float = 1.0
-    gain_factor: float = 8.0
-    momentum: float = 0.95
-    band: int = 32
-    period: int = 10
-    beta1: float = 0.9
-    beta2: float = 0.98
-    weight_decay: float = 0.0
-    warmup_steps: int = 200
-    decay_fraction: float = 0.2
-    clip_norm: float = 1.0
-    ema_decay: float = 0.999
+    learning_rate: Positive = 3e-3
+    entropy_factor: Positive = 1.0
+    gain_factor: Positive = 8.0
+    momentum: ShareBelow1 = 0.95
+    band: Natural = 32
+    period: Count = 10
+    beta1: ShareBelow1 = 0.9
+    beta2: ShareBelow1 = 0.98
+    weight_decay: NotNegative = 0.0
+    warmup_steps: Natural = 200
+    decay_fraction: Share = 0.2
+    clip_norm: Positive = 1.0
+    ema_decay: ShareBelow1 = 0.999
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.name not in ("adamw", "muon"):
             raise ConfigError(f"optimizer name is {self.name!r}; need 'adamw' or 'muon'")
-        positive = ("learning_rate", "entropy_factor", "gain_factor", "clip_norm")
-        if min(getattr(self, name) for name in positive) <= 0:
-            raise ConfigError(f"{', '.join(positive)} need to be positive")
-        if self.band < 0 or self.period < 1 or not 0.0 <= self.momentum < 1.0:
-            raise ConfigError(
-                f"band {self.band}, period {self.period}, momentum {self.momentum}: need 0 or "
-                "more, 1 or more, and 0 to below 1"
-            )
-        if not 0.0 <= self.decay_fraction <= 1.0 or not 0.0 <= self.ema_decay < 1.0:
-            raise ConfigError("decay_fraction needs 0 to 1 and ema_decay 0 to below 1")
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoopConfig:
+class LoopConfig(Ranged):
     """Settings of every training run.
 
     Args:
@@ -164,25 +161,26 @@ class LoopConfig:
         keep_every_seconds: longest time between saved training states.
         seed: seed of weights, crops and noise.
         tracker: one of Accelerate's trackers, for instance "tensorboard"; None logs JSONL alone.
+        max_skipped: number of steps in a row with a gradient that is not finite, after which the
+            run stops.
     """
 
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    steps: int = 20000
-    batch: int = 8
-    accumulate: int = 1
+    steps: Count = 20000
+    batch: Count = 8
+    accumulate: Count = 1
     precision: str = "auto"
-    validate_every: int = 1000
-    save_every: int = 2000
-    keep_every_seconds: float = 240.0
-    seed: int = 1
+    validate_every: Count = 1000
+    save_every: Count = 2000
+    keep_every_seconds: Positive = 240.0
+    seed: Seed = 1
     tracker: str | None = None
+    max_skipped: Count = 10
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.precision not in ("auto", "bf16", "no"):
             raise ConfigError(f"precision is {self.precision!r}; need 'auto', 'bf16' or 'no'")
-        counts = (self.steps, self.batch, self.accumulate, self.validate_every, self.save_every)
-        if min(counts) < 1:
-            raise ConfigError("steps, batch, accumulate, validate_every, save_every need 1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,8 +195,8 @@ class RateConfig(LoopConfig):
     """
 
     data: DataConfig = field(default_factory=DataConfig)
-    rate_index: int = 4
-    lmbda: float | None = None
+    rate_index: RateIndex = 4
+    lmbda: Positive | None = None
     compile: bool = False
 
     def __post_init__(self) -> None:
@@ -208,10 +206,6 @@ class RateConfig(LoopConfig):
                 f"batch {self.batch} of crop {self.data.crop} px is less than one last_crop of "
                 f"{self.data.last_crop} px: raise batch or lower data.last_crop"
             )
-        if not 0 <= self.rate_index < len(LAMBDAS):
-            raise ConfigError(f"rate_index is {self.rate_index}; need 0 to {len(LAMBDAS) - 1}")
-        if self.lmbda is not None and not 0.0 < self.lmbda < math.inf:
-            raise ConfigError(f"lmbda is {self.lmbda}; need a positive number")
 
     @property
     def rate_weight(self) -> float:
@@ -244,19 +238,14 @@ class BaseTrainingConfig(RateConfig):
     init_from: str | None = None
     init_parts: tuple[str, ...] = ()
     linear_start: bool = True
-    z_noise_fraction: float = 0.8
-    hard_fraction: float = 0.0
-    z_free_steps: int = 0
+    z_noise_fraction: Share = 0.8
+    hard_fraction: Share = 0.0
+    z_free_steps: Natural = 0
     train: str = "all"
-    random_gain_weight: float = 0.1
+    random_gain_weight: NotNegative = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0.0 <= self.hard_fraction <= 1.0 or not 0.0 <= self.z_noise_fraction <= 1.0:
-            raise ConfigError(
-                f"hard_fraction is {self.hard_fraction} and z_noise_fraction "
-                f"{self.z_noise_fraction}; need 0 to 1"
-            )
         if self.train not in ("all", "entropy"):
             raise ConfigError(f"train is {self.train!r}; need 'all' or 'entropy'")
         if self.train == "entropy" and self.init_from is None:
@@ -314,9 +303,20 @@ def _overlaid(under: Any, over: Any) -> Any:
     return {**under, **over, **merged}
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 with the numbers of YAML 1.2, where 1e-3 is one."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$"),
+    list("-+.0123456789"),
+)
+
+
 def _parsed(path: Path) -> Any:
     try:
-        values: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values: Any = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise ConfigError(
             f"recipe {path} cannot be read: {error.strerror}: name a YAML file, such as those of "

@@ -98,4 +98,5 @@ def _rebuilt(state: TrainingState, config: BaseTrainingConfig) -> TrainingState:
         share=state.share,
         seconds=state.seconds,
         config=config,
+        processes=state.processes,
     )

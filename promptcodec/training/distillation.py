@@ -19,20 +19,21 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from promptcodec.config import LATENT_STRIDE
+from promptcodec.config import LATENT_STRIDE, NotNegative, Positive, Ranged, Share
 from promptcodec.errors import CheckpointError, ConfigError
 from promptcodec.io.hub import HEAD_WEIGHTS
 from promptcodec.models.heads.checkpoint import read_head, read_head_config
 from promptcodec.models.heads.classifier import LatentClassifier
 from promptcodec.models.heads.config import CLASSIFY, PIXELS
 from promptcodec.models.heads.pixel_classifier import PixelClassifier
+from promptcodec.training.optim import device_of
 
 BATCH = 64
 RIDGE = 1e-3  # regularisation of the initial least squares, per position
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeacherConfig:
+class TeacherConfig(Ranged):
     """Teacher of a head and the weights of its outputs.
 
     Args:
@@ -43,16 +44,9 @@ class TeacherConfig:
     """
 
     head: str
-    share: float = 0.5
-    temperature: float = 1.5
-    hints: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.share <= 1.0 or self.temperature <= 0.0 or self.hints < 0.0:
-            raise ConfigError(
-                f"share is {self.share}, temperature {self.temperature}, hints {self.hints}; need "
-                "0 to 1, above 0, 0 or more"
-            )
+    share: Share = 0.5
+    temperature: Positive = 1.5
+    hints: NotNegative = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +67,7 @@ class Teacher:
     """A classifier on pixels.
 
     Args:
-        model: network on the CPU, in eval mode.
+        model: network in eval mode.
         config: temperature and weights of its outputs.
         sha256: hash of its weights, hexadecimal.
     """
@@ -88,9 +82,10 @@ class Teacher:
     @torch.inference_mode()
     def predict(self, pictures: Tensor) -> TeacherOutput:
         """Probabilities and features of uint8 pictures, (N, 3, H, W)."""
-        shares, features = [], []
+        shares, features, device = [], [], device_of(self.model)
         for part in pictures.split(BATCH):
-            x = self.model.tokens(part.float() / 255.0, torch.ones(len(part)))
+            ones = torch.ones(len(part), device=device)
+            x = self.model.tokens(part.to(device).float() / 255.0, ones)
             middle, logits = split_pass(self.model, x)
             shares.append(torch.softmax(logits / self.config.temperature, dim=1))
             features.append(middle.half().contiguous())
@@ -148,7 +143,7 @@ class FeatureProjection(nn.Module):
         wanted = ((features - self.center) / self.spread).movedim(1, -1).flatten(0, -2).double()
         known = middle.movedim(1, -1).flatten(0, -2).double()
         known = torch.cat([known, torch.ones_like(known[:, :1])], dim=1)
-        ridge = RIDGE * len(known) * torch.eye(known.shape[1], dtype=torch.float64)
+        ridge = RIDGE * len(known) * torch.eye(known.shape[1]).to(known)
         solved = torch.linalg.solve(known.T @ known + ridge, known.T @ wanted)
         assert self.project.bias is not None
         self.project.weight.copy_(solved[:-1].T[:, :, None, None])

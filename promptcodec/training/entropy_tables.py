@@ -26,6 +26,7 @@ from promptcodec.coding.gains import FRACTION_BITS, Gains
 from promptcodec.config import TILE_STRIDE
 from promptcodec.models.codec_model import CodecModel
 from promptcodec.models.tensors import arrays_of, pad
+from promptcodec.training.optim import device_of
 
 GAIN_STEPS = (-6, -3, 0, 3, 6)  # the tables are for neighbouring rates too
 TABLE_PICTURES = 500  # number of training pictures for the counts
@@ -50,8 +51,9 @@ def fit_tables(
     served = [Gains.constant(channels, steps << FRACTION_BITS) for steps in GAIN_STEPS]
     if gains is not None:
         served = [gains]
+    device = device_of(model)
     for number, picture in enumerate(pictures):
-        x = pad(picture[None].float() / 255.0, TILE_STRIDE)
+        x = pad(picture[None].to(device).float() / 255.0, TILE_STRIDE)
         written = arrays_of(model.analyse(x, gains=served[number % len(served)]))
         z, indexes, symbols = [
             part[0] for part in (written.z_hat, written.indexes, written.symbols)

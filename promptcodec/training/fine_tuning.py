@@ -18,10 +18,9 @@ from typing import Any
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 
-from promptcodec.config import BaseConfig
+from promptcodec.config import BaseConfig, Count
 from promptcodec.errors import ConfigError
-from promptcodec.models.adapters.checkpoint import build as build_adapter
-from promptcodec.models.adapters.checkpoint import pack_tensors, read_adapter, write_adapter
+from promptcodec.models.adapters.checkpoint import read_adapter, write_adapter
 from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
 from promptcodec.models.checkpoint import read_base, write_base
 from promptcodec.models.codec_model import CodecModel, TrainingOutput
@@ -44,15 +43,13 @@ class FineTuneConfig(RateAdapterConfig):
     """
 
     tune: str = BASE
-    lora_rank: int = 8
+    lora_rank: Count = 8
     gains: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.tune not in (BASE, LORA):
             raise ConfigError(f"tune is {self.tune!r}; need 'base' or 'lora'")
-        if self.lora_rank < 1:
-            raise ConfigError(f"lora_rank is {self.lora_rank}; need 1 or more")
 
 
 class FineTuned(nn.Module):
@@ -128,12 +125,7 @@ class FineTuneTask(RateAdapterTask):
 
     def validate(self, model: FineTuned, store: PictureStore, *, samples: Path) -> dict[str, float]:
         """Rate and distortion on held-out pictures with the gains as integers."""
-        adapter = build_adapter(
-            pack_tensors(model.prompts),
-            config=self._adapter_config(),
-            codec=self.base.config.codec,
-            where="the gains in training",
-        )
+        adapter = self._adapter(model)
         found = validate(model.merged(), store.validation, samples=samples, adapter=adapter)
         return found.figures(lmbda=self.config.rate_weight)
 

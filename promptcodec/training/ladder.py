@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 import shutil
 import time
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from promptcodec.config import LAMBDAS
+from promptcodec.config import LAMBDAS, Positive, Ranged, RateIndex
 from promptcodec.errors import ConfigError, UsageError
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.hub import ADAPTER_CONFIG, ADAPTER_WEIGHTS, find_base
@@ -30,13 +29,14 @@ from promptcodec.training.optim import on_gpu
 from promptcodec.training.pace import Budget
 from promptcodec.training.rate_adapter import RateAdapterConfig, RateAdapterTask, same_run
 from promptcodec.training.record import TRAINING_FILE, read_record
-from promptcodec.training.trainer import STATE_FILE, run_training
+from promptcodec.training.state_file import STATE_FILE
+from promptcodec.training.trainer import run_training
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LadderConfig:
+class LadderConfig(Ranged):
     """A ladder of rates.
 
     Args:
@@ -48,19 +48,18 @@ class LadderConfig:
     """
 
     prompts: RateAdapterConfig = field(default_factory=RateAdapterConfig)
-    rates: tuple[int, ...] = tuple(range(len(LAMBDAS)))
-    anchor: int | None = None
+    rates: tuple[RateIndex, ...] = tuple(range(len(LAMBDAS)))
+    anchor: RateIndex | None = None
     progressive: bool = True
-    minutes: float | None = None
+    minutes: Positive | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         rates = sorted(self.rates)
         if not rates or rates != list(range(rates[0], rates[-1] + 1)):
             raise ConfigError(f"rates are {list(self.rates)}; need neighbours without a gap")
         if self.anchor is not None and self.anchor not in rates:
             raise ConfigError(f"anchor is {self.anchor}, which is none of the rates {rates}")
-        if self.minutes is not None and not 0.0 < self.minutes < math.inf:
-            raise ConfigError(f"minutes are {self.minutes}; need a positive number")
         if self.prompts.init_from is not None or self.prompts.lmbda is not None:
             raise ConfigError("prompts.init_from and prompts.lmbda are set for each rate")
 

@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
 from promptcodec.coding.entropy.tables import SCALE_STEP
 from promptcodec.coding.entropy.z_tables import MAX_SETS
+from promptcodec.config import Count, Natural, Within
 from promptcodec.errors import ConfigError
 from promptcodec.io.hub import find_base
 from promptcodec.models.adapters.checkpoint import (
@@ -31,7 +32,9 @@ from promptcodec.models.codec_model import CodecModel, TrainingOutput
 from promptcodec.training.config import DataConfig, OptimizerConfig, RateConfig
 from promptcodec.training.data.pictures import PictureStore
 from promptcodec.training.entropy_tables import TABLE_PICTURES
+from promptcodec.training.frozen import WithFrozen
 from promptcodec.training.losses import RateDistortion, rate_distortion
+from promptcodec.training.optim import device_of
 from promptcodec.training.record import read_record, same_recipe
 from promptcodec.training.task import PictureTask
 from promptcodec.training.validation import validate
@@ -62,19 +65,19 @@ class RateAdapterConfig(RateConfig):
 
     base: str | None = None
     init_from: str | None = None
-    width: int = 32
-    rank: int = 10
+    width: Count = 32
+    rank: Natural = 10
     parts: tuple[str, ...] = tuple(PARTS)
-    z_table_sets: int = MAX_SETS
+    z_table_sets: Annotated[int, Within(0, MAX_SETS)] = MAX_SETS
     data: DataConfig = field(default_factory=lambda: DataConfig(crop=256))
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(
             learning_rate=5e-3, warmup_steps=50, decay_fraction=0.75, ema_decay=0.99
         )
     )
-    steps: int = 1200
-    batch: int = 4
-    validate_every: int = 400
+    steps: Count = 1200
+    batch: Count = 4
+    validate_every: Count = 400
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -82,15 +85,9 @@ class RateAdapterConfig(RateConfig):
             raise ConfigError(f"parts are {list(self.parts)}; need some of {', '.join(PARTS)}")
         if set(self.parts) == {"maps"} and not self.rank:
             raise ConfigError("parts are maps alone, at rank 0: nothing would be trained")
-        if self.width < 1 or self.rank < 0:
-            raise ConfigError(
-                f"width is {self.width} and rank {self.rank}; need 1 or more and 0 or more"
-            )
-        if not 0 <= self.z_table_sets <= MAX_SETS:
-            raise ConfigError(f"z_table_sets is {self.z_table_sets}; need 0 to {MAX_SETS}")
 
 
-class AdaptedCodec(nn.Module):
+class AdaptedCodec(WithFrozen):
     """A frozen base and an adapter in training, whose parameters are the only ones.
 
     Args:
@@ -101,13 +98,9 @@ class AdaptedCodec(nn.Module):
     base: CodecModel
 
     def __init__(self, base: CodecModel, prompts: LayerAdaptivePrompts) -> None:
-        super().__init__()
+        super().__init__([base])
         self.prompts = prompts
         object.__setattr__(self, "base", base)  # past the registry of modules
-
-    def _apply(self, fn: Callable, recurse: bool = True) -> AdaptedCodec:
-        self.base._apply(fn, recurse)
-        return super()._apply(fn, recurse)
 
     def forward(self, x: Tensor) -> TrainingOutput:
         """See `CodecModel.forward`; z is rounded, as the base's training left it."""
@@ -179,7 +172,6 @@ class RateAdapterTask(PictureTask):
     ) -> dict[str, float]:
         """Rate and distortion on held-out pictures with the gains as integers."""
         adapter = self._adapter(model)
-        adapter.network.to(next(self.base.model.parameters()).device)
         found = validate(
             self.base.model,
             store.validation,
@@ -202,7 +194,7 @@ class RateAdapterTask(PictureTask):
         """Tables of z for the written weights."""
         if not self.config.z_table_sets:
             return FittedSets()
-        prompts = self._adapter(model).network.to(next(self.base.model.parameters()).device)
+        prompts = self._adapter(model).network
         tiles = hyper_latents(self.base.model, store.sample(TABLE_PICTURES), adapter=prompts)
         return choose_sets(list(tiles), self.base.tables.z, most=self.config.z_table_sets)
 
@@ -216,14 +208,16 @@ class RateAdapterTask(PictureTask):
             init_from=self.start.sha256.hex() if self.start else None,
         )
 
-    def _adapter(self, model: AdaptedCodec) -> RateAdapter:
-        """The adapter of these weights, as read from a file."""
-        return build_adapter(
+    def _adapter(self, model: Any) -> RateAdapter:
+        """The adapter of these weights, as read from a file, on their device."""
+        adapter = build_adapter(
             pack_tensors(model.prompts),
             config=self._adapter_config(),
             codec=self.base.config.codec,
             where="the prompts in training",
         )
+        adapter.network.to(device_of(model))
+        return adapter
 
 
 def same_run(folder: Path, run: RateAdapterConfig, *, timed: bool = False) -> bool:

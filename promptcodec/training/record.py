@@ -12,7 +12,7 @@ from promptcodec.io.atomic import write_atomically
 from promptcodec.training.config import LoopConfig
 
 TRAINING_FILE = "training.json"
-IGNORED_KEYS = ("validate_every", "save_every", "keep_every_seconds", "tracker")
+IGNORED_KEYS = ("validate_every", "save_every", "keep_every_seconds", "tracker", "max_skipped")
 """Keys of a recipe without an effect on the weights."""
 RENAMED_KEYS = {"room_weight": "random_gain_weight", "sight": "input"}
 """Keys in records of older versions, with their names today."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from promptcodec.coding.predict import SCORE_STRIDE, classes_of
+from promptcodec.config import Count, Share, ShareBelow1, Within
 from promptcodec.errors import ConfigError
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import build_head, write_head
-from promptcodec.models.heads.config import IGNORE, LATENTS, PIXELS, SEGMENT, HeadConfig
+from promptcodec.models.heads.config import IGNORE, LATENTS, PIXELS, SEGMENT, HeadConfig, Ratio
 from promptcodec.models.heads.iou import confusion_counts, mean_iou
 from promptcodec.models.heads.segmenter import PIXEL_STAGES, LatentSegmenter
 from promptcodec.training.config import LoopConfig, OptimizerConfig
@@ -59,25 +60,25 @@ class SegmenterTrainingConfig(LoopConfig):
 
     labels: tuple[str, ...]
     task: str = SEGMENT
-    ignore: tuple[int, ...] = (IGNORE,)
+    ignore: tuple[Annotated[int, Within(0, 255)], ...] = (IGNORE,)
     base: str | None = None
     input: str = LATENTS
-    widths: tuple[int, ...] = (128,)
-    depths: tuple[int, ...] = (4,)
-    mlp_ratio: float = 2.0
+    widths: tuple[Count, ...] = (128,)
+    depths: tuple[Count, ...] = (4,)
+    mlp_ratio: Ratio = 2.0
     film: bool = False
-    dropout: float = 0.0
-    balance: float = 0.5
-    one_in: int = 10
+    dropout: ShareBelow1 = 0.0
+    balance: Share = 0.5
+    one_in: Annotated[int, Within(2)] = 10
     scenes: SceneConfig = field(default_factory=SceneConfig)
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(
             name="adamw", learning_rate=1e-3, warmup_steps=100, decay_fraction=0.7, ema_decay=0.995
         )
     )
-    steps: int = 2000
-    batch: int = 8
-    validate_every: int = 500
+    steps: Count = 2000
+    batch: Count = 8
+    validate_every: Count = 500
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -90,12 +91,8 @@ class SegmenterTrainingConfig(LoopConfig):
             raise ConfigError(
                 f"widths has {len(self.widths)} entries; input {self.input!r} needs {stages}"
             )
-        if len(self.ignore) > MOST_IGNORED or not all(0 <= each <= 255 for each in self.ignore):
-            raise ConfigError(f"ignore needs up to {MOST_IGNORED} numbers from 0 to 255")
-        if not 0.0 <= self.balance <= 1.0 or self.one_in < 2:
-            raise ConfigError(
-                f"balance is {self.balance} and one_in {self.one_in}; need 0 to 1, 2 or more"
-            )
+        if len(self.ignore) > MOST_IGNORED:
+            raise ConfigError(f"ignore has {len(self.ignore)} numbers; need {MOST_IGNORED} at most")
         self.head_config(latent_channels=1, base_sha256="")
 
     def head_config(self, *, latent_channels: int, base_sha256: str) -> HeadConfig:
@@ -193,10 +190,9 @@ class SegmenterTask(Task):
         self, model: nn.Module, batch: SegmentationBatch, *, step: int, share: float = 0.0
     ) -> ClassificationLoss:
         """Cross-entropy on a batch."""
-        device = device_of(model)
-        batch = batch.to(device)
         scores = model(batch.inputs, batch.lmbda)
-        return weighted_cross_entropy(scores, batch.masks, weights=self._weights.to(device))
+        weights = self._weights.to(scores.device)
+        return weighted_cross_entropy(scores, batch.masks, weights=weights)
 
     @torch.inference_mode()
     def validate(

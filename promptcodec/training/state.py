@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from promptcodec.training.config import LoopConfig
 from promptcodec.training.record import IGNORED_KEYS, recipe_of, with_new_keys
 
 MAY_CHANGE = ("steps", *IGNORED_KEYS)
+MAY_FALL = ("learning_rate", "clip_norm")  # of the optimiser, where a run diverged
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class TrainingState:
         extra: the rest of the optimiser's state, JSON values.
         seconds: time of these steps, over all parts of the run.
         share: share of the run that was done before the last of these steps.
+        processes: number of processes of the run; None in states of older versions.
     """
 
     step: int
@@ -37,6 +42,7 @@ class TrainingState:
     extra: dict[str, Any]
     seconds: float = 0.0
     share: float = 0.0
+    processes: int | None = None
 
 
 def gather(
@@ -48,6 +54,7 @@ def gather(
     share: float,
     seconds: float,
     config: LoopConfig,
+    processes: int | None,
 ) -> TrainingState:
     """Collect the state of a run of `config` after `step` steps and `seconds`."""
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
@@ -61,7 +68,14 @@ def gather(
             else:
                 scalars.setdefault(names[index], {})[key] = value
     extra = {"scalars": scalars, "recipe": recipe_of(config)}
-    return TrainingState(step=step, tensors=tensors, extra=extra, seconds=seconds, share=share)
+    return TrainingState(
+        step=step,
+        tensors=tensors,
+        extra=extra,
+        seconds=seconds,
+        share=share,
+        processes=processes,
+    )
 
 
 def parameter_names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
@@ -74,10 +88,16 @@ def check_recipe(state: TrainingState, config: LoopConfig) -> None:
     """Refuse to resume a run with another recipe.
 
     Raises:
-        ConfigError: the recipe differs in more than its length and its record keeping.
+        ConfigError: the recipe differs in more than its length, its record keeping and a lower
+            learning rate or norm of clipping.
     """
-    now = recipe_of(config)
-    for key, value in state.extra["recipe"].items():
+    before, now = state.extra["recipe"], recipe_of(config)
+    for name in MAY_FALL:
+        was, lower = before["optimizer"][name], now["optimizer"][name]
+        if lower < was:
+            logger.warning("%s was %g and is %g from step %d on", name, was, lower, state.step)
+            now["optimizer"][name] = was
+    for key, value in before.items():
         if key not in MAY_CHANGE and now[key] != value:
             raise ConfigError(
                 f"the run to resume had {key}: {value}, the recipe has {now[key]}; put it back or "
@@ -89,6 +109,8 @@ def write_state(path: Path, state: TrainingState) -> None:
     """Write a state atomically."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in state.tensors.items()}
     extra = state.extra | {"seconds": state.seconds, "share": state.share}
+    if state.processes is not None:
+        extra["processes"] = state.processes
     metadata = {"step": str(state.step), "extra": json.dumps(extra)}
     write_atomically(path, save(tensors, metadata=metadata), force=True)
 
@@ -108,7 +130,15 @@ def read_state(path: Path) -> TrainingState:
         step, seconds = int(metadata["step"]), float(extra.pop("seconds"))
         # Older states have no share; theirs is that of their steps.
         share = float(extra.pop("share", max(0, step - 1) / extra["recipe"]["steps"]))
-        return TrainingState(step=step, tensors=tensors, extra=extra, seconds=seconds, share=share)
+        processes = extra.pop("processes", None)
+        return TrainingState(
+            step=step,
+            tensors=tensors,
+            extra=extra,
+            seconds=seconds,
+            share=share,
+            processes=processes,
+        )
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(f"training state {path} cannot be read: {error}") from None
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
+from promptcodec.training.data.batch import Batch
 from promptcodec.training.data.pictures import PictureStore
 from promptcodec.training.losses import Loss
 
@@ -26,8 +27,10 @@ class Store(Protocol):
         """Pictures to train on."""
         ...
 
-    def batch(self, count: int, *, seed: int, step: int, rank: int = 0, share: float = 0.0) -> Any:
-        """Batch of one step of one process, a function of the arguments alone.
+    def batch(
+        self, count: int, *, seed: int, step: int, rank: int = 0, share: float = 0.0
+    ) -> Batch:
+        """Batch of one step of one process, on any device, a function of the arguments alone.
 
         Args:
             count: pictures, as the recipe's `batch`.
@@ -73,7 +76,7 @@ class Task(ABC):
 
         Args:
             model: the module in training, possibly wrapped for several processes.
-            batch: batch of the store.
+            batch: batch of the store, on the device of the model.
             step: steps done.
             share: share of the run that is done.
         """

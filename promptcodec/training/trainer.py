@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import logging
 import math
 import time
 from contextlib import nullcontext
+from datetime import timedelta
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 from accelerate.state import AcceleratorState
 from torch import nn
 
-from promptcodec.errors import UsageError
+from promptcodec.errors import ConfigError, UsageError
 from promptcodec.io.provenance import provenance
 from promptcodec.training import state as training_state
 from promptcodec.training.compiled import compile_forward
@@ -33,15 +33,14 @@ from promptcodec.training.pace import Budget, Pace, StepPace
 from promptcodec.training.progress import LOG_EVERY, Progress
 from promptcodec.training.raw_weights import RAW_FILE, write_weights
 from promptcodec.training.record import write_record
+from promptcodec.training.skipped import SkippedSteps, check_loss, check_row
+from promptcodec.training.state_file import STATE_FILE, StateFile
 from promptcodec.training.task import Task
-from promptcodec.training.trials import is_out_of_memory, try_batches
+from promptcodec.training.trials import MemoryFaults, try_batches
 from promptcodec.training.updates import Average, guarded_step
 
-logger = logging.getLogger(__name__)
-
-STATE_FILE = "state.safetensors"
 PRE_DECAY_FILE = "state-before-decay.safetensors"
-MAX_MEMORY_FAULTS = 3
+PATIENCE = timedelta(days=7)  # longest wait for the first process, which validates and writes
 VALIDATIONS, VALIDATION_SHARE = 5, 0.05  # largest number and share of time, in a run by the clock
 
 
@@ -73,12 +72,16 @@ class Trainer:
             cpu=not gpu,
             log_with=config.tracker,
             project_dir=out,
-            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=task.resting)],
+            kwargs_handlers=[
+                DistributedDataParallelKwargs(find_unused_parameters=task.resting),
+                InitProcessGroupKwargs(timeout=PATIENCE),
+            ],
         )
         self.main = self.accelerator.is_main_process
         if budget is not None and self.accelerator.num_processes > 1:
             raise UsageError("a run by the clock needs one process: start it without a launcher")
         state = self._read_state(resume=resume)
+        self.state_file = StateFile(out, kept=None if state is None else state.step)
         self.store = task.open_store(
             data, device=self.accelerator.device.type, validation=validation
         )
@@ -102,8 +105,8 @@ class Trainer:
             self._done = by_step if budget is None else state.share
         self._trained = [p for p in self.unwrapped.parameters() if p.requires_grad]
         self._on_cpu = self.accelerator.device.type == "cpu"
-        self._skipped = torch.zeros((), device=self.accelerator.device)
-        self._memory_faults = 0
+        self.skipped = SkippedSteps(self.accelerator.device)
+        self._memory_faults = MemoryFaults()
         if compiled := task.compiled(self.unwrapped):
             compile_forward(compiled, attempt=self._attempt)
         if budget is not None:
@@ -132,6 +135,12 @@ class Trainer:
         if self.budget is not None:  # its batch was found by trials
             self.config = dataclasses.replace(self.config, batch=state.extra["recipe"]["batch"])
         training_state.check_recipe(state, self.config)
+        now = self.accelerator.num_processes
+        if state.processes not in (None, now):
+            raise ConfigError(
+                f"the run to resume had {state.processes} processes, now there are {now}; start "
+                f"it by torchrun --nproc_per_node {state.processes}, or start another run folder"
+            )
         return state
 
     @property
@@ -157,22 +166,22 @@ class Trainer:
                 result = self._train_step(share)
                 self.step += 1
                 self._done = share
-                if self.step % LOG_EVERY == 0:
-                    self._tell_skipped()
+                self._check_step()
                 if result is not None:
                     rate = self._learning_rate(share)
                     self.progress.update(self.step, result, learning_rate=rate, share=share)
                 if self.step % config.validate_every == 0:
                     self._validate()
                 due = time.monotonic() - saved_at > config.keep_every_seconds
-                if self.step % config.save_every == 0 or due:
-                    self._save(STATE_FILE)
+                if (self.step % config.save_every == 0 or due) and self.skipped.in_row() == 0:
+                    self.state_file.write(self._state(), step=self.step)
                     saved_at = time.monotonic()
-            self._tell_skipped()
             if self.step > start:
+                self._check_step(last=True)
                 if self.step % config.validate_every:
                     self._validate()
-                self._save(STATE_FILE)
+                self.state_file.write(self._state(), step=self.step)
+                self.state_file.prove()
         self.accelerator.wait_for_everyone()
         folder = self.out / self.task.result
         if self.main:
@@ -187,13 +196,13 @@ class Trainer:
         try:
             for micro in range(config.accumulate):
                 result = self._micro_step(micro, share)
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            self._skip_for_memory()
+        except (MemoryError, RuntimeError) as error:
+            alone = self.accelerator.num_processes == 1
+            self._memory_faults.add(error, step=self.step, alone=alone)
+            self.optimizer.zero_grad()
             return None
-        self._memory_faults = 0
-        self._skipped += self._move()
+        self._memory_faults.clear()
+        self.skipped.add(self._move())
         self.average.update(self.step)
         return result
 
@@ -214,7 +223,7 @@ class Trainer:
         torch.manual_seed(hash((config.seed, position, rank)) & 0x7FFFFFFF)
         batch = self.store.batch(
             config.batch, seed=config.seed, step=position, rank=rank, share=share
-        )
+        ).to(self.accelerator.device)
         last = micro == config.accumulate - 1
         with nullcontext() if last else self.accelerator.no_sync(self.model):
             result = self.task.loss(self.model, batch, step=self.step, share=share)
@@ -275,30 +284,18 @@ class Trainer:
 
     # -- rare things ---------------------------------------------------------------------------
 
-    def _tell_skipped(self) -> None:
-        skipped = int(self._skipped)
-        if skipped:
-            logger.warning(
-                "up to step %d: %d steps whose gradient was not finite were skipped",
-                self.step,
-                skipped,
-            )
-            self._skipped.zero_()
-
-    def _skip_for_memory(self) -> None:
-        if self.accelerator.num_processes > 1:  # the others are waiting for this gradient
-            raise UsageError(
-                f"step {self.step}: out of memory; lower batch or data.crop in the recipe, raise "
-                "accumulate, and add --resume"
-            ) from None
-        self.optimizer.zero_grad()
-        self._memory_faults += 1
-        logger.warning("step %d: out of memory; its batch is skipped", self.step)
-        if self._memory_faults >= MAX_MEMORY_FAULTS:
-            raise UsageError(
-                f"{MAX_MEMORY_FAULTS} batches in a row did not fit in memory; lower batch "
-                "or data.crop in the recipe, raise accumulate, and add --resume"
-            ) from None
+    def _check_step(self, *, last: bool = False) -> None:
+        """Look for divergence: after every step on a CPU, on a GPU only where it is waited for."""
+        logged = last or self.step % LOG_EVERY == 0
+        if not (logged or self._on_cpu or self.state_file.waits):
+            return
+        if logged:
+            self.skipped.tell(self.step)
+        in_row = self.skipped.in_row()
+        if in_row == 0:
+            self.state_file.prove()
+        kept = self.state_file.kept
+        check_row(in_row, step=self.step, last=last, config=self.config, kept=kept)
 
     def _learning_rate(self, share: float) -> float:
         return learning_rate(self.step, share=share, config=self.config.optimizer)
@@ -315,23 +312,28 @@ class Trainer:
             model, samples = self._averaged_model(), self.out / "samples"
             figures = self.task.validate(model, self.store, samples=samples)
             self.progress.validated(self.step, figures)
+            kept = self.state_file.kept
+            check_loss(figures["loss"], step=self.step, config=self.config, kept=kept)
 
-    def _save(self, name: str) -> None:
-        if self.main:
-            state = training_state.gather(
-                self.step,
-                model=self.unwrapped,
-                ema=self.average.values,
-                optimizer=self.optimizer,
-                share=self._done,
-                seconds=self._seconds(),
-                config=self.config,
-            )
-            training_state.write_state(self.out / name, state)
+    def _state(self) -> training_state.TrainingState | None:
+        """What a resume needs; None on all processes but the first."""
+        if not self.main:
+            return None
+        return training_state.gather(
+            self.step,
+            model=self.unwrapped,
+            ema=self.average.values,
+            optimizer=self.optimizer,
+            share=self._done,
+            seconds=self._seconds(),
+            config=self.config,
+            processes=self.accelerator.num_processes,
+        )
 
     def _save_before_decay(self) -> None:
-        self._save(PRE_DECAY_FILE)
-        if self.main:
+        state = self._state()
+        if state is not None:
+            training_state.write_state(self.out / PRE_DECAY_FILE, state)
             write_weights(self.out / RAW_FILE, self.unwrapped.state_dict())
 
     def _seconds(self) -> float:
@@ -379,9 +381,11 @@ def run_training(
     Raises:
         UsageError: `out` has an earlier run and `resume` is off, the device is unusable, or memory
             or time does not suffice.
-        ConfigError: the recipe is not that of the state in `out`.
+        ConfigError: the recipe, or the number of processes, is not that of the state in `out`.
         CheckpointError: the state in `out` is damaged.
         DataError: the pictures are unusable.
+        DivergenceError: the gradient of too many steps in a row was not finite, or the held-out
+            loss.
     """
     trainer = Trainer(
         task,

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 
 import torch
 
+from promptcodec.errors import UsageError
+
 logger = logging.getLogger(__name__)
 
+MAX_MEMORY_FAULTS = 3
 WARM_UP, MEASURED = 2, 6  # steps of a trial
 WORTH = 1.05  # least gain in throughput for a batch twice as large
 
@@ -70,6 +73,42 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error)  # the CPU allocator raises a plain RuntimeError
     return "DefaultCPUAllocator" in text or "out of memory" in text
+
+
+class MemoryFaults:
+    """Batches in a row that did not fit in memory."""
+
+    def __init__(self) -> None:
+        self._in_row = 0
+
+    def clear(self) -> None:
+        """A batch did fit."""
+        self._in_row = 0
+
+    def add(self, error: Exception, *, step: int, alone: bool) -> None:
+        """Count a batch that is skipped.
+
+        Args:
+            error: what the step raised; another error than lack of memory is raised again.
+            step: steps done.
+            alone: whether no other process waits for the gradient of this one.
+        Raises:
+            UsageError: others wait, or too many batches in a row.
+        """
+        if not is_out_of_memory(error):
+            raise error
+        if not alone:
+            raise UsageError(
+                f"step {step}: out of memory; lower batch or data.crop in the recipe, raise "
+                "accumulate, and add --resume"
+            ) from None
+        self._in_row += 1
+        logger.warning("step %d: out of memory; its batch is skipped", step)
+        if self._in_row >= MAX_MEMORY_FAULTS:
+            raise UsageError(
+                f"{MAX_MEMORY_FAULTS} batches in a row did not fit in memory; lower batch "
+                "or data.crop in the recipe, raise accumulate, and add --resume"
+            ) from None
 
 
 def _time(step: Callable[[int], object], batch: int, *, device: torch.device) -> float:

@@ -18,6 +18,7 @@ from promptcodec.models.adapters.checkpoint import RateAdapter
 from promptcodec.models.checkpoint import density_tables
 from promptcodec.models.codec_model import Adapter, CodecModel
 from promptcodec.models.tensors import arrays_of, crop, pad, to_pixels
+from promptcodec.training.optim import device_of
 
 SAMPLES = 3
 
@@ -89,8 +90,9 @@ def validate(
     gains = gains.shifted(gain_steps)
     prompts = adapter.network if adapter else None
     rows: list[tuple[float, float, float, float]] = []
+    device = device_of(model)
     for number, picture in enumerate(pictures):
-        x = picture[None].float() / 255.0
+        x = picture[None].to(device).float() / 255.0
         height, width = x.shape[2:]
         latents, x_hat = transmit(model, x, gains=gains, adapter=prompts)
         y_bits, z_bits = estimate_bits(arrays_of(latents), tables)

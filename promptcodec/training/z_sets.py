@@ -25,6 +25,7 @@ from promptcodec.config import TILE_STRIDE
 from promptcodec.errors import UsageError
 from promptcodec.models.codec_model import Adapter, CodecModel
 from promptcodec.models.tensors import pad
+from promptcodec.training.optim import device_of
 
 BASE_COUNT = 100.0  # weight of the base's tables as a prior, in symbols
 SHARED_COUNT = 200.0  # weight of all tiles together as a prior of several sets, in symbols
@@ -61,8 +62,9 @@ def hyper_latents(
         pictures: training pictures, uint8 (3, H, W).
         adapter: adapter of the rate.
     """
+    device = device_of(model)
     for picture in pictures:
-        x = pad(_tile(picture)[None].float() / 255.0, TILE_STRIDE)
+        x = pad(_tile(picture)[None].to(device).float() / 255.0, TILE_STRIDE)
         _, z = model.transform(x.contiguous(memory_format=torch.channels_last), adapter=adapter)
         yield torch.round(z[0]).clamp_(Z_MIN, Z_MAX).to(torch.int16).cpu().numpy()
 

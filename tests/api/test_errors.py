@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from places import RECIPES
 
 from promptcodec import bitstream, errors
 from promptcodec.cli import main
@@ -94,6 +95,17 @@ def data(place: Place) -> None:
     place.run("eval", place.folder / "empty", "--base", place.base)
 
 
+def divergence(place: Place) -> None:
+    for name in ("one.png", "two.png"):
+        Image.fromarray(np.full((70, 70, 3), 99, np.uint8)).save(place.folder / "empty" / name)
+    text = (RECIPES / "base" / "base-tiny.yaml").read_text()
+    text = text.replace("{warmup_steps: 5}", "{warmup_steps: 0, learning_rate: 1e6}")
+    text = text.replace("validation_pictures: 2", "validation_pictures: 1")
+    recipe = place.write("recipe.yaml", f"{text}max_skipped: 2\n".encode())
+    words = ("--data", place.folder / "empty", "--out", place.folder / "run", "--device", "cpu")
+    place.run("train-base", recipe, *words)
+
+
 PROVOCATIONS: dict[type[errors.PromptCodecError], Callable[[Place], None]] = {
     errors.UsageError: usage,
     errors.ConfigError: config,
@@ -105,6 +117,7 @@ PROVOCATIONS: dict[type[errors.PromptCodecError], Callable[[Place], None]] = {
     errors.CheckpointError: checkpoint,
     errors.OutputError: output,
     errors.DataError: data,
+    errors.DivergenceError: divergence,
 }
 PUBLIC = [each for each in vars(errors).values() if isinstance(each, type)]
 

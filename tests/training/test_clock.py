@@ -198,7 +198,7 @@ def test_a_ladder_by_the_clock(
     ]
     assert min(steps) > 12 and max(steps) - min(steps) < 4
     assert main([*words, "--resume"]) == 0  # all are there, however many steps they had
-    with pytest.raises(ConfigError, match="minutes are 0"):
+    with pytest.raises(ConfigError, match="minutes is 0"):
         LadderConfig(minutes=0.0)
 
 

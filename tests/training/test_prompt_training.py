@@ -147,7 +147,7 @@ def test_a_neighbour_of_another_base_is_refused(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("lmbda: 0", "lmbda is 0.0; need a positive number"),
+        ("lmbda: 0", "lmbda is 0.0; need a number above 0"),
         ("width: 0", "width is 0"),
         ("z_table_sets: 5", "z_table_sets is 5; need 0 to 4"),
         ("rate_index: 8", "need 0 to 7"),

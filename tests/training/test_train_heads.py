@@ -105,7 +105,8 @@ def test_batches_go_where_the_model_is(run: ClassifierTrainingConfig, pictures: 
     task = ClassifierTask(run)
     store = task.open_store(pictures, device="cpu", validation=None)
     batch = store.batch(2, seed=1, step=0)
-    assert task.loss(task.build(store).to("meta"), batch, step=0).loss.device.type == "meta"
+    moved = batch.to(torch.device("meta"))
+    assert task.loss(task.build(store).to("meta"), moved, step=0).loss.device.type == "meta"
 
 
 def test_smoothing_and_mixing() -> None:
@@ -237,7 +238,7 @@ def test_data_faults(tmp_path: Path, pictures: Path) -> None:
     ("text", "message"),
     [
         ("input: feelings", "input is 'feelings'"),
-        ("one_in: 1", "need 0 to 1, 2 or more"),
+        ("one_in: 1", "one_in is 1; need 2 or more"),
         ("views: {area: 0}", "area is 0"),
         ("data: {crop: 64}", "unknown key 'data'"),
     ],

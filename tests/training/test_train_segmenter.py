@@ -186,7 +186,7 @@ class TestDataFaults:
 
     def test_mask_that_is_no_picture(self, one: Path) -> None:
         (one / "train/masks/a.png").write_text("text")
-        with pytest.raises(DataError, match="cannot be read"):
+        with pytest.raises(DataError, match="no pictures in 'train' that can be read"):
             read(one)
 
     def test_more_classes_than_labels(self, one: Path) -> None:
@@ -286,7 +286,8 @@ def test_batches_go_where_the_model_is(run: SegmenterTrainingConfig, scenes: Pat
     task = SegmenterTask(run)
     store = task.open_store(scenes, device="cpu", validation=None)
     batch = store.batch(2, seed=1, step=0)
-    assert task.loss(task.build(store).to("meta"), batch, step=0).loss.device.type == "meta"
+    moved = batch.to(torch.device("meta"))
+    assert task.loss(task.build(store).to("meta"), moved, step=0).loss.device.type == "meta"
     assert task.loss(task.build(store), batch, step=0).loss.device.type == "cpu"
 
 
@@ -332,12 +333,12 @@ def test_heads_of_recipes_take_less_than_6_mb(name: str) -> None:
         ("widths: [33]", "multiples of head_channels"),
         ("balance: 2", "balance is 2"),
         ("one_in: 1", "2 or more"),
-        ("ignore: [300]", "from 0 to 255"),
+        ("ignore: [300]", r"ignore\[0\] is 300; need 0 to 255"),
         ("scenes: {height: 100}", "positive multiples of 64"),
         ("scenes: {crop: 100}", "multiple of 16"),
         ("scenes: {crop: 512}", "at most height and width"),
-        ("scenes: {smallest: 0}", "0 < smallest"),
-        ("scenes: {views: 0}", "views needs 1"),
+        ("scenes: {smallest: 0}", "smallest is 0.0; need a number above 0"),
+        ("scenes: {views: 0}", "views is 0; need 1 or more"),
         ("smoothing: 0.1", "unknown key 'smoothing'"),
     ],
 )

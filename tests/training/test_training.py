@@ -3,9 +3,7 @@
 import itertools
 import json
 import math
-import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -141,8 +139,12 @@ def test_training_learns_and_its_checkpoint_codes(pictures: Path, tmp_path: Path
     folder = train_base(recipe, data=pictures, out=tmp_path / "run", device="cpu")
     records = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
     validation = [r["validation"] for r in records if "validation" in r]
-    untrained = 0.025 * 255**2 * 0.08  # a grey picture's distortion
-    assert validation[-1]["loss"] < untrained / 2
+    # What the linear start is worth, and what was learned beyond it.
+    start = write_recipe(tmp_path, steps=1, optimizer="adamw")
+    start.write_text(start.read_text().replace("learning_rate: 0.01", "learning_rate: 1e-12"))
+    train_base(start, data=pictures, out=tmp_path / "start", device="cpu")
+    (line,) = (tmp_path / "start/log.jsonl").read_text().splitlines()
+    assert validation[-1]["loss"] < 0.9 * json.loads(line)["validation"]["loss"]
     assert (tmp_path / "run/samples/0.png").exists()
     assert json.loads((tmp_path / "run/run.json").read_text())["steps"] == 60
     codec = Codec.load(folder)
@@ -284,34 +286,6 @@ def test_a_broken_member_of_an_archive_is_skipped(
     store = PictureStore(path, DataConfig(crop=64, validation_pictures=1))
     assert store.batch(8, seed=0, step=0).shape == (8, 3, 64, 64)
     assert "1.png" in caplog.text
-
-
-def test_accumulation_runs(pictures: Path, tmp_path: Path) -> None:
-    recipe = write_recipe(tmp_path, steps=3, accumulate=2)
-    train_base(recipe, data=pictures, out=tmp_path / "run", device="cpu")
-    assert (tmp_path / "run/base/model.safetensors").exists()
-
-
-def test_two_processes_train_together(pictures: Path, tmp_path: Path) -> None:
-    recipe = write_recipe(tmp_path, steps=6)
-    with recipe.open("a") as file:
-        file.write("hard_fraction: 0.5\n")  # parameters without a gradient, in some steps
-    script = tmp_path / "train.py"
-    script.write_text(TRAIN)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
-    command += ["--master_addr", "127.0.0.1", "--master_port", str(port)]
-    done = subprocess.run(
-        [*command, str(script), str(recipe), str(pictures), str(tmp_path / "run")],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert (tmp_path / "run/base/model.safetensors").exists()
 
 
 def test_schedule() -> None:

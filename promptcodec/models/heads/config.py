@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from promptcodec.config import CLASSIFY, SEGMENT, check_format_version
+from promptcodec.config import (
+    CLASSIFY,
+    SEGMENT,
+    Count,
+    Natural,
+    Positive,
+    Ranged,
+    ShareBelow1,
+    Within,
+    check_format_version,
+)
 from promptcodec.errors import ConfigError
 
 LATENTS, PIXELS = "latents", "pixels"
 SWIN, RESNET = "swin", "resnet"
 IGNORE = 255  # in a mask: a pixel of no class
+Ratio = Annotated[float, Within(0.0, 16.0, beyond_low=True)]  # of an MLP of a head
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadConfig:
+class HeadConfig(Ranged):
     """A head and the base that it reads.
 
     Args:
@@ -42,22 +54,23 @@ class HeadConfig:
     task: str = CLASSIFY
     labels: tuple[str, ...]
     reads: str = "latents"
-    latent_channels: int = 0
+    latent_channels: Natural = 0
     body: str = SWIN
     stride: int = 16
     patch: int = 4
     film: bool = False
-    dropout: float = 0.0
-    widths: tuple[int, ...] = (128, 192)
-    depths: tuple[int, ...] = (4, 2)
-    window: int = 4
-    head_channels: int = 32
-    mlp_ratio: float = 2.0
-    temperature: float = 1.0
+    dropout: ShareBelow1 = 0.0
+    widths: tuple[Annotated[int, Within(1, 4096)], ...] = (128, 192)
+    depths: tuple[Count, ...] = (4, 2)
+    window: Annotated[int, Within(2)] = 4
+    head_channels: Count = 32
+    mlp_ratio: Ratio = 2.0
+    temperature: Positive = 1.0
     base_sha256: str = ""
     format_version: int = 1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.task not in (CLASSIFY, SEGMENT):
             raise ConfigError(f"task is {self.task!r}; need {CLASSIFY!r} or {SEGMENT!r}")
         most = 65536 if self.task == CLASSIFY else IGNORE
@@ -68,7 +81,7 @@ class HeadConfig:
                 f"widths has {len(self.widths)} entries and depths {len(self.depths)}; need one "
                 "of each for every stage"
             )
-        if self.head_channels < 1 or any(w < 1 or w % self.head_channels for w in self.widths):
+        if any(width % self.head_channels for width in self.widths):
             raise ConfigError(
                 f"widths are {list(self.widths)}; need multiples of head_channels "
                 f"{self.head_channels}"
@@ -79,21 +92,15 @@ class HeadConfig:
             raise ConfigError(
                 f"body is {self.body!r} to {self.task}; need {SWIN!r}, or {RESNET!r} to classify"
             )
-        if not 0.0 < self.temperature < float("inf"):
-            raise ConfigError(f"temperature is {self.temperature}; need a number above 0")
-        if not 0.0 <= self.dropout < 1.0:
-            raise ConfigError(f"dropout is {self.dropout}; need 0 to 1")
         if self.stride not in (8, 16):
             raise ConfigError(f"stride is {self.stride}; need 8 or 16")
         if self.patch not in ((1, 2, 4) if self.task == CLASSIFY else (4,)):
             raise ConfigError(f"patch is {self.patch}; need 1, 2 or 4 to classify, 4 to segment")
-        if min(self.depths) < 1 or self.window < 2:
-            raise ConfigError("depths need 1 or more, window 2 or more")
         if (self.latent_channels < 1) != (self.reads == PIXELS):
             raise ConfigError(
                 f"latent_channels is {self.latent_channels} and the head reads {self.reads}; "
                 "latents have 1 or more, pixels 0"
             )
-        if not 0.0 < self.mlp_ratio <= 16.0 or max(self.widths) > 4096 or len(self.widths) > 4:
-            raise ConfigError("need mlp_ratio 0 to 16, widths up to 4096 and up to 4 stages")
+        if len(self.widths) > 4:
+            raise ConfigError(f"widths has {len(self.widths)} entries; need up to 4 stages")
         check_format_version(self.format_version)

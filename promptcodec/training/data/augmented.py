@@ -12,6 +12,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -20,7 +21,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from promptcodec.config import Count, NotNegative, Ranged, Seed, ShareAbove0, Within
 from promptcodec.errors import ConfigError
+from promptcodec.training.data.batch import TensorBatch
 from promptcodec.training.data.inputs import HeadInput
 from promptcodec.training.data.labelled import LabelledPictures
 from promptcodec.training.distillation import Teacher, TeacherOutput
@@ -33,7 +36,7 @@ VIEW = ("inputs", "settings", "shares", "features")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViewConfig:
+class ViewConfig(Ranged):
     """Augmentation of labelled pictures.
 
     Args:
@@ -45,24 +48,21 @@ class ViewConfig:
         seed: seed of the augmented copies.
     """
 
-    size: int = 128
-    views: int = 8
-    area: float = 0.35
-    mixup: float = 0.2
-    settings: tuple[float, ...] = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
-    seed: int = 0
+    size: Annotated[int, Within(16)] = 128
+    views: Count = 8
+    area: ShareAbove0 = 0.35
+    mixup: NotNegative = 0.2
+    settings: tuple[NotNegative, ...] = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
-        if self.size < 16 or self.views < 1 or not self.settings:
-            raise ConfigError("size needs 16 or more px, views 1 or more, settings one or more")
-        if not 0.0 < self.area <= 1.0 or self.mixup < 0.0:
-            raise ConfigError(
-                f"area is {self.area} and mixup {self.mixup}; need 0 to 1 and 0 or more"
-            )
+        super().__post_init__()
+        if not self.settings:
+            raise ConfigError("settings are empty; need one or more")
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledBatch:
+class LabelledBatch(TensorBatch):
     """Batch of one step.
 
     Args:
@@ -76,10 +76,6 @@ class LabelledBatch:
     targets: Tensor
     lmbda: Tensor
     features: Tensor
-
-    def to(self, device: torch.device) -> LabelledBatch:
-        """The batch on a device."""
-        return LabelledBatch(**{name: value.to(device) for name, value in vars(self).items()})
 
 
 class AugmentedPictures:

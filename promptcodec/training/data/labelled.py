@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from promptcodec.errors import DataError
+from promptcodec.training.data.picture_cache import decode_usable
 from promptcodec.training.data.sources import PictureFile, find_pictures
 
 WORDNET = re.compile(r"^n\d{8}_")
@@ -54,13 +55,14 @@ class LabelledPictures:
 
 
 def read_labelled(source: Path, *, split: str) -> LabelledPictures:
-    """Read one split of a labelled set.
+    """Read one split of a labelled set; pictures that cannot be read are named and left out.
 
     Args:
         source: folder or zip file.
         split: name of the folder above the classes.
     Raises:
-        DataError: the split is missing, has fewer than two classes, or an unreadable picture.
+        DataError: the split is missing, has fewer than two classes, or a class of which no picture
+            can be read.
     """
     found: list[tuple[str, str, PictureFile]] = []
     for place in find_pictures(source):
@@ -74,9 +76,16 @@ def read_labelled(source: Path, *, split: str) -> LabelledPictures:
             "of two classes or more"
         )
     found.sort(key=lambda item: item[:2])
-    pictures = [place.rgb() for _, _, place in found]
+    decoded = decode_usable([place for _, _, place in found])
+    found = [item for item in found if item[2] in decoded]
+    empty = set(classes) - {label for label, _, _ in found}
+    if empty:
+        raise DataError(
+            f"{source} has no picture of {min(empty)!r} in {split!r} that can be read: mend them, "
+            "or remove the folder"
+        )
     return LabelledPictures(
-        pictures=[torch.from_numpy(p).permute(2, 0, 1) for p in pictures],
+        pictures=[decoded[place].permute(2, 0, 1) for _, _, place in found],
         labels=torch.tensor([classes.index(label) for label, _, _ in found]),
         classes=classes,
         names=[f"{label}/{name}" for label, name, _ in found],

@@ -7,6 +7,7 @@ train/masks/NAME.png       number of the class of each pixel, 8 bits
 from __future__ import annotations
 
 import io
+import logging
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -17,7 +18,10 @@ from torch import Tensor
 
 from promptcodec.errors import DataError
 from promptcodec.models.heads.config import IGNORE
+from promptcodec.training.data.picture_cache import decode_usable
 from promptcodec.training.data.sources import PictureFile, find_pictures
+
+logger = logging.getLogger(__name__)
 
 RUN = 12  # neighbouring frames, which are alike, are held out together
 
@@ -72,6 +76,8 @@ def read_masked(
 ) -> MaskedPictures:
     """Read one split of a set of pictures with masks.
 
+    A picture that cannot be read, or whose mask cannot, is named and left out with the other.
+
     Args:
         source: folder or zip file.
         split: name of the folder above `images` and `masks`.
@@ -79,43 +85,67 @@ def read_masked(
         ignore: values for pixels of no class.
     Raises:
         DataError: the split is missing, a picture has no mask or a mask no picture, sizes differ,
-            a mask has another value, or a file cannot be read.
+            or a mask has another value.
     """
     found: dict[str, dict[str, PictureFile]] = {"images": {}, "masks": {}}
     for place in find_pictures(source):
         parts = PurePosixPath(place.member or place.path.as_posix()).parts
         if len(parts) >= 3 and parts[-3] == split and parts[-2] in found:
             found[parts[-2]][PurePosixPath(parts[-1]).stem] = place
-    pictures, masks = found["images"], found["masks"]
-    alone = sorted(pictures.keys() ^ masks.keys())
-    if alone:
-        other = "mask" if alone[0] in pictures else "picture"
-        raise DataError(f"{source}: {split}/{alone[0]} has no {other} beside it; add it")
-    if not pictures:
+    decoded = decode_usable(list(found["images"].values()))
+    pictures = {name: decoded[p] for name, p in found["images"].items() if p in decoded}
+    masks = _read_masks(found["masks"])
+    for ours, others, other in (
+        (pictures.keys(), found["masks"].keys(), "mask"),
+        (masks.keys(), found["images"].keys(), "picture"),
+    ):
+        alone = sorted(ours - others)
+        if alone:
+            raise DataError(f"{source}: {split}/{alone[0]} has no {other} beside it; add it")
+    if not pictures.keys() & masks.keys():
+        unread = " that can be read" if found["images"] else ""
         raise DataError(
-            f"{source} has no pictures in {split!r}; need {split}/images/NAME and "
+            f"{source} has no pictures in {split!r}{unread}; need {split}/images/NAME and "
             f"{split}/masks/NAME.png"
         )
-    names = sorted(pictures)
-    loaded = [pictures[name].rgb() for name in names]
+    names = sorted(pictures.keys() & masks.keys())
     return MaskedPictures(
-        pictures=[torch.from_numpy(p).permute(2, 0, 1) for p in loaded],
+        pictures=[pictures[name].permute(2, 0, 1) for name in names],
         masks=[
-            _read_mask(masks[name], size=picture.shape[:2], classes=classes, ignore=ignore)
-            for name, picture in zip(names, loaded, strict=True)
+            _checked_mask(
+                masks[name], size=pictures[name].shape[:2], classes=classes, ignore=ignore
+            )
+            for name in names
         ],
         names=names,
     )
 
 
-def _read_mask(
-    place: PictureFile, *, size: tuple[int, ...], classes: int, ignore: tuple[int, ...]
+@dataclass(frozen=True, eq=False)
+class _Mask:
+    """A mask as its file has it."""
+
+    place: PictureFile
+    mode: str
+    values: np.ndarray
+
+
+def _read_masks(places: dict[str, PictureFile]) -> dict[str, _Mask]:
+    """Masks by name; the log names those that cannot be read."""
+    masks: dict[str, _Mask] = {}
+    for name, place in places.items():
+        try:
+            with Image.open(io.BytesIO(place.read())) as picture:
+                masks[name] = _Mask(place, picture.mode, np.array(picture))
+        except (OSError, SyntaxError, ValueError) as error:
+            logger.warning("skipped mask %s: %s", place, error)
+    return masks
+
+
+def _checked_mask(
+    mask: _Mask, *, size: tuple[int, ...], classes: int, ignore: tuple[int, ...]
 ) -> Tensor:
-    try:
-        with Image.open(io.BytesIO(place.read())) as picture:
-            mode, values = picture.mode, np.array(picture)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"mask {place} cannot be read: {error}") from None
+    place, mode, values = mask.place, mask.mode, mask.values
     if mode not in ("L", "P") or values.dtype != np.uint8:
         raise DataError(f"mask {place} is of mode {mode}; need one number of 8 bits for each pixel")
     if values.shape != tuple(size):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from torch import Tensor
 from promptcodec.errors import PictureError, UsageError
 from promptcodec.io.atomic import write_atomically
 from promptcodec.training.data.sources import PictureFile
+
+logger = logging.getLogger(__name__)
 
 MAGIC = b"PCPIXEL1"
 CHUNK = 64  # pictures decoded ahead
@@ -65,6 +68,14 @@ def decode(sources: Sequence[PictureFile], *, cache: Path | None = None) -> Deco
         write_atomically(cache, lambda file: _write(file, sources, key=key), force=True)
         facts = _read_facts(cache)
     return _mapped(cache, sources, facts)
+
+
+def decode_usable(sources: Sequence[PictureFile]) -> dict[PictureFile, Tensor]:
+    """Decode pictures, uint8 (H, W, 3) each; the log names those that cannot be decoded."""
+    found = decode(sources)
+    for source, reason in found.faults.items():
+        logger.warning("skipped %s: %s", source, reason)
+    return found.pictures
 
 
 def _decoded(sources: Sequence[PictureFile]) -> Iterator[tuple[PictureFile, np.ndarray | str]]:

@@ -14,9 +14,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from promptcodec.config import LAMBDAS, LATENT_STRIDE, TILE_STRIDE
+from promptcodec.config import (
+    LAMBDAS,
+    LATENT_STRIDE,
+    TILE_STRIDE,
+    Count,
+    NotNegative,
+    Positive,
+    Ranged,
+    ShareBelow1,
+)
 from promptcodec.errors import ConfigError, DataError
 from promptcodec.training.data.augmented import as_input, compact, send
+from promptcodec.training.data.batch import TensorBatch
 from promptcodec.training.data.inputs import HeadInput
 from promptcodec.training.data.masked import MaskedPictures
 
@@ -24,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SceneConfig:
+class SceneConfig(Ranged):
     """Augmentation of pictures with masks.
 
     Args:
@@ -39,17 +49,18 @@ class SceneConfig:
         held_settings: rate indexes, or qualities, for held-out pictures.
     """
 
-    height: int = 320
-    width: int = 384
-    crop: int = 256
-    views: int = 8
-    smallest: float = 0.9
-    largest: float = 1.8
-    light: float = 0.25
-    settings: tuple[float, ...] = tuple(float(index) for index in range(len(LAMBDAS)))
-    held_settings: tuple[float, ...] = (1.0, 4.0, 7.0)
+    height: Count = 320
+    width: Count = 384
+    crop: Count = 256
+    views: Count = 8
+    smallest: Positive = 0.9
+    largest: Positive = 1.8
+    light: ShareBelow1 = 0.25
+    settings: tuple[NotNegative, ...] = tuple(float(index) for index in range(len(LAMBDAS)))
+    held_settings: tuple[NotNegative, ...] = (1.0, 4.0, 7.0)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         sides = (self.height, self.width)
         if min(sides) < TILE_STRIDE or any(side % TILE_STRIDE for side in sides):
             raise ConfigError(
@@ -61,17 +72,16 @@ class SceneConfig:
                 f"crop is {self.crop}; need a multiple of {LATENT_STRIDE} of at most height and "
                 "width"
             )
-        if not 0.0 < self.smallest <= self.largest or not 0.0 <= self.light < 1.0:
+        if self.smallest > self.largest:
             raise ConfigError(
-                f"smallest is {self.smallest}, largest {self.largest}, light {self.light}; need "
-                "0 < smallest <= largest and 0 <= light < 1"
+                f"smallest is {self.smallest} and largest {self.largest}; need smallest <= largest"
             )
-        if self.views < 1 or not self.settings or not self.held_settings:
-            raise ConfigError("views needs 1 or more, settings and held_settings one or more")
+        if not self.settings or not self.held_settings:
+            raise ConfigError("settings and held_settings need one or more")
 
 
 @dataclass(frozen=True, eq=False)
-class SegmentationBatch:
+class SegmentationBatch(TensorBatch):
     """Batch of one step.
 
     Args:
@@ -83,10 +93,6 @@ class SegmentationBatch:
     inputs: Tensor
     masks: Tensor
     lmbda: Tensor
-
-    def to(self, device: torch.device) -> SegmentationBatch:
-        """The batch on a device."""
-        return SegmentationBatch(**{name: value.to(device) for name, value in vars(self).items()})
 
 
 class SegmentationCrops:

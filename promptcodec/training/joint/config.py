@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
+from promptcodec.config import (
+    Count,
+    Natural,
+    NotNegative,
+    RateIndex,
+    ShareBelow1,
+    Within,
+)
 from promptcodec.errors import ConfigError
 from promptcodec.training.config import LoopConfig, OptimizerConfig
 from promptcodec.training.data.augmented import ViewConfig
@@ -49,25 +58,25 @@ class JointTrainingConfig(LoopConfig):
     prompts: str | None = None
     head: str | None = None
     parts: tuple[str, ...] = ("encoder", "entropy", "decoder", "head")
-    rates: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7)
-    alpha: float = 0.3
-    beta: float = 1.0
-    plain_steps: int = 0
-    smoothing: float = 0.1
+    rates: tuple[RateIndex, ...] = (0, 1, 2, 3, 4, 5, 6, 7)
+    alpha: NotNegative = 0.3
+    beta: NotNegative = 1.0
+    plain_steps: Natural = 0
+    smoothing: ShareBelow1 = 0.1
     teacher: TeacherConfig | None = None
-    unlabelled_share: float = 0.5
-    width: int = 32
-    rank: int = 10
-    one_in: int = 10
+    unlabelled_share: Annotated[float, Within(0.0, 1.0, beyond_low=True, below_high=True)] = 0.5
+    width: Count = 32
+    rank: Natural = 10
+    one_in: Annotated[int, Within(2)] = 10
     views: ViewConfig = field(default_factory=lambda: ViewConfig(mixup=0.0))
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(
             name="adamw", learning_rate=1e-4, warmup_steps=50, decay_fraction=0.7, ema_decay=0.99
         )
     )
-    steps: int = 2000
-    batch: int = 16
-    validate_every: int = 500
+    steps: Count = 2000
+    batch: Count = 16
+    validate_every: Count = 500
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -75,14 +84,7 @@ class JointTrainingConfig(LoopConfig):
             raise ConfigError(f"parts are {list(self.parts)}; need some of {', '.join(PARTS)}")
         if "prompts" in self.parts and set(self.parts) & CODEC_PARTS:
             raise ConfigError("task prompts belong to a frozen base: train them without its parts")
-        if self.alpha < 0.0 or self.beta < 0.0 or not self.rates:
-            raise ConfigError(
-                f"alpha is {self.alpha}, beta {self.beta}, rates {list(self.rates)}; need weights "
-                "of 0 or more and a rate"
-            )
-        if not 0.0 < self.unlabelled_share < 1.0:
-            raise ConfigError(
-                f"unlabelled_share is {self.unlabelled_share}; need more than 0 and less than 1"
-            )
+        if not self.rates:
+            raise ConfigError("rates are empty; need one or more")
         if self.views.mixup:
             raise ConfigError("views.mixup changes pictures that distortion is measured on: set 0")

@@ -11,12 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from promptcodec.training.data.augmented import ViewConfig, fit, random_crop
+from promptcodec.training.data.batch import TensorBatch
 from promptcodec.training.data.labelled import LabelledPictures
 from promptcodec.training.data.pictures import PictureStore
 
 
 @dataclass(frozen=True)
-class JointBatch:
+class JointBatch(TensorBatch):
     """Batch of one step.
 
     Args:

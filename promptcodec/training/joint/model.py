@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Self
 
+import torch
 from torch import Tensor, nn
 
 from promptcodec.config import TILE_STRIDE
@@ -14,6 +15,7 @@ from promptcodec.models.codec_model import Adapter, CodecModel, TrainingOutput
 from promptcodec.models.heads.classifier import LatentClassifier
 from promptcodec.models.tensors import crop, pad
 from promptcodec.training.distillation import FeatureProjection, split_pass
+from promptcodec.training.frozen import WithFrozen
 
 
 @dataclass(frozen=True)
@@ -24,15 +26,17 @@ class JointOutput:
         codec: output of the codec.
         logits: logits of the head, (B, classes).
         middle: features of the head at 1/16, (B, width, h, w).
+        apart: mean squared error of features to a teacher's, scalar; 0 without a teacher.
     """
 
     codec: TrainingOutput
     logits: Tensor
     middle: Tensor
+    apart: Tensor
 
 
-class JointModel(nn.Module):
-    """Codec, head and task prompts, with frozen adapters of the rates.
+class JointModel(WithFrozen):
+    """Codec, head and task prompts, with frozen adapters of the rates and a teacher.
 
     Args:
         codec: model of a base.
@@ -40,9 +44,8 @@ class JointModel(nn.Module):
         task: task prompts; None has none.
         hint: `FeatureProjection` to a teacher's features; None has no teacher.
         adapters: adapters by rate index.
+        teacher: network of the teacher; None has no teacher.
     """
-
-    adapters: dict[int, RateAdapter]
 
     def __init__(
         self,
@@ -52,12 +55,14 @@ class JointModel(nn.Module):
         *,
         hint: FeatureProjection | None = None,
         adapters: dict[int, RateAdapter],
+        teacher: nn.Module | None = None,
     ) -> None:
-        super().__init__()
+        networks = [adapter.network for adapter in adapters.values()]
+        super().__init__(networks if teacher is None else [*networks, teacher])
         self.codec, self.head = codec, head
         self.task = nn.Identity() if task is None else task
         self.hint = nn.Identity() if hint is None else hint
-        object.__setattr__(self, "adapters", adapters)  # past the registry of modules
+        self.adapters = adapters
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of all modules but the head's batch norms, which stay in eval mode.
@@ -75,7 +80,9 @@ class JointModel(nn.Module):
         own: Adapter = self.adapters[rate].network
         return RateAndTask(own, self.task) if isinstance(self.task, TaskPrompts) else own
 
-    def forward(self, x: Tensor, *, rate: int, plain: bool = False) -> JointOutput:
+    def forward(
+        self, x: Tensor, *, rate: int, plain: bool = False, features: Tensor | None = None
+    ) -> JointOutput:
         """Run codec and head, with z rounded.
 
         Args:
@@ -83,6 +90,7 @@ class JointModel(nn.Module):
                 and x_hat cropped.
             rate: rate index.
             plain: whether to leave out quantisation and rate.
+            features: features of a teacher, (B, channels, h, w); None has no teacher.
         """
         adapter, padded = self.adapter(rate), pad(x, TILE_STRIDE)
         if plain:
@@ -98,7 +106,11 @@ class JointModel(nn.Module):
         assert output.x_hat is not None
         middle, logits = split_pass(self.head, self.tokens(y_hat, rate=rate))
         output = replace(output, x_hat=crop(output.x_hat, *x.shape[2:]))
-        return JointOutput(codec=output, logits=logits, middle=middle)
+        apart = x.new_zeros(())
+        if features is not None and isinstance(self.hint, FeatureProjection):
+            with torch.autocast(x.device.type, enabled=False):
+                apart = self.hint(middle.float(), features.float())
+        return JointOutput(codec=output, logits=logits, middle=middle, apart=apart)
 
     def transmitted(self, x: Tensor, *, rate: int) -> Tensor:
         """y_hat as decoded from a stream, without a gradient.

@@ -44,6 +44,7 @@ from promptcodec.training.joint.config import CODEC_PARTS, PARTS, JointTrainingC
 from promptcodec.training.joint.data import JointBatch, JointStore
 from promptcodec.training.joint.model import JointModel
 from promptcodec.training.losses import RateDistortion, rate_distortion, rounded
+from promptcodec.training.optim import device_of
 from promptcodec.training.rate_adapter import rescale_gains
 from promptcodec.training.task import Task
 from promptcodec.training.validation import transmit
@@ -100,6 +101,7 @@ class JointTask(Task):
 
     def __init__(self, config: JointTrainingConfig, *, unlabelled: Path | None = None) -> None:
         self.config, self.unlabelled = config, unlabelled
+        self.resting = config.plain_steps > 0
         if unlabelled is not None and config.teacher is None and config.alpha:
             raise ConfigError("pictures without labels need a teacher: name one in the recipe")
         others = round(config.unlabelled_share * config.batch)
@@ -170,7 +172,14 @@ class JointTask(Task):
         if self.teacher is not None:
             teacher = self.teacher.model
             hint = FeatureProjection(*(m.config.widths[stage_at_16(m)] for m in (head, teacher)))
-        model = JointModel(codec, head, task, hint=hint, adapters=self.adapters)
+        model = JointModel(
+            codec,
+            head,
+            task,
+            hint=hint,
+            adapters=self.adapters,
+            teacher=None if self.teacher is None else self.teacher.model,
+        )
         prefixes = tuple(prefix for part in config.parts for prefix in PARTS[part])
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.startswith((*prefixes, "hint.")))
@@ -195,27 +204,26 @@ class JointTask(Task):
     ) -> JointLoss:
         """Rate, distortion and task of a batch."""
         config = self.config
-        output = model(batch.x, rate=batch.rate, plain=step < config.plain_steps)
-        codec = rate_distortion(output.codec, batch.x, lmbda=self.weights[batch.rate])
-        targets, apart = self._smoothed(batch), codec.loss.new_zeros(())
+        targets, features, hints = self._smoothed(batch), None, 0.0
         if self.teacher is not None:
-            teaching = self.teacher.predict(torch.round(255.0 * batch.x).to(torch.uint8).cpu())
+            teaching = self.teacher.predict(torch.round(255.0 * batch.x).to(torch.uint8))
             # The target of a picture without a label is the teacher's alone.
             weight = torch.where(batch.labelled, self.teacher.config.share, 1.0)[:, None]
-            targets = (1.0 - weight) * targets + weight * teaching.shares.to(targets.device)
-            unwrapped: Any = getattr(model, "module", model)
-            apart = unwrapped.hint(
-                output.middle.float(), teaching.features.float().to(targets.device)
-            )
-            apart = self.teacher.config.hints * apart
+            targets = (1.0 - weight) * targets + weight * teaching.shares
+            features, hints = teaching.features, self.teacher.config.hints
+        plain = step < config.plain_steps
+        output = model(batch.x, rate=batch.rate, plain=plain, features=features)
+        codec = rate_distortion(output.codec, batch.x, lmbda=self.weights[batch.rate])
+        apart = hints * output.apart
         entropy = F.cross_entropy(output.logits.float(), targets)
+        labelled = batch.labelled.float()  # a choice by them would wait for a GPU
         right = output.logits.argmax(dim=1) == batch.targets.argmax(dim=1)
         return JointLoss(
             loss=codec.loss + config.alpha * (entropy + apart),
             codec=codec,
             cross_entropy=entropy,
             hint=apart,
-            accuracy=right[batch.labelled].float().mean(),
+            accuracy=(right * labelled).sum() / labelled.sum().clamp_min(1.0),
         )
 
     def _smoothed(self, batch: JointBatch) -> Tensor:
@@ -248,15 +256,15 @@ class JointTask(Task):
         adapter, gains = model.adapter(rate), self.adapters[rate].gains
         bits = pixels = 0.0
         errors, logits = [], []
-        size = store.config.size
+        size, device = store.config.size, device_of(model)
         for picture in store.held.pictures:
-            x = fit(picture, size)[None].float() / 255.0
+            x = fit(picture, size)[None].to(device).float() / 255.0
             latents, x_hat = transmit(model.codec, x, gains=gains, adapter=adapter)
             bits += sum(estimate_bits(arrays_of(latents), tables))
             pixels += size * size
             errors.append(float((x_hat - x).square().mean()))
             logits.append(model.logits(latents.y_hat, rate=rate))
-        scores = torch.cat(logits)
+        scores = torch.cat(logits).cpu()
         right = (scores.argmax(dim=1) == store.held.labels).float().mean()
         nats = F.cross_entropy(scores.float(), store.held.labels)
         samples = 3 * size * size

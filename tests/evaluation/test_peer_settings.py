@@ -1,0 +1,90 @@
+"""Settings of the peers as documents name them; a weaker setting would flatter our codec."""
+
+import io
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from promptcodec.config import LAMBDAS
+from promptcodec.evaluation.classification import ReaderConfig, SourceConfig, write_files
+from promptcodec.evaluation.codecs import hevc
+from promptcodec.evaluation.codecs.registry import CLASSIC
+from promptcodec.io import save
+from promptcodec.models.codec import TorchCodec
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "jpeg": {"optimize": True, "subsampling": "4:2:0"},
+    "jpeg-444": {"optimize": True, "subsampling": "4:4:4"},
+    "webp": {"method": 6},
+    "avif": {"speed": 6, "subsampling": "4:2:0", "max_threads": 1},
+    "jxl": {"effort": 7, "num_threads": 1},
+}
+
+
+class Saved:
+    """A picture that keeps what it was saved with."""
+
+    def save(self, file: io.BytesIO, kind: str, **options: Any) -> None:
+        self.kind, self.options = kind, options
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_files_are_written_with_these_settings(name: str) -> None:
+    peer: Any = CLASSIC[name]
+    if peer.missing():
+        pytest.skip(f"{name} cannot run here")
+    picture: Any = Saved()
+    peer.compress(picture, 42)
+    assert picture.kind == {"jpeg-444": "JPEG"}.get(name, name.upper())
+    assert picture.options == {"quality": 42, **SETTINGS[name]}
+
+
+def test_hevc_is_asked_for_a_slow_intra_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(hevc, "_ffmpeg", lambda words, data: asked.extend(words) or b"")
+    hevc.Hevc().compress(Image.new("RGB", (8, 8)), -30)
+    pairs = dict(itertools.pairwise(asked))
+    assert pairs["-preset"] == "slow" and pairs["-c:v"] == "libx265"
+    assert pairs["-x265-params"].startswith("qp=30:keyint=1:")
+    assert "yuv444p" in asked and "range=full" in pairs["-vf"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("JPEG", {"optimize": True}), ("WEBP", {"method": 6}), ("AVIF", {"speed": 6})],
+)
+def test_lossy_files_of_inputs_and_tasks(kind: str, options: dict[str, Any]) -> None:
+    picture: Any = Saved()
+    save.encode_lossy(picture, kind, 30)
+    assert (picture.kind, picture.options) == (kind, {"quality": 30, **options})
+
+
+def test_qualities_of_the_sweeps_go_from_small_to_nearly_lossless() -> None:
+    ends = {name: (peer.qualities[0], peer.qualities[-1]) for name, peer in CLASSIC.items()}
+    assert ends == {
+        "jpeg": (5, 95),
+        "jpeg-444": (5, 95),
+        "webp": (1, 95),
+        "avif": (5, 95),
+        "jxl": (20, 97),
+        "hevc": (-46, -18),
+    }
+
+
+def test_a_head_is_told_the_lambda_of_the_files(tiny_ladder, tiny_checkpoint) -> None:
+    """At a rate of the ladder, at the base's own, and between two."""
+    codec = TorchCodec.load(tiny_checkpoint, tiny_ladder)
+    pictures = np.random.default_rng(0).integers(0, 256, (1, 3, 64, 64), np.uint8)
+    reader = ReaderConfig(name="x", heads=("x",))
+    source = SourceConfig(name="ours", settings=(2.0,), readers=(reader,))
+    for setting, lmbda in ((2.0, LAMBDAS[2]), (4.0, LAMBDAS[4]), (6.0, LAMBDAS[6])):
+        files = write_files(source, codec, torch.from_numpy(pictures), setting)
+        assert files.lmbda == pytest.approx(lmbda) and files.y_hat is not None
+    between = write_files(source, codec, torch.from_numpy(pictures), 5.0).lmbda
+    assert LAMBDAS[4] < between < LAMBDAS[6]
+    classic = SourceConfig(name="jpeg", format="jpeg", settings=(50.0,), readers=(reader,))
+    assert write_files(classic, None, torch.from_numpy(pictures), 50.0).lmbda == 1.0

@@ -1,0 +1,137 @@
+"""What a run does to a module of two parameters, against numbers worked out by hand."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from two_parameters import LineTask, line_config
+
+from promptcodec.training import trainer
+from promptcodec.training.trainer import run_training
+from promptcodec.training.updates import Average, guarded_step
+
+
+def train(task: LineTask, out: Path) -> dict[str, Tensor]:
+    """The state of a run."""
+    run_training(task, data=out, out=out, device="cpu")
+    return load_file(out / "state.safetensors")
+
+
+def gradients(state: dict[str, Tensor]) -> tuple[float, float]:
+    """Gradients of weight and bias in the one step of a run: AdamW keeps a tenth of them."""
+    moments = (state[f"optimizer.{name}.exp_avg"] for name in ("weight", "bias"))
+    weight, bias = (10.0 * float(each) for each in moments)
+    return weight, bias
+
+
+# -- accumulation -------------------------------------------------------------------------------
+
+VALUES = [1.0, 2.0, 4.0, 9.0, -3.0, 0.5, 7.0, 2.5]
+
+
+def test_parts_of_a_batch_make_its_mean_gradient(tmp_path: Path) -> None:
+    state = train(LineTask(line_config(accumulate=4), VALUES), tmp_path)
+    assert gradients(state) == pytest.approx((4.0, 1.0))  # (1 + 2 + 4 + 9) / 4
+
+
+@pytest.mark.parametrize("clip_norm", [1e6, 1.0])
+def test_accumulation_is_one_large_batch(tmp_path: Path, clip_norm: float) -> None:
+    parts, whole = (
+        train(LineTask(line_config(steps=2, clip_norm=clip_norm, **shape), VALUES), tmp_path / name)
+        for name, shape in (("parts", {"accumulate": 4}), ("whole", {"batch": 4}))
+    )
+    assert parts.keys() == whole.keys()
+    for name in parts:
+        torch.testing.assert_close(parts[name], whole[name], rtol=1e-6, atol=1e-7)
+
+
+# -- clipping -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ask", [True, False])
+@pytest.mark.parametrize(
+    ("gradient", "clip_norm", "moved"),
+    [
+        ((3.0, 4.0), 1.0, (0.6, 0.8)),  # of norm 5
+        ((-3.0, 4.0), 2.5, (-1.5, 2.0)),
+        ((0.3, 0.4), 1.0, (0.3, 0.4)),  # of norm 0.5: as it is
+    ],
+)
+def test_a_gradient_is_cut_to_its_norm(
+    gradient: tuple[float, float], clip_norm: float, moved: tuple[float, float], ask: bool
+) -> None:
+    parameters = [nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    for parameter, value in zip(parameters, gradient, strict=True):
+        parameter.grad = torch.tensor([value])
+    plain = torch.optim.SGD(parameters, lr=1.0)
+    assert float(guarded_step(plain, parameters, clip_norm=clip_norm, ask=ask)) == 0.0
+    assert [-float(p) for p in parameters] == pytest.approx(moved, rel=1e-5)
+
+
+def test_a_run_clips_by_its_recipe(tmp_path: Path) -> None:
+    task = LineTask(line_config(clip_norm=1.0), [0.75])  # of norm 1.25
+    assert gradients(train(task, tmp_path)) == pytest.approx((0.6, 0.8), rel=1e-5)
+
+
+# -- average of the weights ---------------------------------------------------------------------
+
+
+def test_an_average_of_two_parameters() -> None:
+    model = nn.Linear(1, 1)
+    with torch.no_grad():
+        model.weight.fill_(1.0)
+        model.bias.fill_(0.0)
+    average = Average(model, decay=0.5)
+    with torch.no_grad():
+        model.weight.fill_(2.0)
+        model.bias.fill_(-4.0)
+    average.update(0)  # a young one keeps a tenth
+    assert float(average.values["weight"]) == pytest.approx(1.9)
+    assert float(average.values["bias"]) == pytest.approx(-3.6)
+    average.update(98)  # an old one its decay
+    assert float(average.values["weight"]) == pytest.approx(1.95)
+    assert float(average.values["bias"]) == pytest.approx(-3.8)
+
+
+def test_averaged_weights_are_validated_saved_and_written(tmp_path: Path) -> None:
+    task = LineTask(line_config(steps=4, ema_decay=0.2), VALUES)
+    state = train(task, tmp_path)
+    raw = [*task.before, float(state["model.weight"])]
+    expected, averages = raw[0], []
+    for step, weight in enumerate(raw[1:]):
+        decay = min(0.2, (1 + step) / (10 + step))
+        expected = decay * expected + (1.0 - decay) * weight
+        averages.append(expected)
+    assert task.validated == pytest.approx(averages, rel=1e-6)
+    assert float(state["ema.weight"]) == pytest.approx(averages[-1], rel=1e-6)
+    assert json.loads((tmp_path / "line/weight.json").read_text()) == float(state["ema.weight"])
+    assert abs(averages[-1] - raw[-1]) > 0.001
+
+
+# -- precision ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("precision", "products", "computed"),
+    [
+        ("bf16", torch.float32, torch.bfloat16),
+        ("no", torch.bfloat16, torch.float32),
+        ("auto", torch.bfloat16, torch.bfloat16),
+        ("auto", torch.float32, torch.float32),
+    ],
+)
+def test_networks_compute_in_the_precision_of_the_recipe(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    precision: str,
+    products: torch.dtype,
+    computed: torch.dtype,
+) -> None:
+    monkeypatch.setattr(trainer, "product_dtype", lambda _: products)
+    task = LineTask(line_config(steps=2, precision=precision), VALUES)
+    state = train(task, tmp_path)
+    assert task.computed == [computed] * 2
+    assert state["model.weight"].dtype == torch.float32
