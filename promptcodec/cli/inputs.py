@@ -100,8 +100,10 @@ class InputSpec:
             refused += [(name, error) for error in unreadable]
             for source, relative in files:
                 target = source if output is None else Path(output) / relative
-                in_place = several or output is None
-                target = with_ending(target, suffix) if in_place else Path(output)
+                if several or output is None:
+                    target = with_ending(target, suffix)
+                else:
+                    target = Path(output)
                 if is_special(source):
                     error = UsageError(f"{source} is no regular file: name it alone, or send it")
                     refused.append((str(source), error))
