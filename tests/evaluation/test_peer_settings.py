@@ -55,7 +55,11 @@ def test_hevc_is_asked_for_a_slow_intra_frame(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize(
     ("kind", "options"),
-    [("JPEG", {"optimize": True}), ("WEBP", {"method": 6}), ("AVIF", {"speed": 6})],
+    [
+        ("JPEG", {"optimize": True}),
+        ("WEBP", {"method": 6}),
+        ("AVIF", {"speed": 6, "max_threads": 1}),
+    ],
 )
 def test_lossy_files_of_inputs_and_tasks(kind: str, options: dict[str, Any]) -> None:
     picture: Any = Saved()
