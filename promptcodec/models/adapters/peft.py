@@ -150,14 +150,6 @@ class LPMModel(BaseTuner):
         """Put the empty slot back; it has no weights, which PEFT would hand over."""
         setattr(parent, child_name, new_module)
 
-    def _check_merge_allowed(self) -> None:
-        """Refuse before anything is changed.
-
-        Raises:
-            UsageError: always.
-        """
-        raise UsageError(NO_MERGE)
-
     @classmethod
     def _get_adapter_state_dict(cls, model: nn.Module, *args: Any, **kwargs: Any) -> dict:
         """State in the types of the file."""
