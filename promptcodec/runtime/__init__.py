@@ -1,0 +1,1 @@
+"""A base codec on numpy and ONNX Runtime: no torch."""

@@ -1,0 +1,1 @@
+"""Networks of a base as ONNX graphs: structure here, weights from the checkpoint."""
