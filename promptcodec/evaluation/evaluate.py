@@ -200,8 +200,8 @@ def _identity(
     codec: "Codec", config: MeasurementConfig, codecs: dict[str, BaselineCodec]
 ) -> dict[str, Any]:
     """Settings that the parts of one run must share."""
+    from promptcodec.coding.adapter_file import adapter_digest
     from promptcodec.io.hub import find_prompts
-    from promptcodec.models.adapters.checkpoint import adapter_digest
 
     folders = find_prompts(config.prompts, base=config.base)
     return {

@@ -5,41 +5,25 @@ Weights are stored in float16, the scale path and the entropy tables as integers
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from promptcodec.coding.base_file import StoredBase, read_stored_base, stored_base
 from promptcodec.coding.entropy.rans import EntropyTables
-from promptcodec.coding.entropy.tables import (
-    NUM_SCALES,
-    TOTAL,
-    gaussian_table,
-    quantise_frequencies,
-    table_range,
-)
-from promptcodec.config import BaseConfig, CodecConfig
-from promptcodec.errors import CheckpointError
+from promptcodec.coding.entropy.tables import NUM_SCALES, gaussian_table, quantise_frequencies
+from promptcodec.coding.scale_path import ACTIVATION_BITS, WEIGHT_BITS
+from promptcodec.config import BaseConfig
 from promptcodec.io.hub import BASE_CONFIG, BASE_WEIGHTS
+from promptcodec.io.tensors import Arrays
 from promptcodec.models.codec_model import CodecModel
-from promptcodec.models.hyperprior import (
-    ACTIVATION_BITS,
-    MAX_EXACT,
-    WEIGHT_BITS,
-    exactness_bound,
-)
 from promptcodec.models.weights import (
     WeightBudget,
-    check_finite,
+    as_stored,
     load_weights,
     plain_tensors,
-    read_config,
-    read_weights,
-    take,
     write_files,
 )
 
@@ -79,10 +63,10 @@ def write_base(
         CheckpointError: a weight is not finite, or the scale path exceeds the exact range.
         OutputError: the folder cannot be written.
     """
-    tensors = pack_tensors(model, tables or density_tables(model))
-    build(tensors, config=config, where=str(folder))  # raises if it could not be read
-    write_files(folder / BASE_WEIGHTS, tensors, config=BASE_CONFIG, facts=config)
-    return base_hash(tensors, config.codec)
+    arrays = pack_arrays(model, tables or density_tables(model))
+    base = build(arrays, config=config, where=str(folder))  # what is written can be read
+    write_files(folder / BASE_WEIGHTS, arrays, config=BASE_CONFIG, facts=config)
+    return base.sha256
 
 
 def density_tables(model: CodecModel) -> EntropyTables:
@@ -94,23 +78,21 @@ def density_tables(model: CodecModel) -> EntropyTables:
     )
 
 
-def pack_tensors(model: CodecModel, tables: EntropyTables) -> dict[str, Tensor]:
-    """Tensors of a checkpoint, in the types of the file."""
-    tensors: dict[str, Tensor] = {}
+def pack_arrays(model: CodecModel, tables: EntropyTables) -> Arrays:
+    """Everything a decoder needs, in the types that are stored."""
+    arrays: Arrays = {}
     for name, value in model.state_dict().items():
         if not name.startswith(SCALE_PATH):
             exact = name.startswith(FLOAT32) or name.endswith(MEASURES)
-            kind = torch.float32 if exact else torch.float16
-            tensors[name] = value.detach().cpu().to(kind).contiguous()
+            arrays[name] = as_stored(value, torch.float32 if exact else torch.float16)
     for number, (weight, bias) in enumerate(model.hyperprior.scale_path.quantised()):
-        tensors[f"scale_path.{number}.weight"] = weight.cpu().to(torch.int32)
-        tensors[f"scale_path.{number}.bias"] = bias.cpu()
-    tensors["tables.y"] = torch.from_numpy(np.concatenate(tables.y).astype(np.int32))
-    tensors["tables.z"] = torch.from_numpy(tables.z.astype(np.int32))
-    return tensors
+        arrays[f"scale_path.{number}.weight"] = as_stored(weight, torch.int32)
+        arrays[f"scale_path.{number}.bias"] = as_stored(bias)
+    arrays["tables.y"] = np.concatenate(tables.y).astype(np.int32)
+    arrays["tables.z"] = tables.z.astype(np.int32)
+    return arrays
 
 
-@plain_tensors()
 def read_base(folder: Path) -> Base:
     """Read and check a checkpoint.
 
@@ -118,75 +100,27 @@ def read_base(folder: Path) -> Base:
         CheckpointError: a file is missing; a tensor is missing, of another shape or not finite; or
             a table does not sum to 2^16.
     """
-    path = Path(folder) / BASE_WEIGHTS
-    for needed in (Path(folder) / BASE_CONFIG, path):
-        if not needed.is_file():
-            raise CheckpointError(
-                f"no checkpoint at {folder}: {needed.name} is missing; give a folder that holds "
-                f"{BASE_CONFIG} and {BASE_WEIGHTS}"
-            )
-    config = read_config(BaseConfig, path.with_name(BASE_CONFIG), what="checkpoint")
-    return build(read_weights(path), config=config, where=str(path))
+    return _build(read_stored_base(folder), where=str(Path(folder) / BASE_WEIGHTS))
+
+
+def build(arrays: Arrays, *, config: BaseConfig, where: str) -> Base:
+    """A codec from its arrays; `where` names them in errors."""
+    return _build(stored_base(arrays, config=config, where=where), where=where)
 
 
 @plain_tensors()
-def build(tensors: dict[str, Tensor], *, config: BaseConfig, where: str) -> Base:
-    """Build a codec from stored tensors; `where` is their name in errors."""
-    check_finite(tensors, where=where)
-    digest = base_hash(tensors, config.codec)
-    tensors = dict(tensors)
-    with WeightBudget(tensors, where=where):
-        model = CodecModel(config.codec)
-    layers = []
-    for number, layer in enumerate(model.hyperprior.scale_path.convolutions):
-        out = layer.weight.shape[0]
-        shape = (out, layer.weight[0].numel())
-        own = f"scale_path.{number}"
-        weight = take(tensors, f"{own}.weight", shape=shape, kind=torch.int32, where=where)
-        bias = take(tensors, f"{own}.bias", shape=(out,), kind=torch.int64, where=where)
-        layers.append((weight, bias))
-        name = f"{SCALE_PATH}layers.{number}"
-        scale = 1 << WEIGHT_BITS
-        tensors[f"{name}.weight"] = (weight.double() / scale).view_as(layer.weight).float()
-        tensors[f"{name}.bias"] = (bias.double() / (scale << ACTIVATION_BITS)).float()
-    bound = exactness_bound(layers)
-    if bound >= MAX_EXACT:
-        raise CheckpointError(f"{where}: scale path can reach {bound}, beyond the exact 2^53")
-    tables = _tables(tensors, config.codec, where)
-    load_weights(model, tensors, where=where)
+def _build(stored: StoredBase, *, where: str) -> Base:
+    arrays, layers = dict(stored.weights), []
+    with WeightBudget(arrays, where=where):
+        model = CodecModel(stored.config.codec)
+    for number, (weight, bias) in enumerate(stored.layers):
+        layer = model.hyperprior.scale_path.convolutions[number]
+        name, scale = f"{SCALE_PATH}layers.{number}", 1 << WEIGHT_BITS
+        kernel = (weight / scale).reshape(layer.weight.shape)
+        arrays[f"{name}.weight"] = kernel.astype(np.float32)
+        arrays[f"{name}.bias"] = (bias / (scale << ACTIVATION_BITS)).astype(np.float32)
+        layers.append((torch.from_numpy(weight), torch.from_numpy(bias)))
+    load_weights(model, arrays, where=where)
     model.freeze_scale_path(layers)
     model.requires_grad_(False)
-    return Base(model=model.eval(), tables=tables, config=config, sha256=digest)
-
-
-def _tables(tensors: dict[str, Tensor], config: CodecConfig, where: str) -> EntropyTables:
-    sizes = [2 * table_range(i) + 2 for i in range(NUM_SCALES)]
-    shapes = {"tables.y": (sum(sizes),), "tables.z": (config.z_channels, 256)}
-    flat, z = (
-        take(tensors, name, shape=shape, kind=torch.int32, where=where).numpy()
-        for name, shape in shapes.items()
-    )
-    y = np.split(flat, np.cumsum(sizes)[:-1])
-    for kind, tables in (("y", y), ("z", list(z))):
-        for number, table in enumerate(tables):
-            if int(table.min()) < 1 or int(table.sum(dtype=np.int64)) != TOTAL:
-                raise CheckpointError(
-                    f"{where}: table {number} of {kind} does not hold frequencies >= 1 that sum "
-                    f"to {TOTAL}; get the file again"
-                )
-    return EntropyTables(y=tuple(t.astype(np.uint32) for t in y), z=z.astype(np.uint32))
-
-
-def base_hash(tensors: dict[str, Tensor], config: CodecConfig) -> bytes:
-    """SHA-256 over the architecture and the sorted (name, dtype, shape, bytes) of all tensors."""
-    digest = hashlib.sha256(json.dumps(config.identity(), sort_keys=True).encode())
-    update_hash(digest, tensors)
-    return digest.digest()
-
-
-def update_hash(digest: hashlib._Hash, tensors: dict[str, Tensor]) -> None:
-    """Feed the sorted (name, dtype, shape, bytes) of tensors to a hash."""
-    for name in sorted(tensors):
-        value = tensors[name].contiguous()
-        digest.update(f"\n{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.flatten().view(torch.uint8).numpy().tobytes())
+    return Base(model.eval(), stored.tables, stored.config, stored.sha256)

@@ -18,14 +18,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from promptcodec.coding.entropy.tables import NUM_SCALES, Z_MAX, Z_MIN
+from promptcodec.coding.scale_path import (
+    ACTIVATION_BITS,
+    ACTIVATION_MAX,
+    INDEX_BITS,
+    INDEX_ROOM,
+    WEIGHT_BITS,
+)
 from promptcodec.config import CodecConfig
-
-ACTIVATION_BITS = 8  # fraction bits of an activation of the scale path
-WEIGHT_BITS = 14  # fraction bits of a weight
-INDEX_BITS = 4  # an output of the last layer is 16 table steps; else its gradients are too small
-ACTIVATION_MAX = (1 << 16) - 1  # activations are unsigned 16-bit integers after the ReLU
-MAX_EXACT = 2**53  # integers up to here are exact in float64, in any order of summation
-INDEX_ROOM = 32  # lowest index is -INDEX_ROOM: below the first table, for the offset of gains
 
 
 def conv3x3(channels: int, out: int, *, stride: int = 1) -> nn.Conv2d:
@@ -134,19 +134,6 @@ def integer_indexes(z_hat: Tensor, layers: list[tuple[Tensor, Tensor]]) -> Tenso
         if len(layers) == 1:
             x = F.pixel_shuffle(x, 4)
         return x.clamp_(-INDEX_ROOM, 2 * NUM_SCALES).to(torch.int32)
-
-
-def exactness_bound(layers: list[tuple[Tensor, Tensor]]) -> int:
-    """Largest |sum| that any output of the integer path can reach; must stay below 2^53."""
-    largest, x_max = 0, -Z_MIN << ACTIVATION_BITS
-    for weight, bias in layers:
-        # Python integers, so that the check cannot overflow.
-        rows = weight.to(torch.float64).abs().sum(dim=1) * x_max + bias.to(torch.float64).abs()
-        largest = max(
-            largest, math.ceil(float(rows.max())) + (1 << (WEIGHT_BITS + ACTIVATION_BITS))
-        )
-        x_max = ACTIVATION_MAX
-    return largest
 
 
 def _exact_conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -14,68 +14,14 @@ latent, and every pixel, by about as much.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from promptcodec.coding.architecture import StageSpec
 from promptcodec.config import CodecConfig
 from promptcodec.models.swin import PromptTokens, SwinBlock, swin_blocks
-
-
-@dataclass(frozen=True)
-class StageSpec:
-    """A stage that is not left out.
-
-    Args:
-        stride: px between two of its elements.
-        ratio: stride of the map between it and the next finer stage or the picture.
-        channels: width.
-        heads: attention heads of its Swin blocks.
-        blocks: kinds of its blocks, one letter each; see `Stage` and `Blocks`.
-        window: edge of a window of its Swin blocks.
-    """
-
-    stride: int
-    ratio: int
-    channels: int
-    heads: int
-    blocks: str
-    window: int
-
-    @property
-    def swin_blocks(self) -> int:
-        """Number of its Swin blocks."""
-        return self.blocks.count("s")
-
-
-def encoder_stages(config: CodecConfig) -> list[StageSpec]:
-    """Stages of g_a, finest first."""
-    if config.wide:
-        return list(_specs(config, config.encoder_channels, config.encoder_blocks))
-    return list(_specs(config, config.channels, ["s" * swin for swin in config.swin_blocks]))
-
-
-def decoder_stages(config: CodecConfig) -> list[StageSpec]:
-    """Stages of g_s, deepest first."""
-    widths, blocks = config.decoder_channels, config.decoder_blocks
-    if not config.wide:
-        counts = zip(config.residual_blocks, config.swin_blocks, strict=True)
-        widths, blocks = config.channels, tuple("r" * res + "s" * swin for res, swin in counts)
-    return list(_specs(config, widths, blocks))[::-1]
-
-
-def _specs(
-    config: CodecConfig, widths: Sequence[int], blocks: Sequence[str]
-) -> Iterator[StageSpec]:
-    stride, finer = 1, 1
-    for width, kinds, window in zip(widths, blocks, config.windows, strict=True):
-        stride *= 2
-        if width:
-            heads = width // config.head_channels
-            yield StageSpec(stride, stride // finer, width, heads, kinds, window)
-            finer = stride
 
 
 def halved_convolutions(channels: int) -> tuple[nn.Conv2d, nn.Conv2d]:

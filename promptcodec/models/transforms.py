@@ -15,7 +15,6 @@ Source of the layout: Lu et al. 2022, arXiv:2111.06707 (TIC).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import cast
 
@@ -23,53 +22,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from promptcodec.coding.architecture import (
+    LinearMap,
+    analysis_maps,
+    decoder_stages,
+    encoder_stages,
+    synthesis_maps,
+)
 from promptcodec.config import LATENT_STRIDE, CodecConfig
-from promptcodec.models.stages import build_stage, decoder_stages, encoder_stages
+from promptcodec.models.stages import build_stage
 from promptcodec.models.swin import PromptTokens
-
-
-@dataclass(frozen=True)
-class LinearMap:
-    """A convolution between two stages, or at an end, of a transform.
-
-    Args:
-        inputs: number of input channels.
-        outputs: number of output channels.
-        kernel: edge of the kernel.
-        stride: step of the kernel.
-    """
-
-    inputs: int
-    outputs: int
-    kernel: int
-    stride: int = 1
-
-
-def analysis_maps(config: CodecConfig) -> list[LinearMap]:
-    """Linear maps of g_a: down to each stage, to the deep latents, to detail latents if any."""
-    stages, detail = encoder_stages(config), config.detail_channels
-    inputs = [3, *(stage.channels for stage in stages)]
-    maps = [
-        LinearMap(below, stage.channels, stage.ratio if config.wide else 3, stage.ratio)
-        for below, stage in zip(inputs, stages, strict=False)
-    ]
-    maps.append(LinearMap(inputs[-1], config.latent_channels - detail, 1))
-    return [*maps, LinearMap(inputs[-2], detail, 2, 2)] if detail else maps
-
-
-def synthesis_maps(config: CodecConfig) -> list[LinearMap]:
-    """Linear maps of g_s: from the deep latents, then up from each stage, deepest first."""
-    stages, detail = decoder_stages(config), config.detail_channels
-    outputs = [*(stage.channels for stage in stages[1:]), 3]
-    kernels = [*(1 for _ in stages[1:]), config.render_kernel if config.wide else 3]
-    extra = [detail, *(0 for _ in stages[1:])]
-    return [
-        LinearMap(config.latent_channels - detail, stages[0].channels, 1),
-        *(
-            LinearMap(stage.channels + more, stage.ratio**2 * out, kernel)
-            for stage, more, out, kernel in zip(stages, extra, outputs, kernels, strict=True)
-        ),
-    ]
 
 
 def build_map(shape: LinearMap) -> nn.Conv2d:

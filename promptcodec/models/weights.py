@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from numpy.typing import NDArray
+from safetensors.numpy import save
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from promptcodec.config import from_dict
-from promptcodec.errors import CheckpointError, ConfigError, ModelMismatchError
+from promptcodec.errors import CheckpointError
 from promptcodec.io.atomic import write_atomically
+from promptcodec.io.tensors import Arrays, check_all_taken, check_finite, read_arrays, take
 
 SPARE_WEIGHTS = 1 << 20  # weights (4 MB) of a config beyond its file that are not refused
 SPARE_TENSORS = 500  # tensors likewise; even a small layer takes memory
 
-T = TypeVar("T")
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -39,53 +38,32 @@ def plain_tensors() -> Iterator[None]:
         torch.set_default_dtype(kind)
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, by name.
-
-    Raises:
-        CheckpointError: it is missing or damaged, or a tensor is not finite.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
-        line = " ".join(str(error).split())
-        raise CheckpointError(f"{path} is no readable safetensors file: {line}") from None
-    check_finite(tensors, where=str(path))
-    return tensors
-
-
-def check_finite(tensors: Mapping[str, Tensor], *, where: str) -> None:
-    """Refuse tensors with values that are not finite.
+def as_stored(value: Tensor, kind: torch.dtype | None = None) -> NDArray[Any]:
+    """A tensor as it is stored.
 
     Args:
-        tensors: tensors by name.
-        where: name of their file, for the message.
-    Raises:
-        CheckpointError: there is one.
+        value: tensor on any device.
+        kind: type that it is stored in; None is its own.
     """
-    for name, value in tensors.items():
-        if value.is_floating_point() and not bool(value.isfinite().all()):
-            raise CheckpointError(f"{where}: tensor {name} is not finite; train or get it again")
+    return value.detach().cpu().to(kind or value.dtype).contiguous().numpy()
 
 
-def as_half(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def as_half(state: Mapping[str, Tensor]) -> Arrays:
     """Tensors as they are stored where half precision is enough: float16, whole numbers as is."""
-    kept = {name: value.detach().cpu() for name, value in state.items()}
     return {
-        name: (value.half() if value.is_floating_point() else value).contiguous()
-        for name, value in kept.items()
+        name: as_stored(value, torch.float16 if value.is_floating_point() else None)
+        for name, value in state.items()
     }
 
 
 def write_files(
-    weights: Path, tensors: Mapping[str, Tensor], *, config: str, facts: Any, sort: bool = False
+    weights: Path, arrays: Arrays, *, config: str, facts: Any, sort: bool = False
 ) -> None:
-    """Write tensors, then the config beside them.
+    """Write arrays, then the config beside them.
 
     Args:
         weights: path of the safetensors file; its folder is made if it is not there.
-        tensors: contiguous tensors by name.
+        arrays: contiguous arrays by name.
         config: name of the JSON file.
         facts: dataclass that the JSON file holds.
         sort: order of the JSON keys by name instead of by field.
@@ -94,124 +72,28 @@ def write_files(
         OutputError: the folder cannot be written.
     """
     folder = weights.parent
-    check_finite(tensors, where=str(folder))
+    check_finite(arrays, where=str(folder))
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(weights, save(dict(tensors)), force=True)
+    write_atomically(weights, save(arrays), force=True)
     text = json.dumps(asdict(facts), indent=2, sort_keys=sort) + "\n"
     write_atomically(folder / config, text.encode(), force=True)
 
 
-def read_json(path: Path, *, what: str) -> Any:
-    """The content of a JSON file.
-
-    Args:
-        path: path of the file.
-        what: name of what is missing without the file, for the message.
-    Raises:
-        CheckpointError: no such file, or not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(
-            f"no {what} at {path.parent}: {path.name}: {error.strerror}"
-        ) from None
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not JSON: {error}") from None
-
-
-def config_of(kind: type[T], values: Any, *, where: str) -> T:
-    """A config dataclass from the content of its file.
-
-    Args:
-        kind: dataclass.
-        values: content of the JSON file.
-        where: name of the file, for the message.
-    Raises:
-        CheckpointError: a key or a value that does not fit.
-    """
-    try:
-        return from_dict(kind, values, where=where)
-    except ConfigError as error:
-        raise CheckpointError(str(error)) from None
-
-
-def read_config(kind: type[T], path: Path, *, what: str) -> T:
-    """The config beside a network's weights; arguments and errors as above."""
-    return config_of(kind, read_json(path, what=what), where=str(path))
-
-
-def check_base(folder: Path, stored: str, base: bytes, *, what: str) -> None:
-    """Refuse what belongs to another base.
-
-    Args:
-        folder: folder of the network.
-        stored: hash of the base in its config, hexadecimal.
-        base: hash of the base that is loaded.
-        what: name of the network, for the message.
-    Raises:
-        ModelMismatchError: the two differ.
-    """
-    if stored != base.hex():
-        raise ModelMismatchError(
-            f"{folder} belongs to base {stored[:16]}, the loaded one is {base.hex()[:16]}: load "
-            f"that base, or train {what} for this one"
-        )
-
-
-def take(
-    tensors: dict[str, Tensor],
-    name: str,
-    *,
-    shape: Sequence[int],
-    kind: torch.dtype | None = None,
-    where: str,
-) -> Tensor:
-    """Remove a stored tensor and return it.
-
-    Args:
-        tensors: tensors that are left, by name.
-        name: name of the tensor.
-        shape: shape that it must have.
-        kind: type that it must have; None is any floating-point type.
-        where: name of the file, for the message.
-    Raises:
-        CheckpointError: it is missing, or of another shape or type.
-    """
-    if name not in tensors:
-        raise CheckpointError(f"{where}: tensor {name} is missing; get the file again")
-    value = tensors.pop(name)
-    fits = value.is_floating_point() if kind is None else value.dtype == kind
-    if tuple(value.shape) != tuple(shape) or not fits:
-        raise CheckpointError(
-            f"{where}: tensor {name} is {value.dtype} {tuple(value.shape)}; need "
-            f"{kind or 'float'} {tuple(shape)}: it does not belong to its config"
-        )
-    return value
-
-
-def check_all_taken(tensors: Mapping[str, Tensor], *, where: str) -> None:
-    """Raise a CheckpointError if a stored tensor is left that no network has."""
-    if tensors:
-        raise CheckpointError(
-            f"{where}: unknown tensor {min(tensors)}; it belongs to another network"
-        )
-
-
-def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], *, where: str) -> None:
-    """Copy stored tensors into a network, in the types that it computes with.
+def load_weights(module: nn.Module, arrays: Arrays, *, where: str) -> None:
+    """Copy stored arrays into a network, in the types that it computes with.
 
     Args:
         module: network.
-        tensors: stored tensors by name.
+        arrays: stored arrays by name.
         where: name of the file, for the message.
     Raises:
         CheckpointError: one is missing, unknown or of another shape.
     """
-    state, left = module.state_dict(), dict(tensors)
+    state, left = module.state_dict(), dict(arrays)
     for name, value in state.items():
-        kind = None if value.is_floating_point() else value.dtype
-        state[name] = take(left, name, shape=value.shape, kind=kind, where=where).to(value.dtype)
+        kind = None if value.is_floating_point() else as_stored(value).dtype.type
+        found = take(left, name, shape=value.shape, kind=kind, where=where)
+        state[name] = torch.from_numpy(found).to(value.dtype)
     check_all_taken(left, where=where)
     module.load_state_dict(state)
 
@@ -227,10 +109,10 @@ def read_network(path: Path, build: Callable[[], Network]) -> Network:
         CheckpointError: missing file; tensors that are missing, unknown, of another shape or not
             finite.
     """
-    tensors = read_weights(path)
-    with WeightBudget(tensors, where=str(path)):
+    arrays = read_arrays(path)
+    with WeightBudget(arrays, where=str(path)):
         module = build()
-    load_weights(module, tensors, where=str(path))
+    load_weights(module, arrays, where=str(path))
     return module.requires_grad_(False).eval()
 
 
@@ -240,17 +122,17 @@ class WeightBudget(TorchFunctionMode):
     A small excess is allowed: reading the tensors reports the missing ones by name.
 
     Args:
-        tensors: tensors of the file.
+        arrays: arrays of the file.
         where: name of the file, for the message.
     Raises:
         CheckpointError: the module has over a million weights or 500 tensors more.
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor], *, where: str) -> None:
+    def __init__(self, arrays: Arrays, *, where: str) -> None:
         super().__init__()
-        self.there = sum(value.numel() for value in tensors.values())
+        self.there = sum(value.size for value in arrays.values())
         self.left, self.where = self.there + SPARE_WEIGHTS, where
-        self.tensors_left = len(tensors) + SPARE_TENSORS
+        self.tensors_left = len(arrays) + SPARE_TENSORS
 
     def __torch_function__(
         self,

@@ -1,36 +1,74 @@
-"""Graphs to ONNX files; needs the package `onnx`."""
+"""Graphs of a base as ONNX models; needs the package `onnx`."""
 
 from __future__ import annotations
 
-import numpy as np
-import onnx
-from onnx import helper
+from pathlib import Path
 
-from promptcodec.runtime.graphs.graph import Graph
+import numpy as np
+
+from promptcodec.coding.base_file import read_stored_base
+from promptcodec.config import CodecConfig
+from promptcodec.errors import UsageError
+from promptcodec.runtime.catalogue import NAMES, build
+from promptcodec.runtime.files import write_graphs
+from promptcodec.runtime.graphs.graph import Graph, Value
 
 OPSET = 20  # the first with Gelu
+IR_VERSION = 9  # of the same release
 
 
-def to_model(graph: Graph) -> onnx.ModelProto:
-    """A graph as a model whose parameters have no values yet."""
+def export(base: Path) -> None:
+    """Write the graphs of a checkpoint beside it.
+
+    Args:
+        base: folder of the checkpoint.
+    Raises:
+        CheckpointError: no readable checkpoint there.
+        UsageError: `onnx` is not installed, or an architecture that has no graphs.
+        OutputError: the folder cannot be written.
+    """
+    config = read_stored_base(base).config.codec
+    write_graphs(base, config, models(config))
+
+
+def models(config: CodecConfig) -> dict[str, bytes]:
+    """The serialised model of each graph of an architecture, without parameters."""
+    return {name: serialise(build(name, config)) for name in NAMES}
+
+
+def serialise(graph: Graph) -> bytes:
+    """A graph as a model, the same bytes each time.
+
+    Raises:
+        UsageError: `onnx` is not installed.
+    """
+    try:
+        import onnx
+        from onnx import helper, numpy_helper
+    except ImportError:
+        raise UsageError(
+            "graphs are written with the package onnx: pip install 'promptcodec[train]'"
+        ) from None
+
+    def element(dtype: type[np.generic]) -> int:
+        return helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+
+    def info(value: Value) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(value.name, element(value.dtype), value.shape)
+
     nodes = []
     for node in graph.nodes:
-        attributes = {
-            name: helper.np_dtype_to_tensor_dtype(np.dtype(value)) if name == "to" else value
-            for name, value in node.attributes.items()
-        }
-        nodes.append(helper.make_node(node.kind, node.inputs, node.outputs, **attributes))
+        own = {k: element(v) if k == "to" else v for k, v in node.attributes.items()}
+        nodes.append(helper.make_node(node.kind, node.inputs, node.outputs, **own))
     proto = helper.make_graph(
         nodes,
         graph.name,
-        [_info(value) for value in graph.inputs],
-        [_info(value) for value in graph.outputs],
-        [onnx.numpy_helper.from_array(v, name) for name, v in graph.constants.items()],
+        [info(value) for value in graph.inputs],
+        [info(value) for value in graph.outputs],
+        [numpy_helper.from_array(value, name) for name, value in graph.constants.items()],
     )
     opsets = [helper.make_opsetid("", OPSET)]
-    return helper.make_model(proto, opset_imports=opsets, ir_version=9)
-
-
-def _info(value) -> onnx.ValueInfoProto:
-    kind = helper.np_dtype_to_tensor_dtype(np.dtype(value.dtype))
-    return helper.make_tensor_value_info(value.name, kind, value.shape)
+    model = helper.make_model(
+        proto, opset_imports=opsets, ir_version=IR_VERSION, producer_name="promptcodec"
+    )
+    return model.SerializeToString(deterministic=True)

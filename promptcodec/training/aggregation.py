@@ -12,20 +12,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save
+from safetensors.numpy import save
 from torch import Tensor, nn
 
 from promptcodec.coding.distortion import psnr_of
 from promptcodec.config import TILE_STRIDE, Count, RatePlace
 from promptcodec.errors import ConfigError
 from promptcodec.io.atomic import write_atomically
+from promptcodec.io.tensors import read_arrays
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.aggregation import BLOCKS, Aggregation, first_blocks
 from promptcodec.models.heads.classifier import LatentClassifier
 from promptcodec.models.heads.config import CLASSIFY
 from promptcodec.models.tensors import crop, pad
 from promptcodec.models.transforms import Synthesis
-from promptcodec.models.weights import as_half, load_weights, read_weights
+from promptcodec.models.weights import as_half, load_weights
 from promptcodec.training.config import DataConfig, LoopConfig, OptimizerConfig
 from promptcodec.training.data.pictures import PictureStore
 from promptcodec.training.frozen import WithFrozen
@@ -180,8 +181,8 @@ class AggregationTask(PictureTask):
     ) -> dict[str, Any]:
         """Write aggregation and g_s, weights in float16."""
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = as_half(model.state_dict())
-        write_atomically(folder / WEIGHTS_FILE, save(tensors), force=True)
+        arrays = as_half(model.state_dict())
+        write_atomically(folder / WEIGHTS_FILE, save(arrays), force=True)
         return {"base_sha256": self.codec.base_hash.hex()}
 
 
@@ -208,5 +209,5 @@ def read_aggregation(folder: Path, codec: TorchCodec) -> AggregatingDecoder:
     if record["base_sha256"] != codec.base_hash.hex():
         raise ConfigError(f"{folder} belongs to base {record['base_sha256'][:16]}: load that one")
     model = AggregatingDecoder(codec, features=record["recipe"]["features"])
-    load_weights(model, read_weights(folder / WEIGHTS_FILE), where=str(folder))
+    load_weights(model, read_arrays(folder / WEIGHTS_FILE), where=str(folder))
     return model.requires_grad_(False).eval()

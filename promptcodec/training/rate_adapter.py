@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
+from promptcodec.coding.adapter_file import adapter_digest, read_adapter_config
 from promptcodec.coding.entropy.tables import SCALE_STEP
 from promptcodec.coding.entropy.z_tables import MAX_SETS
 from promptcodec.config import Count, Natural, Within
@@ -19,10 +20,8 @@ from promptcodec.io.hub import find_base
 from promptcodec.models.adapters.checkpoint import (
     AdapterConfig,
     RateAdapter,
-    adapter_digest,
-    pack_tensors,
+    pack_arrays,
     read_adapter,
-    read_adapter_config,
     write_adapter,
 )
 from promptcodec.models.adapters.checkpoint import build as build_adapter
@@ -211,7 +210,7 @@ class RateAdapterTask(PictureTask):
     def _adapter(self, model: Any) -> RateAdapter:
         """The adapter of these weights, as read from a file, on their device."""
         adapter = build_adapter(
-            pack_tensors(model.prompts),
+            pack_arrays(model.prompts),
             config=self._adapter_config(),
             codec=self.base.config.codec,
             where="the prompts in training",

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor
 
+from promptcodec.errors import CheckpointError
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.hub import BASE_CONFIG
 from promptcodec.models.checkpoint import MEASURES, read_base
-from promptcodec.models.weights import read_weights
 
 RAW_FILE = "raw.safetensors"
 
@@ -54,6 +55,13 @@ def read_start(place: Path) -> Start:
     if not place.is_file():
         base = read_base(place)
         return Start(base.model.state_dict(), base.sha256.hex())
-    tensors = read_weights(place)
+    try:
+        tensors = load_file(place)
+    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
+        line = " ".join(str(error).split())
+        raise CheckpointError(f"{place} is no readable safetensors file: {line}") from None
     floats = {n: v.float() if v.is_floating_point() else v for n, v in tensors.items()}
+    for name, value in floats.items():
+        if not bool(value.isfinite().all()):
+            raise CheckpointError(f"{place}: tensor {name} is not finite; train or get it again")
     return Start(floats, hashlib.sha256(place.read_bytes()).hexdigest())

@@ -13,6 +13,7 @@ from golden_streams import FOLDER, made_sets
 from safetensors.torch import load_file, save_file
 
 from promptcodec import bitstream
+from promptcodec.coding.adapter_file import adapter_digest
 from promptcodec.coding.entropy import rans
 from promptcodec.coding.entropy.rans import EntropyTables, encode_z
 from promptcodec.coding.entropy.z_tables import (
@@ -24,7 +25,7 @@ from promptcodec.coding.entropy.z_tables import (
 from promptcodec.coding.gains import Gains
 from promptcodec.errors import CheckpointError, StreamError
 from promptcodec.models import engine
-from promptcodec.models.adapters.checkpoint import adapter_digest, read_adapter, write_adapter
+from promptcodec.models.adapters.checkpoint import read_adapter, write_adapter
 from promptcodec.models.checkpoint import read_base
 from promptcodec.models.codec import TorchCodec
 

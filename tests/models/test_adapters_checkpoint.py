@@ -87,8 +87,8 @@ def test_faulty_tensors_are_refused(base: Base, folder: Path, fault: str) -> Non
         "missing": f"{name} is missing",
         "extra": "unknown tensor more",
         "nan": "is not finite",
-        "shape": "need torch.float16",
-        "kind": "need torch.int16",
+        "shape": "need float16",
+        "kind": "need int16",
         "gain": "beyond 48 table steps",
     }[fault]
     if fault == "missing":

@@ -6,10 +6,10 @@ import pytest
 import torch
 from tiny import TINY
 
+from promptcodec.coding.architecture import encoder_stages
 from promptcodec.coding.gains import Gains
 from promptcodec.models.adapters.prompts import LayerAdaptivePrompts, prompted
 from promptcodec.models.codec_model import CodecModel
-from promptcodec.models.stages import encoder_stages
 from promptcodec.models.swin import PromptTokens, SwinBlock
 from promptcodec.models.windows import partition
 

@@ -10,7 +10,7 @@ from promptcodec.coding.gains import Gains
 from promptcodec.config import BaseConfig
 from promptcodec.errors import CheckpointError, ConfigError
 from promptcodec.models.centroids import Centroids, laplacian_pull
-from promptcodec.models.checkpoint import build, density_tables, pack_tensors
+from promptcodec.models.checkpoint import build, density_tables, pack_arrays
 from promptcodec.models.codec_model import CodecModel
 from promptcodec.models.likelihood import index_to_scale
 
@@ -70,7 +70,7 @@ def test_the_table_learns() -> None:
 
 
 def test_it_is_part_of_the_base_and_old_bases_have_none(model: CodecModel) -> None:
-    tensors = pack_tensors(model, density_tables(model))
+    tensors = pack_arrays(model, density_tables(model))
     assert "centroids.pull" in tensors
     build(tensors, config=BaseConfig(codec=CONFIG), where="here")
     plain = replace(CONFIG, reconstruction="middle")

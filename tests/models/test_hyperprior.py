@@ -1,18 +1,24 @@
 """The integer scale path is exact; the factorised prior is a distribution."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from promptcodec.config import CodecConfig
-from promptcodec.models.hyperprior import (
+from promptcodec.coding.scale_path import (
     ACTIVATION_MAX,
     MAX_EXACT,
+    exactness_bound,
+    layer_shapes,
+    table_indexes,
+)
+from promptcodec.config import CodecConfig
+from promptcodec.models.hyperprior import (
     FactorizedPrior,
     Hyperprior,
     ScalePath,
-    exactness_bound,
     integer_indexes,
 )
 
@@ -92,10 +98,28 @@ def test_integer_path_ignores_batch_and_threads(threads: int) -> None:
 
 
 def test_exactness_bound_is_reached_by_the_worst_case() -> None:
-    layers = [(torch.full((1, 4), -(2**20)), torch.zeros(1, dtype=torch.int64))]
+    layers = [(np.full((1, 4), -(2**20), np.int32), np.zeros(1, np.int64))]
     worst = 4 * 2**20 * 128 * 256
     assert worst <= exactness_bound(layers) <= worst + 2**23
-    assert exactness_bound(path().quantised()) < MAX_EXACT
+    assert exactness_bound(as_arrays(path())) < MAX_EXACT
+
+
+@pytest.mark.parametrize("width", [8, 0])
+@pytest.mark.parametrize("grid", [(1, 1), (3, 5)])
+def test_numpy_and_torch_agree(width: int, grid: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    config = replace(CONFIG, scale_channels=width)
+    made = ScalePath(config)
+    layers = as_arrays(made)
+    assert [weight.shape for weight, _ in layers] == layer_shapes(config)
+    z_hat = np.random.default_rng(0).integers(-128, 128, (2, 6, *grid))
+    found = table_indexes(z_hat, layers)
+    theirs = integer_indexes(torch.from_numpy(z_hat), as_float64(made.quantised()))
+    assert found.dtype == np.int32 and np.array_equal(found, theirs.numpy())
+
+
+def as_arrays(made: ScalePath) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [(w.numpy().astype(np.int32), b.numpy()) for w, b in made.quantised()]
 
 
 def test_prior_probabilities_sum_to_one_and_match_the_density() -> None:

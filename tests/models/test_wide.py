@@ -9,15 +9,20 @@ import torch
 from PIL import Image
 from tiny import TINY
 
+from promptcodec.coding.architecture import (
+    analysis_maps,
+    decoder_stages,
+    encoder_stages,
+    synthesis_maps,
+)
 from promptcodec.config import BaseConfig, CodecConfig
 from promptcodec.errors import ConfigError
 from promptcodec.models.adapters.prompts import LayerAdaptivePrompts, prompted
 from promptcodec.models.checkpoint import write_base
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.codec_model import CodecModel
-from promptcodec.models.stages import BRANCHES, decoder_stages, encoder_stages
+from promptcodec.models.stages import BRANCHES
 from promptcodec.models.swin import SwinBlock
-from promptcodec.models.transforms import analysis_maps, synthesis_maps
 
 WIDE = replace(
     TINY,

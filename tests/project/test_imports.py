@@ -17,7 +17,7 @@ ORDER = (
     {"", "errors", "config", "bitstream"},
     {"io"},
     {"coding"},
-    {"models"},
+    {"models", "runtime"},
     {"api"},
     {"training", "pillow"},
     {"evaluation"},
@@ -25,7 +25,7 @@ ORDER = (
     {"__main__"},
 )
 # Neighbours in the order that nevertheless do not know each other.
-STRANGERS = {("models.heads", "models.adapters")}
+STRANGERS = {("models.heads", "models.adapters"), ("runtime", "models"), ("models", "runtime")}
 
 HEAVY_FOR_CODING = {
     "timm",
@@ -152,7 +152,7 @@ def test_package_imports_no_torch():
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
 
 
-@pytest.mark.parametrize("area", ["bitstream", "io", "coding", "api", "pillow"])
+@pytest.mark.parametrize("area", ["bitstream", "io", "coding", "runtime", "api", "pillow"])
 def test_what_needs_no_network_imports_no_torch(area):
     """Of `models` a user of pictures gets what an engine needs, when a codec is loaded."""
     names = [name for name in modules() if name.split(".")[1:2] == [area]]

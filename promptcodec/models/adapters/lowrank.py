@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from promptcodec.models.transforms import LinearMap
+from promptcodec.coding.architecture import LinearMap
 
 
 class LowRankUpdates(nn.Module):

@@ -25,12 +25,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from promptcodec.coding.architecture import (
+    StageSpec,
+    analysis_maps,
+    decoder_stages,
+    encoder_stages,
+    synthesis_maps,
+)
 from promptcodec.coding.gains import FRACTION_BITS, LEAST, MOST, Gains
 from promptcodec.config import TILE_STRIDE, CodecConfig
 from promptcodec.models.adapters.lowrank import LowRankUpdates
-from promptcodec.models.stages import StageSpec, decoder_stages, encoder_stages
 from promptcodec.models.swin import PromptTokens
-from promptcodec.models.transforms import analysis_maps, synthesis_maps
 
 REDUCTION = 2  # tokens of a block for each prompt, along an edge
 PIXELS = 8  # edge in px of the squares that the encoder's trunk folds into channels

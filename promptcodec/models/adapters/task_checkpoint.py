@@ -7,10 +7,11 @@ from pathlib import Path
 
 from promptcodec.config import check_format_version
 from promptcodec.errors import ConfigError
+from promptcodec.io.config_files import check_base, read_config
 from promptcodec.io.hub import TASK_CONFIG, TASK_WEIGHTS
 from promptcodec.models.adapters.task_prompts import TaskPrompts
 from promptcodec.models.checkpoint import Base
-from promptcodec.models.weights import as_half, check_base, read_config, read_network, write_files
+from promptcodec.models.weights import as_half, read_network, write_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +61,8 @@ def write_task(folder: Path, prompts: TaskPrompts, *, config: TaskConfig) -> Non
         CheckpointError: a weight is not finite.
         OutputError: the folder cannot be written.
     """
-    tensors = as_half(prompts.state_dict())
-    write_files(folder / TASK_WEIGHTS, tensors, config=TASK_CONFIG, facts=config)
+    arrays = as_half(prompts.state_dict())
+    write_files(folder / TASK_WEIGHTS, arrays, config=TASK_CONFIG, facts=config)
 
 
 def read_task(folder: Path, *, base: Base) -> TaskAdapter:

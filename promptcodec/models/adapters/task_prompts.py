@@ -17,14 +17,13 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
+from promptcodec.coding.architecture import analysis_maps, encoder_stages
 from promptcodec.config import CodecConfig
 from promptcodec.errors import RateError
 from promptcodec.models.adapters.lowrank import LowRankUpdates
 from promptcodec.models.adapters.prompts import PIXELS, PromptNetwork, prompted
 from promptcodec.models.codec_model import Adapter
-from promptcodec.models.stages import encoder_stages
 from promptcodec.models.swin import PromptTokens
-from promptcodec.models.transforms import analysis_maps
 
 
 class TaskPrompts(nn.Module):

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from torch import nn
 
+from promptcodec.io.config_files import check_base, read_config
 from promptcodec.io.hub import HEAD_CONFIG, HEAD_WEIGHTS
 from promptcodec.models.heads.classifier import LatentClassifier
 from promptcodec.models.heads.config import CLASSIFY, LATENTS, HeadConfig
 from promptcodec.models.heads.pixel_classifier import PixelClassifier
 from promptcodec.models.heads.segmenter import LatentSegmenter, PixelSegmenter
-from promptcodec.models.weights import as_half, check_base, read_config, read_network, write_files
+from promptcodec.models.weights import as_half, read_network, write_files
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +50,8 @@ def write_head(folder: Path, model: nn.Module, *, config: HeadConfig) -> None:
         CheckpointError: a weight is not finite.
         OutputError: the folder cannot be written.
     """
-    tensors = as_half(model.state_dict())
-    write_files(folder / HEAD_WEIGHTS, tensors, config=HEAD_CONFIG, facts=config)
+    arrays = as_half(model.state_dict())
+    write_files(folder / HEAD_WEIGHTS, arrays, config=HEAD_CONFIG, facts=config)
 
 
 def read_head(folder: Path, *, base_sha256: bytes) -> Head:

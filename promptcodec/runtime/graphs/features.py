@@ -15,7 +15,6 @@ class Features:
     Args:
         graph: graph that they are in.
         name: name of the value, (B, n, C) tokens or a grid (B, C, H, W).
-        channels: C.
         stride: px between two elements.
         layout: order of the tokens; None is a grid.
         brothers: tokens of a square that lie in a row before the next square, r * r; the layout is
@@ -24,7 +23,6 @@ class Features:
 
     graph: Graph
     name: str
-    channels: int
     stride: int
     layout: Layout | None
     brothers: int = 1
@@ -33,7 +31,7 @@ class Features:
         """Tokens in an order."""
         graph = self.graph
         if self.layout is None:
-            tokens = graph.to_tokens(self.name, self.channels)
+            tokens = graph.to_tokens(self.name)
             raster = Layout(self.stride)
             if layout == raster:
                 return tokens
@@ -51,12 +49,17 @@ class Features:
         if self.layout is None:
             return self.name
         tokens = self.tokens(Layout(self.stride))
-        return self.graph.to_grid(tokens, self.channels, grid_input(self.graph, self.stride))
+        return self.graph.to_grid(tokens, grid_input(self.graph, self.stride))
 
-    def patches(self, layout: Layout) -> str:
-        """Squares of r x r elements of the coarser layout's tokens, (B, n, r * r * C)."""
+    def patches(self, layout: Layout, channels: int) -> str:
+        """Squares of r x r elements for each token of a coarser layout, (B, n, r * r * C).
+
+        Args:
+            layout: order of the squares.
+            channels: C.
+        """
         graph, ratio = self.graph, layout.stride // self.stride
         source = self.layout or Layout(self.stride)
         order = index_input(graph, "patches", source, layout)
         patches = graph.gather(self.tokens(source), order)
-        return graph.op("Reshape", patches, graph.ints(0, -1, ratio**2 * self.channels))
+        return graph.op("Reshape", patches, graph.ints(0, -1, ratio**2 * channels))

@@ -8,7 +8,13 @@ import numpy as np
 
 from promptcodec.config import CodecConfig
 from promptcodec.runtime.graphs.graph import Array, Parameters
-from promptcodec.runtime.graphs.levels import Level, decoder_levels, encoder_levels, prompted
+from promptcodec.runtime.graphs.levels import (
+    Chain,
+    Level,
+    decoder_levels,
+    encoder_levels,
+    swin_blocks,
+)
 from promptcodec.runtime.graphs.prompts import PromptWeights, fold_prompts
 from promptcodec.runtime.graphs.swin import Heads, fold_block
 from promptcodec.runtime.graphs.transforms import CONVOLUTIONS
@@ -64,12 +70,12 @@ def fold_analysis(
     """
     levels = encoder_levels(config)
     ends = ["g_a.head", "g_a.detail"] if config.detail_channels else ["g_a.head"]
-    names = [name for level in levels for name in level.maps]
+    names = [name for level in levels for name in level.chain.maps]
     maps = Maps(weights, adapter, "encoder", [*names, *ends])
     found, heads = _fold_prompts(adapter, "encoder", levels, inputs=3)
     for number, level in enumerate(levels):
-        weight, bias = maps(level.maps[0])
-        for name in level.maps[1:]:
+        weight, bias = maps(level.chain.maps[0])
+        for name in level.chain.maps[1:]:
             weight, bias = joined_patches(weight, bias, *maps(name))
         if not number:
             weight = weight / 255
@@ -89,48 +95,47 @@ def fold_synthesis(
     weights: Parameters, config: CodecConfig, adapter: Parameters | None
 ) -> dict[str, Array]:
     """Parameters of the graph of g_s; arguments as `fold_analysis`."""
-    first, *others, last = levels = decoder_levels(config)
-    names = [name for level in levels for name in level.maps]
-    maps = Maps(weights, adapter, "decoder", names)
-    found, heads = _fold_prompts(adapter, "decoder", levels[:-1], inputs=config.latent_channels)
+    levels, render = decoder_levels(config)
+    first, *others = levels
+    names = [name for level in levels for name in level.chain.maps]
+    maps = Maps(weights, adapter, "decoder", [*names, *render.maps])
+    found, heads = _fold_prompts(adapter, "decoder", levels, inputs=config.latent_channels)
     deep = config.latent_channels - config.detail_channels
     y_units = weights.get("g_s.units", np.ones(config.latent_channels, np.float32))
-    weight, bias = maps(first.maps[0])
+    weight, bias = maps(first.chain.maps[0])
     found["level.0.weight"] = _matrix(weight) / y_units[:deep, None]
     found["level.0.bias"] = bias
     found |= _fold_blocks(weights, first, config=config, heads=heads)
     # What enters the second map: features of the first stage, then detail latents.
     inputs = np.concatenate([np.ones(first.spec.channels, np.float32), y_units[deep:]])
     for number, level in enumerate(others, start=1):
-        weight, bias = _squares(maps, level.maps, level.ratios)
+        weight, bias = _squares(maps, level.chain)
         weight = weight / inputs
         found[f"level.{number}.weight"] = weight.transpose(3, 1, 2, 0).reshape(len(inputs), -1)
         found[f"level.{number}.bias"] = bias.transpose(1, 2, 0).ravel()
         found |= _fold_blocks(weights, level, config=config, heads=heads)
         inputs = np.ones(level.spec.channels, np.float32)
-    return found | _fold_render(weights, maps, last, inputs)
+    return found | _fold_render(weights, maps, render, inputs)
 
 
-def _fold_render(
-    weights: Parameters, maps: Maps, last: Level, inputs: Array
-) -> dict[str, Array]:
+def _fold_render(weights: Parameters, maps: Maps, render: Chain, inputs: Array) -> dict[str, Array]:
     """The last maps of g_s, in levels of pixels.
 
     Args:
         weights: tensors of the base, by name.
         maps: its linear maps.
-        last: level of the picture.
+        render: maps from the last stage to the picture.
         inputs: divisor of each channel that enters.
     """
-    weight, bias = maps(last.maps[-1])
-    outer = last.ratios[-1]
+    weight, bias = maps(render.maps[-1])
+    outer = render.ratios[-1]
     step = 255 * weights.get("g_s.step", np.float32(1.0))
-    if len(last.maps) == 1:
+    if len(render.maps) == 1:
         return {
             "render.weight": weight * step / inputs[:, None, None],
             "render.bias": bias * step + 127.5,
         }
-    squares, own = _squares(maps, last.maps[:-1], last.ratios[:-1])
+    squares, own = _squares(maps, Chain(render.maps[:-1], render.ratios[:-1]))
     inner = squares.shape[1]
     # The bias of the maps before does not reach the zeros around the grid: it stands for a channel
     # of ones.
@@ -149,14 +154,14 @@ def _fold_render(
     }
 
 
-def _squares(maps: Maps, names: Sequence[str], ratios: Sequence[int]) -> tuple[Array, Array]:
+def _squares(maps: Maps, chain: Chain) -> tuple[Array, Array]:
     """1x1 maps with pixel shuffles behind them as one.
 
     Returns:
         Weight (outputs, r, r, inputs) and bias (outputs, r, r).
     """
     found: tuple[Array, Array] | None = None
-    for name, r in zip(names, ratios, strict=True):
+    for name, r in zip(chain.maps, chain.ratios, strict=True):
         weight, bias = maps(name)
         second = weight.reshape(-1, r, r, weight.shape[1])
         second_bias = bias.reshape(-1, r, r)
@@ -263,7 +268,7 @@ def _fold_prompts(
 ) -> tuple[dict[str, Array], dict[str, PromptWeights]]:
     if adapter is None or not has_prompts(adapter, side):
         return {}, {}
-    return fold_prompts(adapter, side, blocks=prompted(levels), inputs=inputs)
+    return fold_prompts(adapter, side, blocks=swin_blocks(levels), inputs=inputs)
 
 
 def has_prompts(adapter: Parameters, side: str) -> bool:

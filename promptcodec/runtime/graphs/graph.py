@@ -142,20 +142,19 @@ class Graph:
         shape = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": pads}
         return self.op("Conv", x, weight, bias, **shape)
 
-    def to_grid(self, tokens: str, channels: int, rows: str) -> str:
+    def to_grid(self, tokens: str, size: str) -> str:
         """Tokens in raster order, (B, n, C), as a grid (B, C, H, W).
 
         Args:
             tokens: features.
-            channels: C.
-            rows: name of the input with the shape of the grid, see `layout.grid_input`.
+            size: name of the input with H and W, see `layout.grid_input`.
         """
         planes = self.op("Transpose", tokens, perm=[0, 2, 1])
-        return self.op("Reshape", planes, self.op("Concat", self.ints(0, channels), rows, axis=0))
+        return self.op("Reshape", planes, self.op("Concat", self.ints(0, 0), size, axis=0))
 
-    def to_tokens(self, grid: str, channels: int) -> str:
+    def to_tokens(self, grid: str) -> str:
         """A grid (B, C, H, W) as tokens in raster order, (B, n, C)."""
-        planes = self.op("Reshape", grid, self.ints(0, channels, -1))
+        planes = self.op("Reshape", grid, self.ints(0, 0, -1))
         return self.op("Transpose", planes, perm=[0, 2, 1])
 
     def gather(self, tokens: str, order: str) -> str:

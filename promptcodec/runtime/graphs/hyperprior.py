@@ -1,7 +1,7 @@
 """Graph of h_a, and the features that the means are made of; see `models.hyperprior`.
 
-    hyper_analyse  y -> [units folded] conv, ReLU, conv, ReLU, conv -> z before rounding
-    mean features  z_hat -> [3x3, pixel shuffle, ReLU] twice -> features, modulated by a rate
+hyper_analyse  y -> [units folded] conv, ReLU, conv, ReLU, conv -> z before rounding
+mean features  z_hat -> [3x3, pixel shuffle, ReLU] twice -> features, modulated by a rate
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def fold_hyper_analysis(weights: Parameters, config: CodecConfig) -> dict[str, A
         found[f"h_a.{number}.weight"] = weights[f"{own}.weight"]
         found[f"h_a.{number}.bias"] = weights[f"{own}.bias"]
     if config.wide:
-        found["h_a.0.weight"] = found["h_a.0.weight"] / weights["hyperprior.h_a.0.units"][:, None, None]
+        found["h_a.0.weight"] = (
+            found["h_a.0.weight"] / weights["hyperprior.h_a.0.units"][:, None, None]
+        )
     return found
 
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from promptcodec.coding.architecture import StageSpec, decoder_stages, encoder_stages
 from promptcodec.config import CodecConfig
-from promptcodec.models.stages import StageSpec, decoder_stages, encoder_stages
 from promptcodec.runtime.graphs.layout import Layout
 
 
@@ -27,65 +27,74 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Chain:
+    """Linear maps with nothing between them, which become one.
+
+    Args:
+        maps: prefixes of their tensors, first one first.
+        ratios: stride of each, or of the pixel shuffle behind it.
+    """
+
+    maps: tuple[str, ...] = ()
+    ratios: tuple[int, ...] = ()
+
+    @property
+    def ratio(self) -> int:
+        """Stride of all of them."""
+        return math.prod(self.ratios)
+
+    def then(self, name: str, ratio: int) -> Chain:
+        """The chain with one more map."""
+        return Chain((*self.maps, name), (*self.ratios, ratio))
+
+
+@dataclass(frozen=True)
 class Level:
     """A stage and the maps before it.
 
     Args:
-        spec: the stage; None is the picture behind the last stage of g_s.
+        spec: the stage.
         name: prefix of the stage's tensors.
-        maps: names of the maps, first one first.
-        ratios: stride of each, or of its pixel shuffle.
+        chain: maps between it and the level before.
         blocks: blocks of the stage, in order.
     """
 
-    spec: StageSpec | None
+    spec: StageSpec
     name: str
-    maps: tuple[str, ...]
-    ratios: tuple[int, ...]
-    blocks: tuple[Block, ...] = ()
-
-    @property
-    def ratio(self) -> int:
-        """Resolution behind the maps over that before them, or the other way round."""
-        return math.prod(self.ratios)
+    chain: Chain
+    blocks: tuple[Block, ...]
 
     @property
     def layout(self) -> Layout:
         """Order of the tokens at its start."""
-        if self.blocks:
-            return self.blocks[0].layout
-        return Layout(self.spec.stride if self.spec else 1)
+        return self.blocks[0].layout if self.blocks else Layout(self.spec.stride)
 
 
 def encoder_levels(config: CodecConfig) -> list[Level]:
     """Levels of g_a, finest first. Maps with overlapping kernels are not joined."""
     levels: list[Level] = []
-    maps: tuple[str, ...] = ()
-    ratios: tuple[int, ...] = ()
+    chain = Chain()
     stages = encoder_stages(config)
     for number, spec in enumerate(stages):
-        maps, ratios = (*maps, f"g_a.down.{number}"), (*ratios, spec.ratio)
+        chain = chain.then(f"g_a.down.{number}", spec.ratio)
         if spec.blocks or not config.wide or number == len(stages) - 1:
             name = f"g_a.stages.{number}"
-            blocks = tuple(_blocks(spec, name, wide=config.wide))
-            levels.append(Level(spec, name, maps, ratios, blocks))
-            maps, ratios = (), ()
+            levels.append(Level(spec, name, chain, tuple(_blocks(spec, name, wide=config.wide))))
+            chain = Chain()
     return levels
 
 
-def decoder_levels(config: CodecConfig) -> list[Level]:
-    """Levels of g_s, deepest first; the last one is the picture."""
+def decoder_levels(config: CodecConfig) -> tuple[list[Level], Chain]:
+    """Levels of g_s, deepest first, and the maps from the last one to the picture."""
     levels: list[Level] = []
-    maps: tuple[str, ...] = ("g_s.stem",)
-    ratios: tuple[int, ...] = (1,)
+    chain = Chain(("g_s.stem",), (1,))
     for number, spec in enumerate(decoder_stages(config)):
         if spec.blocks or not number:  # detail latents join behind the first stage
             name = f"g_s.stages.{number}"
-            blocks = tuple(_blocks(spec, name, wide=config.wide))
-            levels.append(Level(spec, name, maps, ratios, blocks))
-            maps, ratios = (), ()
-        maps, ratios = (*maps, f"g_s.up.{number}"), (*ratios, spec.ratio)
-    return [*levels, Level(None, "", maps, ratios)]
+            levels.append(Level(spec, name, chain, tuple(_blocks(spec, name, wide=config.wide))))
+            chain = Chain()
+        chain = chain.then(f"g_s.up.{number}", spec.ratio)
+    return levels, chain
 
 
 def _blocks(spec: StageSpec, stage: str, *, wide: bool) -> Iterator[Block]:
@@ -102,6 +111,6 @@ def _blocks(spec: StageSpec, stage: str, *, wide: bool) -> Iterator[Block]:
         yield Block(kind, f"{stage}.{own}", layout)
 
 
-def prompted(levels: Sequence[Level]) -> list[Block]:
+def swin_blocks(levels: Sequence[Level]) -> list[Block]:
     """Swin blocks in order: those that have prompts."""
     return [block for level in levels for block in level.blocks if block.kind == "s"]

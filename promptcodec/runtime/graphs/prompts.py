@@ -1,6 +1,6 @@
 """Prompt tokens of one transform: a small trunk of convolutions, one norm.
 
-    patches of pixels, or y_hat -> stem -> [3x3, half the resolution] -> norm -> tokens
+patches of pixels, or y_hat -> stem -> [3x3, half the resolution] -> norm -> tokens
 """
 
 from __future__ import annotations
@@ -21,13 +21,11 @@ REDUCTION = 2  # tokens of a block for each prompt, along an edge
 def of_block(block: Block) -> Layout:
     """Order of the prompts of a block."""
     layout = block.layout
-    return Layout(
-        REDUCTION * layout.stride, layout.window // REDUCTION, layout.shift // REDUCTION
-    )
+    return Layout(REDUCTION * layout.stride, layout.window // REDUCTION, layout.shift // REDUCTION)
 
 
 def build_prompts(
-    graph: Graph, source: str, *, stride: int, width: int, blocks: Sequence[Block]
+    graph: Graph, source: str, *, stride: int, blocks: Sequence[Block]
 ) -> dict[str, str]:
     """Add the trunk; returns prompt tokens by the name of their block.
 
@@ -35,11 +33,10 @@ def build_prompts(
         graph: graph that it is added to.
         source: tokens that prompts are made from, in raster order, (B, n, C).
         stride: px between two of them.
-        width: channels of the trunk.
         blocks: Swin blocks of the transform.
     """
     stem = graph.op("Relu", graph.linear(source, "prompts.stem"))
-    x = Features(graph, stem, width, stride, Layout(stride))
+    x = Features(graph, stem, stride, Layout(stride))
     found: dict[str, str] = {}
     deepest = max(of_block(block).stride for block in blocks)
     number = 0
@@ -48,12 +45,12 @@ def build_prompts(
             layout = of_block(block)
             if layout.stride == x.stride:
                 raster = graph.norm(x.tokens(Layout(x.stride)), "prompts.norm")
-                normed = Features(graph, raster, width, x.stride, Layout(x.stride))
+                normed = Features(graph, raster, x.stride, Layout(x.stride))
                 found[block.name] = normed.tokens(layout)
         if x.stride == deepest:
             return found
         grid = graph.conv(x.grid(), f"prompts.down.{number}", kernel=3, stride=2)
-        x = Features(graph, graph.op("Relu", grid), width, 2 * x.stride, None)
+        x = Features(graph, graph.op("Relu", grid), 2 * x.stride, None)
         number += 1
 
 

@@ -10,95 +10,88 @@ features are folded into the maps before and after a block.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from promptcodec.config import LATENT_STRIDE, CodecConfig
 from promptcodec.runtime.graphs.features import Features
-from promptcodec.runtime.graphs.graph import Array, Graph, Parameters
+from promptcodec.runtime.graphs.graph import Graph
 from promptcodec.runtime.graphs.layout import Layout, grid_input
-from promptcodec.runtime.graphs.levels import Level, decoder_levels, encoder_levels, prompted
-from promptcodec.runtime.graphs.prompts import PromptWeights, build_prompts, fold_prompts
-from promptcodec.runtime.graphs.swin import Heads, build_block, fold_block
+from promptcodec.runtime.graphs.levels import Level, decoder_levels, encoder_levels, swin_blocks
+from promptcodec.runtime.graphs.prompts import build_prompts
+from promptcodec.runtime.graphs.swin import Heads, build_block
 
 CONVOLUTIONS = {"c": ("conv1", "last"), "r": ("conv1", "conv2")}  # layers of a block, by letter
 PROMPT_PIXELS = 8  # px that the encoder's prompts are made from
 
 
-def build_analysis(config: CodecConfig, *, width: int) -> Graph:
+def build_analysis(config: CodecConfig, *, prompted: bool) -> Graph:
     """g_a: patches (B, n, 3 r^2) of uint8 pixels to y (B, h w, M) in raster order.
 
     Args:
         config: architecture of the base.
-        width: channels of the trunk of the prompts; 0 is the base alone.
+        prompted: whether a rate's prompts are part of it.
     """
     graph = Graph("analyse")
     levels = encoder_levels(config)
     x = _pixels(graph, config, levels[0])
     prompts: dict[str, str] = {}
-    if width:
+    if prompted:
         source = _patches(graph, PROMPT_PIXELS)
-        prompts = build_prompts(
-            graph, source, stride=PROMPT_PIXELS, width=width, blocks=prompted(levels)
-        )
-    below = x
-    for level in levels:
-        below, x = x, _down(graph, x, level, wide=config.wide)
+        prompts = build_prompts(graph, source, stride=PROMPT_PIXELS, blocks=swin_blocks(levels))
+    below, channels = x, [3, *(level.spec.channels for level in levels)]
+    for level, inputs in zip(levels, channels, strict=False):
+        below, x = x, _down(graph, x, level, inputs, wide=config.wide)
         x = _blocks(graph, x, level, config=config, prompts=prompts)
     layout = x.layout or Layout(LATENT_STRIDE)
     y = graph.linear(x.tokens(layout), "head")
     if config.detail_channels:
-        y = graph.op("Concat", y, graph.linear(below.patches(layout), "detail"), axis=-1)
-    y = Features(graph, y, config.latent_channels, LATENT_STRIDE, layout).tokens(
-        Layout(LATENT_STRIDE)
-    )
+        y = graph.op(
+            "Concat", y, graph.linear(below.patches(layout, channels[-2]), "detail"), axis=-1
+        )
+    y = Features(graph, y, LATENT_STRIDE, layout).tokens(Layout(LATENT_STRIDE))
     graph.output(y, "y", np.float32, "batch", "latents", config.latent_channels)
     return graph
 
 
-def build_synthesis(config: CodecConfig, *, width: int) -> Graph:
+def build_synthesis(config: CodecConfig, *, prompted: bool) -> Graph:
     """g_s: y_hat (B, h w, M) in raster order to levels, uint8 (B, 3 r^2, H / r, W / r).
 
     Args:
         config: architecture of the base.
-        width: channels of the trunk of the prompts; 0 is the base alone.
+        prompted: whether a rate's prompts are part of it.
     """
     graph = Graph("synthesise")
-    levels = decoder_levels(config)
+    levels, render = decoder_levels(config)
     raster = Layout(LATENT_STRIDE)
     y = graph.input("y_hat", np.float32, "batch", "latents", config.latent_channels)
     prompts: dict[str, str] = {}
-    if width:
-        prompts = build_prompts(
-            graph, y, stride=LATENT_STRIDE, width=width, blocks=prompted(levels)
-        )
-    first, *others, last = levels
-    y = Features(graph, y, config.latent_channels, LATENT_STRIDE, raster).tokens(first.layout)
+    if prompted:
+        prompts = build_prompts(graph, y, stride=LATENT_STRIDE, blocks=swin_blocks(levels))
+    first, *others = levels
+    y = Features(graph, y, LATENT_STRIDE, raster).tokens(first.layout)
     detail = config.detail_channels
     deep, fine = y, ""
     if detail:
         deep, fine = graph.split(y, [config.latent_channels - detail, detail], axis=2)
-    channels = first.spec.channels
-    x = Features(graph, graph.linear(deep, "level.0"), channels, LATENT_STRIDE, first.layout)
+    x = Features(graph, graph.linear(deep, "level.0"), LATENT_STRIDE, first.layout)
     x = _blocks(graph, x, first, config=config, prompts=prompts)
     if detail:
         layout = x.layout or raster
-        fine = Features(graph, fine, detail, LATENT_STRIDE, first.layout).tokens(layout)
+        fine = Features(graph, fine, LATENT_STRIDE, first.layout).tokens(layout)
         both = graph.op("Concat", x.tokens(layout), fine, axis=-1)
-        x = Features(graph, both, channels + detail, LATENT_STRIDE, layout)
+        x = Features(graph, both, LATENT_STRIDE, layout)
     for number, level in enumerate(others, start=1):
         x = _up(graph, x, level, f"level.{number}")
         x = _blocks(graph, x, level, config=config, prompts=prompts)
     kernel = config.render_kernel if config.wide else 3
     grid = graph.conv(x.grid(), "render", kernel=kernel)
-    if kernel == 3 and len(last.maps) > 1:
+    if kernel == 3 and len(render.maps) > 1:
         size = graph.op("Concat", graph.ints(1, 1), grid_input(graph, x.stride), axis=0)
         ones = graph.op("Expand", graph.float(1.0), size)
         grid = graph.op("Add", grid, graph.conv(ones, "render_border", kernel=3))
-    levels_ = graph.op("Round", graph.op("Clip", grid, graph.float(0.0), graph.float(255.0)))
-    pixels = graph.op("Cast", levels_, to=np.uint8)
-    graph.output(pixels, "pixels", np.uint8, "batch", 3 * last.ratio**2, "rows", "columns")
+    grid = graph.op("Round", graph.op("Clip", grid, graph.float(0.0), graph.float(255.0)))
+    pixels = graph.op("Cast", grid, to=np.uint8)
+    graph.output(pixels, "pixels", np.uint8, "batch", 3 * render.ratio**2, "rows", "columns")
     return graph
 
 
@@ -111,27 +104,27 @@ def _patches(graph: Graph, edge: int) -> str:
 def _pixels(graph: Graph, config: CodecConfig, first: Level) -> Features:
     """What the first map of g_a reads."""
     if config.wide:
-        patches = _patches(graph, first.ratio)
-        return Features(graph, patches, 3 * first.ratio**2, first.ratio, Layout(first.ratio))
+        patches = _patches(graph, first.chain.ratio)
+        return Features(graph, patches, first.chain.ratio, Layout(first.chain.ratio))
     pixels = graph.input("patches.1", np.uint8, "batch", "patches_1", 3)
-    grid = graph.op("Cast", graph.to_grid(pixels, 3, grid_input(graph, 1)), to=np.float32)
+    grid = graph.op("Cast", graph.to_grid(pixels, grid_input(graph, 1)), to=np.float32)
     # The border of the first convolution is a level of 0.5, so that one cannot be folded.
     grid = graph.op("Sub", grid, graph.float(127.5))
-    return Features(graph, grid, 3, 1, None)
+    return Features(graph, grid, 1, None)
 
 
-def _down(graph: Graph, x: Features, level: Level, *, wide: bool) -> Features:
+def _down(graph: Graph, x: Features, level: Level, channels: int, *, wide: bool) -> Features:
     """The maps before a level of g_a."""
     spec = level.spec
     name = f"level.{level.name}"
     if not wide:
         grid = graph.conv(x.grid(), name, kernel=3, stride=spec.ratio)
-        return Features(graph, grid, spec.channels, spec.stride, None)
+        return Features(graph, grid, spec.stride, None)
     if x.stride == spec.stride:  # pixels, as patches already
         tokens = x.tokens(level.layout)
     else:
-        tokens = x.patches(level.layout)
-    return Features(graph, graph.linear(tokens, name), spec.channels, spec.stride, level.layout)
+        tokens = x.patches(level.layout, channels)
+    return Features(graph, graph.linear(tokens, name), spec.stride, level.layout)
 
 
 def _up(graph: Graph, x: Features, level: Level, name: str) -> Features:
@@ -140,7 +133,7 @@ def _up(graph: Graph, x: Features, level: Level, name: str) -> Features:
     layout = x.layout or Layout(x.stride)
     squares = graph.linear(x.tokens(layout), name)
     tokens = graph.op("Reshape", squares, graph.ints(0, -1, spec.channels))
-    return Features(graph, tokens, spec.channels, spec.stride, layout, brothers=level.ratio**2)
+    return Features(graph, tokens, spec.stride, layout, brothers=level.chain.ratio**2)
 
 
 def _blocks(
@@ -157,11 +150,11 @@ def _blocks(
                 heads=Heads(spec.heads, config.head_channels),
                 prompts=prompts.get(block.name),
             )
-            x = Features(graph, tokens, spec.channels, spec.stride, block.layout)
+            x = Features(graph, tokens, spec.stride, block.layout)
         else:
             first, second = CONVOLUTIONS[block.kind]
             grid = x.grid()
             hidden = graph.op("Relu", graph.conv(grid, f"{block.name}.{first}", kernel=3))
             branch = graph.conv(hidden, f"{block.name}.{second}", kernel=3)
-            x = Features(graph, graph.op("Add", grid, branch), spec.channels, spec.stride, None)
+            x = Features(graph, graph.op("Add", grid, branch), spec.stride, None)
     return x

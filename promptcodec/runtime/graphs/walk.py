@@ -16,8 +16,8 @@ import numpy as np
 from promptcodec.coding.entropy import golomb
 from promptcodec.coding.entropy.tables import NUM_SCALES
 from promptcodec.config import CodecConfig
-from promptcodec.runtime.graphs.econtext import build_econtext, fold_econtext
 from promptcodec.runtime.graphs.checkerboard import build_checkerboard, fold_checkerboard
+from promptcodec.runtime.graphs.econtext import build_econtext, fold_econtext
 from promptcodec.runtime.graphs.graph import Array, Graph, Parameters
 from promptcodec.runtime.graphs.halves import index_input
 from promptcodec.runtime.graphs.hyperprior import build_mean_features, fold_mean_features
@@ -98,7 +98,7 @@ def fold_walk(
 
 
 def _walk(graph: Graph, config: CodecConfig, reconstruct: Reconstruct) -> list[str]:
-    features = graph.to_tokens(build_mean_features(graph, config), config.hyper_channels)
+    features = graph.to_tokens(build_mean_features(graph, config))
     if config.context == "econtext":
         return build_econtext(graph, config, features, reconstruct)
     if config.context == "checkerboard":

@@ -1,0 +1,110 @@
+"""Stages and linear maps of the transforms, from the architecture of a base.
+
+g_a: [map, stage] at 1/2, 1/4, 1/8, 1/16, then a map to the deep latents and one to the detail
+g_s: map from the deep latents, [stage, map with a pixel shuffle] at 1/16, 1/8, 1/4, 1/2
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from promptcodec.config import CodecConfig
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """A stage that is not left out.
+
+    Args:
+        stride: px between two of its elements.
+        ratio: stride of the map between it and the next finer stage or the picture.
+        channels: width.
+        heads: attention heads of its Swin blocks.
+        blocks: kinds of its blocks, one letter each; see `Stage` and `Blocks`.
+        window: edge of a window of its Swin blocks.
+    """
+
+    stride: int
+    ratio: int
+    channels: int
+    heads: int
+    blocks: str
+    window: int
+
+    @property
+    def swin_blocks(self) -> int:
+        """Number of its Swin blocks."""
+        return self.blocks.count("s")
+
+
+def encoder_stages(config: CodecConfig) -> list[StageSpec]:
+    """Stages of g_a, finest first."""
+    if config.wide:
+        return list(_specs(config, config.encoder_channels, config.encoder_blocks))
+    return list(_specs(config, config.channels, ["s" * swin for swin in config.swin_blocks]))
+
+
+def decoder_stages(config: CodecConfig) -> list[StageSpec]:
+    """Stages of g_s, deepest first."""
+    widths, blocks = config.decoder_channels, config.decoder_blocks
+    if not config.wide:
+        counts = zip(config.residual_blocks, config.swin_blocks, strict=True)
+        widths, blocks = config.channels, tuple("r" * res + "s" * swin for res, swin in counts)
+    return list(_specs(config, widths, blocks))[::-1]
+
+
+def _specs(
+    config: CodecConfig, widths: Sequence[int], blocks: Sequence[str]
+) -> Iterator[StageSpec]:
+    stride, finer = 1, 1
+    for width, kinds, window in zip(widths, blocks, config.windows, strict=True):
+        stride *= 2
+        if width:
+            heads = width // config.head_channels
+            yield StageSpec(stride, stride // finer, width, heads, kinds, window)
+            finer = stride
+
+
+@dataclass(frozen=True)
+class LinearMap:
+    """A convolution between two stages, or at an end, of a transform.
+
+    Args:
+        inputs: number of input channels.
+        outputs: number of output channels.
+        kernel: edge of the kernel.
+        stride: step of the kernel.
+    """
+
+    inputs: int
+    outputs: int
+    kernel: int
+    stride: int = 1
+
+
+def analysis_maps(config: CodecConfig) -> list[LinearMap]:
+    """Linear maps of g_a: down to each stage, to the deep latents, to detail latents if any."""
+    stages, detail = encoder_stages(config), config.detail_channels
+    inputs = [3, *(stage.channels for stage in stages)]
+    maps = [
+        LinearMap(below, stage.channels, stage.ratio if config.wide else 3, stage.ratio)
+        for below, stage in zip(inputs, stages, strict=False)
+    ]
+    maps.append(LinearMap(inputs[-1], config.latent_channels - detail, 1))
+    return [*maps, LinearMap(inputs[-2], detail, 2, 2)] if detail else maps
+
+
+def synthesis_maps(config: CodecConfig) -> list[LinearMap]:
+    """Linear maps of g_s: from the deep latents, then up from each stage, deepest first."""
+    stages, detail = decoder_stages(config), config.detail_channels
+    outputs = [*(stage.channels for stage in stages[1:]), 3]
+    kernels = [*(1 for _ in stages[1:]), config.render_kernel if config.wide else 3]
+    extra = [detail, *(0 for _ in stages[1:])]
+    return [
+        LinearMap(config.latent_channels - detail, stages[0].channels, 1),
+        *(
+            LinearMap(stage.channels + more, stage.ratio**2 * out, kernel)
+            for stage, more, out, kernel in zip(stages, extra, outputs, kernels, strict=True)
+        ),
+    ]

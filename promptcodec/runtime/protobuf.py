@@ -1,0 +1,53 @@
+"""Initialisers as bytes that continue a serialised ONNX model.
+
+Two protobuf messages one after the other are read as one: a model's bytes followed by those of
+another that holds initialisers alone is the model with these initialisers. So weights are joined to
+a structure without the package `onnx`.
+
+Source: Protocol Buffers encoding, "last one wins and merging"; field numbers of onnx.proto.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+FLOAT = 1  # TensorProto.FLOAT
+DIMS, DATA_TYPE, NAME, RAW_DATA = 1, 2, 8, 9  # fields of TensorProto
+GRAPH, INITIALIZER = 7, 5  # fields of ModelProto and of GraphProto
+VARINT, BYTES = 0, 2  # wire types
+
+
+def initialisers(parameters: Mapping[str, NDArray[np.float32]]) -> bytes:
+    """Bytes to be put behind those of a model; float32 arrays by name."""
+    tensors = []
+    for name, value in parameters.items():
+        raw = np.ascontiguousarray(value, np.float32).tobytes()
+        dims = b"".join(_key(DIMS, VARINT) + _varint(size) for size in value.shape)
+        fields = (
+            dims,
+            _key(DATA_TYPE, VARINT) + _varint(FLOAT),
+            _delimited(NAME, name.encode()),
+            _delimited(RAW_DATA, raw),
+        )
+        tensors.append(_delimited(INITIALIZER, b"".join(fields)))
+    return _delimited(GRAPH, b"".join(tensors))
+
+
+def _delimited(field: int, content: bytes) -> bytes:
+    return _key(field, BYTES) + _varint(len(content)) + content
+
+
+def _key(field: int, wire: int) -> bytes:
+    return _varint(field << 3 | wire)
+
+
+def _varint(value: int) -> bytes:
+    found = bytearray()
+    while value > 0x7F:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    found.append(value)
+    return bytes(found)

@@ -1,0 +1,134 @@
+"""Sessions of ONNX Runtime, one for each graph and rate, kept for the rates that were last used."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from promptcodec.config import CodecConfig
+from promptcodec.errors import CheckpointError
+from promptcodec.runtime.catalogue import fold, variant
+from promptcodec.runtime.files import GraphFiles
+from promptcodec.runtime.graphs import halves, layout
+from promptcodec.runtime.network import Network
+from promptcodec.runtime.protobuf import initialisers
+
+KEPT = 32  # sessions: eight rates of four graphs
+
+
+class Session:
+    """One graph with its weights; safe to run from several threads.
+
+    Args:
+        model: serialised model with its parameters.
+        threads: CPU threads; 0 is one for each core.
+        context_window: edge of a window of the context in latents.
+    """
+
+    def __init__(self, model: bytes, *, threads: int, context_window: int) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # Threads that spin while they wait take time from whatever else runs.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(
+            model, options, providers=["CPUExecutionProvider"]
+        )
+        self._inputs = [value.name for value in self._session.get_inputs()]
+        self._context_window = context_window
+
+    @property
+    def patches(self) -> list[str]:
+        """Names of the inputs that are squares of pixels."""
+        return [
+            name for name in self._inputs if name.startswith("patches.") and name.count(".") == 1
+        ]
+
+    def run(self, height: int, width: int, **arrays: NDArray[Any]) -> list[NDArray[Any]]:
+        """Outputs of the graph.
+
+        Args:
+            height: rows of the padded picture, px.
+            width: columns of the padded picture, px.
+            arrays: inputs that depend on more than its size, by name.
+        """
+        feed = {name: arrays[name] for name in self._inputs if name in arrays}
+        for name in self._inputs:
+            if name in feed:
+                continue
+            if name.partition(".")[0] in halves.KINDS:
+                feed[name] = halves.feed(name, height, width, window=self._context_window)
+            else:
+                feed[name] = layout.feed(name, height, width)
+        return self._session.run(None, feed)
+
+
+class Sessions:
+    """Sessions of a base.
+
+    Args:
+        files: graphs of the base.
+        weights: float32 arrays of the base, by name.
+        config: architecture of the base.
+        threads: CPU threads of a session; 0 is one for each core.
+    """
+
+    def __init__(
+        self,
+        files: GraphFiles,
+        weights: Mapping[str, NDArray[np.float32]],
+        config: CodecConfig,
+        *,
+        threads: int,
+    ) -> None:
+        self._files, self._weights, self._config = files, weights, config
+        self._threads = threads
+        self._kept: OrderedDict[tuple[str, Network | None], Session] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, graph: str, network: Network | None) -> Session:
+        """The session of a graph at a rate.
+
+        Args:
+            graph: name of the graph, without its ending.
+            network: what the rate adds; None is the base alone.
+        Raises:
+            CheckpointError: graphs or weights that do not belong together.
+        """
+        key = (graph, network)
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = self._make(graph, network)
+                while len(self._kept) > KEPT:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(key)
+            return self._kept[key]
+
+    def _make(self, graph: str, network: Network | None) -> Session:
+        adapter = None if network is None else network.arrays
+        name = variant(graph, adapter)
+        model = self._files.read(name)
+        try:
+            parameters = fold(name, self._weights, self._config, adapter)
+            return Session(
+                model + initialisers(parameters),
+                threads=self._threads,
+                context_window=self._config.context_window,
+            )
+        except KeyError as error:
+            raise CheckpointError(
+                f"the base has no tensor {error.args[0]}, which its config asks for; get the "
+                "checkpoint again"
+            ) from None
+        except (ValueError, IndexError, onnxruntime.capi.onnxruntime_pybind11_state.Fail) as error:
+            line = str(error).splitlines()[0]
+            raise CheckpointError(
+                f"graph {name} and the weights of the base do not belong together: {line}"
+            ) from None
