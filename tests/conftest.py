@@ -54,9 +54,10 @@ def tiny_ladder(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory)
     """Folder of untrained but lively adapters for rates 2, 4 and 6 of the tiny base."""
     import math
 
+    from promptcodec.coding.adapter import AdapterConfig
     from promptcodec.coding.entropy.tables import SCALE_STEP
     from promptcodec.config import LAMBDAS
-    from promptcodec.models.adapters.checkpoint import AdapterConfig, write_adapter
+    from promptcodec.models.adapters.checkpoint import write_adapter
     from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
     from promptcodec.models.checkpoint import read_base
 

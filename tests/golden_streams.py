@@ -18,10 +18,11 @@ from tiny import TINY
 
 from promptcodec import bitstream
 from promptcodec.bitstream import Chunk
+from promptcodec.coding.adapter import AdapterConfig
 from promptcodec.coding.entropy import rans
 from promptcodec.coding.entropy.z_tables import ZTables
 from promptcodec.config import LAMBDAS, BaseConfig, CodecConfig
-from promptcodec.models.adapters.checkpoint import AdapterConfig, write_adapter
+from promptcodec.models.adapters.checkpoint import write_adapter
 from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
 from promptcodec.models.checkpoint import read_base, write_base
 from promptcodec.models.codec import TorchCodec

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,9 @@ def serialise(graph: Graph) -> bytes:
 
     nodes = []
     for node in graph.nodes:
-        own = {k: element(v) if k == "to" else v for k, v in node.attributes.items()}
+        own: dict[str, Any] = dict(node.attributes)
+        if "to" in own:
+            own["to"] = element(own["to"])
         nodes.append(helper.make_node(node.kind, node.inputs, node.outputs, **own))
     proto = helper.make_graph(
         nodes,

@@ -30,7 +30,8 @@ def between(low: Network, high: Network, share: float) -> Network:
         high: network at share 1, of the same shapes.
         share: way from `low` to `high`.
     """
-    part = np.float32(share)
-    return Network(
-        {name: value + part * (high.arrays[name] - value) for name, value in low.arrays.items()}
-    )
+    found = {}
+    for name, start in low.arrays.items():
+        way = high.arrays[name] - start
+        found[name] = np.add(start, way * np.float32(share), dtype=np.float32)
+    return Network(found)

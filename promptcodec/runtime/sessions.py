@@ -47,9 +47,7 @@ class Session:
     @property
     def patches(self) -> list[str]:
         """Names of the inputs that are squares of pixels."""
-        return [
-            name for name in self._inputs if name.startswith("patches.") and name.count(".") == 1
-        ]
+        return [name for name in self._inputs if name.startswith("pixels.")]
 
     def run(self, height: int, width: int, **arrays: NDArray[Any]) -> list[NDArray[Any]]:
         """Outputs of the graph.
@@ -67,7 +65,7 @@ class Session:
                 feed[name] = halves.feed(name, height, width, window=self._context_window)
             else:
                 feed[name] = layout.feed(name, height, width)
-        return self._session.run(None, feed)
+        return [np.asarray(value) for value in self._session.run(None, feed)]
 
 
 class Sessions:
@@ -127,7 +125,7 @@ class Sessions:
                 f"the base has no tensor {error.args[0]}, which its config asks for; get the "
                 "checkpoint again"
             ) from None
-        except (ValueError, IndexError, onnxruntime.capi.onnxruntime_pybind11_state.Fail) as error:
+        except Exception as error:  # ONNX Runtime has no common class of its own
             line = str(error).splitlines()[0]
             raise CheckpointError(
                 f"graph {name} and the weights of the base do not belong together: {line}"

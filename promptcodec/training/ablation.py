@@ -17,12 +17,13 @@ from typing import Any
 
 from torch import Tensor
 
+from promptcodec.coding.adapter import RateAdapter
 from promptcodec.config import Count, Natural, Positive, Ranged, RateIndex
 from promptcodec.errors import ConfigError, DataError, DivergenceError, UsageError
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.hub import find_base
 from promptcodec.io.provenance import provenance
-from promptcodec.models.adapters.checkpoint import RateAdapter, read_adapter
+from promptcodec.models.adapters.checkpoint import read_adapter
 from promptcodec.models.checkpoint import Base, read_base
 from promptcodec.training.config import OptimizerConfig
 from promptcodec.training.data.pictures import PictureStore

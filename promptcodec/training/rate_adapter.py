@@ -11,20 +11,15 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
+from promptcodec.coding.adapter import AdapterConfig, RateAdapter
 from promptcodec.coding.adapter_file import adapter_digest, read_adapter_config
 from promptcodec.coding.entropy.tables import SCALE_STEP
 from promptcodec.coding.entropy.z_tables import MAX_SETS
 from promptcodec.config import Count, Natural, Within
 from promptcodec.errors import ConfigError
 from promptcodec.io.hub import find_base
-from promptcodec.models.adapters.checkpoint import (
-    AdapterConfig,
-    RateAdapter,
-    pack_arrays,
-    read_adapter,
-    write_adapter,
-)
 from promptcodec.models.adapters.checkpoint import build as build_adapter
+from promptcodec.models.adapters.checkpoint import pack_arrays, read_adapter, write_adapter
 from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
 from promptcodec.models.checkpoint import Base, read_base
 from promptcodec.models.codec_model import CodecModel, TrainingOutput

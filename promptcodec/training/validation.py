@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from promptcodec.coding.adapter import RateAdapter
 from promptcodec.coding.distortion import psnr_of
 from promptcodec.coding.entropy.rans import EntropyTables, estimate_bits
 from promptcodec.coding.gains import Gains
 from promptcodec.coding.latents import Latents
 from promptcodec.config import TILE_STRIDE
-from promptcodec.models.adapters.checkpoint import RateAdapter
 from promptcodec.models.checkpoint import density_tables
 from promptcodec.models.codec_model import Adapter, CodecModel
 from promptcodec.models.tensors import arrays_of, crop, pad, to_pixels

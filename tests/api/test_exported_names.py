@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import fields
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -67,12 +68,12 @@ def test_names_cost_no_torch() -> None:
 )
 def test_keywords_are_the_fields_of_the_settings(settings: type, options: type) -> None:
     assert get_type_hints(options) == get_type_hints(settings)
-    named = re.findall(r"^        (\w+): ", settings.__doc__ or "", re.M)
+    named = re.findall(r"^    (\w+): ", cleandoc(settings.__doc__ or ""), re.M)
     assert named[: len(fields(settings))] == [field.name for field in fields(settings)]
 
 
 def test_keywords_of_load_are_described() -> None:
-    named = re.findall(r"^        (\w+): ", EngineOptions.__doc__ or "", re.M)
+    named = re.findall(r"^    (\w+): ", cleandoc(EngineOptions.__doc__ or ""), re.M)
     assert named == list(get_type_hints(EngineOptions))
 
 

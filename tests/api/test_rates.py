@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from promptcodec import bitstream
+from promptcodec.coding.adapter import AdapterConfig
 from promptcodec.errors import CheckpointError, ModelMismatchError, RateError, UsageError
-from promptcodec.models.adapters.checkpoint import AdapterConfig, read_adapter, write_adapter
+from promptcodec.models.adapters.checkpoint import read_adapter, write_adapter
 from promptcodec.models.checkpoint import read_base
 from promptcodec.models.codec import TorchCodec
 

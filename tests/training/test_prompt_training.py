@@ -10,10 +10,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from promptcodec.coding.adapter_file import LOG_GAINS, PREFIX
 from promptcodec.coding.entropy.tables import SCALE_STEP
 from promptcodec.coding.entropy.z_tables import ZTables
 from promptcodec.errors import ConfigError, ModelMismatchError
-from promptcodec.models.adapters.checkpoint import LOG_GAINS, PREFIX, read_adapter
+from promptcodec.models.adapters.checkpoint import read_adapter
 from promptcodec.models.checkpoint import read_base
 from promptcodec.training.config import DataConfig, OptimizerConfig, read_recipe
 from promptcodec.training.data.pictures import PictureStore

@@ -26,12 +26,13 @@ from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from peft.utils import register_peft_method
 from torch import Tensor, nn
 
+from promptcodec.coding.adapter import PEFT_TYPE, AdapterConfig
+from promptcodec.coding.adapter_file import LOG_GAINS
 from promptcodec.coding.entropy.z_tables import SPANS, TABLES
 from promptcodec.coding.gains import FRACTION_BITS
 from promptcodec.config import CodecConfig
 from promptcodec.errors import UsageError
 from promptcodec.io.hub import find_prompts
-from promptcodec.models.adapters.checkpoint import LOG_GAINS, PEFT_TYPE, AdapterConfig
 from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
 from promptcodec.models.codec_model import Adapter, AdapterSlot, CodecModel
 

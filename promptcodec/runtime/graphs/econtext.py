@@ -14,7 +14,7 @@ import numpy as np
 from promptcodec.config import CodecConfig
 from promptcodec.runtime.graphs.checkerboard import TAPS
 from promptcodec.runtime.graphs.graph import Array, Graph, Parameters
-from promptcodec.runtime.graphs.halves import index_input, mask_input
+from promptcodec.runtime.graphs.halves import index_input, mask_of
 from promptcodec.runtime.graphs.swin import Heads
 
 
@@ -92,7 +92,7 @@ class _Walk:
         self.keys[layer], self.values[layer] = keys, values
         logits = graph.op("MatMul", queries, keys)
         logits = graph.op("Add", logits, graph.parameter(f"{name}.position_bias.{slot}"))
-        mask = mask_input(graph, layer % 2, self.tokens)
+        mask = mask_of(graph, layer % 2, self.tokens)
         if slot:
             mask = graph.op("Concat", *[mask] * (slot + 1), axis=3)
         weights = graph.op("Softmax", graph.op("Add", logits, mask), axis=-1)

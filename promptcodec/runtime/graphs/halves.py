@@ -8,7 +8,7 @@
     slots.k          places in a packed half of the tokens of its windows, shifted where k is 1
     slots.k.m        the same, from the order of layer k to that of layer m
     unslot.k         places in the windows of each token of a packed half
-    apart.k          addend of the logits of each window of a packed half
+    apart.k          number of the region of each token of its windows
 
 Anchors are the odd columns of even rows and the even columns of odd rows.
 """
@@ -16,13 +16,14 @@ Anchors are the odd columns of even rows and the even columns of odd rows.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from promptcodec.config import LATENT_STRIDE
 from promptcodec.runtime.graphs.graph import Graph
-from promptcodec.runtime.graphs.layout import HIDDEN, Indexes
+from promptcodec.runtime.graphs.layout import Indexes, build_mask
 
 KINDS = ("half", "join", "near", "taps", "slots", "unslot", "apart")
 
@@ -32,12 +33,13 @@ def index_input(graph: Graph, name: str) -> str:
     return graph.input(name, np.int64, name.replace(".", "_"))
 
 
-def mask_input(graph: Graph, shifted: int, tokens: int) -> str:
-    """Declare the mask of the windows of a packed half."""
-    shape = (f"windows_{shifted}", 1, tokens, tokens)
-    return graph.input(f"apart.{shifted}", np.float32, *shape)
+def mask_of(graph: Graph, shifted: int, tokens: int) -> str:
+    """The mask of the windows of a packed half, whose regions are an input."""
+    name = graph.input(f"apart.{shifted}", np.int32, f"windows_{shifted}", tokens)
+    return build_mask(graph, name)
 
 
+@lru_cache(maxsize=64)
 def feed(name: str, height: int, width: int, *, window: int) -> NDArray:
     """The value of such an input.
 
@@ -61,7 +63,7 @@ def feed(name: str, height: int, width: int, *, window: int) -> NDArray:
         return (4 * _near(rows, columns).reshape(-1, 4) + np.arange(4)).ravel()
     first, *others = (_Windows.of(rows, columns // 2, window, shifted) for shifted in values)
     if kind == "apart":
-        return first.mask()
+        return first.regions.astype(np.int32)
     slots = np.empty_like(first.places)
     slots[first.places] = np.arange(len(slots))
     if kind == "slots" and others:
@@ -94,7 +96,7 @@ class _Windows:
 
     Args:
         places: place in the padded grid, in raster order, of each token of the windows.
-        regions: 0, what came round from the start, or padding, along both axes, (windows, tokens).
+        regions: number for what came round, what is padding and the rest, (windows, tokens).
         columns: columns of the padded grid.
     """
 
@@ -121,9 +123,3 @@ class _Windows:
             regions.reshape(-1, edges[0] * edges[1]),
             padded[1],
         )
-
-    def mask(self) -> NDArray[np.float32]:
-        """Addend of the logits, (windows, 1, tokens, tokens)."""
-        regions = self.regions[:, None]
-        apart = regions[..., :, None] != regions[..., None, :]
-        return np.where(apart, np.float32(HIDDEN), np.float32(0.0))

@@ -7,7 +7,7 @@ the picture alone. They are inputs of a graph, named by what they are:
     order.s8w0h0.s8w8h4     slots of one layout for each slot of another of the same grid
     patches.s8w8h0.s16w4h0  the r x r fine tokens of each coarse token, row by row
     children.s16w4h0.s8w8h0 fine tokens, where each coarse token holds its r x r ones in a row
-    mask.s8w8h4             addend of the logits of each window
+    regions.s8w8h4          number of the region of each token of each window
     grid.s8                 rows and columns
 """
 
@@ -67,20 +67,21 @@ class Layout:
         cut = places.reshape(rows // edge, edge, columns // edge, edge)
         return cut.transpose(0, 2, 1, 3).ravel()
 
-    def mask(self, height: int, width: int) -> NDArray[np.float32]:
-        """Addend of the logits, (windows, 1, tokens, tokens); arguments as `positions`."""
+    def regions(self, height: int, width: int) -> NDArray[np.int32]:
+        """What came round from the start, by a number, (windows, tokens).
+
+        Tokens of different regions do not attend to each other. Arguments are those of `positions`.
+        """
         rows, columns = height // self.stride, width // self.stride
-        down, right = self._regions(rows), self._regions(columns)
+        down, right = self._came_round(rows), self._came_round(columns)
         edge = self.window
         regions = (2 * down[:, None] + right).reshape(rows // edge, edge, columns // edge, edge)
-        regions = regions.transpose(0, 2, 1, 3).reshape(-1, 1, edge * edge)
-        apart = regions[..., :, None] != regions[..., None, :]
-        return np.where(apart, np.float32(HIDDEN), np.float32(0.0))
+        return regions.transpose(0, 2, 1, 3).reshape(-1, edge * edge).astype(np.int32)
 
     def _shift(self, size: int) -> int:
         return self.shift if size > self.window else 0
 
-    def _regions(self, size: int) -> NDArray[np.bool_]:
+    def _came_round(self, size: int) -> NDArray[np.bool_]:
         """True where a row or column came round from the start."""
         return np.arange(size) + self._shift(size) >= size
 
@@ -91,10 +92,19 @@ def index_input(graph: Graph, kind: str, source: Layout, target: Layout) -> str:
     return graph.input(name, np.int64, name.replace(".", "_"))
 
 
-def mask_input(graph: Graph, layout: Layout) -> str:
-    """Declare the mask of a layout."""
+def build_mask(graph: Graph, regions: str) -> str:
+    """Addend of the logits, (windows, 1, tokens, tokens), from regions (windows, tokens)."""
+    queries = graph.op("Unsqueeze", regions, graph.ints(1, 3))
+    keys = graph.op("Unsqueeze", regions, graph.ints(1, 2))
+    apart = graph.op("Not", graph.op("Equal", queries, keys))
+    return graph.op("Mul", graph.op("Cast", apart, to=np.float32), graph.float(HIDDEN))
+
+
+def mask_of(graph: Graph, layout: Layout) -> str:
+    """The mask of a layout whose regions are an input."""
     tokens = layout.window**2
-    return graph.input(f"mask.{layout}", np.float32, f"windows_{layout}", 1, tokens, tokens)
+    name = graph.input(f"regions.{layout}", np.int32, f"windows_{layout}", tokens)
+    return build_mask(graph, name)
 
 
 def grid_input(graph: Graph, stride: int) -> str:
@@ -102,7 +112,7 @@ def grid_input(graph: Graph, stride: int) -> str:
     return graph.input(f"grid.s{stride}", np.int64, 2)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def feed(name: str, height: int, width: int) -> NDArray:
     """The value of an input of a graph that depends on the size of the picture alone.
 
@@ -115,8 +125,8 @@ def feed(name: str, height: int, width: int) -> NDArray:
     if kind == "grid":
         stride = int(rest[1:])
         return np.array([height // stride, width // stride], np.int64)
-    if kind == "mask":
-        return Layout.parse(rest).mask(height, width)
+    if kind == "regions":
+        return Layout.parse(rest).regions(height, width)
     source, target = map(Layout.parse, rest.split("."))
     there = source.positions(height, width)
     slots = np.empty_like(there)

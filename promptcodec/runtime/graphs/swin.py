@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from promptcodec.runtime.graphs.graph import Array, Graph, Parameters
-from promptcodec.runtime.graphs.layout import Layout, mask_input
+from promptcodec.runtime.graphs.layout import Layout, mask_of
 from promptcodec.runtime.graphs.prompts import PromptWeights
 
 
@@ -70,7 +70,7 @@ def build_block(
     logits = graph.op("MatMul", queries, keys)
     logits = graph.op("Add", logits, graph.parameter(f"{name}.position_bias"))
     if layout.shift:
-        logits = graph.op("Add", logits, mask_input(graph, layout))
+        logits = graph.op("Add", logits, mask_of(graph, layout))
     out = graph.op("MatMul", graph.op("Softmax", logits, axis=-1), values)
     if prompts is not None:
         own = tokens // 4

@@ -97,7 +97,7 @@ def build_synthesis(config: CodecConfig, *, prompted: bool) -> Graph:
 
 def _patches(graph: Graph, edge: int) -> str:
     """Squares of pixels as numbers, (B, n, 3 edge^2)."""
-    name = graph.input(f"patches.{edge}", np.uint8, "batch", f"patches_{edge}", 3 * edge**2)
+    name = graph.input(f"pixels.{edge}", np.uint8, "batch", f"pixels_{edge}", 3 * edge**2)
     return graph.op("Cast", name, to=np.float32)
 
 
@@ -106,7 +106,7 @@ def _pixels(graph: Graph, config: CodecConfig, first: Level) -> Features:
     if config.wide:
         patches = _patches(graph, first.chain.ratio)
         return Features(graph, patches, first.chain.ratio, Layout(first.chain.ratio))
-    pixels = graph.input("patches.1", np.uint8, "batch", "patches_1", 3)
+    pixels = graph.input("pixels.1", np.uint8, "batch", "pixels_1", 3)
     grid = graph.op("Cast", graph.to_grid(pixels, grid_input(graph, 1)), to=np.float32)
     # The border of the first convolution is a level of 0.5, so that one cannot be folded.
     grid = graph.op("Sub", grid, graph.float(127.5))

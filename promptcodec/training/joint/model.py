@@ -8,8 +8,8 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from promptcodec.coding.adapter import RateAdapter
 from promptcodec.config import TILE_STRIDE
-from promptcodec.models.adapters.checkpoint import RateAdapter
 from promptcodec.models.adapters.task_prompts import RateAndTask, TaskPrompts
 from promptcodec.models.codec_model import Adapter, CodecModel, TrainingOutput
 from promptcodec.models.heads.classifier import LatentClassifier

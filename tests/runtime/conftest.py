@@ -1,0 +1,109 @@
+"""Bases of both shapes and of every context, lively and with their graphs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from promptcodec.coding.adapter import AdapterConfig
+from promptcodec.config import LAMBDAS, BaseConfig, CodecConfig
+from promptcodec.models.adapters.checkpoint import write_adapter
+from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
+from promptcodec.models.checkpoint import write_base
+from promptcodec.models.codec import TorchCodec
+from promptcodec.models.codec_model import CodecModel
+from promptcodec.runtime.codec import RuntimeCodec
+from promptcodec.runtime.export import export
+
+OLD = CodecConfig(
+    name="tiny",
+    channels=(8, 8, 16, 16),
+    residual_blocks=(0, 1, 0, 0),
+    swin_blocks=(0, 0, 2, 2),
+    head_channels=8,
+    latent_channels=24,
+    detail_channels=8,
+    hyper_channels=12,
+    z_channels=6,
+    scale_channels=8,
+    context_channels=16,
+    reconstruction="centroid",
+)
+WIDE = replace(
+    OLD,
+    encoder_channels=(8, 8, 16, 16),
+    encoder_blocks=("", "", "ss", "ss"),
+    decoder_channels=(8, 8, 16, 24),
+    decoder_blocks=("", "c", "ss", "sss"),
+    hyper_kernel=1,
+)
+SHAPES = {
+    "old": replace(OLD, context="econtext", context_segments=(8, 16), context_window=4),
+    "wide": WIDE,
+    "no-context": replace(WIDE, context="none", scale_channels=0, reconstruction="middle"),
+    "no-detail": replace(
+        WIDE, detail_channels=0, encoder_channels=(0, 0, 16, 24), encoder_blocks=("", "", "c", "s")
+    ),
+}
+
+
+def lively(model: torch.nn.Module) -> None:
+    """Random values where an untrained network has zeros or ones."""
+    with torch.no_grad():
+        for name, value in (*model.named_parameters(), *model.named_buffers()):
+            if name.endswith(("units", "step", "y_scale")):
+                value.copy_(0.5 + torch.rand_like(value))
+            elif value.ndim == 1 or "position_bias" in name or ".up." in name:
+                if value.is_floating_point() and "prior" not in name and "scale_path" not in name:
+                    value.add_(0.1 * torch.randn_like(value))
+
+
+@pytest.fixture(scope="session", params=SHAPES)
+def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a base, `base/`, and of two adapters, `prompts/`."""
+    folder = tmp_path_factory.mktemp(f"runtime-{request.param}")
+    return make(SHAPES[request.param], folder)
+
+
+def make(config: CodecConfig, folder: Path) -> Path:
+    torch.manual_seed(0)
+    model = CodecModel(config)
+    lively(model)
+    with torch.no_grad():
+        model.g_a.head.weight.mul_(40.0)
+        model.hyperprior.scale_path.layers[-1].weight.mul_(0.5)
+        model.hyperprior.scale_path.layers[-1].bias.fill_(0.9)
+    sha256 = write_base(folder / "base", model, config=BaseConfig(codec=config))
+    for index, width, rank in ((2, 4, 2), (4, 4, 2)):
+        prompts = LayerAdaptivePrompts(config, width=width, rank=rank)
+        lively(prompts)
+        adapter = AdapterConfig(
+            rate_index=index,
+            lmbda=LAMBDAS[index],
+            base_sha256=sha256.hex(),
+            width=width,
+            rank=rank,
+        )
+        write_adapter(folder / "prompts" / f"rate-{index}", prompts, config=adapter)
+    export(folder / "base")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def codecs(base: Path) -> tuple[TorchCodec, RuntimeCodec]:
+    """The same codec on both engines."""
+    places = base / "base", base / "prompts"
+    return TorchCodec.load(*places), RuntimeCodec.load(*places, threads=1)
+
+
+@pytest.fixture(scope="session")
+def picture() -> np.ndarray:
+    """A picture with structure whose sides are no multiples of 64, (100, 150, 3)."""
+    y, x = np.mgrid[0:100, 0:150]
+    noise = np.random.default_rng(0).integers(0, 40, (100, 150))
+    levels = np.stack([x + noise, 2 * y, 255 - x + y // 2], axis=2)
+    return levels.clip(0, 255).astype(np.uint8)

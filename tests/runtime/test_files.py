@@ -1,0 +1,59 @@
+"""Graphs on disk: the same bytes each time, and refused where they do not belong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from promptcodec.coding.base_file import read_stored_base
+from promptcodec.errors import CheckpointError
+from promptcodec.runtime.catalogue import NAMES
+from promptcodec.runtime.codec import RuntimeCodec
+from promptcodec.runtime.export import models
+from promptcodec.runtime.files import FOLDER, MANIFEST, read_graphs
+
+
+@pytest.fixture
+def copy(base: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(base / "base", tmp_path / "base"))
+
+
+def test_export_is_reproducible(base: Path) -> None:
+    config = read_stored_base(base / "base").config.codec
+    files, made = read_graphs(base / "base", config), models(config)
+    assert {name: files.read(name) for name in NAMES} == made
+    assert sum(map(len, made.values())) < 200_000
+
+
+def test_missing_graphs(copy: Path) -> None:
+    (copy / FOLDER / "synthesise.onnx").unlink()
+    codec = RuntimeCodec.load(copy, [])
+    with pytest.raises(CheckpointError, match=r"no graph .*synthesise\.onnx.*promptcodec export"):
+        codec.decode(codec.encode(b"P6 2 1 255 abcdef"))
+    shutil.rmtree(copy / FOLDER)
+    with pytest.raises(CheckpointError, match="has no graphs to run without torch"):
+        RuntimeCodec.load(copy, [])
+
+
+def test_a_changed_graph(copy: Path) -> None:
+    path = copy / FOLDER / "analyse.onnx"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"analyse\.onnx was changed or damaged"):
+        RuntimeCodec.load(copy, []).encode(b"P6 2 1 255 abcdef")
+
+
+def test_graphs_of_another_shape(copy: Path) -> None:
+    path = copy / FOLDER / MANIFEST
+    facts = json.loads(path.read_text())
+    facts["codec_sha256"] = "0" * 64
+    path.write_text(json.dumps(facts))
+    with pytest.raises(CheckpointError, match="graphs of another architecture"):
+        RuntimeCodec.load(copy, [])
+    path.write_text("{")
+    with pytest.raises(CheckpointError, match="is not JSON"):
+        RuntimeCodec.load(copy, [])
