@@ -291,6 +291,20 @@ def recipe(*, recipe: options.Recipe, printer: Printer) -> None:
     printer.print_result("recipe", values, yaml.safe_dump(values, sort_keys=False))
 
 
+@app.command()
+@spread_settings
+def export(
+    *,
+    base: Annotated[Path, Argument(metavar="BASE", help="Folder of a base checkpoint.")],
+    printer: Printer,
+) -> None:
+    """Write the graphs of a base for ONNX Runtime beside its weights."""
+    from promptcodec.runtime.export import export as write_graphs
+
+    folder = write_graphs(base)
+    printer.report_run("export", folder, f"graphs: {folder}")
+
+
 @app.command("convert-state")
 @spread_settings
 def convert_state(

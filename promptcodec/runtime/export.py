@@ -18,8 +18,8 @@ OPSET = 20  # the first with Gelu
 IR_VERSION = 9  # of the same release
 
 
-def export(base: Path) -> None:
-    """Write the graphs of a checkpoint beside it.
+def export(base: Path) -> Path:
+    """Write the graphs of a checkpoint beside it; returns their folder.
 
     Args:
         base: folder of the checkpoint.
@@ -29,7 +29,7 @@ def export(base: Path) -> None:
         OutputError: the folder cannot be written.
     """
     config = read_stored_base(base).config.codec
-    write_graphs(base, config, models(config))
+    return write_graphs(base, config, models(config))
 
 
 def models(config: CodecConfig) -> dict[str, bytes]:

@@ -95,8 +95,8 @@ def read_graphs(base: Path, config: CodecConfig) -> GraphFiles:
     return GraphFiles(folder, dict(zip(NAMES, found.sha256, strict=True)))
 
 
-def write_graphs(base: Path, config: CodecConfig, models: dict[str, bytes]) -> None:
-    """Write graphs beside a checkpoint.
+def write_graphs(base: Path, config: CodecConfig, models: dict[str, bytes]) -> Path:
+    """Write graphs beside a checkpoint; returns their folder.
 
     Args:
         base: folder of the checkpoint.
@@ -116,6 +116,7 @@ def write_graphs(base: Path, config: CodecConfig, models: dict[str, bytes]) -> N
     }
     text = json.dumps(facts, indent=2) + "\n"
     write_atomically(folder / MANIFEST, text.encode(), force=True)
+    return folder
 
 
 def codec_sha256(config: CodecConfig) -> str:
