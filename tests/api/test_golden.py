@@ -54,7 +54,7 @@ def test_golden_streams_walk_every_path(codecs: dict[str, Codec]) -> None:
     assert not latents["certain"].indexes.any()
     containers = {name: bitstream.parse(stream(name)) for name in GOLDEN}
     kinds = {chunk.kind for container in containers.values() for chunk in container.chunks}
-    assert kinds == {*bitstream.CHUNK_KINDS, b"note"}
+    assert kinds == {*bitstream.CHUNK_KINDS, b"note", b"reso"}
     assert {len(container.adapter_hashes) for container in containers.values()} == {0, 1, 2}
     assert min(c.gain for c in containers.values()) < 0 < max(c.gain for c in containers.values())
     assert containers["no-words"].tiles[0].z == b"" == containers["certain"].tiles[0].y[1:]

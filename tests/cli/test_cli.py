@@ -130,7 +130,7 @@ class TestTiles:
         report = json.loads(run(*words, "--allow-partial", "--force", "--json").out)
         assert report["missing"] == ["tile 1"]
         words = ("decode", tmp_path / "no.pc", "--allow-partial", *base)
-        refused(4, "no.pc cannot be read: No such file", *words, folder=tmp_path)
+        refused(4, "no.pc: no such file: check the name", *words, folder=tmp_path)
 
 
 class TestUsage:

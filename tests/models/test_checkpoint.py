@@ -94,7 +94,7 @@ def test_missing_and_foreign_files(tiny_checkpoint: Path, tmp_path: Path) -> Non
         ({"format_version": 2}, "upgrade promptcodec"),
         ({"colour": 1}, "unknown key 'colour'"),
         ({"codec": {"latent_channels": "many"}}, "latent_channels"),
-        ({"codec": {"latent_channels": 0}}, "positive"),
+        ({"codec": {"latent_channels": 0}}, "need 1 to 8192"),
     ],
 )
 def test_config_faults(tiny_checkpoint: Path, tmp_path: Path, edit: dict, message: str) -> None:

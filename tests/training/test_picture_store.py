@@ -136,14 +136,14 @@ def test_packs_that_are_not_there(data: Path, change: dict, message: str) -> Non
         ({"packs": (Pack(name="a"), Pack(name="a"))}, "need distinct names"),
         ({"last_crop": 100}, "last_crop is 100"),
         ({"crop": 128, "last_crop": 64}, "last_crop is 64"),
-        ({"last_fraction": 0.0}, "last_fraction 0.0"),
+        ({"last_fraction": 0.0}, "last_fraction is 0.0"),
         ({"packs": PACKS, "validation_pictures": 1}, "one a pack"),
     ],
 )
 def test_recipe_faults(change: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         DataConfig(**change)
-    with pytest.raises(ConfigError, match="share of pack a is 0"):
+    with pytest.raises(ConfigError, match=r"share is 0\.0; need a number above 0"):
         Pack(name="a", share=0.0)
 
 
