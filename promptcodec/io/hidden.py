@@ -35,7 +35,7 @@ def _filled(total: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[
         total: weighted colours, (H, W, 3).
         weight: (H, W, 1), above 0 somewhere.
     """
-    mean = total / np.maximum(weight, 1e-6)
+    mean: NDArray[np.float32] = total / weight.clip(np.float32(1e-6))
     if (weight > 0).all():
         return mean
     height, width = weight.shape[:2]
@@ -57,4 +57,4 @@ def _smoothed(values: NDArray[np.float32], *, axis: int) -> NDArray[np.float32]:
     wide = np.pad(values, border, mode="edge")
     size = values.shape[axis]
     before, here, after = (wide.take(range(n, n + size), axis) for n in range(3))
-    return (before + 2 * here + after) / 4
+    return (before + 2 * here + after) / np.float32(4)

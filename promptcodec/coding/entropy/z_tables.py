@@ -80,7 +80,7 @@ def pack_sets(sets: Sequence[ZTables]) -> dict[str, np.ndarray]:
     if not sets:
         return {}
     tables = np.stack([each.frequencies for each in sets])
-    inside = (tables > 1).any(axis=0)
+    inside = np.any(tables > 1, axis=0, keepdims=True)[0]
     spans = np.stack([_first(inside), NUM_VALUES - 1 - _first(inside[:, ::-1])], axis=1)
     kept = np.ascontiguousarray(tables[:, _held(spans)])
     return {
