@@ -35,7 +35,7 @@ def _filled(total: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[
         total: weighted colours, (H, W, 3).
         weight: (H, W, 1), above 0 somewhere.
     """
-    mean: NDArray[np.float32] = total / weight.clip(np.float32(1e-6))
+    mean = np.divide(total, weight.clip(1e-6), dtype=np.float32)
     if (weight > 0).all():
         return mean
     height, width = weight.shape[:2]
