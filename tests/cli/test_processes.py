@@ -85,7 +85,7 @@ class TestProcesses:
     def test_what_was_done_is_told_when_it_ends_early(self, start, tmp_path, signal_number):
         failures = tmp_path / "failures.jsonl"
         words = (str(tmp_path / "missing.png"), "--failures", str(failures))
-        process = start("--jobs", "2", "--effort", "3", *words)
+        process = start("--jobs", "2", "--effort", "6", *words)
         done = 0
         while done < 2:
             done += json.loads(process.stdout.readline())["status"] == "done"
