@@ -81,7 +81,9 @@ class TestProcesses:
         assert time.monotonic() - started < 20
         assert _group_ends(process.pid)
 
-    @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
+    @pytest.mark.parametrize(
+        "signal_number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+    )
     def test_what_was_done_is_told_when_it_ends_early(self, start, tmp_path, signal_number):
         failures = tmp_path / "failures.jsonl"
         words = (str(tmp_path / "missing.png"), "--failures", str(failures))
