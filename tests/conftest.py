@@ -125,9 +125,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="session")
 def tiny_heads(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of an untrained but lively classifier and segmentation head of the tiny base."""
+    from promptcodec.coding.head_config import HeadConfig
     from promptcodec.models.checkpoint import read_base
     from promptcodec.models.heads.checkpoint import build_head, write_head
-    from promptcodec.models.heads.config import HeadConfig
 
     base = read_base(tiny_checkpoint)
     folder = tmp_path_factory.mktemp("heads")

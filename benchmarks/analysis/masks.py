@@ -15,13 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from promptcodec.coding.head_config import PIXELS, SEGMENT
 from promptcodec.coding.predict import classes_of
 from promptcodec.errors import UsageError
 from promptcodec.evaluation.bootstrap import MIN_PICTURES, RESAMPLES, Estimate
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads import predict
 from promptcodec.models.heads.checkpoint import Head
-from promptcodec.models.heads.config import PIXELS, SEGMENT
 from promptcodec.models.heads.iou import mean_iou
 from promptcodec.models.tensors import from_pixels
 

@@ -22,6 +22,7 @@ from torch import nn
 from benchmarks.analysis.masks import check_pixels, compare_overlap, read_masks
 from benchmarks.common import parse, parser, write_json
 from promptcodec.cli.options import parse_rates
+from promptcodec.coding.head_config import SEGMENT, HeadConfig
 from promptcodec.evaluation.reports.compare import side_by_side
 from promptcodec.evaluation.speed.complexity import complexity_table, count_macs, count_parameters
 from promptcodec.io import masks
@@ -30,7 +31,6 @@ from promptcodec.io.provenance import provenance
 from promptcodec.io.save import encode_file
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import Head, build_head, read_head
-from promptcodec.models.heads.config import SEGMENT, HeadConfig
 from promptcodec.models.heads.iou import class_iou, confusion_counts
 from promptcodec.training.data.masked import MaskedPictures, read_masked
 

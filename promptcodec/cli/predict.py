@@ -11,6 +11,7 @@ from promptcodec.cli.codec_options import CodecOptions
 from promptcodec.cli.inputs import InputSpec
 from promptcodec.cli.output import Printer, choose_output, write_output
 from promptcodec.cli.settings import spread_settings
+from promptcodec.config import SEGMENT
 from promptcodec.errors import (
     ModelMismatchError,
     PictureError,
@@ -19,7 +20,6 @@ from promptcodec.errors import (
     UsageError,
 )
 from promptcodec.io.find import PICTURE_SUFFIXES, STREAM_SUFFIXES
-from promptcodec.models.heads.config import SEGMENT
 
 if TYPE_CHECKING:
     from promptcodec.api import Codec

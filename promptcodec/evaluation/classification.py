@@ -20,6 +20,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from promptcodec.coding.head_config import CLASSIFY, LATENTS
+from promptcodec.coding.head_file import read_head_config
 from promptcodec.config import Count, NotNegative, Ranged
 from promptcodec.errors import ConfigError
 from promptcodec.evaluation.bootstrap import RESAMPLES, Estimate
@@ -27,8 +29,7 @@ from promptcodec.evaluation.codecs.payload import payload_bytes
 from promptcodec.evaluation.codecs.registry import CLASSIC
 from promptcodec.evaluation.metrics import psnr
 from promptcodec.models.codec import TorchCodec
-from promptcodec.models.heads.checkpoint import Head, read_head, read_head_config
-from promptcodec.models.heads.config import CLASSIFY, LATENTS
+from promptcodec.models.heads.checkpoint import Head, read_head
 from promptcodec.training.data.inputs import FORMATS, FileInput
 from promptcodec.training.data.labelled import LabelledPictures
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
+from promptcodec.coding.head_file import head_folder
 from promptcodec.errors import CheckpointError
 from promptcodec.models.adapters.task_checkpoint import TaskAdapter, read_task, read_task_config
 from promptcodec.models.checkpoint import Base
-from promptcodec.models.heads.checkpoint import Head, read_head, read_head_config
-from promptcodec.models.heads.config import LATENTS
+from promptcodec.models.heads.checkpoint import Head, read_head
 from promptcodec.models.weights import plain_tensors
 
 
@@ -47,18 +47,8 @@ class TaskModules:
             ModelMismatchError: the head belongs to another base.
         """
         if task not in self._heads:
-            configs = {folder: read_head_config(folder) for folder in self._head_folders}
-            folders = [f for f, c in configs.items() if c.task == task and c.reads == LATENTS]
-            if not folders:
-                raise CheckpointError(
-                    f"this codec has no head to {task}: name one with `--heads` (in Python "
-                    "`Codec.load(heads=...)`), or train it with `promptcodec train-head`"
-                )
-            if len(folders) > 1:
-                raise CheckpointError(
-                    f"{len(folders)} heads to {task}: {', '.join(map(str, folders))}; name one"
-                )
-            head = read_head(folders[0], base_sha256=self._base.sha256)
+            folder = head_folder(self._head_folders, task)
+            head = read_head(folder, base_sha256=self._base.sha256)
             head.model.to(self._device)
             self._heads[task] = head
         return self._heads[task]

@@ -98,9 +98,8 @@ def load_weights(module: nn.Module, arrays: Arrays, *, where: str) -> None:
     module.load_state_dict(state)
 
 
-@plain_tensors()
 def read_network(path: Path, build: Callable[[], Network]) -> Network:
-    """A network with the weights of a file, frozen, in eval mode, on the CPU.
+    """A network with the weights of a file; see `network_of`.
 
     Args:
         path: path of the safetensors file.
@@ -109,10 +108,23 @@ def read_network(path: Path, build: Callable[[], Network]) -> Network:
         CheckpointError: missing file; tensors that are missing, unknown, of another shape or not
             finite.
     """
-    arrays = read_arrays(path)
-    with WeightBudget(arrays, where=str(path)):
+    return network_of(read_arrays(path), build, where=str(path))
+
+
+@plain_tensors()
+def network_of(arrays: Arrays, build: Callable[[], Network], *, where: str) -> Network:
+    """A network with given weights, frozen, in eval mode, on the CPU.
+
+    Args:
+        arrays: weights by name.
+        build: function that makes the network without its weights.
+        where: name of their file, for the message.
+    Raises:
+        CheckpointError: tensors that are missing, unknown or of another shape.
+    """
+    with WeightBudget(arrays, where=where):
         module = build()
-    load_weights(module, arrays, where=str(path))
+    load_weights(module, arrays, where=where)
     return module.requires_grad_(False).eval()
 
 

@@ -16,6 +16,7 @@ from safetensors.numpy import save
 from torch import Tensor, nn
 
 from promptcodec.coding.distortion import psnr_of
+from promptcodec.coding.head_config import CLASSIFY
 from promptcodec.config import TILE_STRIDE, Count, RatePlace
 from promptcodec.errors import ConfigError
 from promptcodec.io.atomic import write_atomically
@@ -23,7 +24,6 @@ from promptcodec.io.tensors import read_arrays
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.aggregation import BLOCKS, Aggregation, first_blocks
 from promptcodec.models.heads.classifier import LatentClassifier
-from promptcodec.models.heads.config import CLASSIFY
 from promptcodec.models.tensors import crop, pad
 from promptcodec.models.transforms import Synthesis
 from promptcodec.models.weights import as_half, load_weights

@@ -15,12 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from promptcodec.coding.head_config import CLASSIFY, LATENTS, PIXELS, SEGMENT, HeadConfig, Ratio
 from promptcodec.config import Count, ShareBelow1, Within
 from promptcodec.errors import ConfigError
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import build_head, write_head
 from promptcodec.models.heads.classifier import LatentClassifier
-from promptcodec.models.heads.config import CLASSIFY, LATENTS, PIXELS, SEGMENT, HeadConfig, Ratio
 from promptcodec.models.heads.pixel_classifier import PixelClassifier
 from promptcodec.training.config import LoopConfig, OptimizerConfig
 from promptcodec.training.data.augmented import (

@@ -19,12 +19,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from promptcodec.coding.head_config import CLASSIFY, PIXELS
+from promptcodec.coding.head_file import read_head_config
 from promptcodec.config import LATENT_STRIDE, NotNegative, Positive, Ranged, Share
 from promptcodec.errors import CheckpointError, ConfigError
 from promptcodec.io.hub import HEAD_WEIGHTS
-from promptcodec.models.heads.checkpoint import read_head, read_head_config
+from promptcodec.models.heads.checkpoint import read_head
 from promptcodec.models.heads.classifier import LatentClassifier
-from promptcodec.models.heads.config import CLASSIFY, PIXELS
 from promptcodec.models.heads.pixel_classifier import PixelClassifier
 from promptcodec.training.optim import device_of
 

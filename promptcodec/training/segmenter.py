@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from promptcodec.coding.head_config import IGNORE, LATENTS, PIXELS, SEGMENT, HeadConfig, Ratio
 from promptcodec.coding.predict import SCORE_STRIDE, classes_of
 from promptcodec.config import Count, Share, ShareBelow1, Within
 from promptcodec.errors import ConfigError
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import build_head, write_head
-from promptcodec.models.heads.config import IGNORE, LATENTS, PIXELS, SEGMENT, HeadConfig, Ratio
 from promptcodec.models.heads.iou import confusion_counts, mean_iou
 from promptcodec.models.heads.segmenter import PIXEL_STAGES, LatentSegmenter
 from promptcodec.training.config import LoopConfig, OptimizerConfig

@@ -11,7 +11,8 @@ from PIL import Image
 
 from promptcodec import bitstream
 from promptcodec.api import Codec
-from promptcodec.models.heads.checkpoint import build_head, read_head_config, write_head
+from promptcodec.coding.head_file import read_head_config
+from promptcodec.models.heads.checkpoint import build_head, write_head
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,10 @@ from PIL import Image
 from benchmarks.analysis import segmentation as module
 from benchmarks.analysis.masks import check_pixels, compare_overlap, read_masks
 from benchmarks.tables import fill
+from promptcodec.coding.head_config import HeadConfig
 from promptcodec.errors import UsageError
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import Head, build_head, read_head, write_head
-from promptcodec.models.heads.config import HeadConfig
 from promptcodec.models.heads.iou import confusion_counts, mean_iou
 
 PIXELS = HeadConfig(

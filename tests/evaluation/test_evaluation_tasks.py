@@ -12,12 +12,12 @@ import torch
 import yaml
 from PIL import Image
 
+from promptcodec.coding.head_config import PIXELS, HeadConfig
 from promptcodec.errors import StreamError
 from promptcodec.evaluation.classification import Files, paired_difference, predict, shares
 from promptcodec.evaluation.codecs.payload import payload_bytes
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import build_head, read_head, write_head
-from promptcodec.models.heads.config import PIXELS, HeadConfig
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from promptcodec.coding.head_config import HeadConfig
+from promptcodec.coding.head_shapes import COUNTER, head_shapes
 from promptcodec.config import LAMBDAS
 from promptcodec.errors import CheckpointError, ConfigError, ModelMismatchError
 from promptcodec.models.heads.checkpoint import build_head, read_head, write_head
 from promptcodec.models.heads.classifier import LatentClassifier
-from promptcodec.models.heads.config import HeadConfig
 
 SMALL = HeadConfig(
     labels=("cat", "dog", "fish"),
@@ -80,11 +81,47 @@ def test_saved_and_read(tmp_path: Path, task: str) -> None:
     assert not any(p.requires_grad for p in head.model.parameters())
 
 
-def test_a_config_asks_for_no_more_than_its_file(tmp_path: Path) -> None:
+KINDS = {
+    "swin": SMALL,
+    "deep": replace(SMALL, widths=(16, 24, 8), depths=(1, 2, 1), window=3, mlp_ratio=1.7),
+    "film": replace(SMALL, film=True, stride=8, dropout=0.1),
+    "resnet": replace(SMALL, body="resnet", depths=(3, 2)),
+    "resnet-film": replace(SMALL, body="resnet", film=True, stride=8, widths=(16, 16)),
+    "segment": replace(SMALL, task="segment", film=True),
+    "pixels": replace(SMALL, reads="pixels", latent_channels=0, patch=2),
+    "pixels-resnet": replace(SMALL, reads="pixels", latent_channels=0, body="resnet"),
+    "pixels-segment": replace(
+        SMALL, reads="pixels", latent_channels=0, task="segment", widths=(8, 16, 24),
+        depths=(1, 1, 2),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shapes_are_those_of_the_network(kind: str) -> None:
+    state = build_head(KINDS[kind]).state_dict()
+    shapes = list(head_shapes(KINDS[kind]))
+    assert len(shapes) == len(state)
+    assert dict(shapes) == {name: tuple(value.shape) for name, value in state.items()}
+    whole = {name for name, value in state.items() if not value.is_floating_point()}
+    assert whole == {name for name in state if name.endswith(COUNTER)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"widths": [1024, 2048]}, "does not belong to its config"),
+        ({"depths": [10**15, 1]}, "body.stages.0.2.norm1.weight is missing"),
+        ({"window": 10**9}, "does not belong to its config"),
+    ],
+)
+def test_a_config_asks_for_no_more_than_its_file(
+    tmp_path: Path, changes: dict, message: str
+) -> None:
     write_head(tmp_path, head_of(), config=SMALL)
     path = tmp_path / "head_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"widths": [1024, 2048]}))
-    with pytest.raises(CheckpointError, match="needs far more"):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(CheckpointError, match=message):
         read_head(tmp_path, base_sha256=BASE)
 
 
@@ -151,6 +188,7 @@ def test_files_are_checked(tmp_path: Path) -> None:
         ({"labels": ("a", "a")}, "all different"),
         ({"widths": (16,)}, "one of each"),
         ({"widths": (12, 16)}, "multiples of head_channels"),
+        ({"body": "resnet", "head_channels": 2, "widths": (16, 30)}, "needs multiples of 4"),
         ({"depths": (0, 1)}, "need 1 or more"),
         ({"reads": "minds"}, "reads is 'minds'"),
         ({"reads": "pixels"}, "pixels 0"),

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from promptcodec.coding.head_config import IGNORE
 from promptcodec.errors import ShapeError
-from promptcodec.models.heads.config import IGNORE
 from promptcodec.models.heads.iou import class_iou, confusion_counts, mean_iou
 
 TRUTH = np.array([[0, 0, 1, 1], [0, 0, 1, IGNORE]], np.uint8)

@@ -12,6 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from promptcodec.coding import predict as masks
 from promptcodec.coding.gains import Gains
+from promptcodec.coding.head_config import HeadConfig
+from promptcodec.coding.head_file import read_head_config
 from promptcodec.config import TILE_STRIDE
 from promptcodec.errors import (
     CheckpointError,
@@ -22,8 +24,7 @@ from promptcodec.errors import (
 )
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads import predict
-from promptcodec.models.heads.checkpoint import build_head, read_head_config, write_head
-from promptcodec.models.heads.config import HeadConfig
+from promptcodec.models.heads.checkpoint import build_head, write_head
 from promptcodec.models.tensors import pad
 
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
+from promptcodec.coding.head_config import HeadConfig
 from promptcodec.errors import ConfigError
 from promptcodec.models.checkpoint import read_base
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.aggregation import Aggregation
 from promptcodec.models.heads.checkpoint import build_head, write_head
-from promptcodec.models.heads.config import HeadConfig
 from promptcodec.training.aggregation import (
     AggregatingDecoder,
     AggregationTask,

@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from places import ASSETS
 
 from promptcodec.coding.entropy.tables import SCALE_STEP
+from promptcodec.coding.head_config import HeadConfig
 from promptcodec.errors import CheckpointError, ConfigError, ModelMismatchError, UsageError
 from promptcodec.models.adapters.checkpoint import read_adapter
 from promptcodec.models.checkpoint import read_base
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import build_head, write_head
-from promptcodec.models.heads.config import HeadConfig
 from promptcodec.training.config import OptimizerConfig
 from promptcodec.training.data.augmented import ViewConfig
 from promptcodec.training.distillation import TeacherConfig

@@ -12,12 +12,12 @@ from PIL import Image
 from places import RECIPES
 from trainings import read_head_recipe, train_head
 
+from promptcodec.coding.head_config import IGNORE
 from promptcodec.errors import ConfigError, DataError
 from promptcodec.models.checkpoint import read_base, write_base
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.codec_model import CodecModel
 from promptcodec.models.heads.checkpoint import build_head, read_head
-from promptcodec.models.heads.config import IGNORE
 from promptcodec.training.config import OptimizerConfig
 from promptcodec.training.data.inputs import OriginalInput
 from promptcodec.training.data.masked import MaskedPictures, read_masked

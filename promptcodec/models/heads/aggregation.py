@@ -15,8 +15,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from promptcodec.coding.head_config import RESNET
 from promptcodec.models.heads.classifier import LatentClassifier
-from promptcodec.models.heads.config import RESNET
 
 BLOCKS = 3
 

@@ -1,7 +1,4 @@
-"""A head on disk: `head_config.json` and `head_model.safetensors`, bound to its base by hash.
-
-The base's hash does not cover heads: adding or replacing one changes no stream.
-"""
+"""A head on disk, as a network; `coding.head_file` describes the files."""
 
 from __future__ import annotations
 
@@ -10,13 +7,13 @@ from pathlib import Path
 
 from torch import nn
 
-from promptcodec.io.config_files import check_base, read_config
+from promptcodec.coding.head_config import CLASSIFY, LATENTS, HeadConfig
+from promptcodec.coding.head_file import read_stored_head
 from promptcodec.io.hub import HEAD_CONFIG, HEAD_WEIGHTS
 from promptcodec.models.heads.classifier import LatentClassifier
-from promptcodec.models.heads.config import CLASSIFY, LATENTS, HeadConfig
 from promptcodec.models.heads.pixel_classifier import PixelClassifier
 from promptcodec.models.heads.segmenter import LatentSegmenter, PixelSegmenter
-from promptcodec.models.weights import as_half, read_network, write_files
+from promptcodec.models.weights import as_half, network_of, write_files
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,25 +52,7 @@ def write_head(folder: Path, model: nn.Module, *, config: HeadConfig) -> None:
 
 
 def read_head(folder: Path, *, base_sha256: bytes) -> Head:
-    """Read and check a head of a base.
-
-    Args:
-        folder: folder of the head.
-        base_sha256: hash of the base that its latents come from, 32 bytes.
-    Raises:
-        CheckpointError: a file is missing, or a tensor is missing, unknown, of another shape or
-            not finite.
-        ModelMismatchError: the head belongs to another base.
-    """
-    config = read_head_config(folder)
-    check_base(folder, config.base_sha256, base_sha256, what="the head")
-    return Head(config, read_network(Path(folder) / HEAD_WEIGHTS, lambda: build_head(config)))
-
-
-def read_head_config(folder: Path) -> HeadConfig:
-    """Read the config of a head, without its weights.
-
-    Raises:
-        CheckpointError: the folder has no head, or its config is invalid.
-    """
-    return read_config(HeadConfig, Path(folder) / HEAD_CONFIG, what="head")
+    """Read and check a head of a base; arguments and errors as `read_stored_head`."""
+    stored = read_stored_head(folder, base_sha256=base_sha256)
+    config, where = stored.config, str(Path(folder) / HEAD_WEIGHTS)
+    return Head(config, network_of(stored.weights, lambda: build_head(config), where=where))

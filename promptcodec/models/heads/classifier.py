@@ -12,22 +12,18 @@ stages, one head for all rates.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from promptcodec.coding.head_config import FILM_WIDTH, LOG_MIDDLE, RESNET, HeadConfig
 from promptcodec.config import LAMBDAS
-from promptcodec.models.heads.config import RESNET, HeadConfig
 from promptcodec.models.heads.swin_stages import SwinStages, initialise
 
 if TYPE_CHECKING:
     from promptcodec.models.heads.residual_stages import ResidualStages
-
-LOG_MIDDLE = math.log(LAMBDAS[4])  # where the rate input is zero
-FILM_WIDTH = 32
 
 
 class LatentStem(nn.Module):
@@ -97,7 +93,7 @@ class LatentClassifier(nn.Module):
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
         self.config = config
-        self.finer = 16 // config.stride
+        self.finer = config.finer
         width = config.widths[0] * self.finer**2
         self.stem = LatentStem(
             config.latent_channels, width, film=config.film, dropout=config.dropout

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from promptcodec.coding.head_config import IGNORE
 from promptcodec.errors import ShapeError
-from promptcodec.models.heads.config import IGNORE
 
 
 def confusion_counts(found: np.ndarray, truth: np.ndarray, *, classes: int) -> np.ndarray:

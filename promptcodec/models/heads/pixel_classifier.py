@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from promptcodec.coding.head_config import RESNET, HeadConfig
+from promptcodec.coding.head_shapes import OVERLAP
 from promptcodec.models.heads.classifier import build_body, pad_grid
-from promptcodec.models.heads.config import RESNET, HeadConfig
 from promptcodec.models.heads.swin_stages import initialise
-
-OVERLAP = 3  # px between neighbouring patches of a residual network: 7x7 at a stride of 4
 
 
 class PixelClassifier(nn.Module):

@@ -17,13 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from promptcodec.coding.head_config import DILATIONS, HeadConfig
 from promptcodec.coding.predict import SCORE_STRIDE
 from promptcodec.errors import ConfigError
 from promptcodec.models.heads.classifier import LatentStem, pad_grid
-from promptcodec.models.heads.config import HeadConfig
 from promptcodec.models.heads.swin_stages import SwinStages, initialise
 
-DILATIONS = (1, 3, 6, 9)
 PIXEL_STAGES = 3  # from 1/4 to 1/16
 
 

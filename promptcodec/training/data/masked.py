@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from promptcodec.coding.head_config import IGNORE
 from promptcodec.errors import DataError
-from promptcodec.models.heads.config import IGNORE
 from promptcodec.training.data.picture_cache import decode_usable
 from promptcodec.training.data.sources import PictureFile, find_pictures
 

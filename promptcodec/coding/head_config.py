@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
 from promptcodec.config import (
     CLASSIFY,
+    LAMBDAS,
+    LATENT_STRIDE,
     SEGMENT,
     Count,
     Natural,
@@ -21,6 +24,9 @@ from promptcodec.errors import ConfigError
 LATENTS, PIXELS = "latents", "pixels"
 SWIN, RESNET = "swin", "resnet"
 IGNORE = 255  # in a mask: a pixel of no class
+LOG_MIDDLE = math.log(LAMBDAS[4])  # log of the lambda where the input of the rate is zero
+FILM_WIDTH = 32  # hidden channels between the rate and what it scales and shifts
+DILATIONS = (1, 3, 6, 9)  # of the convolutions that a segmentation head ends in
 Ratio = Annotated[float, Within(0.0, 16.0, beyond_low=True)]  # of an MLP of a head
 
 
@@ -92,6 +98,10 @@ class HeadConfig(Ranged):
             raise ConfigError(
                 f"body is {self.body!r} to {self.task}; need {SWIN!r}, or {RESNET!r} to classify"
             )
+        if self.body == RESNET and any(width % 4 for width in self.widths):
+            raise ConfigError(
+                f"widths are {list(self.widths)}; body {RESNET!r} needs multiples of 4"
+            )
         if self.stride not in (8, 16):
             raise ConfigError(f"stride is {self.stride}; need 8 or 16")
         if self.patch not in ((1, 2, 4) if self.task == CLASSIFY else (4,)):
@@ -104,3 +114,8 @@ class HeadConfig(Ranged):
         if len(self.widths) > 4:
             raise ConfigError(f"widths has {len(self.widths)} entries; need up to 4 stages")
         check_format_version(self.format_version)
+
+    @property
+    def finer(self) -> int:
+        """Tokens of the first stage for each latent of a classifier, along an axis."""
+        return LATENT_STRIDE // self.stride
