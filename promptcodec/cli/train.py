@@ -295,14 +295,17 @@ def recipe(*, recipe: options.Recipe, printer: Printer) -> None:
 @spread_settings
 def export(
     *,
-    base: Annotated[Path, Argument(metavar="BASE", help="Folder of a base checkpoint.")],
+    place: Annotated[
+        Path,
+        Argument(metavar="FOLDER", help="Folder of a base checkpoint, of a head, or of heads."),
+    ],
     printer: Printer,
 ) -> None:
-    """Write the graphs of a base for ONNX Runtime beside its weights."""
+    """Write the graphs of a base or of heads for ONNX Runtime beside their weights."""
     from promptcodec.runtime.export import export as write_graphs
 
-    folder = write_graphs(base)
-    printer.report_run("export", folder, f"graphs: {folder}")
+    for folder in write_graphs(place):
+        printer.report_run("export", folder, f"graphs: {folder}")
 
 
 @app.command("convert-state")

@@ -119,3 +119,13 @@ class HeadConfig(Ranged):
     def finer(self) -> int:
         """Tokens of the first stage for each latent of a classifier, along an axis."""
         return LATENT_STRIDE // self.stride
+
+    @property
+    def multiple(self) -> int:
+        """Rows and columns of latents are padded to multiples of it: whole windows everywhere."""
+        if self.body == RESNET:
+            return 1
+        if self.task == SEGMENT:
+            return self.window
+        tokens = self.window << (len(self.widths) - 1)
+        return tokens // math.gcd(tokens, self.finer)

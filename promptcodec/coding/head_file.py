@@ -8,6 +8,7 @@ The base's hash does not cover heads: adding or replacing one changes no stream.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,3 +89,13 @@ def head_folder(folders: Sequence[Path], task: str) -> Path:
             f"{len(found)} heads to {task}: {', '.join(map(str, found))}; name one"
         )
     return found[0]
+
+
+def head_text(config: HeadConfig) -> bytes:
+    """Text of a head's architecture: all that the shape of its network depends on."""
+    names = [
+        *("task", "reads", "latent_channels", "body", "stride", "film"),
+        *("widths", "depths", "window", "head_channels", "mlp_ratio"),
+    ]
+    values = {name: getattr(config, name) for name in names} | {"classes": len(config.labels)}
+    return json.dumps(values, sort_keys=True).encode()

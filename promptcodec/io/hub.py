@@ -12,6 +12,7 @@ BASE_CONFIG, BASE_WEIGHTS = "config.json", "model.safetensors"
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 HEAD_CONFIG, HEAD_WEIGHTS = "head_config.json", "head_model.safetensors"
 TASK_CONFIG, TASK_WEIGHTS = "task_config.json", "task_model.safetensors"
+FETCHED = ["*.json", "*.safetensors", "*.onnx"]  # files of a repository on the Hub
 _KINDS = {
     ADAPTER_CONFIG: "rate adapter was",
     HEAD_CONFIG: "head was",
@@ -116,7 +117,7 @@ def _from_hub(name: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
+        return Path(snapshot_download(name, allow_patterns=FETCHED))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(

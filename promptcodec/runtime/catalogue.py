@@ -1,16 +1,20 @@
-"""The graphs of a base by name: how each is built, and the parameters that it takes."""
+"""The graphs of a base or a head by name: how each is built, and the parameters that it takes."""
 
 from __future__ import annotations
 
+from promptcodec.coding.head_config import HeadConfig
 from promptcodec.config import CodecConfig
 from promptcodec.runtime.graphs.fold import fold_analysis, fold_synthesis, has_prompts
 from promptcodec.runtime.graphs.graph import Array, Graph, Parameters
+from promptcodec.runtime.graphs.heads import build_head, fold_head
 from promptcodec.runtime.graphs.hyperprior import build_hyper_analysis, fold_hyper_analysis
 from promptcodec.runtime.graphs.transforms import build_analysis, build_synthesis
 from promptcodec.runtime.graphs.walk import build_quantise, build_reconstruct, fold_walk
 
+Architecture = CodecConfig | HeadConfig
+
 PROMPTED = "_prompted"  # ending of the name of a graph with the prompts of a rate
-NAMES = (
+NAMES = (  # of a base
     "analyse",
     "analyse_prompted",
     "hyper_analyse",
@@ -22,13 +26,22 @@ NAMES = (
 SIDES = {"analyse": "encoder", "synthesise": "decoder"}  # of the prompts that a graph may have
 
 
-def build(name: str, config: CodecConfig) -> Graph:
+def names(config: Architecture) -> tuple[str, ...]:
+    """Names of the graphs of an architecture; the one of a head is its task."""
+    return (config.task,) if isinstance(config, HeadConfig) else NAMES
+
+
+def build(name: str, config: Architecture) -> Graph:
     """The graph of a name.
 
     Args:
-        name: one of `NAMES`.
-        config: architecture of the base.
+        name: one of `names(config)`.
+        config: architecture of the base, or configuration of the head.
+    Raises:
+        UsageError: an architecture that has no graphs.
     """
+    if isinstance(config, HeadConfig):
+        return build_head(config)
     prompted = name.endswith(PROMPTED)
     match name.removesuffix(PROMPTED):
         case "analyse":
@@ -53,16 +66,18 @@ def variant(name: str, adapter: Parameters | None) -> str:
 
 
 def fold(
-    name: str, weights: Parameters, config: CodecConfig, adapter: Parameters | None
+    name: str, weights: Parameters, config: Architecture, adapter: Parameters | None
 ) -> dict[str, Array]:
     """Parameters of a graph.
 
     Args:
-        name: one of `NAMES`.
-        weights: float32 arrays of the base, by name.
-        config: architecture of the base.
-        adapter: float32 arrays of a rate, by name; None is the base alone.
+        name: one of `names(config)`.
+        weights: float32 arrays of the base or head, by name.
+        config: architecture of the base, or configuration of the head.
+        adapter: float32 arrays of a rate, by name; None is the base alone, or a head.
     """
+    if isinstance(config, HeadConfig):
+        return fold_head(weights, config)
     match name.removesuffix(PROMPTED):
         case "analyse":
             return fold_analysis(weights, config, adapter)

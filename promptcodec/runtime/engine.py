@@ -20,8 +20,9 @@ from promptcodec.coding.latents import Latents
 from promptcodec.coding.scale_path import table_indexes
 from promptcodec.config import LATENT_STRIDE, BaseConfig
 from promptcodec.errors import UsageError
-from promptcodec.io.hub import find_base
+from promptcodec.io.hub import find_base, find_heads
 from promptcodec.runtime.files import GraphFiles, read_graphs
+from promptcodec.runtime.heads import HeadFolders
 from promptcodec.runtime.network import Network, between
 from promptcodec.runtime.sessions import Sessions
 
@@ -32,10 +33,18 @@ class OnnxEngine:
     Args:
         base: weights, tables and hash.
         graphs: graphs of the base.
+        heads: folders of heads.
         threads: CPU threads of a network; 0 is one for each core.
     """
 
-    def __init__(self, base: StoredBase, graphs: GraphFiles, *, threads: int = 0) -> None:
+    def __init__(
+        self,
+        base: StoredBase,
+        graphs: GraphFiles,
+        *,
+        heads: Sequence[Path] = (),
+        threads: int = 0,
+    ) -> None:
         self._base = base
         weights = {
             name: value.astype(np.float32)
@@ -44,6 +53,7 @@ class OnnxEngine:
         }
         self._pull = weights.get("centroids.pull")
         self._sessions = Sessions(graphs, weights, base.config.codec, threads=threads)
+        self._heads = HeadFolders(heads, base_sha256=base.sha256, threads=threads)
 
     @classmethod
     def load(cls, base: str | Path | None, **options: Unpack[EngineOptions]) -> Self:
@@ -59,7 +69,8 @@ class OnnxEngine:
         folder = find_base(base)
         stored = read_stored_base(folder)
         graphs = read_graphs(folder, stored.config.codec)
-        return cls(stored, graphs, threads=options.get("threads") or 0)
+        heads = find_heads(options.get("heads"), base=base)
+        return cls(stored, graphs, heads=heads, threads=options.get("threads") or 0)
 
     @property
     def config(self) -> BaseConfig:
@@ -171,12 +182,12 @@ class OnnxEngine:
         )
 
     def labels(self, task: str) -> tuple[str, ...]:
-        """Not possible here."""
-        _needs_torch(f"a head to {task}")
+        """Classes of the head of a task."""
+        return self._heads.head(task).config.labels
 
     def predict(self, task: str, y_hat: Array, *, lmbdas: Sequence[float]) -> Array:
-        """Not possible here."""
-        _needs_torch(f"a head to {task}")
+        """Scores of the head of a task."""
+        return self._heads.head(task).scores(y_hat, lmbdas=lmbdas)
 
     def _rebuild(self, symbols: Array, indexes: Array) -> NDArray[np.float32]:
         """Residuals in quantisation steps; see `models.centroids`."""

@@ -1,4 +1,4 @@
-"""Graphs of a base as ONNX models; needs the package `onnx`."""
+"""Graphs of a base or a head as ONNX models; needs the package `onnx`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from promptcodec.coding.base_file import read_stored_base
-from promptcodec.config import CodecConfig
+from promptcodec.coding.head_file import read_stored_head
 from promptcodec.errors import UsageError
-from promptcodec.runtime.catalogue import NAMES, build
+from promptcodec.io.hub import BASE_CONFIG, HEAD_CONFIG, find_heads
+from promptcodec.runtime.catalogue import Architecture, build, names
 from promptcodec.runtime.files import write_graphs
 from promptcodec.runtime.graphs.graph import Graph, Value
 
@@ -18,23 +19,33 @@ OPSET = 20  # the first with Gelu
 IR_VERSION = 9  # of the same release
 
 
-def export(base: Path) -> Path:
-    """Write the graphs of a checkpoint beside it; returns their folder.
+def export(place: Path) -> list[Path]:
+    """Write the graphs of checkpoints beside them; returns their folders.
 
     Args:
-        base: folder of the checkpoint.
+        place: folder of a base, of a head, or of heads.
     Raises:
         CheckpointError: no readable checkpoint there.
         UsageError: `onnx` is not installed, or an architecture that has no graphs.
-        OutputError: the folder cannot be written.
+        OutputError: a folder cannot be written.
     """
-    config = read_stored_base(base).config.codec
-    return write_graphs(base, config, models(config))
+    configs = _configs(place)
+    made = {folder: models(config) for folder, config in configs.items()}
+    return [write_graphs(folder, config, made[folder]) for folder, config in configs.items()]
 
 
-def models(config: CodecConfig) -> dict[str, bytes]:
+def _configs(place: Path) -> dict[Path, Architecture]:
+    """Architectures of the checkpoints in a folder, by their folders."""
+    heads = (place / HEAD_CONFIG).is_file() or any(place.glob(f"*/{HEAD_CONFIG}"))
+    if (place / BASE_CONFIG).is_file() or not heads:
+        return {place: read_stored_base(place).config.codec}
+    folders = find_heads(place)
+    return {folder: read_stored_head(folder, base_sha256=None).config for folder in folders}
+
+
+def models(config: Architecture) -> dict[str, bytes]:
     """The serialised model of each graph of an architecture, without parameters."""
-    return {name: serialise(build(name, config)) for name in NAMES}
+    return {name: serialise(build(name, config)) for name in names(config)}
 
 
 def serialise(graph: Graph) -> bytes:

@@ -1,9 +1,9 @@
-"""Graphs of a base on disk: structure alone; the weights stay in the checkpoint.
+"""Graphs of a base or a head on disk: structure alone; the weights stay in the checkpoint.
 
     graphs/graphs.json     SHA-256 of the architecture's text, and of each file
     graphs/analyse.onnx ...
 
-A base that is trained again keeps its graphs; those of another shape are refused.
+What is trained again keeps its graphs; those of another shape are refused.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from promptcodec.coding.base_file import codec_text
-from promptcodec.config import CodecConfig
+from promptcodec.coding.head_config import HeadConfig
+from promptcodec.coding.head_file import head_text
 from promptcodec.errors import CheckpointError
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.config_files import read_config
-from promptcodec.runtime.catalogue import NAMES
+from promptcodec.runtime.catalogue import Architecture, names
 
 FOLDER, MANIFEST = "graphs", "graphs.json"
 
@@ -28,12 +29,15 @@ class GraphsConfig:
     """What `graphs.json` holds.
 
     Args:
-        codec_sha256: SHA-256 of the text of the architecture, as FORMAT.md has it, hexadecimal.
-        sha256: SHA-256 of each file, hexadecimal, in the order of `catalogue.NAMES`.
+        codec_sha256: SHA-256 of the text of a base's architecture, as FORMAT.md has it,
+            hexadecimal; empty for a head.
+        head_sha256: SHA-256 of `head_text`, hexadecimal; empty for a base.
+        sha256: SHA-256 of each file, hexadecimal, in the order of `catalogue.names`.
         format_version: version of this layout.
     """
 
-    codec_sha256: str
+    codec_sha256: str = ""
+    head_sha256: str = ""
     sha256: tuple[str, ...]
     format_version: int = 1
 
@@ -72,46 +76,49 @@ class GraphFiles:
         return data
 
 
-def read_graphs(base: Path, config: CodecConfig) -> GraphFiles:
+def read_graphs(place: Path, config: Architecture) -> GraphFiles:
     """Graphs beside a checkpoint.
 
     Args:
-        base: folder of the checkpoint.
-        config: its architecture.
+        place: folder of a base or a head.
+        config: architecture of the base, or configuration of the head.
     Raises:
         CheckpointError: there are none, or those of another architecture.
     """
-    folder = Path(base) / FOLDER
+    folder = Path(place) / FOLDER
     if not (folder / MANIFEST).is_file():
         raise CheckpointError(
-            f"{base} has no graphs to run without torch: make them with `promptcodec export {base}`"
+            f"{place} has no graphs to run without torch: make them with `promptcodec export "
+            f"{place}`"
         )
     found = read_config(GraphsConfig, folder / MANIFEST, what="graphs")
-    if found.codec_sha256 != codec_sha256(config) or len(found.sha256) != len(NAMES):
+    own = names(config)
+    same = all(getattr(found, key) == value for key, value in identity(config).items())
+    if not same or len(found.sha256) != len(own):
         raise CheckpointError(
-            f"{folder} holds the graphs of another architecture than {base}: make them again with "
-            f"`promptcodec export {base}`"
+            f"{folder} holds the graphs of another architecture than {place}: make them again with "
+            f"`promptcodec export {place}`"
         )
-    return GraphFiles(folder, dict(zip(NAMES, found.sha256, strict=True)))
+    return GraphFiles(folder, dict(zip(own, found.sha256, strict=True)))
 
 
-def write_graphs(base: Path, config: CodecConfig, models: dict[str, bytes]) -> Path:
+def write_graphs(place: Path, config: Architecture, models: dict[str, bytes]) -> Path:
     """Write graphs beside a checkpoint; returns their folder.
 
     Args:
-        base: folder of the checkpoint.
-        config: its architecture.
+        place: folder of a base or a head.
+        config: architecture of the base, or configuration of the head.
         models: serialised models by name.
     Raises:
         OutputError: the folder cannot be written.
     """
-    folder = Path(base) / FOLDER
+    folder = Path(place) / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    for name in NAMES:
+    for name in names(config):
         write_atomically(folder / f"{name}.onnx", models[name], force=True)
     facts = {
-        "codec_sha256": codec_sha256(config),
-        "sha256": [hashlib.sha256(models[name]).hexdigest() for name in NAMES],
+        **identity(config),
+        "sha256": [hashlib.sha256(models[name]).hexdigest() for name in names(config)],
         "format_version": 1,
     }
     text = json.dumps(facts, indent=2) + "\n"
@@ -119,6 +126,8 @@ def write_graphs(base: Path, config: CodecConfig, models: dict[str, bytes]) -> P
     return folder
 
 
-def codec_sha256(config: CodecConfig) -> str:
-    """SHA-256 of the text of an architecture, hexadecimal."""
-    return hashlib.sha256(codec_text(config)).hexdigest()
+def identity(config: Architecture) -> dict[str, str]:
+    """SHA-256 of the text of an architecture, hexadecimal, under its key of `graphs.json`."""
+    if isinstance(config, HeadConfig):
+        return {"head_sha256": hashlib.sha256(head_text(config)).hexdigest()}
+    return {"codec_sha256": hashlib.sha256(codec_text(config)).hexdigest()}

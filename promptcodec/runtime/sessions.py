@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from promptcodec.config import CodecConfig
 from promptcodec.errors import CheckpointError
-from promptcodec.runtime.catalogue import fold, variant
+from promptcodec.runtime.catalogue import Architecture, fold, variant
 from promptcodec.runtime.files import GraphFiles
 from promptcodec.runtime.graphs import halves, layout
 from promptcodec.runtime.network import Network
@@ -28,7 +28,7 @@ class Session:
     Args:
         model: serialised model with its parameters.
         threads: CPU threads; 0 is one for each core.
-        context_window: edge of a window of the context in latents.
+        context_window: edge of a window of the context in latents; 0 for a head.
     """
 
     def __init__(self, model: bytes, *, threads: int, context_window: int) -> None:
@@ -69,12 +69,12 @@ class Session:
 
 
 class Sessions:
-    """Sessions of a base.
+    """Sessions of a base or a head.
 
     Args:
-        files: graphs of the base.
-        weights: float32 arrays of the base, by name.
-        config: architecture of the base.
+        files: graphs of the base or head.
+        weights: float32 arrays of the base or head, by name.
+        config: architecture of the base, or configuration of the head.
         threads: CPU threads of a session; 0 is one for each core.
     """
 
@@ -82,7 +82,7 @@ class Sessions:
         self,
         files: GraphFiles,
         weights: Mapping[str, NDArray[np.float32]],
-        config: CodecConfig,
+        config: Architecture,
         *,
         threads: int,
     ) -> None:
@@ -112,13 +112,14 @@ class Sessions:
     def _make(self, graph: str, network: Network | None) -> Session:
         adapter = None if network is None else network.arrays
         name = variant(graph, adapter)
-        model = self._files.read(name)
+        model, config = self._files.read(name), self._config
+        window = config.context_window if isinstance(config, CodecConfig) else 0
         try:
-            parameters = fold(name, self._weights, self._config, adapter)
+            parameters = fold(name, self._weights, config, adapter)
             return Session(
                 model + initialisers(parameters),
                 threads=self._threads,
-                context_window=self._config.context_window,
+                context_window=window,
             )
         except KeyError as error:
             raise CheckpointError(
@@ -128,5 +129,5 @@ class Sessions:
         except Exception as error:  # ONNX Runtime has no common class of its own
             line = str(error).splitlines()[0]
             raise CheckpointError(
-                f"graph {name} and the weights of the base do not belong together: {line}"
+                f"graph {name} and the weights do not belong together: {line}"
             ) from None

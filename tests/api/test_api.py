@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -145,10 +146,13 @@ def test_a_hub_id_loads_its_folder(tiny_checkpoint: Path, monkeypatch) -> None:
     monkeypatch.setattr(
         huggingface_hub,
         "snapshot_download",
-        lambda name, **_: asked.append(name) or str(tiny_checkpoint),
+        lambda name, allow_patterns: asked.append((name, allow_patterns)) or str(tiny_checkpoint),
     )
     assert TorchCodec.load("owner/tiny").base_hash == read_base(tiny_checkpoint).sha256
-    assert asked == ["owner/tiny"]
+    ((name, patterns),) = asked
+    assert name == "owner/tiny"
+    for needed in ("config.json", "rate-2/adapter_model.safetensors", "graphs/analyse.onnx"):
+        assert any(fnmatch(needed, pattern) for pattern in patterns), needed
 
 
 def test_a_stream_of_another_base_is_refused(tiny_codec: TorchCodec, tmp_path: Path) -> None:

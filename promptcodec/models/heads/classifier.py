@@ -117,8 +117,7 @@ class LatentClassifier(nn.Module):
 
     def tokens(self, y_hat: Tensor, lmbda: Tensor) -> Tensor:
         """Input of the body, (B, h', w', width); see `forward`."""
-        multiple = max(1, self.body.multiple // self.finer)
-        x = self.stem(pad_grid(y_hat, multiple), lmbda)
+        x = self.stem(pad_grid(y_hat, self.config.multiple), lmbda)
         if self.finer > 1:
             x = self.shuffle(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         return x

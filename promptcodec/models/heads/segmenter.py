@@ -78,7 +78,7 @@ class LatentSegmenter(nn.Module):
     def forward(self, y_hat: Tensor, lmbda: Tensor) -> Tensor:
         """Scores, (B, classes, 2 h, 2 w); see `LatentClassifier.forward`."""
         height, width = y_hat.shape[2:]
-        x = self.stem(pad_grid(y_hat, self.body.multiple), lmbda)
+        x = self.stem(pad_grid(y_hat, self.config.multiple), lmbda)
         return self.pyramid(self.body(x), height=height, width=width)
 
 

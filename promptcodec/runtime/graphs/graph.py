@@ -109,7 +109,8 @@ class Graph:
         return self._constant(np.array(value, np.int32))
 
     def _constant(self, value: Array) -> str:
-        name = f"constant_{value.dtype}_{'_'.join(map(str, value.ravel()))}_{value.ndim}"
+        # As numbers of Python: the text of numpy's own differs between its versions.
+        name = f"constant_{value.dtype}_{'_'.join(map(str, value.ravel().tolist()))}_{value.ndim}"
         self.constants[name] = value
         return name
 
@@ -125,21 +126,34 @@ class Graph:
         weight, bias = self.parameter(f"{name}.weight"), self.parameter(f"{name}.bias")
         return self.op("LayerNormalization", x, weight, bias, axis=-1, epsilon=1e-5)
 
-    def conv(self, x: str, name: str, *, kernel: int, stride: int = 1, edge: bool = False) -> str:
-        """Convolution of (B, C, H, W), padded by 1 where the kernel is 3.
+    def conv(
+        self,
+        x: str,
+        name: str,
+        *,
+        kernel: int,
+        stride: int = 1,
+        dilation: int = 1,
+        edge: bool = False,
+    ) -> str:
+        """Convolution of (B, C, H, W), padded by its dilation where the kernel is 3.
 
         Args:
             x: features.
             name: prefix of the parameters.
             kernel: edge of the kernel.
             stride: step of the kernel.
+            dilation: distance between the taps of the kernel.
             edge: whether the border is repeated; otherwise zeros lie around it.
         """
-        pads = [1, 1, 1, 1] if kernel == 3 else [0, 0, 0, 0]
+        pads = [dilation if kernel == 3 else 0] * 4
         if edge and any(pads):
-            x, pads = self.op("Pad", x, self.ints(0, 0, 1, 1, 0, 0, 1, 1), mode="edge"), [0] * 4
+            more = self.ints(0, 0, *pads[:2], 0, 0, *pads[2:])
+            x, pads = self.op("Pad", x, more, mode="edge"), [0] * 4
         weight, bias = self.parameter(f"{name}.weight"), self.parameter(f"{name}.bias")
         shape = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": pads}
+        if dilation > 1:
+            shape["dilations"] = [dilation] * 2
         return self.op("Conv", x, weight, bias, **shape)
 
     def to_grid(self, tokens: str, size: str) -> str:
