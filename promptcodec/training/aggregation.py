@@ -169,12 +169,13 @@ class AggregationTask(PictureTask):
     def validate(
         self, model: AggregatingDecoder, store: PictureStore, *, samples: Path
     ) -> dict[str, float]:
-        """PSNR on held-out pictures at every rate."""
-        figures: dict[str, float] = {}
+        """Distortion on held-out pictures at every rate."""
+        figures, losses = {}, []
         for rate in self.config.rates:
-            found = [measure(model, picture, rate=rate) for picture in store.validation]
-            figures[f"psnr_{rate:g}"] = float(np.mean(found))
-        return {"loss": -float(np.mean(list(figures.values()))), **figures}
+            found = np.array([measure(model, each, rate=rate) for each in store.validation])
+            figures[f"psnr_{rate:g}"] = float(found.mean())
+            losses.append(self.codec.at(rate).lmbda * 255.0**2 * np.mean(10.0 ** (-found / 10.0)))
+        return {"loss": float(np.mean(losses)), **figures}
 
     def write(
         self, model: AggregatingDecoder, folder: Path, *, store: PictureStore

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
 
@@ -22,9 +22,11 @@ from promptcodec.config import (
     Share,
     ShareAbove0,
     ShareBelow1,
+    Within,
     from_dict,
 )
-from promptcodec.errors import ConfigError
+from promptcodec.errors import ConfigError, not_found
+from promptcodec.training.trackers import check_tracker
 
 T = TypeVar("T")
 
@@ -163,6 +165,8 @@ class LoopConfig(Ranged):
         tracker: one of Accelerate's trackers, for instance "tensorboard"; None logs JSONL alone.
         max_skipped: number of steps in a row with a gradient that is not finite, after which the
             run stops.
+        max_rise: largest ratio of the held-out loss to the lowest of the run; beyond it, and above
+            the loss of the initial weights, the run stops.
     """
 
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -176,11 +180,14 @@ class LoopConfig(Ranged):
     seed: Seed = 1
     tracker: str | None = None
     max_skipped: Count = 10
+    max_rise: Annotated[float, Within(1.0)] = 4.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.precision not in ("auto", "bf16", "no"):
             raise ConfigError(f"precision is {self.precision!r}; need 'auto', 'bf16' or 'no'")
+        if self.tracker is not None:
+            check_tracker(self.tracker)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -318,10 +325,11 @@ def _parsed(path: Path) -> Any:
     try:
         values: Any = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
     except OSError as error:
-        raise ConfigError(
+        message = (
             f"recipe {path} cannot be read: {error.strerror}: name a YAML file, such as those of "
             "recipes/"
-        ) from None
+        )
+        raise ConfigError(not_found(path, message)) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         line = " ".join(str(error).split())
         raise ConfigError(f"recipe {path} is not valid YAML: {line}") from None

@@ -99,4 +99,5 @@ def _rebuilt(state: TrainingState, config: BaseTrainingConfig) -> TrainingState:
         seconds=state.seconds,
         config=config,
         processes=state.processes,
+        held_out=state.held_out,
     )

@@ -12,7 +12,14 @@ from promptcodec.io.atomic import write_atomically
 from promptcodec.training.config import LoopConfig
 
 TRAINING_FILE = "training.json"
-IGNORED_KEYS = ("validate_every", "save_every", "keep_every_seconds", "tracker", "max_skipped")
+IGNORED_KEYS = (
+    "validate_every",
+    "save_every",
+    "keep_every_seconds",
+    "tracker",
+    "max_skipped",
+    "max_rise",
+)
 """Keys of a recipe without an effect on the weights."""
 RENAMED_KEYS = {"room_weight": "random_gain_weight", "sight": "input"}
 """Keys in records of older versions, with their names today."""
@@ -55,6 +62,8 @@ def same_recipe(recipe: dict[str, Any], config: LoopConfig, *, ignored: Collecti
         ignored: keys that may differ, beside `IGNORED_KEYS`.
     """
     left_out = {*IGNORED_KEYS, *ignored}
+    if config.precision == "auto":  # a record has the number format that was chosen
+        left_out.add("precision")
     found, wanted = (
         {key: value for key, value in each.items() if key not in left_out}
         for each in (recipe, recipe_of(config))

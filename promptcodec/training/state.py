@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,21 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """Held-out losses of a run so far.
+
+    Args:
+        start: loss of the initial weights.
+        lowest: lowest loss.
+        step: step of the last one.
+    """
+
+    start: float
+    lowest: float
+    step: int
+
+
+@dataclass(frozen=True)
 class TrainingState:
     """State for an exact resume; crops and noise are functions of the step.
 
@@ -35,6 +50,7 @@ class TrainingState:
         seconds: time of these steps, over all parts of the run.
         share: share of the run that was done before the last of these steps.
         processes: number of processes of the run; None in states of older versions.
+        held_out: held-out losses; None in states of older versions.
     """
 
     step: int
@@ -43,6 +59,12 @@ class TrainingState:
     seconds: float = 0.0
     share: float = 0.0
     processes: int | None = None
+    held_out: HeldOut | None = None
+
+    @property
+    def validated(self) -> bool:
+        """Whether its own weights were validated."""
+        return self.held_out is not None and self.held_out.step == self.step
 
 
 def gather(
@@ -55,6 +77,7 @@ def gather(
     seconds: float,
     config: LoopConfig,
     processes: int | None,
+    held_out: HeldOut | None,
 ) -> TrainingState:
     """Collect the state of a run of `config` after `step` steps and `seconds`."""
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
@@ -75,6 +98,7 @@ def gather(
         seconds=seconds,
         share=share,
         processes=processes,
+        held_out=held_out,
     )
 
 
@@ -111,6 +135,8 @@ def write_state(path: Path, state: TrainingState) -> None:
     extra = state.extra | {"seconds": state.seconds, "share": state.share}
     if state.processes is not None:
         extra["processes"] = state.processes
+    if state.held_out is not None:
+        extra["held_out"] = asdict(state.held_out)
     metadata = {"step": str(state.step), "extra": json.dumps(extra)}
     write_atomically(path, save(tensors, metadata=metadata), force=True)
 
@@ -130,7 +156,7 @@ def read_state(path: Path) -> TrainingState:
         step, seconds = int(metadata["step"]), float(extra.pop("seconds"))
         # Older states have no share; theirs is that of their steps.
         share = float(extra.pop("share", max(0, step - 1) / extra["recipe"]["steps"]))
-        processes = extra.pop("processes", None)
+        processes, held_out = extra.pop("processes", None), extra.pop("held_out", None)
         return TrainingState(
             step=step,
             tensors=tensors,
@@ -138,9 +164,16 @@ def read_state(path: Path) -> TrainingState:
             seconds=seconds,
             share=share,
             processes=processes,
+            held_out=None if held_out is None else HeldOut(**held_out),
         )
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise CheckpointError(f"training state {path} cannot be read: {error}") from None
+
+
+def step_of(path: Path) -> int:
+    """Number of steps of a state written by `write_state`."""
+    with safe_open(path, framework="pt") as file:
+        return int(file.metadata()["step"])
 
 
 def restore(

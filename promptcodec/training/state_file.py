@@ -2,7 +2,9 @@
 
     write -> state-unproven.safetensors -> the next step is finite -> state.safetensors
 
-A run that diverges thereby leaves the last state before it did.
+A run that diverges thereby leaves the last state before it did. Weights may also explode and stay
+finite, which only a validation shows: until the next one, the last state that was validated stays
+in state-validated.safetensors.
 """
 
 from __future__ import annotations
@@ -10,10 +12,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from promptcodec.training.state import TrainingState, write_state
+from promptcodec.io.atomic import write_atomically
+from promptcodec.training.state import TrainingState, step_of, write_state
 
 STATE_FILE = "state.safetensors"
 UNPROVEN_FILE = "state-unproven.safetensors"
+VALIDATED_FILE = "state-validated.safetensors"
 
 
 class StateFile:
@@ -21,12 +25,17 @@ class StateFile:
 
     Args:
         out: folder of the run.
-        kept: step of the state that is there; None without a state.
+        state: state that is there; None without one.
+        main: whether this is the first process, which alone writes.
     """
 
-    def __init__(self, out: Path, *, kept: int | None) -> None:
-        self.out, self.kept = out, kept
+    def __init__(self, out: Path, state: TrainingState | None, *, main: bool) -> None:
+        self.out, self.kept, self.main = out, state and state.step, main
         self._unproven: int | None = None
+        self._validated = {state.step} if state and state.validated else set()  # steps
+        old = out / VALIDATED_FILE
+        if main and old.exists() and (state is None or step_of(old) > state.step):
+            old.unlink()  # of another run, or of a part that was given up
 
     @property
     def waits(self) -> bool:
@@ -37,12 +46,25 @@ class StateFile:
         """Write a state beside the one that is there; None on all processes but the first."""
         if state is not None:
             write_state(self.out / UNPROVEN_FILE, state)
+            self._validated |= {step} if state.validated else set()
         self._unproven = step
 
     def prove(self) -> None:
         """Put the state that waits in the place of the earlier one."""
         if self._unproven is None:
             return
-        if (self.out / UNPROVEN_FILE).exists():
+        if self.main:
+            if self._unproven in self._validated:
+                (self.out / VALIDATED_FILE).unlink(missing_ok=True)
+            elif self.kept in self._validated:
+                content = (self.out / STATE_FILE).read_bytes()  # copied: one is always there
+                write_atomically(self.out / VALIDATED_FILE, content, force=True)
             os.replace(self.out / UNPROVEN_FILE, self.out / STATE_FILE)
         self.kept, self._unproven = self._unproven, None
+
+    def go_back(self, step: int) -> None:
+        """Put back the last validated state, if the one that is there is newer than `step`."""
+        older = self.out / VALIDATED_FILE
+        if self.main and self.kept is not None and self.kept > step and older.exists():
+            self.kept = step_of(older)
+            os.replace(older, self.out / STATE_FILE)

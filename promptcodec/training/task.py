@@ -83,7 +83,7 @@ class Task(ABC):
 
     @abstractmethod
     def validate(self, model: Any, store: Any, *, samples: Path) -> dict[str, float]:
-        """Figures of averaged weights on held-out pictures, by name, `loss` among them.
+        """Figures of averaged weights on held-out pictures, by name; `loss`, of 0 or more, is one.
 
         Args:
             model: the module with averaged weights, in eval mode.

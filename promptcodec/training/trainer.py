@@ -26,14 +26,14 @@ from promptcodec.errors import ConfigError, UsageError
 from promptcodec.io.provenance import provenance
 from promptcodec.training import state as training_state
 from promptcodec.training.compiled import compile_forward
+from promptcodec.training.divergence import Watch
 from promptcodec.training.losses import Loss
 from promptcodec.training.muon import product_dtype
 from promptcodec.training.optim import build_optimizer, learning_rate, on_gpu
 from promptcodec.training.pace import Budget, Pace, StepPace
-from promptcodec.training.progress import LOG_EVERY, Progress
+from promptcodec.training.progress import Progress
 from promptcodec.training.raw_weights import RAW_FILE, write_weights
 from promptcodec.training.record import write_record
-from promptcodec.training.skipped import SkippedSteps, check_loss, check_row
 from promptcodec.training.state_file import STATE_FILE, StateFile
 from promptcodec.training.task import Task
 from promptcodec.training.trials import MemoryFaults, try_batches
@@ -81,7 +81,7 @@ class Trainer:
         if budget is not None and self.accelerator.num_processes > 1:
             raise UsageError("a run by the clock needs one process: start it without a launcher")
         state = self._read_state(resume=resume)
-        self.state_file = StateFile(out, kept=None if state is None else state.step)
+        self.state_file = StateFile(out, state, main=self.main)
         self.store = task.open_store(
             data, device=self.accelerator.device.type, validation=validation
         )
@@ -105,7 +105,12 @@ class Trainer:
             self._done = by_step if budget is None else state.share
         self._trained = [p for p in self.unwrapped.parameters() if p.requires_grad]
         self._on_cpu = self.accelerator.device.type == "cpu"
-        self.skipped = SkippedSteps(self.accelerator.device)
+        self.watch = Watch(
+            config,
+            device=self.accelerator.device,
+            state_file=self.state_file,
+            held_out=state and state.held_out,
+        )
         self._memory_faults = MemoryFaults()
         if compiled := task.compiled(self.unwrapped):
             compile_forward(compiled, attempt=self._attempt)
@@ -158,6 +163,8 @@ class Trainer:
         with self.progress:
             if self.budget is not None:
                 self._start_clock(self.budget)
+            elif self.watch.held_out is None:
+                self._validate()
             config = self.config
             while self.step < stop and (share := self.pace.share(self.step)) < 1.0:
                 if share >= before_decay and not decaying:
@@ -166,18 +173,18 @@ class Trainer:
                 result = self._train_step(share)
                 self.step += 1
                 self._done = share
-                self._check_step()
+                self.watch.check_step(self.step)
                 if result is not None:
                     rate = self._learning_rate(share)
                     self.progress.update(self.step, result, learning_rate=rate, share=share)
                 if self.step % config.validate_every == 0:
                     self._validate()
                 due = time.monotonic() - saved_at > config.keep_every_seconds
-                if (self.step % config.save_every == 0 or due) and self.skipped.in_row() == 0:
+                if (self.step % config.save_every == 0 or due) and self.watch.skipped.in_row() == 0:
                     self.state_file.write(self._state(), step=self.step)
                     saved_at = time.monotonic()
             if self.step > start:
-                self._check_step(last=True)
+                self.watch.check_step(self.step, last=True)
                 if self.step % config.validate_every:
                     self._validate()
                 self.state_file.write(self._state(), step=self.step)
@@ -202,7 +209,7 @@ class Trainer:
             self.optimizer.zero_grad()
             return None
         self._memory_faults.clear()
-        self.skipped.add(self._move())
+        self.watch.skipped.add(self._move())
         self.average.update(self.step)
         return result
 
@@ -284,19 +291,6 @@ class Trainer:
 
     # -- rare things ---------------------------------------------------------------------------
 
-    def _check_step(self, *, last: bool = False) -> None:
-        """Look for divergence: after every step on a CPU, on a GPU only where it is waited for."""
-        logged = last or self.step % LOG_EVERY == 0
-        if not (logged or self._on_cpu or self.state_file.waits):
-            return
-        if logged:
-            self.skipped.tell(self.step)
-        in_row = self.skipped.in_row()
-        if in_row == 0:
-            self.state_file.prove()
-        kept = self.state_file.kept
-        check_row(in_row, step=self.step, last=last, config=self.config, kept=kept)
-
     def _learning_rate(self, share: float) -> float:
         return learning_rate(self.step, share=share, config=self.config.optimizer)
 
@@ -312,8 +306,7 @@ class Trainer:
             model, samples = self._averaged_model(), self.out / "samples"
             figures = self.task.validate(model, self.store, samples=samples)
             self.progress.validated(self.step, figures)
-            kept = self.state_file.kept
-            check_loss(figures["loss"], step=self.step, config=self.config, kept=kept)
+            self.watch.check_loss(figures["loss"], step=self.step)
 
     def _state(self) -> training_state.TrainingState | None:
         """What a resume needs; None on all processes but the first."""
@@ -328,6 +321,7 @@ class Trainer:
             seconds=self._seconds(),
             config=self.config,
             processes=self.accelerator.num_processes,
+            held_out=self.watch.held_out,
         )
 
     def _save_before_decay(self) -> None:
@@ -385,7 +379,7 @@ def run_training(
         CheckpointError: the state in `out` is damaged.
         DataError: the pictures are unusable.
         DivergenceError: the gradient of too many steps in a row was not finite, or the held-out
-            loss.
+            loss was not, or exploded.
     """
     trainer = Trainer(
         task,

@@ -35,7 +35,6 @@ def prompts(tiny_checkpoint: Path) -> RateAdapterConfig:
         optimizer=OptimizerConfig(warmup_steps=1, learning_rate=0.01),
         steps=2,
         batch=1,
-        precision="no",
     )
 
 

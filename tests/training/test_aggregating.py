@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from promptcodec.models.checkpoint import read_base
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.aggregation import Aggregation
 from promptcodec.models.heads.checkpoint import build_head, write_head
+from promptcodec.training import aggregation
 from promptcodec.training.aggregation import (
     AggregatingDecoder,
     AggregationTask,
@@ -80,6 +82,19 @@ def test_a_fresh_one_is_the_codec(tiny_checkpoint: Path, head: Path, features: b
     error = np.mean((shown.astype(float) - picture) ** 2)
     found = measure(model, torch.from_numpy(picture).permute(2, 0, 1), rate=4.0)
     assert found == pytest.approx(10 * np.log10(255**2 / error), abs=1e-3)
+
+
+def test_the_held_out_loss_is_a_distortion(
+    config: AggregationTrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 20 dB and 40 dB: the mean of lambda * 255^2 * mse."""
+    task = AggregationTask(config)
+    found = iter([20.0, 40.0])
+    monkeypatch.setattr(aggregation, "measure", lambda *_, **__: next(found))
+    store = SimpleNamespace(validation=[torch.zeros(3, 64, 64)] * 2)
+    figures = task.validate(task.build(store), store, samples=tmp_path)  # type: ignore[arg-type]
+    mean = task.codec.at(4.0).lmbda * 255**2 * (0.01 + 0.0001) / 2
+    assert figures == {"loss": pytest.approx(mean), "psnr_4": 30.0}
 
 
 def test_both_variants_have_as_many_parameters() -> None:

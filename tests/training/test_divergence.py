@@ -1,13 +1,17 @@
 """A run that diverges stops, says what to lower, and leaves the last state that was good."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from places import ASSETS, RECIPES
 from safetensors.torch import load_file
 from two_parameters import LineTask, line_config
 
 from promptcodec.errors import ConfigError, DivergenceError
+from promptcodec.training.base import BaseTask
+from promptcodec.training.config import BaseTrainingConfig, DataConfig, read_recipe
 from promptcodec.training.state import read_state
 from promptcodec.training.trainer import run_training
 
@@ -24,6 +28,17 @@ def train(values: list[float], out: Path, *, resume: bool = False, **changes) ->
 
 def step_of(out: Path) -> int:
     return read_state(out / "state.safetensors").step
+
+
+@pytest.fixture
+def held_out(monkeypatch: pytest.MonkeyPatch):
+    """A setter of the losses of the next validations."""
+
+    def set_losses(*losses: float) -> None:
+        left = iter(losses)
+        monkeypatch.setattr(LineTask, "validate", lambda *_, **__: {"loss": next(left)})
+
+    return set_losses
 
 
 def test_it_stops_after_some_steps_in_a_row(tmp_path: Path) -> None:
@@ -85,9 +100,62 @@ def test_single_steps_are_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixtu
 
 
 @pytest.mark.parametrize("loss", [NAN, math.inf])
-def test_a_held_out_loss_that_is_no_number(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: float
-) -> None:
-    monkeypatch.setattr(LineTask, "validate", lambda *_, **__: {"loss": loss})
+def test_a_held_out_loss_that_is_no_number(tmp_path: Path, held_out, loss: float) -> None:
+    held_out(1.0, loss)
     with pytest.raises(DivergenceError, match=f"step 2: the held-out loss is {loss}: lower"):
         train([1.0] * 4, tmp_path, validate_every=2)
+
+
+def test_a_loss_that_explodes_and_stays_finite(tmp_path: Path, held_out) -> None:
+    held_out(2.0, 1.0, 9.0)
+    with pytest.raises(DivergenceError) as found:
+        train([1.0] * 4, tmp_path)
+    assert str(found.value).startswith(
+        "step 2: the held-out loss is 9, after 2 at the start and 1 at best: lower"
+    )
+    assert "add --resume, which goes on from step 1" in str(found.value)
+    assert step_of(tmp_path) == 1
+
+
+def test_the_state_that_is_kept_was_validated(tmp_path: Path, held_out) -> None:
+    """States between validations may have exploded; so may the run that goes on from one."""
+    held_out(2.0, 1.0, 9.0)
+    with pytest.raises(DivergenceError, match="goes on from step 4"):
+        train([1.0] * 12, tmp_path, validate_every=4)
+    assert step_of(tmp_path) == 4
+    held_out(8.0)
+    with pytest.raises(DivergenceError, match=r"8, after 2 at the start and 1 at best: .* step 4"):
+        train([1.0] * 12, tmp_path, validate_every=4, resume=True)
+    assert step_of(tmp_path) == 4
+    held_out(1.5, 3.0)
+    train([1.0] * 12, tmp_path, validate_every=4, resume=True, learning_rate=0.01)
+    assert step_of(tmp_path) == 12
+    assert not (tmp_path / "state-validated.safetensors").exists()
+
+
+def test_without_a_validated_state_none_is_offered(tmp_path: Path, held_out) -> None:
+    held_out(2.0, 9.0)
+    with pytest.raises(DivergenceError, match="start again in another run folder"):
+        train([1.0] * 8, tmp_path, validate_every=4)
+
+
+@pytest.mark.parametrize("losses", [(2.0, 1.0, 4.0), (2.0, 0.001, 1.9), (2.0, 7.9, 1.0)])
+def test_a_loss_may_rise_somewhat(tmp_path: Path, held_out, losses: tuple[float, ...]) -> None:
+    held_out(*losses)
+    train([1.0] * 2, tmp_path)
+
+
+def test_how_far_a_loss_may_rise_is_in_the_recipe(tmp_path: Path, held_out) -> None:
+    held_out(2.0, 1.0, 3.0)
+    with pytest.raises(DivergenceError, match="step 2: the held-out loss is 3, after 2"):
+        train([1.0] * 2, tmp_path, max_rise=2.5)
+
+
+def test_a_base_of_five_decibels_is_none(tmp_path: Path) -> None:
+    recipe = read_recipe(RECIPES / "base" / "base-tiny.yaml", BaseTrainingConfig)
+    optimizer = replace(recipe.optimizer, learning_rate=0.3, warmup_steps=1)
+    data = DataConfig(crop=64, validation_pictures=1)
+    recipe = replace(recipe, optimizer=optimizer, data=data, steps=3, batch=1)
+    with pytest.raises(DivergenceError, match=r"step 3: the held-out loss is .* at the start"):
+        run_training(BaseTask(recipe), data=ASSETS, out=tmp_path, device="cpu")
+    assert not (tmp_path / "base").exists()

@@ -29,7 +29,6 @@ def config(tiny_checkpoint: Path) -> LadderConfig:
         optimizer=OptimizerConfig(warmup_steps=1, learning_rate=0.01),
         steps=2,
         batch=1,
-        precision="no",
     )
     return LadderConfig(prompts=prompts, rates=(3, 4, 5, 6))
 

@@ -100,7 +100,7 @@ def test_averaged_weights_are_validated_saved_and_written(tmp_path: Path) -> Non
     task = LineTask(line_config(steps=4, ema_decay=0.2), VALUES)
     state = train(task, tmp_path)
     raw = [*task.before, float(state["model.weight"])]
-    expected, averages = raw[0], []
+    expected, averages = raw[0], [raw[0]]  # the initial weights are validated, too
     for step, weight in enumerate(raw[1:]):
         decay = min(0.2, (1 + step) / (10 + step))
         expected = decay * expected + (1.0 - decay) * weight

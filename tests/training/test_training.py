@@ -139,12 +139,8 @@ def test_training_learns_and_its_checkpoint_codes(pictures: Path, tmp_path: Path
     folder = train_base(recipe, data=pictures, out=tmp_path / "run", device="cpu")
     records = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
     validation = [r["validation"] for r in records if "validation" in r]
-    # What the linear start is worth, and what was learned beyond it.
-    start = write_recipe(tmp_path, steps=1, optimizer="adamw")
-    start.write_text(start.read_text().replace("learning_rate: 0.01", "learning_rate: 1e-12"))
-    train_base(start, data=pictures, out=tmp_path / "start", device="cpu")
-    (line,) = (tmp_path / "start/log.jsonl").read_text().splitlines()
-    assert validation[-1]["loss"] < 0.9 * json.loads(line)["validation"]["loss"]
+    # Learned beyond the linear start, which is validated first.
+    assert validation[-1]["loss"] < 0.9 * validation[0]["loss"]
     assert (tmp_path / "run/samples/0.png").exists()
     assert json.loads((tmp_path / "run/run.json").read_text())["steps"] == 60
     codec = Codec.load(folder)
