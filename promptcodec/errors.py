@@ -100,8 +100,19 @@ def is_address(name: str) -> bool:
     return bool(_ADDRESS.match(name))
 
 
-def missing_file(name: str) -> str:
-    """Reason and remedy for a file that is not there."""
+def not_found(place: object, otherwise: str | None = None) -> str:
+    """Message for a file or folder that is not there.
+
+    Args:
+        place: path of the file or folder.
+        otherwise: message if the path is no address; None is that of a file.
+    """
+    name = str(place)
     if is_address(name):
-        return "this is an address, and only files are read: download it first"
-    return "no such file: check the name"
+        return f"{as_given(name)}: this is an address, and only files are read: download it first"
+    return otherwise or f"{name}: no such file: check the name"
+
+
+def as_given(name: str) -> str:
+    """An address with the slash that `Path` drops."""
+    return name if "://" in name else name.replace(":/", "://", 1)

@@ -22,7 +22,7 @@ from promptcodec.bitstream.fields import (
 )
 from promptcodec.bitstream.reader import check_file_bytes, parse_header
 from promptcodec.bitstream.signature import AGAIN
-from promptcodec.errors import PromptCodecError, StreamError, missing_file
+from promptcodec.errors import PromptCodecError, StreamError, not_found
 
 ReadAt = Callable[[int, int], bytes]  # offset, bytes at most
 
@@ -140,7 +140,7 @@ def _open(source: bytes | str | Path) -> Iterator[tuple[ReadAt, int]]:
             if isinstance(error, PromptCodecError):
                 raise
             if isinstance(error, FileNotFoundError):
-                raise StreamError(f"{source}: {missing_file(str(source))}") from None
+                raise StreamError(not_found(source)) from None
             reason = getattr(error, "strerror", None) or error
             raise StreamError(f"{source} cannot be read: {reason}: name a readable file") from None
         return

@@ -18,7 +18,7 @@ from promptcodec.errors import (
     PictureError,
     StreamError,
     UsageError,
-    missing_file,
+    not_found,
 )
 
 FULL_DISK = "the disk is full: free some space"
@@ -111,7 +111,7 @@ def read_input(name: str, *, error: type[PictureError] | type[StreamError]) -> b
             with open(name, "rb") as file:
                 data = file.read(MAX_INPUT_BYTES + 1)
     except FileNotFoundError:
-        raise error(f"{name}: {missing_file(name)}") from None
+        raise error(not_found(name)) from None
     except IsADirectoryError:
         raise error(
             f"{name} cannot be read: it is a folder: name a file; encode and decode take folders "

@@ -12,6 +12,7 @@ from typer import Argument, Option
 from promptcodec.bitstream import MAX_PIXELS
 from promptcodec.cli import console, options
 from promptcodec.cli.codec_options import CodecOptions
+from promptcodec.cli.inputs import refuse_address
 from promptcodec.cli.output import Printer
 from promptcodec.cli.settings import spread_settings
 from promptcodec.errors import PictureError, UsageError
@@ -172,6 +173,7 @@ def compare(
     printer: Printer,
 ) -> None:
     """Show a picture beside its peers at equal bytes: a PNG and a page with a slider."""
+    refuse_address(str(picture))
     if picture.is_dir():
         raise PictureError(f"{picture} is a folder: name a picture")
     sheet = output or with_ending(picture, ".compare.png")
@@ -184,13 +186,17 @@ def compare(
     config = measurement.config(rates)
     from promptcodec.evaluation.reports import compare as comparing
     from promptcodec.evaluation.reports.html_page import write_page
+    from promptcodec.io.load import load_picture
 
-    slides = comparing.compare_picture(picture, config.build())
+    loaded = load_picture(picture, max_pixels=config.max_pixels)
+    slides = comparing.compare_picture(loaded, config.build())
     comparing.write_sheet(slides, sheet, force=force)
     write_page(slider, "compare.html", title=picture.name, data={}, slides=slides, force=force)
-    facts = {"rows": comparing.facts_of(slides)}
+    notes = loaded.notes_on_frames
+    facts = {"rows": comparing.facts_of(slides), "notes": notes}
     printer.print_result("compare", facts, comparing.render_slides(slides))
     console.print_line(f"{picture} -> {sheet}, {slider}")
+    printer.report_notes(str(picture), notes)
 
 
 @app.command()

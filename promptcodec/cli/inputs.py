@@ -13,7 +13,7 @@ from promptcodec.errors import (
     PromptCodecError,
     UsageError,
     is_address,
-    missing_file,
+    not_found,
 )
 from promptcodec.io.find import find_files, is_special, with_ending
 
@@ -154,7 +154,7 @@ class InputSpec:
 def refuse_address(name: str) -> None:
     """Raise a UsageError for "https://host/photo.png" and the like, unless it is a path."""
     if is_address(name) and not os.path.lexists(name):
-        raise UsageError(f"{name}: {missing_file(name)}")
+        raise UsageError(not_found(name))
 
 
 def names_folder(output: str | None) -> bool:

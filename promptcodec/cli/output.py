@@ -21,6 +21,7 @@ from promptcodec.io.atomic import (
     write_atomically,
 )
 from promptcodec.io.find import with_ending
+from promptcodec.io.notes import note_line
 
 
 @dataclass
@@ -88,9 +89,8 @@ class Printer:
             others: number of further sources of which the same is true.
         """
         name = "standard input" if source == "-" else source
-        more = f" and {others:,} more" if others else ""
         for note in [] if self.as_json else notes:
-            console.print_line(f"promptcodec: note: {name}{more}: {note}")
+            console.print_line(f"promptcodec: note: {note_line(name, note, others=others)}")
 
     def report_run(self, command: str, output: Path, line: str) -> None:
         """Report the output of training: JSON to standard output or one line to standard error."""

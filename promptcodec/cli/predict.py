@@ -66,7 +66,7 @@ def classify(
             if refusal is not None:
                 raise refusal
             content = _read(source) if first is None else first
-            stream = _stream(
+            stream, notes = _stream(
                 codec,
                 content,
                 source,
@@ -86,7 +86,8 @@ def classify(
             name = "" if source in message else f"{source}: "
             console.print_line(f"promptcodec: failed: {name}{message}")
             continue
-        rows.append({"input": source, "labels": [label._asdict() for label in labels]})
+        named = [label._asdict() for label in labels]
+        rows.append({"input": source, "labels": named, "notes": notes})
         if not printer.as_json:
             shown = ", ".join(f"{name} {probability:.3f}" for name, probability in labels)
             console.write_stdout(console.one_line(f"{source}: {shown}"))
@@ -133,7 +134,7 @@ def segment(
     content = _read(source)
     codec = codec_options.load()
     labels = codec.labels(SEGMENT)
-    data = _stream(
+    data, notes = _stream(
         codec,
         content,
         source,
@@ -159,6 +160,7 @@ def segment(
         "width": width,
         "height": height,
         "classes": [each._asdict() for each in found],
+        "notes": notes,
         "seconds": watch.laps,
     }
     named = ", ".join(f"{each.label} {100 * each.share:.1f} %" for each in found)
@@ -193,14 +195,14 @@ def _stream(
     rate_index: float | None,
     max_pixels: int,
     printer: Printer,
-) -> bytes:
-    """The bytes of a stream; a picture is encoded first."""
+) -> tuple[bytes, tuple[str, ...]]:
+    """The bytes of a stream, and notes on its picture, which are told; a picture is encoded."""
     if content.startswith(MAGIC):
-        return content
+        return content, ()
     name = "standard input" if source == "-" else source
     encoded = codec.encode_detailed(
         console.named_bytes(content, name), rate_index=rate_index, max_pixels=max_pixels
     )
-    if encoded.frames > 1:
-        printer.report_notes(source, encoded.notes[:1])
-    return encoded.data
+    notes = encoded.notes[:1] if encoded.frames > 1 else ()  # others are of metadata
+    printer.report_notes(source, notes)
+    return encoded.data, notes

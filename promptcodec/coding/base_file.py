@@ -17,7 +17,7 @@ from promptcodec.coding.entropy.rans import EntropyTables
 from promptcodec.coding.entropy.tables import NUM_SCALES, TOTAL, table_range
 from promptcodec.coding.scale_path import MAX_EXACT, Layers, exactness_bound, layer_shapes
 from promptcodec.config import BaseConfig, CodecConfig
-from promptcodec.errors import CheckpointError
+from promptcodec.errors import CheckpointError, not_found
 from promptcodec.io.config_files import read_config
 from promptcodec.io.hub import BASE_CONFIG, BASE_WEIGHTS
 from promptcodec.io.tensors import Arrays, check_finite, read_arrays, take, update_hash
@@ -52,10 +52,11 @@ def read_stored_base(folder: Path) -> StoredBase:
     path = Path(folder) / BASE_WEIGHTS
     for needed in (Path(folder) / BASE_CONFIG, path):
         if not needed.is_file():
-            raise CheckpointError(
+            message = (
                 f"no checkpoint at {folder}: {needed.name} is missing; give a folder that holds "
                 f"{BASE_CONFIG} and {BASE_WEIGHTS}"
             )
+            raise CheckpointError(not_found(folder, message))
     config = read_config(BaseConfig, path.with_name(BASE_CONFIG), what="checkpoint")
     return stored_base(read_arrays(path), config=config, where=str(path))
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from promptcodec.errors import DataError, UsageError
+from promptcodec.errors import DataError, UsageError, not_found
 from promptcodec.evaluation.codecs.registry import BaselineCodec, find_codecs
 from promptcodec.evaluation.codecs.sweep import summarise
 from promptcodec.evaluation.comparison import bd_rates, compare_all, is_kodak, psnr_above
@@ -36,6 +36,7 @@ from promptcodec.evaluation.results import (
 from promptcodec.evaluation.workers import measure_in_processes
 from promptcodec.io.atomic import refuse_input
 from promptcodec.io.find import PICTURE_SUFFIXES, find_files
+from promptcodec.io.notes import note_lines
 from promptcodec.io.provenance import commit, provenance, versions
 
 if TYPE_CHECKING:
@@ -168,7 +169,8 @@ def find_pictures(folder: str | Path) -> list[Path]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise DataError(f"{folder} is no folder: name one that holds pictures")
+        message = f"{folder} is no folder: name one that holds pictures"
+        raise DataError(not_found(folder, message))
     found = sorted(find_files(folder, PICTURE_SUFFIXES))
     if not found:
         raise DataError(f"{folder} holds no picture ({', '.join(PICTURE_SUFFIXES)}): name another")
@@ -273,6 +275,7 @@ def _conclude(
         records = [each.points[number] for each in measured]
         above = psnr_above(records, baselines, notes=notes)
         points.append(PointResult.average(point.label, records, psnr_above=above))
+    notes += note_lines((each.picture, note) for each in measured for note in each.notes)
     metrics = measurement.metrics.names
     compared = compare_all(points, baselines, metrics=metrics, notes=notes)
     return Results(

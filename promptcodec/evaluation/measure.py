@@ -178,7 +178,8 @@ class Measurement:
         except (PromptCodecError, OSError) as error:
             # The whole path in a message is cut, since results are published.
             return Failure(name, f"{type(error).__name__}: {error}".replace(str(path), name))
-        return Measured(name, hashlib.sha256(content).hexdigest(), records, swept, peak_rss_mb())
+        digest, notes = hashlib.sha256(content).hexdigest(), picture.notes_on_frames
+        return Measured(name, digest, records, swept, peak_rss_mb(), notes)
 
     def _own(self, point: CurvePoint, rgb: np.ndarray, name: str, *, grey: bool) -> PictureRecord:
         height, width = rgb.shape[:2]

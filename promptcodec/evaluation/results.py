@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from promptcodec.errors import DataError
+from promptcodec.errors import DataError, not_found
 from promptcodec.evaluation.bootstrap import Deltas
 from promptcodec.evaluation.codecs.sweep import BaselinePicture, BaselineResult, average
 from promptcodec.io.atomic import write_atomically
@@ -72,6 +72,7 @@ class Measured:
         points: records of the rate points, in their order.
         baselines: the sweep of each baseline codec, by name.
         peak_rss_mb: largest resident set of the process so far, MB of 10^6 bytes.
+        notes: what the file has and was not measured, each in a few words.
     """
 
     picture: str
@@ -79,6 +80,7 @@ class Measured:
     points: tuple[PictureRecord, ...]
     baselines: dict[str, tuple[BaselinePicture, ...]]
     peak_rss_mb: float
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, facts: dict) -> "Measured":
@@ -92,6 +94,7 @@ class Measured:
                 for name, sweep in facts["baselines"].items()
             },
             peak_rss_mb=facts["peak_rss_mb"],
+            notes=tuple(facts["notes"]),
         )
 
 
@@ -180,7 +183,7 @@ class Results:
         bd_rate: per cent at equal PSNR against each baseline, and against VTM where the set is
             Kodak; empty for fewer than four points.
         failures: pictures that could not be measured.
-        notes: reasons why comparisons are missing.
+        notes: reasons why comparisons are missing, and files of which a part was not measured.
         metrics: names of the metrics that were measured.
         comparisons: differences with intervals and by segment, for each rival and metric.
         adapter_hashes: hashes of the adapters, by rate index.
@@ -256,7 +259,8 @@ def read_results(path: str | Path) -> dict:
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} is no results file ({error}): run `promptcodec eval`") from error
+        message = f"{path} is no results file ({error}): run `promptcodec eval`"
+        raise DataError(not_found(path, message)) from error
     if not isinstance(found, dict) or found.get("format") not in READABLE:
         raise DataError(
             f"{path} is no results file of format {FORMAT}: run `promptcodec eval` again"

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from promptcodec.errors import OutputError
+from promptcodec.errors import OutputError, as_given, is_address
 
 _REASONS = {
     errno.ENOSPC: "the disk is full: free some space or choose another folder",
@@ -48,6 +48,10 @@ def check_output(path: str | os.PathLike[str], *, force: bool = False) -> None:
     try:
         mode = target.stat().st_mode
     except FileNotFoundError:
+        if is_address(str(path)):
+            raise OutputError(
+                f"{as_given(str(path))}: this is an address, and only files are written: name one"
+            ) from None
         if not target.parent.is_dir():
             raise OutputError(
                 f"{target}: the folder {target.parent} does not exist: create it first"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from promptcodec.config import from_dict
-from promptcodec.errors import CheckpointError, ConfigError, ModelMismatchError
+from promptcodec.errors import CheckpointError, ConfigError, ModelMismatchError, not_found
 
 T = TypeVar("T")
 
@@ -24,9 +24,8 @@ def read_json(path: Path, *, what: str) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise CheckpointError(
-            f"no {what} at {path.parent}: {path.name}: {error.strerror}"
-        ) from None
+        message = f"no {what} at {path.parent}: {path.name}: {error.strerror}"
+        raise CheckpointError(not_found(path.parent, message)) from None
     except ValueError as error:
         raise CheckpointError(f"{path} is not JSON: {error}") from None
 

@@ -73,13 +73,9 @@ def read_picture(file: BinaryIO, name: str, options: ReadOptions) -> Picture:
             f"{name}: is no picture or a damaged one ({_reason(error)}); give a whole copy"
         ) from error
     with image:
-        frames = _frames(image, file)
+        frames = count_frames(image, file)
         picture = replace(normalise(image, name, options, head=head), frames=frames)
-    if frames == 1:
-        return picture
-    what = "pages" if image.format == "TIFF" else "frames"
-    note = f"of {frames} {what} the first alone is coded"
-    return replace(picture, notes=(note, *picture.notes))
+    return replace(picture, notes=(*note_on_frames(frames, image.format), *picture.notes))
 
 
 def normalise(
@@ -162,7 +158,18 @@ def check_size(width: int, height: int, *, name: str, max_pixels: int) -> None:
         )
 
 
-def _frames(image: ImageFile.ImageFile, file: BinaryIO) -> int:
+def note_on_frames(frames: int, kind: str | None) -> tuple[str, ...]:
+    """Note on what is left out of a file of several frames; none for a single one.
+
+    Args:
+        frames: number of frames or pages.
+        kind: format of the file, as Pillow names it.
+    """
+    what = "pages" if kind == "TIFF" else "frames"
+    return (f"of {frames} {what} the first alone is used",) if frames > 1 else ()
+
+
+def count_frames(image: ImageFile.ImageFile, file: BinaryIO) -> int:
     """Number of frames or pages; 1 where they cannot be counted."""
     try:
         if image.format not in ("GIF", "TIFF"):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from promptcodec.errors import CheckpointError
+from promptcodec.errors import CheckpointError, is_address, not_found
 
 BASE_CONFIG, BASE_WEIGHTS = "config.json", "model.safetensors"
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -107,7 +107,11 @@ def _those_with(name: str, folder: Path) -> list[Path]:
 
 
 def _fetch(place: str | Path) -> Path:
-    if not Path(place).exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(place)):
+    if Path(place).exists():
+        return Path(place)
+    if is_address(str(place)):
+        raise CheckpointError(not_found(place))
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", str(place)):
         return _from_hub(str(place))
     return Path(place)
 

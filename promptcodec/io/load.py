@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from promptcodec.bitstream import MAX_PIXELS
-from promptcodec.errors import PictureError, ShapeError, missing_file
+from promptcodec.errors import PictureError, ShapeError, not_found
 from promptcodec.io.formats import ReadOptions, check_size, normalise, read_picture
 from promptcodec.io.pictures import Picture
 
@@ -87,7 +87,7 @@ def _load_path(path: Path, options: ReadOptions) -> Picture:
         with path.open("rb") as file:
             return read_picture(file, name, options)
     except FileNotFoundError:
-        raise PictureError(f"{name}: {missing_file(name)}") from None
+        raise PictureError(not_found(name)) from None
     except PermissionError:
         raise PictureError(f"{name}: may not be read; check its permissions") from None
     except PictureError:

@@ -86,6 +86,11 @@ class Picture:
     notes: tuple[str, ...] = ()
 
     @property
+    def notes_on_frames(self) -> tuple[str, ...]:
+        """The note on further frames or pages; none for a single one."""
+        return self.notes[:1] if self.frames > 1 else ()
+
+    @property
     def rgb(self) -> np.ndarray:
         """All pixels as an array."""
         return self.pixels if isinstance(self.pixels, np.ndarray) else self.pixels[:, :]

@@ -1,5 +1,6 @@
 """A photograph of any size, made from the pictures that ship with the package."""
 
+import logging
 from importlib import resources
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from PIL import Image
 from promptcodec.errors import DataError
 from promptcodec.io.find import PICTURE_SUFFIXES, find_files
 from promptcodec.io.load import load_picture
+from promptcodec.io.notes import note_line
+
+logger = logging.getLogger(__name__)
 
 
 def bundled() -> Path:
@@ -34,7 +38,10 @@ def photograph(path: Path, *, width: int, height: int) -> np.ndarray:
     Raises:
         PictureError: the file is no picture.
     """
-    rgb = Image.fromarray(load_picture(path).rgb)
+    picture = load_picture(path)
+    for note in picture.notes_on_frames:
+        logger.warning("note: %s", note_line(str(path), note))
+    rgb = Image.fromarray(picture.rgb)
     grows = width > rgb.width or height > rgb.height
     scaled = np.asarray(rgb.resize((width, height), Image.Resampling.BICUBIC))
     if not grows:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from promptcodec.coding.head_config import CLASSIFY, PIXELS
 from promptcodec.coding.head_file import read_head_config
 from promptcodec.config import LATENT_STRIDE, NotNegative, Positive, Ranged, Share
-from promptcodec.errors import CheckpointError, ConfigError
+from promptcodec.errors import CheckpointError, ConfigError, not_found
 from promptcodec.io.hub import HEAD_WEIGHTS
 from promptcodec.models.heads.checkpoint import read_head
 from promptcodec.models.heads.classifier import LatentClassifier
@@ -189,10 +189,11 @@ def read_teacher(config: TeacherConfig, *, classes: Sequence[str]) -> Teacher:
     """
     folder = Path(config.head)
     if not folder.is_dir():
-        raise CheckpointError(
+        message = (
             f"teacher {folder} does not exist: train a classifier on pixels by `train-head` into "
             "it, or name another one as `teacher.head` in the recipe"
         )
+        raise CheckpointError(not_found(folder, message))
     found = read_head_config(folder)
     if found.task != CLASSIFY or found.reads != PIXELS:
         raise ConfigError(

@@ -8,13 +8,20 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from places import ASSETS, RECIPES
 from small_trees import picture
 
 from promptcodec.cli import main
-from promptcodec.errors import PictureError, StreamError
+from promptcodec.errors import CheckpointError, DataError, PictureError, StreamError
 from promptcodec.evaluation import evaluate
 from promptcodec.io.load import load_picture
+from promptcodec.models.checkpoint import read_base
+from promptcodec.training.config import DataConfig, Pack
 from promptcodec.training.data import sources
+from promptcodec.training.data.labelled import read_labelled
+from promptcodec.training.data.pictures import PictureStore
+
+TINY = RECIPES / "base/base-tiny.yaml"
 
 ODD = [
     os.fsdecode(b"\xff\xe9.png"),
@@ -98,13 +105,52 @@ def test_addresses(refused, base, tmp_path, command, address):
     refused(code, "this is an address", command, address, *words, folder=tmp_path)
 
 
-def test_addresses_in_python(tiny_codec):
+ADDRESS = "https://a.org/b"
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (9, ("eval", ADDRESS)),
+        (2, ("compare", f"{ADDRESS}.png")),
+        (8, ("eval", ".", "--out", f"{ADDRESS}.json")),
+        (7, ("encode", "photo.png", "--base", ADDRESS)),
+        (7, ("encode", "photo.png", "--prompts", ADDRESS)),
+        (7, ("rates", "--base", ADDRESS)),
+        (7, ("classify", "photo.png", "--heads", ADDRESS)),
+        (2, ("train-base", f"{ADDRESS}.yaml", "--data", ".")),
+        (9, ("train-base", TINY, "--data", ADDRESS, "--out", "run")),
+        (9, ("card", ADDRESS)),
+        (7, ("export", ADDRESS)),
+    ],
+)
+def test_addresses_of_folders_and_files(refused, photo, monkeypatch, code, words):
+    """Those that become a `Path` on the way have both of their slashes in the message."""
+    monkeypatch.chdir(photo.parent)
+    refused(code, f"{ADDRESS}", *words, folder=photo.parent)
+    refused(code, ": this is an address, and only files are ", *words, folder=photo.parent)
+
+
+def test_addresses_in_python(tiny_codec, tmp_path):
     with pytest.raises(PictureError, match="this is an address"):
         tiny_codec.encode("https://a.org/b.png")
     with pytest.raises(StreamError, match="this is an address"):
         tiny_codec.decode("https://a.org/b.pc")
     with pytest.raises(PictureError, match="no such file"):
         tiny_codec.encode("c:b.png")
+    with pytest.raises(CheckpointError, match="this is an address"):
+        read_base(Path(ADDRESS))
+    packs = DataConfig(packs=(Pack(name="one"),))
+    for read in (
+        lambda: sources.find_training_pictures(Path(ADDRESS), packs),
+        lambda: read_labelled(Path(ADDRESS), split="train"),
+        lambda: PictureStore(ASSETS, DataConfig(crop=64), validation=Path(ADDRESS)),
+    ):
+        with pytest.raises(DataError, match=f"^{ADDRESS}: this is an address"):
+            read()
+    (tmp_path / "https:" / "a.org").mkdir(parents=True)  # a folder of that name is read
+    picture(1).save(tmp_path / "https:" / "a.org" / "a.png")
+    assert len(evaluate.find_pictures(f"{tmp_path}/https://a.org")) == 1
 
 
 def test_metadata_above_its_limit_names_the_option(run, base, tmp_path):

@@ -18,7 +18,7 @@ def animation(path: Path) -> Path:
     return path
 
 
-NOTE = "of 3 frames the first alone is coded"
+NOTE = "of 3 frames the first alone is used"
 
 
 class TestFrames:
@@ -54,6 +54,27 @@ class TestFrames:
         picture = animation(tmp_path / "a.gif")
         code, _, stderr = run_tiny(command, picture, "--heads", tiny_heads)
         assert code == 0 and f"promptcodec: note: {picture}: {NOTE}" in stderr
+        words = (picture, "--heads", tiny_heads, "--json")
+        code, stdout, stderr = run_tiny(command, *words, *(["--force"] * (command == "segment")))
+        facts = json.loads(stdout)
+        assert stderr == "" and facts.get("files", [facts])[0]["notes"] == [NOTE]
+
+    def test_of_what_is_measured(self, run_tiny, tmp_path):
+        folder = tmp_path / "in"
+        folder.mkdir()
+        for name in "ab":
+            animation(folder / f"{name}.gif")
+        Image.new("RGB", (40, 30)).save(folder / "c.png")
+        out = tmp_path / "results.json"
+        words = ("eval", folder, "--rates", "4", "--against", "jpeg")
+        code, _, stderr = run_tiny(*words, "--out", out)
+        assert code == 0 and f"note: a.gif and 1 more: {NOTE}" in stderr.splitlines()
+        assert f"a.gif and 1 more: {NOTE}" in json.loads(out.read_text())["notes"]
+        words = ("compare", folder / "a.gif", "--rates", "4", "--against", "jpeg")
+        code, _, stderr = run_tiny(*words)
+        assert code == 0 and f"promptcodec: note: {folder / 'a.gif'}: {NOTE}" in stderr
+        code, stdout, stderr = run_tiny(*words, "--json", "--force")
+        assert code == 0 and json.loads(stdout)["notes"] == [NOTE]
 
 
 def test_a_turned_tiff_is_finished_in_a_second_run(run_tiny, tmp_path):

@@ -91,7 +91,7 @@ class TestFrames:
         data = file_bytes(frames[0], kind, save_all=True, append_images=frames[1:])
         loaded = load_picture(data)
         what = "pages" if kind == "TIFF" else "frames"
-        assert (loaded.frames, loaded.notes) == (3, (f"of 3 {what} the first alone is coded",))
+        assert (loaded.frames, loaded.notes) == (3, (f"of 3 {what} the first alone is used",))
         assert np.abs(loaded.rgb[4, 4].astype(int) - (0, 10, 200)).max() < 8
 
     @pytest.mark.parametrize("kind", ["GIF", "TIFF", "PNG", "WEBP", "AVIF", "JPEG"])

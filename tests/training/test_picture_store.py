@@ -215,6 +215,20 @@ def test_a_cache_holds_the_same_pixels_and_is_read_instead(
     assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["pixels"]
 
 
+def test_further_frames_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Also where the pixels come from a cache."""
+    for name in "ab":
+        frames = [Image.new("RGB", (90, 80), (n * 80, 10, 200)) for n in range(3)]
+        frames[0].save(tmp_path / f"{name}.gif", save_all=True, append_images=frames[1:])
+    Image.new("RGB", (90, 80)).save(tmp_path / "c.png")
+    line = f"note: {tmp_path / 'a.gif'} and 1 more: of 3 frames the first alone is used"
+    for cache in (None, tmp_path / "pixels", tmp_path / "pixels"):
+        caplog.clear()
+        config = DataConfig(crop=64, validation_pictures=1)
+        store = PictureStore(tmp_path, config, cache=cache)
+        assert caplog.messages == [line] and len(store) == 2
+
+
 def test_processes_share_the_pages_of_a_cache(data: Path, tmp_path: Path) -> None:
     """What one process maps from the file is backed by it, not copied."""
     cache = tmp_path / "pixels"

@@ -78,6 +78,18 @@ def test_pictures_with_masks(masked: Path, caplog: pytest.LogCaptureFixture, kin
         assert f"train/{kind}/{name}: " in caplog.text
 
 
+def test_further_pages_are_said(masked: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for kind in ("images", "masks"):
+        place = masked / "train" / kind / "2.png"
+        with Image.open(place) as image:
+            pages = [image.copy() for _ in range(4)]
+        pages[0].save(place.with_suffix(".tif"), save_all=True, append_images=pages[1:])
+        place.unlink()
+    assert read(masked) == ["0", "1", "2", "3"]
+    for what in ("images", "masks"):
+        assert f"train/{what}/2.tif: of 4 pages the first alone is used" in caplog.text
+
+
 def test_a_readable_one_alone_is_still_refused(masked: Path) -> None:
     (masked / "train" / "masks" / "2.png").unlink()
     with pytest.raises(DataError, match="train/2 has no mask"):

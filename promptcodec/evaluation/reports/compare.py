@@ -9,24 +9,20 @@ from PIL import Image, ImageDraw, ImageFont
 from promptcodec.evaluation.measure import Measurement
 from promptcodec.evaluation.reports.equal_size import Slide, at_equal_size
 from promptcodec.io.atomic import write_atomically
-from promptcodec.io.load import load_picture
+from promptcodec.io.pictures import Picture
 from promptcodec.io.save import encode_file
 
 LABEL_HEIGHT = 28  # px
 MIN_FONT = 8  # px
 
 
-def compare_picture(path: Path, measurement: Measurement) -> list[Slide]:
+def compare_picture(picture: Picture, measurement: Measurement) -> list[Slide]:
     """Compress one picture at each of our rates, and by each baseline within as many bytes.
 
     Args:
-        path: file of the picture.
+        picture: picture to compress.
         measurement: rates and baselines.
-
-    Raises:
-        PictureError: the file is no picture.
     """
-    picture = load_picture(path, max_pixels=measurement.max_pixels)
     first = measurement.points[0]
     first.decode(first.encode(picture.rgb[:64, :64]).data)  # warm-up, so that set-up is not timed
     return [

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from promptcodec.errors import DataError
+from promptcodec.errors import DataError, not_found
 from promptcodec.evaluation.codecs.registry import TITLES
 from promptcodec.io.atomic import write_atomically
 
@@ -86,9 +86,10 @@ def _records_of(folder: str | Path) -> Iterator[None]:
         reason = f"{type(error).__name__}: {error}"
         if isinstance(error, OSError):
             reason = f"{Path(error.filename or '').name}: {error.strerror}"
-        raise DataError(
+        message = (
             f"{folder} has no record of its training ({reason}): name a folder that training wrote"
-        ) from error
+        )
+        raise DataError(not_found(folder, message)) from error
 
 
 def _run_of(training: dict) -> str:
@@ -176,7 +177,8 @@ def split_markers(path: str | Path, *, name: str = "results") -> tuple[str, str,
     try:
         text = Path(path).read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read ({error}): name a Markdown file") from error
+        message = f"{path} cannot be read ({error}): name a Markdown file"
+        raise DataError(not_found(path, message)) from error
     begin, end = _markers(name)
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
         raise DataError(f"{path} has no place for {name}: add the lines {begin} and {end}")

@@ -18,6 +18,8 @@ from torch import Tensor
 
 from promptcodec.coding.head_config import IGNORE
 from promptcodec.errors import DataError
+from promptcodec.io.formats import count_frames, note_on_frames
+from promptcodec.io.notes import note_lines
 from promptcodec.training.data.picture_cache import decode_usable
 from promptcodec.training.data.sources import PictureFile, find_pictures
 
@@ -133,12 +135,18 @@ class _Mask:
 def _read_masks(places: dict[str, PictureFile]) -> dict[str, _Mask]:
     """Masks by name; the log names those that cannot be read."""
     masks: dict[str, _Mask] = {}
+    notes: list[tuple[str, str]] = []
     for name, place in places.items():
         try:
-            with Image.open(io.BytesIO(place.read())) as picture:
+            file = io.BytesIO(place.read())
+            with Image.open(file) as picture:
                 masks[name] = _Mask(place, picture.mode, np.array(picture))
+                for note in note_on_frames(count_frames(picture, file), picture.format):
+                    notes.append((f"mask {place}", note))
         except (OSError, SyntaxError, ValueError) as error:
             logger.warning("skipped mask %s: %s", place, error)
+    for line in note_lines(notes):
+        logger.warning("note: %s", line)
     return masks
 
 

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from promptcodec.errors import PictureError, UsageError
 from promptcodec.io.atomic import write_atomically
+from promptcodec.io.notes import note_lines
 from promptcodec.training.data.sources import PictureFile
 
 logger = logging.getLogger(__name__)
@@ -37,14 +38,18 @@ class Decoded:
     Attributes:
         pictures: pixels of each decoded source, uint8 (H, W, 3).
         faults: message for each source that cannot be decoded.
+        notes: what a source has beside these pixels, each in a few words.
     """
 
     pictures: dict[PictureFile, Tensor] = field(default_factory=dict)
     faults: dict[PictureFile, str] = field(default_factory=dict)
+    notes: list[tuple[PictureFile, str]] = field(default_factory=list)
 
 
 def decode(sources: Sequence[PictureFile], *, cache: Path | None = None) -> Decoded:
     """Decode pictures on all threads of torch, or take them from a file.
+
+    The log has a line on files of several frames, of which the first is used.
 
     Args:
         sources: picture files to decode.
@@ -52,14 +57,24 @@ def decode(sources: Sequence[PictureFile], *, cache: Path | None = None) -> Deco
     Raises:
         UsageError: the cache is a file of another kind.
     """
-    if cache is None:
-        found = Decoded()
-        for source, pixels in _decoded(sources):
-            if isinstance(pixels, str):
-                found.faults[source] = pixels
-            else:
-                found.pictures[source] = torch.from_numpy(pixels)
-        return found
+    found = _read(sources) if cache is None else _cached(sources, cache)
+    for line in note_lines((str(source), note) for source, note in found.notes):
+        logger.warning("note: %s", line)
+    return found
+
+
+def _read(sources: Sequence[PictureFile]) -> Decoded:
+    found = Decoded()
+    for source, pixels, notes in _decoded(sources):
+        if isinstance(pixels, str):
+            found.faults[source] = pixels
+        else:
+            found.pictures[source] = torch.from_numpy(pixels)
+        found.notes += [(source, note) for note in notes]
+    return found
+
+
+def _cached(sources: Sequence[PictureFile], cache: Path) -> Decoded:
     key = _key(sources)
     facts = _read_facts(cache)
     if cache.exists() and not facts:
@@ -78,18 +93,25 @@ def decode_usable(sources: Sequence[PictureFile]) -> dict[PictureFile, Tensor]:
     return found.pictures
 
 
-def _decoded(sources: Sequence[PictureFile]) -> Iterator[tuple[PictureFile, np.ndarray | str]]:
+Pixels = tuple[np.ndarray | str, tuple[str, ...]]  # or the reason why there are none; notes
+
+
+def _decoded(
+    sources: Sequence[PictureFile],
+) -> Iterator[tuple[PictureFile, np.ndarray | str, tuple[str, ...]]]:
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         for start in range(0, len(sources), CHUNK):
             part = sources[start : start + CHUNK]
-            yield from zip(part, pool.map(_decode, part), strict=True)
+            for source, pixels in zip(part, pool.map(_decode, part), strict=True):
+                yield source, *pixels
 
 
-def _decode(source: PictureFile) -> np.ndarray | str:
+def _decode(source: PictureFile) -> Pixels:
     try:
-        return source.rgb()
+        picture = source.load()
     except PictureError as error:
-        return str(error)
+        return str(error), ()
+    return np.ascontiguousarray(picture.coded_rgb), picture.notes_on_frames
 
 
 def _key(sources: Sequence[PictureFile]) -> str:
@@ -103,13 +125,15 @@ def _key(sources: Sequence[PictureFile]) -> str:
 
 def _write(file: BinaryIO, sources: Sequence[PictureFile], *, key: str) -> None:
     results: list[Any] = []  # for each source: height and width, or the message
-    for _, pixels in _decoded(sources):
+    noted: list[tuple[int, str]] = []  # numbers of sources, with notes
+    for number, (_, pixels, notes) in enumerate(_decoded(sources)):
+        noted += [(number, note) for note in notes]
         if isinstance(pixels, str):
             results.append(pixels)
         else:
             results.append(pixels.shape[:2])
             file.write(pixels.tobytes())
-    text = json.dumps({"key": key, "results": results}).encode()
+    text = json.dumps({"key": key, "results": results, "notes": noted}).encode()
     file.write(text + len(text).to_bytes(8, "little") + MAGIC)
 
 
@@ -132,7 +156,8 @@ def _mapped(cache: Path, sources: Sequence[PictureFile], facts: dict[str, Any]) 
     size = sum(3 * height * width for height, width in shapes)
     # A private mapping: processes share its pages, which are never written to.
     pixels = torch.from_file(str(cache), shared=False, size=max(size, 1), dtype=torch.uint8)
-    found, offset = Decoded(), 0
+    notes = [(sources[number], note) for number, note in facts.get("notes", ())]
+    found, offset = Decoded(notes=notes), 0
     for source, result in zip(sources, facts["results"], strict=True):
         if isinstance(result, str):
             found.faults[source] = result

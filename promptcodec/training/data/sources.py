@@ -16,12 +16,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from promptcodec.errors import DataError, PictureError
+from promptcodec.errors import DataError, PictureError, not_found
 from promptcodec.io.find import PICTURE_SUFFIXES, find_files
 from promptcodec.io.load import load_picture
+from promptcodec.io.pictures import Picture
 from promptcodec.training.config import DataConfig
 
 MANIFEST = "manifest.json"
@@ -61,13 +59,13 @@ class PictureFile:
         except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
             raise PictureError(f"{self} cannot be read: {error}") from None
 
-    def rgb(self) -> NDArray[np.uint8]:
-        """Pixels, uint8 (H, W, 3).
+    def load(self) -> Picture:
+        """The picture.
 
         Raises:
             PictureError: the file cannot be read.
         """
-        return np.ascontiguousarray(load_picture(self.read()).coded_rgb)
+        return load_picture(self.read())
 
 
 @dataclass(frozen=True)
@@ -98,8 +96,7 @@ def find_pictures(source: Path) -> Iterator[PictureFile]:
         DataError: the folder does not exist, or a zip file cannot be read.
     """
     source = Path(source)
-    if not source.exists():
-        raise DataError(f"data {source} does not exist; give a folder of pictures or a zip file")
+    _check_source(source)
     suffixes = (".zip", *PICTURE_SUFFIXES)
     paths = [source] if source.is_file() else sorted(find_files(source, suffixes, hidden=True))
     for path in paths:
@@ -122,6 +119,7 @@ def find_training_pictures(data: Path, config: DataConfig) -> list[TrainingPictu
     Raises:
         DataError: a pack is no folder or zip file in `data`, or has no picture.
     """
+    _check_source(Path(data))
     names = [pack.name for pack in config.packs]
     found: list[TrainingPicture] = []
     blobs = functools.cache(_blobs)  # a manifest is read once
@@ -143,6 +141,12 @@ def find_training_pictures(data: Path, config: DataConfig) -> list[TrainingPictu
 def matches(name: str, patterns: Sequence[str]) -> bool:
     """Whether a file name matches one of the patterns, such as `syn_*`."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _check_source(source: Path) -> None:
+    if not source.exists():
+        message = f"data {source} does not exist; give a folder of pictures or a zip file"
+        raise DataError(not_found(source, message))
 
 
 def _blobs(folder: Path) -> dict[str, str]:
