@@ -124,10 +124,11 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="session")
 def tiny_heads(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of an untrained but lively classifier and segmentation head of the tiny base."""
+    """Folder of an untrained but lively head for each task of the tiny base, with graphs."""
     from promptcodec.coding.head_config import HeadConfig
     from promptcodec.models.checkpoint import read_base
     from promptcodec.models.heads.checkpoint import build_head, write_head
+    from promptcodec.runtime.export import export
 
     base = read_base(tiny_checkpoint)
     folder = tmp_path_factory.mktemp("heads")
@@ -147,6 +148,7 @@ def tiny_heads(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) 
             for parameter in model.parameters():
                 parameter.add_(torch.randn_like(parameter) * 0.2)
         write_head(folder / task, model, config=config)
+    export(folder)
     return folder
 
 

@@ -37,12 +37,9 @@ def places(
     tiny_checkpoint: Path, tiny_heads: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path]:
     """Folders of the tiny base and its heads, with graphs."""
-    folder = tmp_path_factory.mktemp("tasks")
-    base = Path(shutil.copytree(tiny_checkpoint, folder / "base"))
-    heads = Path(shutil.copytree(tiny_heads, folder / "heads"))
-    export(base)
-    export(heads)
-    return base, heads
+    base = tmp_path_factory.mktemp("tasks") / "base"
+    export(Path(shutil.copytree(tiny_checkpoint, base)))
+    return base, tiny_heads
 
 
 @pytest.fixture(scope="module")
