@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from promptcodec.coding.head_config import HeadConfig
 from promptcodec.config import CodecConfig
+from promptcodec.errors import UsageError
 from promptcodec.runtime.graphs.fold import fold_analysis, fold_synthesis, has_prompts
 from promptcodec.runtime.graphs.graph import Array, Graph, Parameters
 from promptcodec.runtime.graphs.heads import build_head, fold_head
@@ -23,6 +24,7 @@ NAMES = (  # of a base
     "synthesise",
     "synthesise_prompted",
 )
+KINDS = {"c", "s"}  # blocks of wide stages that graphs have
 SIDES = {"analyse": "encoder", "synthesise": "decoder"}  # of the prompts that a graph may have
 
 
@@ -42,6 +44,7 @@ def build(name: str, config: Architecture) -> Graph:
     """
     if isinstance(config, HeadConfig):
         return build_head(config)
+    check_base(config)
     prompted = name.endswith(PROMPTED)
     match name.removesuffix(PROMPTED):
         case "analyse":
@@ -55,6 +58,23 @@ def build(name: str, config: Architecture) -> Graph:
         case "reconstruct":
             return build_reconstruct(config)
     raise ValueError(f"there is no graph {name!r}; there are {', '.join(NAMES)}")
+
+
+def check_base(config: CodecConfig) -> None:
+    """Check that a base can have graphs.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    kinds = set("".join((*config.encoder_blocks, *config.decoder_blocks))) - KINDS
+    found = [f"blocks {kind!r}" for kind in sorted(kinds)]
+    found += ["a shortcut"] if config.shortcut else []
+    found += ["scales of its context"] if config.scale == "context" else []
+    if found:
+        raise UsageError(
+            f"a base with {' and '.join(found)} has no graphs: it runs in torch alone: pip install "
+            "'promptcodec[train]'"
+        )
 
 
 def variant(name: str, adapter: Parameters | None) -> str:

@@ -27,6 +27,7 @@ from promptcodec.io.provenance import provenance
 from promptcodec.training import state as training_state
 from promptcodec.training.compiled import compile_forward
 from promptcodec.training.divergence import Watch
+from promptcodec.training.graphs import write_graphs
 from promptcodec.training.losses import Loss
 from promptcodec.training.muon import product_dtype
 from promptcodec.training.optim import build_optimizer, learning_rate, on_gpu
@@ -344,6 +345,7 @@ class Trainer:
             "recipe": dataclasses.asdict(self.config) | {"precision": self.precision},
         }
         facts = self.task.write(self._averaged_model(), folder, store=self.store)
+        write_graphs(folder)
         write_record(folder, {**record, **facts})  # last: a result with it is finished
 
 

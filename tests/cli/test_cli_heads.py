@@ -94,7 +94,8 @@ class TestClassify:
         ]
         assert len(outcome.out.splitlines()) == 2
         rows = json.loads(run("classify", tmp_path, "--json", *options).out)["files"]
-        failed, named = {"input", "error", "exit_code", "message"}, {"input", "labels"}
+        failed = {"input", "error", "exit_code", "message"}
+        named = {"input", "labels", "notes"}
         assert [set(row) for row in rows] == [failed] * 2 + [named] * 2
         (tmp_path / "b-other.pc").unlink()
         assert run("classify", tmp_path, *options).code == 4  # for one reason
@@ -210,7 +211,8 @@ class TestSegment:
         def synthesise(*_, **__):
             raise AssertionError("g_s ran")
 
-        monkeypatch.setattr("promptcodec.models.codec_model.CodecModel.synthesise", synthesise)
+        for engine in ("models.engine.TorchEngine", "runtime.engine.OnnxEngine"):
+            monkeypatch.setattr(f"promptcodec.{engine}.synthesise", synthesise)
         assert run("segment", stream, *options).code == 0
         assert run("classify", stream, *options).code == 0
         assert run("segment", stream, "--overlay", *options).code == 70  # the check does see it

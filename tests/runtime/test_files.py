@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from promptcodec.coding.base_file import read_stored_base
-from promptcodec.errors import CheckpointError
+from promptcodec.errors import CheckpointError, UsageError
 from promptcodec.runtime.catalogue import NAMES
 from promptcodec.runtime.codec import RuntimeCodec
 from promptcodec.runtime.export import models
@@ -57,3 +58,19 @@ def test_graphs_of_another_shape(copy: Path) -> None:
     path.write_text("{")
     with pytest.raises(CheckpointError, match="is not JSON"):
         RuntimeCodec.load(copy, [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shortcut": True}, "with a shortcut has no graphs: it runs in torch"),
+        ({"decoder_blocks": ("", "b", "dss", "ss")}, "blocks 'b' and blocks 'd' has no graphs"),
+        ({"context": "econtext", "scale": "context"}, "scales of its context has no graphs"),
+    ],
+)
+def test_bases_without_graphs_are_named(tiny_checkpoint: Path, changes: dict, message: str) -> None:
+    codec = read_stored_base(tiny_checkpoint).config.codec
+    context = {"context_channels": 16, "context_segments": (codec.latent_channels,)}
+    other = replace(codec, **context, **changes)
+    with pytest.raises(UsageError, match=message):
+        models(other)

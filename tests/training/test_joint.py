@@ -81,6 +81,10 @@ def gradients(config: JointTrainingConfig, *, step: int = 99) -> dict[str, float
     return found
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_weights_cut_the_right_gradients(config: JointTrainingConfig) -> None:
     both = gradients(config)
     assert min(both.values()) > 0.0
@@ -223,11 +227,11 @@ def test_pictures_of_any_size_are_padded(config: JointTrainingConfig, step: int)
 def test_joint_training_writes_a_codec_of_its_own(
     config: JointTrainingConfig, labelled_pictures: Path, tmp_path: Path
 ) -> None:
-    before = {p: p.read_bytes() for p in Path(config.base or "").iterdir()}
+    before = contents(Path(config.base or ""))
     folder = run_training(
         JointTask(config), data=labelled_pictures, out=tmp_path / "run", device="cpu"
     )
-    assert {p: p.read_bytes() for p in Path(config.base or "").iterdir()} == before
+    assert contents(Path(config.base or "")) == before
     codec = TorchCodec.load(folder / "base", folder / "prompts", heads=folder / "heads")
     assert codec.base_hash != read_base(Path(config.base or "")).sha256
     assert [rate.index for rate in codec.rates] == [2, 4]

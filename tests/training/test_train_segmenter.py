@@ -117,6 +117,7 @@ def test_sky_and_road_are_told_apart(
     figures = json.loads(lines[-1])["validation"]
     assert figures["miou"] == figures["miou_4"] > 0.85
     assert json.loads((folder / "training.json").read_text())["held_pictures"] == 3
+    assert (folder / "graphs" / "segment.onnx").is_file() == (input == "latents")
 
 
 def test_a_file_is_segmented_by_what_was_trained(

@@ -234,6 +234,7 @@ def test_only_length_and_records_may_change_on_resume(pictures: Path, tmp_path: 
     train_base(recipe, data=pictures, out=tmp_path / "run", resume=True, device="cpu")
     log = (tmp_path / "run/base/training.json").read_text()
     assert json.loads(log)["steps"] == 4
+    assert (tmp_path / "run/base/graphs/graphs.json").is_file()
 
 
 @pytest.mark.parametrize("device", ["tpu", "cuda"])
