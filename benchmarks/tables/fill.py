@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.common import RESULTS, ROOT, read_result, write_json
 from benchmarks.tables import analysis, training
+from benchmarks.tables.items import render as items
 from benchmarks.tables.reliability import render as reliability
 from promptcodec.evaluation.reports.markdown import update_markers
 from promptcodec.evaluation.results import read_results
@@ -321,6 +322,7 @@ TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
     "segmentation": (ROOT / "docs" / "segmentation.md", segmentation),
     "methods": (ROOT / "docs" / "rates.md", methods),
     "reliability": (ROOT / "docs" / "reliability.md", reliability),
+    "items": (ROOT / "docs" / "reliability.md", items),
     "anchors": (ROOT / "docs" / "evaluation.md", anchors),
     "graphics": (CHECKPOINT / "README.md", graphics),
     "analysis": (ROOT / "docs" / "analysis.md", analysis.analysis),

@@ -2,14 +2,18 @@
 
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import yaml
 from PIL import Image
 from places import ASSETS, ROOT
 
+from benchmarks.reliability import items
 from benchmarks.reliability import pictures as mixed
 from benchmarks.reliability import run as reliability
 from benchmarks.tables import reliability as page
+from benchmarks.tables.items import render as render_items
 from promptcodec.errors import PictureError
 from promptcodec.io.load import load_picture
 
@@ -55,6 +59,36 @@ def test_the_page_shows_every_part():
     text = page.render(report | {"fuzz": fuzz})
     assert "| R9 | an output is old or new, never half | 7 tests pass, 2 fail, 1 skipped |" in text
     assert text.count("1,234,567 executions, 2.0 hours of a processor: 0 findings") == 1
+
+
+def test_every_test_of_a_subject_exists():
+    found = yaml.safe_load(items.ITEMS.read_text("utf-8"))
+    assert len(found) == 15 and all(item["now"] and item["tests"] for item in found.values())
+    for test in (test for item in found.values() for test in item["tests"]):
+        file, *names = test.split("::")
+        text = (ROOT / file).read_text("utf-8")
+        assert all(f"class {name}:" in text or f"def {name}(" in text for name in names), test
+
+
+def test_outcomes_are_counted_once():
+    counted = items.Outcomes()
+    for when, outcome in (
+        ("setup", "passed"), ("call", "passed"), ("teardown", "passed"),
+        ("setup", "passed"), ("call", "failed"), ("teardown", "passed"),
+        ("setup", "skipped"), ("teardown", "passed"),
+        ("setup", "failed"), ("teardown", "passed"),
+    ):  # fmt: skip
+        counted.pytest_runtest_logreport(SimpleNamespace(when=when, outcome=outcome))
+    assert counted.counts == {"passed": 1, "failed": 2, "skipped": 1}
+
+
+def test_a_failure_is_in_the_table():
+    provenance = {"machine": {"cpu": "this one"}, "commit": 40 * "a", "command": "items.py"}
+    result = {"passed": 7, "failed": 1, "skipped": 2}
+    item = {"now": "it is", "tests": ["tests/a.py", "tests/b.py::c"], "result": result}
+    text = render_items({"one": item | {"provenance": provenance}})
+    assert "| one | it is | `a.py`, `b.py::c` | 1 failed, 7 passed, 2 skipped |" in text
+    assert text.endswith("this one; commit aaaaaaaaaaaa; `items.py`.")
 
 
 @pytest.mark.slow
