@@ -22,10 +22,11 @@ TINY = RECIPES / "base" / "base-tiny.yaml"
 
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of an untrained but lively tiny base codec."""
+    """Folder of an untrained but lively tiny base codec, with its graphs."""
     from promptcodec.config import BaseConfig
     from promptcodec.models.checkpoint import write_base
     from promptcodec.models.codec_model import CodecModel
+    from promptcodec.runtime.export import export
     from promptcodec.training.config import BaseTrainingConfig, read_recipe
 
     config = read_recipe(TINY, BaseTrainingConfig)
@@ -38,6 +39,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model.hyperprior.scale_path.layers[-1].bias.fill_(0.9)
     folder = tmp_path_factory.mktemp("tiny") / "base"
     write_base(folder, model, config=BaseConfig(codec=config.codec))
+    export(folder)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Options of the codec of a command; torch is imported when the codec is loaded."""
+"""Options of the codec of a command; its engine is imported when the codec is loaded."""
 
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from promptcodec.api import Codec
 
+EngineName = Literal["onnx", "torch"]
 PrecisionName = Literal["float32", "bfloat16"]
 
 
@@ -17,10 +18,11 @@ class CodecOptions:
         base: folder of a checkpoint, or a Hub id; None is the bundled one.
         prompts: adapters, folders of adapters or Hub ids; empty is the bundled ladder.
         device: "cpu", "cuda", ...
-        threads: number of CPU threads; None is the default of torch.
+        threads: number of CPU threads; None is the default of the engine.
         precision: number format of the transforms.
         heads: a head or a folder of heads; None is the bundled ones.
         tasks: task prompts or a folder of them; None is the bundled ones.
+        engine: name of the engine; None is chosen as `Codec.load` does.
     """
 
     base: str | None = None
@@ -30,6 +32,7 @@ class CodecOptions:
     precision: PrecisionName = "float32"
     heads: str | None = None
     tasks: str | None = None
+    engine: EngineName | None = None
 
     def load(self) -> "Codec":
         """Load the codec; errors as `Codec.load`."""

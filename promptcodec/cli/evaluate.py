@@ -53,6 +53,7 @@ class MeasurementOptions(CodecOptions):
             against=options.split_words(self.against, default="jpeg,webp"),
             weights=self.weights,
             device=self.device,
+            engine=self.engine,
             max_pixels=self.max_pixels,
             threads=self.threads,
             **more,

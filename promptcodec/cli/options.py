@@ -6,7 +6,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from promptcodec.cli.codec_options import PrecisionName
+from promptcodec.cli.codec_options import EngineName, PrecisionName
 from promptcodec.errors import UsageError
 
 MAX_THREADS = 1024  # OpenMP ends the process if it cannot start all threads
@@ -76,6 +76,13 @@ CODEC = {
         ),
     ],
     "device": Option(help="cpu, cuda, cuda:1, ..."),
+    "engine": Annotated[
+        EngineName | None,
+        Option(
+            help="onnx: ONNX Runtime on the CPU; or torch.",
+            show_default="torch if an option needs it",
+        ),
+    ],
     "threads": Threads,
 }
 

@@ -161,6 +161,7 @@ def segment(
         "height": height,
         "classes": [each._asdict() for each in found],
         "notes": notes,
+        "engine": codec.engine.name,
         "seconds": watch.laps,
     }
     named = ", ".join(f"{each.label} {100 * each.share:.1f} %" for each in found)

@@ -19,6 +19,7 @@ from promptcodec.coding.gains import Gains
 from promptcodec.coding.latents import Latents
 from promptcodec.config import BaseConfig
 
+EngineName = Literal["onnx", "torch"]
 Precision = Literal["float32", "bfloat16"]
 Progress = Callable[[int, int], None]  # steps done, steps
 Array = NDArray[Any]
@@ -35,7 +36,7 @@ class EngineOptions(TypedDict, total=False):
         device: "cpu" (the default), "cuda", "cuda:1", ...
         precision: number format of g_a and g_s, "float32" (the default) or "bfloat16"; entropy
             coding is exact in either.
-        threads: CPU threads of the whole process; None leaves them as they are.
+        threads: CPU threads of the networks; None is the default of the engine.
     """
 
     heads: str | Path | None
@@ -45,11 +46,58 @@ class EngineOptions(TypedDict, total=False):
     threads: int | None
 
 
+class BaseFacts(Protocol):
+    """A base as its checkpoint describes it."""
+
+    @property
+    def config(self) -> BaseConfig:
+        """Architecture and rate."""
+        ...
+
+    @property
+    def tables(self) -> EntropyTables:
+        """Entropy tables."""
+        ...
+
+    @property
+    def sha256(self) -> bytes:
+        """Hash, 32 bytes."""
+        ...
+
+
+class OfBase:
+    """Part of an engine: facts of its base.
+
+    Args:
+        facts: base of the engine.
+    """
+
+    def __init__(self, facts: BaseFacts) -> None:
+        self._facts = facts
+
+    @property
+    def config(self) -> BaseConfig:
+        """Architecture and rate of the base."""
+        return self._facts.config
+
+    @property
+    def tables(self) -> EntropyTables:
+        """Entropy tables of the base."""
+        return self._facts.tables
+
+    @property
+    def base_hash(self) -> bytes:
+        """Hash of the base, 32 bytes."""
+        return self._facts.sha256
+
+
 class Engine(Protocol):
     """Networks of a base codec; safe to share among threads.
 
     Arguments called `network` are `RatePoint.network`.
     """
+
+    name: EngineName
 
     @property
     def config(self) -> BaseConfig:

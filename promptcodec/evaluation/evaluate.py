@@ -120,6 +120,8 @@ def evaluate_folder(
         base_hash=codec.base_hash.hex(),
         precision=config.precision,
         device=config.device,
+        engine=codec.engine.name,
+        provenance=provenance(threads=config.threads),
         adapter_hashes=identity["adapter_hashes"],
         jobs=jobs,
     )
@@ -213,6 +215,7 @@ def _identity(
         "gains": list(config.gains),
         "precision": config.precision,
         "device": config.device,
+        "engine": codec.engine.name,
         "peers": {name: each.options() for name, each in codecs.items()},
         "metrics": sorted(config.metrics),
         "threads": config.threads,

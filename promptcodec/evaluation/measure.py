@@ -24,7 +24,7 @@ from promptcodec.io.provenance import peak_rss_mb
 
 if TYPE_CHECKING:
     from promptcodec.api import Codec
-    from promptcodec.coding.engine import Precision
+    from promptcodec.coding.engine import EngineName, Precision
     from promptcodec.coding.results import Encoded
     from promptcodec.io.hub import PromptsSource
 
@@ -98,8 +98,9 @@ class MeasurementConfig:
         metrics: names from `metrics.METRICS`.
         lpips_weights: file of weights as in `perceptual.QualityMetrics`.
         device: device as in `Codec.load`; baselines run on the CPU.
+        engine: engine as in `Codec.load`.
         max_pixels: largest allowed number of pixels of a picture.
-        threads: threads of torch in each process; several may change the last bit of a sum.
+        threads: threads in each process; several may change the last bit of a sum.
     """
 
     base: str | Path | None = None
@@ -112,21 +113,26 @@ class MeasurementConfig:
     metrics: tuple[str, ...] = ("psnr",)
     lpips_weights: Path | None = None
     device: str = "cpu"
+    engine: "EngineName | None" = None
     max_pixels: int = MAX_PIXELS
     threads: int = 1
 
     def load(self) -> "Codec":
-        """Load the codec and set the threads of this process.
+        """Load the codec, with the threads of this process.
 
         Raises:
             PromptCodecError: the codec cannot be loaded.
         """
-        import torch
-
         from promptcodec.api import Codec
 
-        torch.set_num_threads(self.threads)
-        return Codec.load(self.base, self.prompts, device=self.device, precision=self.precision)
+        return Codec.load(
+            self.base,
+            self.prompts,
+            engine=self.engine,
+            device=self.device,
+            precision=self.precision,
+            threads=self.threads,
+        )
 
     def build(self, codec: "Codec | None" = None) -> "Measurement":
         """Everything that runs on each picture.

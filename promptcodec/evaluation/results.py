@@ -191,6 +191,7 @@ class Results:
         jobs: processes that ran at a time; with several, times are longer than with one.
         peak_rss_mb: largest resident set of any process, MB of 10^6 bytes.
         device: device of our codec; baselines run on the CPU.
+        engine: engine of our codec.
         format: version of results.json.
     """
 
@@ -210,6 +211,7 @@ class Results:
     jobs: int = 1
     peak_rss_mb: float | None = None
     device: str = "cpu"
+    engine: str = "torch"
     format: int = FORMAT
 
 

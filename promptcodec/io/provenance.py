@@ -9,12 +9,14 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("promptcodec", "torch", "numpy", "pillow", "constriction")
+PACKAGES = ("promptcodec", "torch", "onnxruntime", "numpy", "pillow", "constriction")
 
 
-def provenance() -> dict[str, object]:
+def provenance(*, threads: int | None = None) -> dict[str, object]:
     """Facts of a run for its results file.
 
+    Args:
+        threads: CPU threads of its computation; None is those of torch, where it is in use.
     Returns:
         JSON-ready facts: date (UTC, ISO 8601), commit (None outside a checkout; "-dirty" when
         tracked files differ from it), command, versions, machine.
@@ -24,7 +26,7 @@ def provenance() -> dict[str, object]:
         "commit": commit(),
         "command": command_line(sys.argv),
         "versions": versions(),
-        "machine": machine(),
+        "machine": machine(threads=threads),
     }
 
 
@@ -39,15 +41,18 @@ def versions() -> dict[str, str | None]:
     return found
 
 
-def machine() -> dict[str, object]:
-    """Processor model, number of usable logical processors, torch threads."""
-    import torch
+def machine(*, threads: int | None = None) -> dict[str, object]:
+    """Processor model, number of usable logical processors, threads.
 
+    Args:
+        threads: number of threads; None is that of torch, where it is in use.
+    """
+    torch = sys.modules.get("torch")
     usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     return {
         "cpu": _cpu_model(),
         "processors": len(usable) if usable else os.cpu_count(),
-        "threads": torch.get_num_threads(),
+        "threads": torch.get_num_threads() if torch and threads is None else threads,
         "system": platform.system(),
     }
 

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from promptcodec.bitstream import MAX_PIXELS
-from promptcodec.coding.codec import PictureCodec, Source
+from promptcodec.coding.codec import PictureCodec
 from promptcodec.coding.engine import EngineOptions, Precision
 from promptcodec.coding.entropy.rans import EntropyTables
+from promptcodec.coding.stream_reader import Source
 from promptcodec.io.hub import PromptsSource, find_prompts
 from promptcodec.models.codec_model import CodecModel
 from promptcodec.models.engine import TorchEngine

@@ -13,11 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from promptcodec.coding.adapter import RateAdapter
-from promptcodec.coding.engine import Array, EngineOptions, Precision, Progress
+from promptcodec.coding.engine import (
+    Array,
+    EngineName,
+    EngineOptions,
+    OfBase,
+    Precision,
+    Progress,
+)
 from promptcodec.coding.entropy.rans import EntropyTables
 from promptcodec.coding.gains import Gains
 from promptcodec.coding.latents import Latents
-from promptcodec.config import BaseConfig
 from promptcodec.errors import UsageError
 from promptcodec.io.hub import find_base, find_heads, find_tasks
 from promptcodec.models.adapters.checkpoint import read_adapter
@@ -37,7 +43,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
-class TorchEngine:
+class TorchEngine(OfBase):
     """A base codec on a device; `coding.engine.Engine` describes its methods.
 
     Args:
@@ -47,6 +53,8 @@ class TorchEngine:
         heads: folders of heads.
         tasks: folders of task prompts.
     """
+
+    name: EngineName = "torch"
 
     @plain_tensors()
     def __init__(
@@ -58,6 +66,7 @@ class TorchEngine:
         heads: Sequence[Path] = (),
         tasks: Sequence[Path] = (),
     ) -> None:
+        super().__init__(base)
         _forbid_tf32(device)
         self.model: CodecModel = base.model.to(device).to(memory_format=torch.channels_last)
         self.base = base
@@ -84,21 +93,6 @@ class TorchEngine:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         _forbid_tf32(self.device)
-
-    @property
-    def config(self) -> BaseConfig:
-        """Architecture and rate of the base."""
-        return self.base.config
-
-    @property
-    def tables(self) -> EntropyTables:
-        """Entropy tables of the base."""
-        return self.base.tables
-
-    @property
-    def base_hash(self) -> bytes:
-        """Hash of the base, 32 bytes."""
-        return self.base.sha256
 
     @torch.inference_mode()
     def analyse(self, rgb: NDArray[np.uint8], *, network: Adapter | None) -> Array:

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from promptcodec.coding.adapter import RateAdapter
 from promptcodec.coding.adapter_file import read_stored_adapter
 from promptcodec.coding.base_file import StoredBase, read_stored_base
-from promptcodec.coding.engine import Array, EngineOptions, Progress
+from promptcodec.coding.engine import Array, EngineName, EngineOptions, OfBase, Progress
 from promptcodec.coding.entropy.rans import EntropyTables
 from promptcodec.coding.entropy.tables import NUM_SCALES, Z_MAX, Z_MIN
 from promptcodec.coding.gains import Gains
 from promptcodec.coding.latents import Latents
 from promptcodec.coding.scale_path import table_indexes
-from promptcodec.config import LATENT_STRIDE, BaseConfig
+from promptcodec.config import LATENT_STRIDE
 from promptcodec.errors import UsageError
 from promptcodec.io.hub import find_base, find_heads
 from promptcodec.runtime.files import GraphFiles, read_graphs
@@ -27,7 +27,7 @@ from promptcodec.runtime.network import Network, between
 from promptcodec.runtime.sessions import Sessions
 
 
-class OnnxEngine:
+class OnnxEngine(OfBase):
     """A base codec on the CPU; `coding.engine.Engine` describes its methods.
 
     Args:
@@ -37,6 +37,8 @@ class OnnxEngine:
         threads: CPU threads of a network; 0 is one for each core.
     """
 
+    name: EngineName = "onnx"
+
     def __init__(
         self,
         base: StoredBase,
@@ -45,7 +47,8 @@ class OnnxEngine:
         heads: Sequence[Path] = (),
         threads: int = 0,
     ) -> None:
-        self._base = base
+        super().__init__(base)
+        self.base = base
         weights = {
             name: value.astype(np.float32)
             for name, value in base.weights.items()
@@ -71,21 +74,6 @@ class OnnxEngine:
         graphs = read_graphs(folder, stored.config.codec)
         heads = find_heads(options.get("heads"), base=base)
         return cls(stored, graphs, heads=heads, threads=options.get("threads") or 0)
-
-    @property
-    def config(self) -> BaseConfig:
-        """Architecture and rate of the base."""
-        return self._base.config
-
-    @property
-    def tables(self) -> EntropyTables:
-        """Entropy tables of the base."""
-        return self._base.tables
-
-    @property
-    def base_hash(self) -> bytes:
-        """Hash of the base, 32 bytes."""
-        return self._base.sha256
 
     def analyse(self, rgb: NDArray[np.uint8], *, network: Network | None) -> Array:
         """g_a."""
@@ -125,7 +113,7 @@ class OnnxEngine:
 
     def indexes(self, z_hat: Array, *, gains: Gains) -> NDArray[np.uint8]:
         """Table index of every symbol."""
-        raw = table_indexes(z_hat, self._base.layers) + gains.offsets()[:, None, None]
+        raw = table_indexes(z_hat, self.base.layers) + gains.offsets()[:, None, None]
         return raw.clip(0, NUM_SCALES - 1).astype(np.uint8)
 
     def reconstruct(

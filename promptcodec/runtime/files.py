@@ -76,6 +76,11 @@ class GraphFiles:
         return data
 
 
+def has_graphs(base: Path) -> bool:
+    """Whether there are graphs beside a checkpoint, of whatever architecture."""
+    return (base / FOLDER / MANIFEST).is_file()
+
+
 def read_graphs(place: Path, config: Architecture) -> GraphFiles:
     """Graphs beside a checkpoint.
 
@@ -86,7 +91,7 @@ def read_graphs(place: Path, config: Architecture) -> GraphFiles:
         CheckpointError: there are none, or those of another architecture.
     """
     folder = Path(place) / FOLDER
-    if not (folder / MANIFEST).is_file():
+    if not has_graphs(Path(place)):
         raise CheckpointError(
             f"{place} has no graphs to run without torch: make them with `promptcodec export "
             f"{place}`"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
@@ -88,8 +91,28 @@ class Sessions:
     ) -> None:
         self._files, self._weights, self._config = files, weights, config
         self._threads = threads
+        self._begin()
+
+    def _begin(self) -> None:
         self._kept: OrderedDict[tuple[str, Network | None], Session] = OrderedDict()
         self._lock = threading.Lock()
+        _ALL.add(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_kept", "_lock")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._begin()
+
+    def after_fork(self) -> None:
+        """Begin anew in a child process.
+
+        The threads of a session end at a fork. A child that ran it, or freed it, would wait for
+        them for ever.
+        """
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._kept))
+        self._begin()
 
     def get(self, graph: str, network: Network | None) -> Session:
         """The session of a graph at a rate.
@@ -131,3 +154,15 @@ class Sessions:
             raise CheckpointError(
                 f"graph {name} and the weights do not belong together: {line}"
             ) from None
+
+
+_ALL: weakref.WeakSet[Sessions] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for sessions in list(_ALL):
+        sessions.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

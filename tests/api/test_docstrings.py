@@ -9,10 +9,10 @@ import pytest
 from places import ASSETS
 
 from promptcodec import Codec, api
-from promptcodec.coding import codec, settings
+from promptcodec.coding import codec, settings, stream_reader
 
 
-@pytest.mark.parametrize(("module", "examples"), [(api, 3), (codec, 5), (settings, 2)])
+@pytest.mark.parametrize(("module", "examples"), [(api, 3), (codec, 3), (stream_reader, 2), (settings, 2)])
 def test_examples_give_what_they_show(
     module: ModuleType,
     examples: int,

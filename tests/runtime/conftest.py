@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from promptcodec.api import Codec
 from promptcodec.coding.adapter import AdapterConfig
 from promptcodec.config import LAMBDAS, BaseConfig, CodecConfig
 from promptcodec.models.adapters.checkpoint import write_adapter
@@ -16,7 +17,6 @@ from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
 from promptcodec.models.checkpoint import write_base
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.codec_model import CodecModel
-from promptcodec.runtime.codec import RuntimeCodec
 from promptcodec.runtime.export import export
 
 OLD = CodecConfig(
@@ -94,10 +94,10 @@ def make(config: CodecConfig, folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def codecs(base: Path) -> tuple[TorchCodec, RuntimeCodec]:
+def codecs(base: Path) -> tuple[TorchCodec, Codec]:
     """The same codec on both engines."""
     places = base / "base", base / "prompts"
-    return TorchCodec.load(*places), RuntimeCodec.load(*places, threads=1)
+    return TorchCodec.load(*places), Codec.load(*places, engine="onnx", threads=1)
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from promptcodec.api import Codec
 from promptcodec.errors import UsageError
 from promptcodec.models.codec import TorchCodec
-from promptcodec.runtime.codec import RuntimeCodec
 
-Codecs = tuple[TorchCodec, RuntimeCodec]
+Codecs = tuple[TorchCodec, Codec]
 RATES = (2, 2.75, 4)
 
 
@@ -49,7 +49,7 @@ def test_sizes(codecs: Codecs, picture: np.ndarray, size: tuple[int, int]) -> No
 
 
 def test_the_base_alone(base: Path, picture: np.ndarray) -> None:
-    both = [kind.load(base / "base", []) for kind in (TorchCodec, RuntimeCodec)]
+    both = [kind.load(base / "base", []) for kind in (TorchCodec, Codec)]
     streams = [codec.encode(picture) for codec in both]
     for stream in streams:
         assert_same_picture(*(codec.decode(stream) for codec in both))
@@ -82,14 +82,12 @@ def test_what_needs_torch(codecs: Codecs, picture: np.ndarray) -> None:
         ours.encode(picture, effort=3)
     with pytest.raises(UsageError, match="task 'classify' needs torch"):
         ours.encode(picture, task="classify")
-    with pytest.raises(UsageError, match="precision other than float32, needs torch"):
-        RuntimeCodec.load(precision="bfloat16")
 
 
 def test_no_torch_is_imported(base: Path) -> None:
     script = (
-        "import sys; from promptcodec.runtime.codec import RuntimeCodec;"
-        f"codec = RuntimeCodec.load({str(base / 'base')!r}, {str(base / 'prompts')!r});"
+        "import sys; from promptcodec.api import Codec;"
+        f"codec = Codec.load({str(base / 'base')!r}, {str(base / 'prompts')!r});"
         "import numpy as np; codec.decode(codec.encode(np.zeros((9, 9, 3), np.uint8)));"
         "sys.exit(bool({'torch', 'onnx'} & set(sys.modules)))"
     )

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from promptcodec.api import Codec
 from promptcodec.coding.base_file import read_stored_base
 from promptcodec.errors import CheckpointError, UsageError
 from promptcodec.runtime.catalogue import NAMES
-from promptcodec.runtime.codec import RuntimeCodec
 from promptcodec.runtime.export import models
 from promptcodec.runtime.files import FOLDER, MANIFEST, read_graphs
 
@@ -31,12 +31,12 @@ def test_export_is_reproducible(base: Path) -> None:
 
 def test_missing_graphs(copy: Path) -> None:
     (copy / FOLDER / "synthesise.onnx").unlink()
-    codec = RuntimeCodec.load(copy, [])
+    codec = Codec.load(copy, [], engine="onnx")
     with pytest.raises(CheckpointError, match=r"no graph .*synthesise\.onnx.*promptcodec export"):
         codec.decode(codec.encode(b"P6 2 1 255 abcdef"))
     shutil.rmtree(copy / FOLDER)
     with pytest.raises(CheckpointError, match="has no graphs to run without torch"):
-        RuntimeCodec.load(copy, [])
+        Codec.load(copy, [], engine="onnx")
 
 
 def test_a_changed_graph(copy: Path) -> None:
@@ -45,7 +45,7 @@ def test_a_changed_graph(copy: Path) -> None:
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     with pytest.raises(CheckpointError, match=r"analyse\.onnx was changed or damaged"):
-        RuntimeCodec.load(copy, []).encode(b"P6 2 1 255 abcdef")
+        Codec.load(copy, [], engine="onnx").encode(b"P6 2 1 255 abcdef")
 
 
 def test_graphs_of_another_shape(copy: Path) -> None:
@@ -54,10 +54,10 @@ def test_graphs_of_another_shape(copy: Path) -> None:
     facts["codec_sha256"] = "0" * 64
     path.write_text(json.dumps(facts))
     with pytest.raises(CheckpointError, match="graphs of another architecture"):
-        RuntimeCodec.load(copy, [])
+        Codec.load(copy, [], engine="onnx")
     path.write_text("{")
     with pytest.raises(CheckpointError, match="is not JSON"):
-        RuntimeCodec.load(copy, [])
+        Codec.load(copy, [], engine="onnx")
 
 
 @pytest.mark.parametrize(

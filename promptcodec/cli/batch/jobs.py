@@ -96,6 +96,7 @@ class EncodeJob:
             "input_bytes": input_bytes,
             "frames": encoded.frames,
             "notes": encoded.notes,
+            "engine": encoded.engine,
             "seconds": dict(encoded.seconds),
         }
         summary = f"{size:,} bytes, {bpp:.3f} bpp"
@@ -156,6 +157,7 @@ class DecodeJob:
             "input_bytes": size,
             "missing": decoded.missing,
             "notes": left_out(picture, suffix),
+            "engine": decoded.engine,
             "seconds": dict(decoded.seconds),
         }
         summary = f"{picture.width}x{picture.height} {picture.mode}"
