@@ -1,7 +1,9 @@
-# A fresh machine needs python3 (3.11 to 3.13) and make; everything else goes into $(VENV) and, for
-# the peers, which need an older numpy, into $(VENV)-peers, both at the versions of requirements/.
-#   make demo      encode and decode a photograph with the bundled checkpoint
-#   make test      run the test suite, and the tests of the peers where they can be installed
+# A fresh machine needs python3 (3.11 to 3.13) and make; everything else goes into $(VENV), into
+# $(VENV)-light, without torch, and for the peers, which need an older numpy, into $(VENV)-peers, all
+# at the versions of requirements/.
+#   make demo      encode and decode a photograph with the bundled checkpoint, without torch
+#   make test      run the test suite, its tests without torch, and those of the peers where they
+#                  can be installed
 #   make test-latest  run the suite with the newest versions there are, in $(VENV)-latest
 #   make test-all  the slow tests as well, and those for a GPU where there is one
 #   make lint      ruff and pyright
@@ -20,6 +22,7 @@ THREADS ?= 1
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.promptcodec
+LIGHT := $(VENV)-light
 PEERS := $(VENV)-peers
 LATEST := $(VENV)-latest
 # compressai has no wheels beyond Python 3.12.
@@ -28,20 +31,27 @@ COMPILE := python -m uv pip compile -q --universal --python-version 3.11 --upgra
     --no-emit-index-url --custom-compile-command "make requirements" -c requirements/torch.in
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-peers test-all test-latest lint bench fuzz fuzz-guided requirements clean
+.PHONY: help demo test test-light test-peers test-all test-latest lint bench fuzz fuzz-guided \
+    requirements clean
 
 help:
 	@sed -n 's/^#  *\(make .*\)/\1/p' Makefile
 
-demo: $(INSTALLED)
+demo: $(LIGHT)/.promptcodec
 	mkdir -p demo
-	$(BIN)/python -m promptcodec compare promptcodec/io/assets/chelsea.png --rates 4 \
+	$(LIGHT)/bin/python -m promptcodec compare promptcodec/io/assets/chelsea.png --rates 4 \
 	    -o demo/side-by-side.png --page demo/side-by-side.html --force
 
 # One OpenMP thread a worker: more of them on the same cores wait for each other.
 test: $(INSTALLED)
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(MAKE) test-light
 	@$(if $(NO_PEERS),echo "no tests of the peers: compressai has no wheels for this Python",$(MAKE) test-peers)
+
+# pytest comes last, so that the demo does without.
+test-light: $(LIGHT)/.promptcodec
+	$(LIGHT)/bin/python -m pip install -q -c requirements/full.txt pytest pytest-timeout
+	OMP_NUM_THREADS=$(THREADS) $(LIGHT)/bin/python -m pytest -p no:cacheprovider tests/light
 
 test-peers: $(PEERS)/.promptcodec
 	OMP_NUM_THREADS=$(THREADS) $(PEERS)/bin/python -m pytest -m peers tests/evaluation
@@ -73,6 +83,7 @@ fuzz-guided: $(INSTALLED)
 requirements: | $(BIN)/python
 	$(BIN)/python -m pip install -q uv
 	$(BIN)/$(COMPILE) pyproject.toml --extra dev -o requirements/full.txt
+	$(BIN)/$(COMPILE) pyproject.toml -c requirements/full.txt -o requirements/light.txt
 	$(BIN)/$(COMPILE) pyproject.toml --extra test --extra peers -o requirements/peers.txt
 
 clean:
@@ -85,18 +96,23 @@ $(INSTALLED): requirements/full.txt pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
+# The package itself is run from here.
+$(LIGHT)/.promptcodec: requirements/light.txt | $(LIGHT)/bin/python
+	$(LIGHT)/bin/python -m pip install -q -r requirements/light.txt
+	@touch $@
+
 $(PEERS)/.promptcodec: requirements/peers.txt pyproject.toml | $(BIN)/python
 	$(BIN)/python -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install -q -r requirements/peers.txt
 	$(PEERS)/bin/python -m pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(BIN)/python:
+$(BIN)/python $(LIGHT)/bin/python:
 	@for python in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
 	    if "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
 	            2> /dev/null; then \
-	        "$$python" -m venv $(VENV) && exit 0; \
-	        rm -rf $(VENV); \
+	        "$$python" -m venv $(@:/bin/python=) && exit 0; \
+	        rm -rf $(@:/bin/python=); \
 	        echo "$$python cannot make a virtual environment: install its venv package" \
 	            "(Debian, Ubuntu: apt install python3-venv)" >&2; \
 	        exit 1; \

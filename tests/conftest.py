@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-import torch
 from places import RECIPES
+
+# Those have an environment of their own: `make test-light`.
+collect_ignore = ["light"] if find_spec("torch") else []
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -23,6 +26,8 @@ TINY = RECIPES / "base" / "base-tiny.yaml"
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of an untrained but lively tiny base codec, with its graphs."""
+    import torch
+
     from promptcodec.config import BaseConfig
     from promptcodec.models.checkpoint import write_base
     from promptcodec.models.codec_model import CodecModel
@@ -55,6 +60,8 @@ def tiny_codec(tiny_checkpoint: Path):
 def tiny_ladder(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of untrained but lively adapters for rates 2, 4 and 6 of the tiny base."""
     import math
+
+    import torch
 
     from promptcodec.coding.adapter import AdapterConfig
     from promptcodec.coding.entropy.tables import SCALE_STEP
@@ -127,6 +134,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="session")
 def tiny_heads(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of an untrained but lively head for each task of the tiny base, with graphs."""
+    import torch
+
     from promptcodec.coding.head_config import HeadConfig
     from promptcodec.models.checkpoint import read_base
     from promptcodec.models.heads.checkpoint import build_head, write_head

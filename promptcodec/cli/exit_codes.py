@@ -4,13 +4,18 @@ import errno
 import sys
 
 from promptcodec.cli.console import FULL_DISK, abandon
-from promptcodec.errors import OutputError, PromptCodecError
+from promptcodec.errors import OutputError, PromptCodecError, UsageError
 
 INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
 OUT_OF_MEMORY = 71  # EX_OSERR
 INTERRUPTED = 130  # 128 + SIGINT
 BROKEN_PIPE = 141  # 128 + SIGPIPE
 
+# Extras that bring a package.
+EXTRAS = {
+    **dict.fromkeys(("torch", "torchvision", "timm", "peft", "accelerate", "onnx"), "train"),
+    **dict.fromkeys(("scipy", "matplotlib", "pytorch_msssim"), "eval"),
+}
 # Exit codes of other exceptions: code, Python's exception, cause, remedy.
 OTHER_EXITS = (
     (INTERNAL_ERROR, "", "a bug", "please report it with the output under `-v`"),
@@ -29,6 +34,11 @@ def describe(error: Exception) -> tuple[str, int]:
     """Message and exit code for any exception."""
     if isinstance(error, PromptCodecError):
         return str(error), error.exit_code
+    if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
+        return (
+            f"this needs {error.name}: pip install 'promptcodec[{EXTRAS[error.name]}]'",
+            UsageError.exit_code,
+        )
     if _is_out_of_memory(error):
         return "not enough memory: take a smaller picture or a larger machine", OUT_OF_MEMORY
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # a log, a cache, a help text

@@ -7,6 +7,7 @@ without them has no advantage.
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +82,7 @@ def evaluate_folder(
             in the folder.
         PromptCodecError: the codec cannot be loaded or a file cannot be written.
     """
+    import_module("scipy")  # of curves; its absence is said before the work
     folder = Path(folder)
     pictures = _named(folder)
     # Outputs and names are checked before a checkpoint is loaded.

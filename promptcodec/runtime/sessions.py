@@ -23,6 +23,7 @@ from promptcodec.runtime.network import Network
 from promptcodec.runtime.protobuf import initialisers
 
 KEPT = 32  # sessions: eight rates of four graphs
+NO_MEMORY = "Failed to allocate memory"  # in messages of ONNX Runtime
 
 
 class Session:
@@ -68,7 +69,12 @@ class Session:
                 feed[name] = halves.feed(name, height, width, window=self._context_window)
             else:
                 feed[name] = layout.feed(name, height, width)
-        return [np.asarray(value) for value in self._session.run(None, feed)]
+        try:
+            return [np.asarray(value) for value in self._session.run(None, feed)]
+        except Exception as error:  # ONNX Runtime has no class of its own for this
+            if NO_MEMORY in str(error):
+                raise MemoryError(str(error)) from None
+            raise
 
 
 class Sessions:

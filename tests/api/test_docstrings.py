@@ -12,7 +12,9 @@ from promptcodec import Codec, api
 from promptcodec.coding import codec, settings, stream_reader
 
 
-@pytest.mark.parametrize(("module", "examples"), [(api, 3), (codec, 3), (stream_reader, 2), (settings, 2)])
+@pytest.mark.parametrize(
+    ("module", "examples"), [(api, 3), (codec, 3), (stream_reader, 2), (settings, 2)]
+)
 def test_examples_give_what_they_show(
     module: ModuleType,
     examples: int,
