@@ -19,6 +19,7 @@ from tiny import TINY
 from promptcodec import bitstream
 from promptcodec.bitstream import Chunk
 from promptcodec.coding.adapter import AdapterConfig
+from promptcodec.coding.codec import PictureCodec
 from promptcodec.coding.entropy import rans
 from promptcodec.coding.entropy.z_tables import ZTables
 from promptcodec.config import LAMBDAS, BaseConfig, CodecConfig
@@ -192,7 +193,7 @@ def load(name: str) -> TorchCodec:
     return TorchCodec.load(FOLDER / GOLDEN[name].base, prompt_folders(name))
 
 
-def describe(codec: TorchCodec, data: bytes) -> dict[str, object]:
+def describe(codec: PictureCodec, data: bytes) -> dict[str, object]:
     """Hashes of what every decoder must get, and what the picture is."""
     latents = codec.decode_latents(data)
     parts = {"z": latents.z_hat, "indexes": latents.indexes, "symbols": latents.symbols}

@@ -6,14 +6,26 @@ that are not there yet and never replaces one.
 """
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
-from golden_streams import FOLDER, GOLDEN, HASHES, add_missing, describe, load
+from golden_streams import (
+    FOLDER,
+    GOLDEN,
+    HASHES,
+    add_missing,
+    describe,
+    load,
+    prompt_folders,
+)
 from PIL import Image
 
 from promptcodec import bitstream
 from promptcodec.api import Codec
+from promptcodec.coding.codec import PictureCodec
+from promptcodec.runtime.export import export
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -22,9 +34,19 @@ def added(request: pytest.FixtureRequest) -> None:
         add_missing()
 
 
-@pytest.fixture(scope="module")
-def codecs() -> dict[str, Codec]:
-    return {name: load(name) for name in GOLDEN}
+@pytest.fixture(scope="module", params=["torch", "onnx"])
+def codecs(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, PictureCodec]:
+    if request.param == "torch":
+        return {name: load(name) for name in GOLDEN}
+    folder = tmp_path_factory.mktemp("graphs")
+    for base in {golden.base for golden in GOLDEN.values()}:
+        export(Path(shutil.copytree(FOLDER / base, folder / base)))
+    return {
+        name: Codec.load(folder / golden.base, prompt_folders(name), engine="onnx")
+        for name, golden in GOLDEN.items()
+    }
 
 
 def stream(name: str) -> bytes:
@@ -32,7 +54,7 @@ def stream(name: str) -> bytes:
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_golden_stream(codecs: dict[str, Codec], name: str) -> None:
+def test_golden_stream(codecs: dict[str, PictureCodec], name: str) -> None:
     assert describe(codecs[name], stream(name)) == json.loads(HASHES.read_text())[name]
     with Image.open(FOLDER / f"{name}.png") as kept:
         expected = np.asarray(kept).astype(int)
@@ -40,14 +62,14 @@ def test_golden_stream(codecs: dict[str, Codec], name: str) -> None:
     assert difference.max() <= 1
 
 
-def test_golden_metadata_comes_back(codecs: dict[str, Codec]) -> None:
+def test_golden_metadata_comes_back(codecs: dict[str, PictureCodec]) -> None:
     picture = codecs["metadata"].decode(stream("metadata"))
     assert picture.getexif()[0x010E] == "a golden picture"
     info = codecs["chunks"].decode(stream("chunks")).info
     assert info["xmp"].startswith(b"<x:xmpmeta") and len(info["icc_profile"]) > 128
 
 
-def test_golden_streams_walk_every_path(codecs: dict[str, Codec]) -> None:
+def test_golden_streams_walk_every_path(codecs: dict[str, PictureCodec]) -> None:
     latents = {name: codecs[name].decode_latents(stream(name)) for name in GOLDEN}
     indexes = np.concatenate([x.indexes.ravel() for x in latents.values()])
     assert (indexes == 0).any() and (indexes == 63).any()

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from places import ASSETS
+from places import ASSETS, NANO
 
 import promptcodec.pillow  # noqa: F401
 from promptcodec import Codec
@@ -91,7 +91,7 @@ def test_the_plugin_of_pillow(tmp_path):
         (("encode", CHELSEA, "-o", "x.pc", "--precision", "bfloat16"), "train"),
         (("encode", CHELSEA, "-o", "x.pc", "--engine", "torch"), "train"),
         (("train-prompt", "--lambda", "0.0067"), "train"),
-        (("export", ASSETS.parents[2] / "checkpoints" / "nano" / "base"), "train"),
+        (("export", NANO / "base"), "train"),
         (("bench",), "train"),
         (("eval", ASSETS), "eval"),
     ],
