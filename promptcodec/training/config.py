@@ -227,8 +227,8 @@ class BaseTrainingConfig(RateConfig):
     Args:
         codec: architecture of the base.
         init_from: folder of a base checkpoint, or file of weights (`raw.safetensors` of another
-            run), to start from; tensors of another name or shape are initialised afresh. None has
-            no start.
+            run), to start from. Layers may be wider here and blocks more (`growth`); other
+            tensors of another name or shape are initialised afresh. None has no start.
         init_parts: parts to copy from it, for instance [g_a, g_s]; empty copies all.
         linear_start: whether, without init_from, transforms start as principal components rather
             than random.

@@ -22,6 +22,7 @@ from promptcodec.models.codec_model import CodecModel
 from promptcodec.models.hyperprior import INDEX_BITS, ChannelUnits
 from promptcodec.models.stages import BRANCHES, Blocks, ResidualBlock
 from promptcodec.models.swin import SwinBlock
+from promptcodec.training.growth import grow
 from promptcodec.training.raw_weights import read_start
 
 NOISE = 0.02  # norm over that of an orthonormal row; unused channels grow from it
@@ -90,22 +91,23 @@ def initialise_entropy(model: CodecModel, crops: Tensor, *, parts: Collection[st
 
 
 def warm_start(model: CodecModel, folder: Path, *, parts: Collection[str] = ()) -> list[str]:
-    """Copy every weight of a checkpoint that has the same name and shape.
+    """Copy the weights of a checkpoint, into larger layers too; new blocks start as the identity.
 
     Args:
         model: untrained model, of any architecture.
         folder: folder of a base checkpoint, or file of weights.
         parts: parts of the model to copy; empty copies all.
     Returns:
-        Names of the model's tensors that were not copied.
+        Names of the model's tensors that were not copied; see `growth` for the others.
     Raises:
         CheckpointError: the folder has no usable checkpoint.
     """
     stored = read_start(folder).tensors
     own = model.state_dict()
-    fitting = {k: v for k, v in stored.items() if k in own and own[k].shape == v.shape}
+    fitting = grow(stored, own)
     if parts:
         fitting = {k: v for k, v in fitting.items() if k.split(".")[0] in parts}
+    silence_branches(model, keep=fitting)
     model.load_state_dict(own | fitting)
     return sorted(set(own) - set(fitting))
 
@@ -248,9 +250,16 @@ def _stages(modules: Iterable[nn.Module]) -> list[Blocks]:
     return [cast("Blocks", module) for module in modules]
 
 
-def silence_branches(model: nn.Module) -> None:
-    """Set the last layers of residual branches to zero, so that blocks start as the identity."""
-    for module in model.modules():
+def silence_branches(model: nn.Module, *, keep: Collection[str] = ()) -> None:
+    """Set the last layers of residual branches to zero, so that blocks start as the identity.
+
+    Args:
+        model: model with such blocks.
+        keep: names of parameters; the blocks that they are in stay as they are.
+    """
+    for name, module in model.named_modules():
+        if any(other.startswith(f"{name}.") for other in keep if name):
+            continue
         last: tuple[nn.Module, ...] = ()
         if isinstance(module, SwinBlock):
             last = (module.attention.proj, module.mlp[2])

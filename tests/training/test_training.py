@@ -160,6 +160,7 @@ def test_stopping_and_resuming_changes_no_bit(
     assert same(whole, parts)
     a, b = (load_file(p / "base" / "model.safetensors") for p in (whole, parts))
     assert all(torch.equal(a[k], b[k]) for k in a)
+    assert Codec.load(whole / "base").engine.name == "onnx"
 
 
 def test_a_stop_that_is_past_trains_nothing(pictures: Path, tmp_path: Path) -> None:
