@@ -12,7 +12,7 @@ from promptcodec.coding.encoder import Candidate
 from promptcodec.coding.engine import Engine, EngineName, EngineOptions, Progress
 from promptcodec.coding.settings import EncodeSettings
 from promptcodec.errors import UsageError
-from promptcodec.io.hub import PromptsSource, find_base, find_prompts
+from promptcodec.io.hub import PromptsSource, find_base, find_heads, find_prompts
 from promptcodec.runtime.files import has_graphs
 
 
@@ -134,6 +134,9 @@ def _reason_for_torch(base: str | Path | None, options: EngineOptions) -> str | 
         return f"precision {precision!r}"
     if options.get("tasks") is not None:
         return "the prompts of a task"
+    heads = options.get("heads")
+    if heads is not None and not all(map(has_graphs, find_heads(heads, base=base))):
+        return f"a head of {heads}, which has no graph (`promptcodec export` makes it),"
     folder = find_base(base)
     if folder.is_dir() and not has_graphs(folder):
         return f"base {folder}, which has no graphs (`promptcodec export` makes them),"

@@ -43,7 +43,7 @@ class Head:
             rate=rates.astype(np.float32).reshape(-1, 1, 1),
             inside=np.array([FINER * rows, FINER * columns], np.int64),
         )
-        return scores / np.float32(self.config.temperature)
+        return (scores / self.config.temperature).astype(np.float32)
 
 
 class HeadFolders:

@@ -9,10 +9,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from promptcodec.config import BaseConfig
-from promptcodec.errors import ConfigError, UsageError
+from promptcodec.errors import ConfigError
 from promptcodec.models import checkpoint
 from promptcodec.models.codec_model import CodecModel
-from promptcodec.runtime.export import export
 from promptcodec.training.config import BaseTrainingConfig
 from promptcodec.training.data.pictures import PictureStore
 from promptcodec.training.entropy_tables import TABLE_PICTURES, fit_tables
@@ -117,7 +116,7 @@ class BaseTask(PictureTask):
         return found.figures(lmbda=self.config.rate_weight)
 
     def write(self, model: CodecModel, folder: Path, *, store: PictureStore) -> dict[str, Any]:
-        """Fit the tables and write the checkpoint, with graphs if its architecture has them."""
+        """Fit the tables and write the checkpoint."""
         config = BaseConfig(
             codec=self.config.codec,
             rate_index=self.config.rate_index,
@@ -125,10 +124,6 @@ class BaseTask(PictureTask):
         )
         tables = fit_tables(model, store.sample(TABLE_PICTURES))
         checkpoint.write_base(folder, model, config=config, tables=tables)
-        try:
-            export(folder)
-        except UsageError as error:
-            logger.warning("the base runs in torch alone: %s", error)
         return {"init_from_sha256": self._init_hash}
 
 

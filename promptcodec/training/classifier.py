@@ -22,7 +22,7 @@ from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import build_head, write_head
 from promptcodec.models.heads.classifier import LatentClassifier
 from promptcodec.models.heads.pixel_classifier import PixelClassifier
-from promptcodec.training.config import LoopConfig, OptimizerConfig
+from promptcodec.training.config import LoopConfig, OptimizerConfig, Rise
 from promptcodec.training.data.augmented import (
     AugmentedPictures,
     LabelledBatch,
@@ -64,6 +64,7 @@ class ClassifierTrainingConfig(LoopConfig):
     """
 
     task: str = CLASSIFY
+    max_rise: Rise | None = None
     base: str | None = None
     input: str = "latents"
     body: str = "swin"

@@ -30,6 +30,8 @@ from promptcodec.training.trackers import check_tracker
 
 T = TypeVar("T")
 
+Rise = Annotated[float, Within(1.0)]
+
 PARTS = ("g_a", "g_s", "hyperprior", "context")  # of a CodecModel
 
 
@@ -166,7 +168,8 @@ class LoopConfig(Ranged):
         max_skipped: number of steps in a row with a gradient that is not finite, after which the
             run stops.
         max_rise: largest ratio of the held-out loss to the lowest of the run; beyond it, and above
-            the loss of the initial weights, the run stops.
+            the loss of the initial weights, the run stops. None has no limit, the default where
+            labels are learned: a head that knows its pictures by heart is far off on others.
     """
 
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -180,7 +183,7 @@ class LoopConfig(Ranged):
     seed: Seed = 1
     tracker: str | None = None
     max_skipped: Count = 10
-    max_rise: Annotated[float, Within(1.0)] = 4.0
+    max_rise: Rise | None = 4.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

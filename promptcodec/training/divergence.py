@@ -76,7 +76,8 @@ class Watch:
         before = self.held_out
         if before is None:
             before = HeldOut(start=loss, lowest=loss, step=step)
-        rise = loss > before.start and loss > self.config.max_rise * before.lowest
+        limit = self.config.max_rise
+        rise = limit is not None and before.start < loss > limit * before.lowest
         if rise or not math.isfinite(loss):
             what = f"the held-out loss is {loss:.4g}"
             if math.isfinite(loss):

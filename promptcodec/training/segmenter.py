@@ -19,7 +19,7 @@ from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import build_head, write_head
 from promptcodec.models.heads.iou import confusion_counts, mean_iou
 from promptcodec.models.heads.segmenter import PIXEL_STAGES, LatentSegmenter
-from promptcodec.training.config import LoopConfig, OptimizerConfig
+from promptcodec.training.config import LoopConfig, OptimizerConfig, Rise
 from promptcodec.training.data.augmented import as_input
 from promptcodec.training.data.inputs import INPUTS, input_of
 from promptcodec.training.data.masked import read_masked
@@ -61,6 +61,7 @@ class SegmenterTrainingConfig(LoopConfig):
     labels: tuple[str, ...]
     task: str = SEGMENT
     ignore: tuple[Annotated[int, Within(0, 255)], ...] = (IGNORE,)
+    max_rise: Rise | None = None
     base: str | None = None
     input: str = LATENTS
     widths: tuple[Count, ...] = (128,)

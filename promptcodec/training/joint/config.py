@@ -14,7 +14,7 @@ from promptcodec.config import (
     Within,
 )
 from promptcodec.errors import ConfigError
-from promptcodec.training.config import LoopConfig, OptimizerConfig
+from promptcodec.training.config import LoopConfig, OptimizerConfig, Rise
 from promptcodec.training.data.augmented import ViewConfig
 from promptcodec.training.distillation import TeacherConfig
 
@@ -54,6 +54,7 @@ class JointTrainingConfig(LoopConfig):
             of the distortion.
     """
 
+    max_rise: Rise | None = None
     base: str | None = None
     prompts: str | None = None
     head: str | None = None
