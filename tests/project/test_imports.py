@@ -172,23 +172,30 @@ def test_encode_imports_only_what_it_needs(tiny_checkpoint, photo, tmp_path):
     found = imported_by(
         "encode", str(photo), "-o", str(tmp_path / "a.pc"), "--base", str(tiny_checkpoint)
     )
+    assert "onnxruntime" in found
+    assert not found & {"torch", "onnx", "rich", *HEAVY_FOR_CODING}
+
+
+def test_a_codec_in_torch_imports_no_more(tiny_checkpoint, photo, tmp_path):
+    base = ("--base", str(tiny_checkpoint), "--engine", "torch")
+    found = imported_by("encode", str(photo), "-o", str(tmp_path / "a.pc"), *base)
     assert "torch" in found
-    assert not found & HEAVY_FOR_CODING
+    assert not found & {"onnxruntime", "onnx", *HEAVY_FOR_CODING}
 
 
 def test_decode_imports_only_what_it_needs(tiny_checkpoint, stream, tmp_path):
     found = imported_by(
         "decode", str(stream), "-o", str(tmp_path / "a.png"), "--base", str(tiny_checkpoint)
     )
-    assert "torch" in found
-    assert not found & HEAVY_FOR_CODING
+    assert "onnxruntime" in found
+    assert not found & {"torch", "onnx", "rich", *HEAVY_FOR_CODING}
 
 
 def test_classify_imports_only_what_it_needs(tiny_checkpoint, tiny_heads, stream):
     heads = ("--heads", str(tiny_heads))
     found = imported_by("classify", str(stream), "--base", str(tiny_checkpoint), *heads)
-    assert "torch" in found
-    assert not found & HEAVY_FOR_CODING
+    assert "onnxruntime" in found
+    assert not found & {"torch", "onnx", "rich", *HEAVY_FOR_CODING}
 
 
 @pytest.fixture
