@@ -334,6 +334,7 @@ TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
     "throughput": (ROOT / "docs" / "training.md", training.throughput),
     "base-cost": (ROOT / "docs" / "training.md", training.cost),
     "base-run": (ROOT / "docs" / "training.md", training.run),
+    "base-growth": (ROOT / "docs" / "training.md", training.growth),
     "base-curve": (ROOT / "docs" / "training.md", training.curve),
 }
 # Other result files that a table needs.

@@ -111,6 +111,44 @@ def curve(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def growth(report: dict[str, Any]) -> str:
+    """Branches from one state of a run: loss after equal numbers of pictures."""
+    branches = report["branches"]
+    steps = sorted({point["steps"] for each in branches for point in each["points"]})
+    shown = [step for step in steps if sum(_has(each, step) for each in branches) > 1]
+    shown += [step for step in steps if step not in shown and step == steps[-1]]
+    lines = [
+        "| branch | blocks of g_a; g_s | g_a, g_s (kMAC/px) | parameters (M) | "
+        + " | ".join(f"{step} steps" for step in shown)
+        + " |",
+        "| --- | --- | ---: | ---: |" + " ---: |" * len(shown),
+    ]
+    for each in branches:
+        shape, cost = each["shape"], each["kmac_per_pixel"]
+        sides = "; ".join(
+            ", ".join(
+                f"{width} {blocks}".strip()
+                for width, blocks in zip(
+                    shape[f"{side}_channels"], shape[f"{side}_blocks"], strict=True
+                )
+            )
+            for side in ("encoder", "decoder")
+        )
+        losses = {point["steps"]: f"{point['loss']:.4f}" for point in each["points"]}
+        lines.append(
+            f"| {each['name']} | {sides} | {cost['g_a']:.1f}, {cost['g_s']:.1f} "
+            f"| {each['parameters'] / 1e6:.1f} | "
+            + " | ".join(losses.get(step, "-") for step in shown)
+            + " |"
+        )
+    lines += ["", f"Held-out loss; {_source(report['provenance'])}."]
+    return "\n".join(lines)
+
+
+def _has(branch: dict[str, Any], steps: int) -> bool:
+    return any(point["steps"] == steps for point in branch["points"])
+
+
 def run(report: dict[str, Any]) -> str:
     """Held-out loss of a run by pictures seen, and its forecast."""
     lines = [
