@@ -7,8 +7,9 @@ import functools
 import math
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from promptcodec.errors import ConfigError
 
@@ -113,7 +114,7 @@ def from_dict(cls: type[T], values: dict[str, Any], *, where: str = "config") ->
     """
     if not isinstance(values, dict):
         raise ConfigError(f"{where} is {type(values).__name__}; need a mapping of keys to values")
-    known = _types_of(cls)
+    known, values = _types_of(cls), without_removed(cls, values)
     unknown = sorted(set(values) - set(known), key=str)
     if unknown:
         raise ConfigError(
@@ -129,6 +130,17 @@ def from_dict(cls: type[T], values: dict[str, Any], *, where: str = "config") ->
         return cls(**built)
     except TypeError as error:
         raise ConfigError(f"{where} is incomplete: {error}") from None
+
+
+def without_removed(cls: type, values: dict[str, Any]) -> dict[str, Any]:
+    """Values of a config without keys of older versions that have their default.
+
+    Args:
+        cls: dataclass; `REMOVED` has the defaults of its former keys.
+        values: values by key, of any version.
+    """
+    removed: Mapping[str, Any] = getattr(cls, "REMOVED", {})
+    return {k: v for k, v in values.items() if k not in removed or v != removed[k]}
 
 
 def check_format_version(version: int) -> None:
@@ -218,17 +230,17 @@ class CodecConfig(Ranged):
         reconstruction: place in its interval where a quantised residual is rebuilt: "middle", or
             "centroid", nearer to zero the smaller the scale, so that g_s gets the expected latent
             at every rate.
-        encoder_channels: width of each stage of g_a; 0 leaves a stage out. Empty lists are the
-            shape that `channels`, `residual_blocks` and `swin_blocks` describe.
-        encoder_blocks: blocks of each stage of g_a, one letter each: "s" Swin, "c" convolutions,
-            "b" bottleneck, "d" depthwise, "p" pointwise.
+        encoder_channels: width of each stage of g_a. Empty lists are the shape that `channels`,
+            `residual_blocks` and `swin_blocks` describe.
+        encoder_blocks: blocks of each stage of g_a, one letter each: "s" Swin, "c" convolutions.
         decoder_channels: width of each stage of g_s, likewise.
         decoder_blocks: blocks of each stage of g_s, likewise.
-        render_kernel: edge of the kernel of the last map of g_s, 1 or 3.
         halo: border around a tile or a band in the input of g_a and g_s, px, a multiple of 64,
             where the windows of every stage begin.
-        shortcut: a linear transform of 16x16 px beside the network of either side.
     """
+
+    # Keys of older versions, and the only value with which they are read.
+    REMOVED: ClassVar[Mapping[str, Any]] = {"render_kernel": 3, "shortcut": False}
 
     name: str = "nano"
     channels: tuple[Width, ...] = (32, 64, 128, 160)
@@ -251,13 +263,11 @@ class CodecConfig(Ranged):
     context_mlp_ratio: Ratio = field(default=2.0, metadata=ADDED)
     scale: str = field(default="hyperprior", metadata=ADDED)
     reconstruction: str = field(default="middle", metadata=ADDED)
-    encoder_channels: tuple[WidthOr0, ...] = field(default=(), metadata=ADDED)
+    encoder_channels: tuple[Width, ...] = field(default=(), metadata=ADDED)
     encoder_blocks: tuple[str, ...] = field(default=(), metadata=ADDED)
-    decoder_channels: tuple[WidthOr0, ...] = field(default=(), metadata=ADDED)
+    decoder_channels: tuple[Width, ...] = field(default=(), metadata=ADDED)
     decoder_blocks: tuple[str, ...] = field(default=(), metadata=ADDED)
-    render_kernel: Count = field(default=3, metadata=ADDED)
     halo: int = field(default=64, metadata=ADDED)
-    shortcut: bool = field(default=False, metadata=ADDED)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -274,7 +284,7 @@ class CodecConfig(Ranged):
                     f"channels[{stage}] is {self.channels[stage]}; need a multiple of "
                     f"head_channels {self.head_channels}"
                 )
-        fewest = 0 if self.wide else 1
+        fewest = 0 if self.in_units else 1
         if not fewest <= self.detail_channels < self.latent_channels:
             raise ConfigError(
                 f"detail_channels is {self.detail_channels}; need {fewest} to latent_channels - 1"
@@ -289,15 +299,15 @@ class CodecConfig(Ranged):
             raise ConfigError(
                 f"halo is {self.halo}; need a multiple of {TILE_STRIDE} up to {MAX_HALO}"
             )
-        self._check_wide()
+        self._check_sides()
         self._check_context()
 
     @property
-    def wide(self) -> bool:
-        """Whether the transforms are those of few, wide stages."""
+    def in_units(self) -> bool:
+        """Whether layers read features in units of their channel: `encoder_channels` is given."""
         return bool(self.encoder_channels)
 
-    def _check_wide(self) -> None:
+    def _check_sides(self) -> None:
         lists = ("encoder_channels", "encoder_blocks", "decoder_channels", "decoder_blocks")
         if not any(getattr(self, name) for name in lists):
             return
@@ -308,23 +318,21 @@ class CodecConfig(Ranged):
         for side in ("encoder", "decoder"):
             widths: tuple[int, ...] = getattr(self, f"{side}_channels")
             blocks: tuple[str, ...] = getattr(self, f"{side}_blocks")
-            if widths[3] < deep or not widths[2]:
+            if widths[3] < deep:
                 raise ConfigError(
-                    f"{side}_channels are {list(widths)}; need a stage at 1/8 and at least as many "
-                    f"channels at 1/16 as there are deep latents, {deep}"
+                    f"{side}_channels are {list(widths)}; need at least as many channels at 1/16 "
+                    f"as there are deep latents, {deep}"
                 )
             for width, kinds in zip(widths, blocks, strict=True):
-                if set(kinds) - set("bcdps") or len(kinds) > MAX_BLOCKS or (kinds and not width):
+                if set(kinds) - set("cs") or len(kinds) > MAX_BLOCKS:
                     raise ConfigError(
-                        f"{side}_blocks has {kinds!r} for {width} channels; need letters of bcdps"
+                        f"{side}_blocks has {kinds!r}; need at most {MAX_BLOCKS} letters, c or s"
                     )
                 if "s" in kinds and width % self.head_channels:
                     raise ConfigError(
                         f"{side}_channels has {width} with Swin blocks; need a multiple of "
                         f"head_channels {self.head_channels}"
                     )
-        if self.render_kernel not in (1, 3):
-            raise ConfigError(f"render_kernel is {self.render_kernel}; need 1 or 3")
 
     def _check_context(self) -> None:
         if self.context not in ("none", "checkerboard", "econtext"):

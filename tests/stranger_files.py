@@ -44,8 +44,8 @@ ADDED = {
     "encoder_blocks": [],
     "decoder_channels": [],
     "decoder_blocks": [],
-    "render_kernel": 3,
     "halo": 64,
+    "render_kernel": 3,  # of older files, always left out
     "shortcut": False,
 }
 

@@ -9,7 +9,6 @@ start. Its recipe is that of its training state.
 from __future__ import annotations
 
 import json
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +36,7 @@ def read_branch(text: str) -> dict[str, Any]:
         if "validation" in record and record["step"] > since:
             steps = record["step"] - since
             found[steps] = {"steps": steps, "gigapixels": steps * pixels, **record["validation"]}
-    known = {field.name for field in fields(CodecConfig)}  # a run may have keys of its time
-    codec = {key: value for key, value in recipe["codec"].items() if key in known}
-    model = CodecModel(from_dict(CodecConfig, codec))
+    model = CodecModel(from_dict(CodecConfig, recipe["codec"]))
     costs = {row.name: row.kmac_per_pixel for row in complexity_table(model)}
     return {
         "name": name,

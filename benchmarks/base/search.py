@@ -15,6 +15,7 @@ import json
 import math
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.base.variants import HELD_OUT, build_optimiser, grow, read_variant
-from benchmarks.common import RESULTS, write_json
+from benchmarks.common import RESULTS, read_record, write_json
 from benchmarks.tables import training
 from promptcodec.coding.entropy.tables import SCALE_STEP
 from promptcodec.coding.gains import FRACTION_BITS
 from promptcodec.config import LAMBDAS, TILE_STRIDE, CodecConfig, from_dict
+from promptcodec.errors import ConfigError
 from promptcodec.evaluation.speed.complexity import complexity_table
 from promptcodec.io.hub import find_base
 from promptcodec.io.provenance import provenance
@@ -173,12 +175,20 @@ def run(
 
 
 def collect(runs: Path, target: Path) -> None:
-    """Write one result file of all runs, with a row for each length and variant."""
+    """Write one result file of all runs, with a row for each length and variant.
+
+    Earlier rows stay where there are no runs, or those of an architecture of older versions.
+    """
     groups: dict[tuple[float, str], list[dict]] = {}
     for path in sorted(runs.glob("*.json")):
         record = json.loads(path.read_text())
         groups.setdefault((record["minutes"], record["variant"]), []).append(record)
-    rows = [_row(minutes, name, records) for (minutes, name), records in groups.items()]
+    earlier = read_record(target).get("rows", [])
+    known = {(row["minutes"], row["variant"]): row for row in earlier}
+    for (minutes, name), records in groups.items():
+        with suppress(ConfigError):
+            known[minutes, name] = _row(minutes, name, records)
+    rows = list(known.values())
     rows.sort(key=lambda row: (row["minutes"], row["loss"]))
     report = {"pictures": 2 * HELD_OUT, "rows": rows, "provenance": provenance()}
     write_json(target, report)

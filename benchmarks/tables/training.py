@@ -1,14 +1,20 @@
 """Tables of docs/training.md: shapes and recipes of a base, what a step and a picture cost."""
 
+from pathlib import Path
 from typing import Any
+
+import yaml
+
+TRIED = Path(__file__).parents[1] / "base" / "tried.yaml"  # what each variant was, in words
 
 
 def search(report: dict[str, Any]) -> str:
     """Short trainings of equal processor time, the longest first, the best of each first."""
+    words = yaml.safe_load(TRIED.read_text("utf-8"))
     lines = [
         "| minutes | variant | loss | at a quarter | half | three quarters | learning rate "
-        "| g_a, g_s (kMAC/px) | parameters (M) | Gpx seen |",
-        "| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| g_a, g_s (kMAC/px) | parameters (M) | Gpx seen | what |",
+        "| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
     for row in sorted(report["rows"], key=lambda row: (-row["minutes"], row["loss"])):
         curve = {point["share"]: point for point in row["curve"]}
@@ -20,7 +26,7 @@ def search(report: dict[str, Any]) -> str:
             f"| {row['minutes']:g} | {row['variant']} | {row['loss']:.4f} | {losses} "
             f"| {row['learning_rate']:g}{'' if row['bracketed'] else ' (one tried)'} "
             f"| {cost['g_a']:.1f}, {cost['g_s']:.1f} | {row['parameters'] / 1e6:.1f} "
-            f"| {curve[1.0]['gigapixels']:.2f} |"
+            f"| {curve[1.0]['gigapixels']:.2f} | {words.get(row['variant'], '-')} |"
         )
     cpus = " and ".join(sorted({row["machine"]["cpu"] for row in report["rows"]}))
     commits = ", ".join(sorted({commit for row in report["rows"] for commit in row["commits"]}))

@@ -6,19 +6,20 @@ g_s: map from the deep latents, [stage, map with a pixel shuffle] at 1/16, 1/8, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from promptcodec.config import CodecConfig
 
+RATIO = 2  # of the strides of neighbouring stages
+
 
 @dataclass(frozen=True)
 class StageSpec:
-    """A stage that is not left out.
+    """A stage of a transform.
 
     Args:
         stride: px between two of its elements.
-        ratio: stride of the map between it and the next finer stage or the picture.
         channels: width.
         heads: attention heads of its Swin blocks.
         blocks: kinds of its blocks, one letter each; see `Stage` and `Blocks`.
@@ -26,7 +27,6 @@ class StageSpec:
     """
 
     stride: int
-    ratio: int
     channels: int
     heads: int
     blocks: str
@@ -40,30 +40,26 @@ class StageSpec:
 
 def encoder_stages(config: CodecConfig) -> list[StageSpec]:
     """Stages of g_a, finest first."""
-    if config.wide:
-        return list(_specs(config, config.encoder_channels, config.encoder_blocks))
-    return list(_specs(config, config.channels, ["s" * swin for swin in config.swin_blocks]))
+    if config.in_units:
+        return _specs(config, config.encoder_channels, config.encoder_blocks)
+    return _specs(config, config.channels, ["s" * swin for swin in config.swin_blocks])
 
 
 def decoder_stages(config: CodecConfig) -> list[StageSpec]:
     """Stages of g_s, deepest first."""
     widths, blocks = config.decoder_channels, config.decoder_blocks
-    if not config.wide:
+    if not config.in_units:
         counts = zip(config.residual_blocks, config.swin_blocks, strict=True)
         widths, blocks = config.channels, tuple("r" * res + "s" * swin for res, swin in counts)
-    return list(_specs(config, widths, blocks))[::-1]
+    return _specs(config, widths, blocks)[::-1]
 
 
-def _specs(
-    config: CodecConfig, widths: Sequence[int], blocks: Sequence[str]
-) -> Iterator[StageSpec]:
-    stride, finer = 1, 1
-    for width, kinds, window in zip(widths, blocks, config.windows, strict=True):
-        stride *= 2
-        if width:
-            heads = width // config.head_channels
-            yield StageSpec(stride, stride // finer, width, heads, kinds, window)
-            finer = stride
+def _specs(config: CodecConfig, widths: Sequence[int], blocks: Sequence[str]) -> list[StageSpec]:
+    stages = enumerate(zip(widths, blocks, config.windows, strict=True), start=1)
+    return [
+        StageSpec(RATIO**number, width, width // config.head_channels, kinds, window)
+        for number, (width, kinds, window) in stages
+    ]
 
 
 @dataclass(frozen=True)
@@ -88,23 +84,23 @@ def analysis_maps(config: CodecConfig) -> list[LinearMap]:
     stages, detail = encoder_stages(config), config.detail_channels
     inputs = [3, *(stage.channels for stage in stages)]
     maps = [
-        LinearMap(below, stage.channels, stage.ratio if config.wide else 3, stage.ratio)
+        LinearMap(below, stage.channels, RATIO if config.in_units else 3, RATIO)
         for below, stage in zip(inputs, stages, strict=False)
     ]
     maps.append(LinearMap(inputs[-1], config.latent_channels - detail, 1))
-    return [*maps, LinearMap(inputs[-2], detail, 2, 2)] if detail else maps
+    return [*maps, LinearMap(inputs[-2], detail, RATIO, RATIO)] if detail else maps
 
 
 def synthesis_maps(config: CodecConfig) -> list[LinearMap]:
     """Linear maps of g_s: from the deep latents, then up from each stage, deepest first."""
     stages, detail = decoder_stages(config), config.detail_channels
     outputs = [*(stage.channels for stage in stages[1:]), 3]
-    kernels = [*(1 for _ in stages[1:]), config.render_kernel if config.wide else 3]
+    kernels = [*(1 for _ in stages[1:]), 3]
     extra = [detail, *(0 for _ in stages[1:])]
     return [
         LinearMap(config.latent_channels - detail, stages[0].channels, 1),
         *(
-            LinearMap(stage.channels + more, stage.ratio**2 * out, kernel)
+            LinearMap(stage.channels + more, RATIO**2 * out, kernel)
             for stage, more, out, kernel in zip(stages, extra, outputs, kernels, strict=True)
         ),
     ]

@@ -31,7 +31,7 @@ def estimate(
     window = tiling.window(next(tiling.bands(first)))
     tile = tiling.tile(first)
     widths = config.channels
-    if config.wide:  # either side may be the wider one at a resolution
+    if config.in_units:  # either side may be the wider one at a resolution
         widths = tuple(map(max, config.encoder_channels, config.decoder_channels))
     stages = sum(width / 4 ** (n + 1) for n, width in enumerate(widths))
     networks = 4 * _TENSORS * stages * window.area

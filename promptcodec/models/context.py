@@ -97,7 +97,7 @@ class CheckerboardContext(ContextModel):
         self.fuse = nn.Conv2d(n + c, n + c, 1)
         self.means = nn.Conv2d(n + c, m, 1)
         self.y_scale: Tensor | None
-        self.register_buffer("y_scale", torch.ones(m) if config.wide else None)
+        self.register_buffer("y_scale", torch.ones(m) if config.in_units else None)
 
     def forward(self, features: Tensor, reconstruct: Reconstruct) -> Tensor:
         """See `ContextModel.forward`."""

@@ -197,7 +197,7 @@ class Hyperprior(nn.Module):
         super().__init__()
         m, n = config.latent_channels, config.hyper_channels
         self.h_a = nn.Sequential(
-            *([ChannelUnits(m)] if config.wide else []),
+            *([ChannelUnits(m)] if config.in_units else []),
             conv3x3(m, n) if config.hyper_kernel == 3 else nn.Conv2d(m, n, 1),
             nn.ReLU(),
             conv3x3(n, n, stride=2),

@@ -1,14 +1,10 @@
 """Stages of the transforms: blocks at one resolution.
 
-The first shape of the transforms has residual convolutions and Swin blocks at every resolution
-(`Stage`). The wide shape has few, wide stages of blocks of any kind (`Blocks`): a dense product of
-wide layers at low resolution costs a processor its arithmetic and little else; narrow layers at
-high resolution cost memory traffic.
-
-Features of the wide shape are in steps of quantisation, as latents are: from the mean level to the
-finest detail they differ a hundredfold. The input of a layer is therefore divided by the deviation
-of its channel (`units`); its output is not, so that a small change of any weight moves every
-latent, and every pixel, by about as much.
+The first shape of the transforms has residual convolutions, then Swin blocks (`Stage`). The second
+one has both in any order (`Blocks`), and its features are in steps of quantisation, as latents are:
+from the mean level to the finest detail they differ a hundredfold. The input of a layer is
+therefore divided by the deviation of its channel (`units`); its output is not, so that a small
+change of any weight moves every latent, and every pixel, by about as much.
 """
 
 from __future__ import annotations
@@ -16,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from promptcodec.coding.architecture import StageSpec
@@ -65,70 +60,6 @@ class ConvolutionBranch(nn.Module):
         return self.last(torch.relu(self.conv1(x)))
 
 
-class BottleneckBranch(nn.Module):
-    """conv1x1(relu(conv3x3(relu(conv1x1(x))))), half the width inside.
-
-    Args:
-        channels: width of input and output.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        hidden = channels // 2
-        self.conv1 = nn.Conv2d(channels, hidden, 1)
-        self.conv2 = nn.Conv2d(hidden, hidden, 3, padding=1)
-        self.last = nn.Conv2d(hidden, channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to the same shape."""
-        return self.last(torch.relu(self.conv2(torch.relu(self.conv1(x)))))
-
-
-class DepthwiseBranch(nn.Module):
-    """conv1x1(a * silu(b)), where a and b are halves of depthwise3x3(conv1x1(x)).
-
-    Args:
-        channels: width of input and output, and of a and b.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, 2 * channels, 1)
-        self.depthwise = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels)
-        self.last = nn.Conv2d(channels, channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to the same shape."""
-        a, b = self.depthwise(self.conv1(x)).chunk(2, dim=1)
-        return self.last(a * F.silu(b))
-
-
-class PointwiseBranch(nn.Module):
-    """conv1x1(a * silu(b)), where a and b are halves of conv1x1(x).
-
-    Args:
-        channels: width of input and output; a and b have twice as much.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, 4 * channels, 1)
-        self.last = nn.Conv2d(2 * channels, channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to the same shape."""
-        a, b = self.conv1(x).chunk(2, dim=1)
-        return self.last(a * F.silu(b))
-
-
-BRANCHES = {
-    "b": BottleneckBranch,
-    "c": ConvolutionBranch,
-    "d": DepthwiseBranch,
-    "p": PointwiseBranch,
-}
-
-
 class Stage(nn.Module):
     """Residual convolutions ("r" of a spec), then Swin blocks ("s").
 
@@ -159,14 +90,14 @@ class Blocks(nn.Module):
 
     Args:
         config: architecture of the base.
-        spec: stage; a block is "s", Swin, or one of `BRANCHES`.
+        spec: stage; a block is "s", Swin, or "c", convolutions.
     """
 
     def __init__(self, config: CodecConfig, spec: StageSpec) -> None:
         super().__init__()
         swin = swin_of(config, spec)
         self.blocks = nn.ModuleList(
-            next(swin) if kind == "s" else BRANCHES[kind](spec.channels) for kind in spec.blocks
+            next(swin) if kind == "s" else ConvolutionBranch(spec.channels) for kind in spec.blocks
         )
         self.swin_blocks = spec.swin_blocks
         self.units: Tensor
@@ -202,4 +133,4 @@ def swin_of(config: CodecConfig, spec: StageSpec) -> Iterator[SwinBlock]:
 
 def build_stage(config: CodecConfig, spec: StageSpec) -> Stage | Blocks:
     """A stage of the shape that a config describes."""
-    return Blocks(config, spec) if config.wide else Stage(config, spec)
+    return Blocks(config, spec) if config.in_units else Stage(config, spec)

@@ -4,9 +4,8 @@
                                        the last channels of y straight from 1/8: detail
     g_s: y_hat (M, H/16)  -> [blocks, up]   at 1/16, 1/8, 1/4, 1/2 -> x_hat
 
-The wide shape leaves stages out: the map across them is a patch embedding or a larger pixel
-shuffle. Attention costs what its resolution costs, so Swin blocks are at 1/8 and 1/16 only in the
-small sizes. Upsampling is a convolution and a pixel shuffle: cheaper than a transposed convolution
+Attention costs what its resolution costs, so Swin blocks are at 1/8 and 1/16 only in the small
+sizes. Upsampling is a convolution and a pixel shuffle: cheaper than a transposed convolution
 and free of its checkerboard pattern. No activation lies between the stages: a ReLU on so few
 channels removes what no later layer can restore.
 Source of the layout: Lu et al. 2022, arXiv:2111.06707 (TIC).
@@ -23,13 +22,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from promptcodec.coding.architecture import (
+    RATIO,
     LinearMap,
     analysis_maps,
     decoder_stages,
     encoder_stages,
     synthesis_maps,
 )
-from promptcodec.config import LATENT_STRIDE, CodecConfig
+from promptcodec.config import CodecConfig
 from promptcodec.models.stages import build_stage
 from promptcodec.models.swin import PromptTokens
 
@@ -60,18 +60,13 @@ class Analysis(nn.Module):
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
         stages, maps = encoder_stages(config), analysis_maps(config)
-        self.ratios = [stage.ratio for stage in stages]
         self.counts = [stage.swin_blocks for stage in stages]
         self.down = nn.ModuleList(build_map(shape) for shape in maps[: len(stages)])
         self.stages = nn.ModuleList(build_stage(config, stage) for stage in stages)
         self.head = build_map(maps[len(stages)])
         self.detail = build_map(maps[-1]) if config.detail_channels else None
-        self.shortcut = None
-        if config.wide and config.shortcut:
-            shape = LinearMap(3, config.latent_channels, LATENT_STRIDE, LATENT_STRIDE)
-            self.shortcut = build_map(shape)
-        keep_variance([*self.down, self.head, self.detail, self.shortcut])
-        if not config.wide:
+        keep_variance([*self.down, self.head, self.detail])
+        if not config.in_units:
             with torch.no_grad():
                 self.head.weight.mul_(2.0)  # latents well above the quantisation noise
 
@@ -92,16 +87,16 @@ class Analysis(nn.Module):
         """
         count = len(self.down)
         deltas = updates or [None] * (count + 2)
-        picture = below = x = x - 0.5
+        below = x = x - 0.5
         shares = split_prompts(prompts, self.counts)
         for down, stage, own, delta in zip(
             self.down, self.stages, shares, deltas[:count], strict=True
         ):
             below, x = x, stage(apply_map(down, x, delta), own)
         y = apply_map(self.head, x, deltas[count])
-        if self.detail is not None:
-            y = torch.cat([y, apply_map(self.detail, below, deltas[count + 1])], dim=1)
-        return y if self.shortcut is None else y + self.shortcut(picture)
+        if self.detail is None:
+            return y
+        return torch.cat([y, apply_map(self.detail, below, deltas[count + 1])], dim=1)
 
 
 class Synthesis(nn.Module):
@@ -115,21 +110,17 @@ class Synthesis(nn.Module):
         super().__init__()
         stages, (stem, *up) = decoder_stages(config), synthesis_maps(config)
         latents = config.latent_channels
-        self.ratios = [stage.ratio for stage in stages]
         self.counts = [stage.swin_blocks for stage in stages]
         self.detail_channels = config.detail_channels
         self.stem = build_map(stem)
         self.stages = nn.ModuleList(build_stage(config, stage) for stage in stages)
         self.up = nn.ModuleList(build_map(shape) for shape in up)
-        self.shortcut = None
         self.units: Tensor | None  # deviation of each channel of y
-        self.register_buffer("units", torch.ones(latents) if config.wide else None)
+        self.register_buffer("units", torch.ones(latents) if config.in_units else None)
         self.step: Tensor | None  # step of quantisation in pixels
-        self.register_buffer("step", torch.ones(()) if config.wide else None)
-        if config.wide and config.shortcut:
-            self.shortcut = build_map(LinearMap(latents, 3 * LATENT_STRIDE**2, 1))
-        keep_variance([self.stem, *self.up, self.shortcut])
-        if not config.wide:
+        self.register_buffer("step", torch.ones(()) if config.in_units else None)
+        keep_variance([self.stem, *self.up])
+        if not config.in_units:
             with torch.no_grad():
                 cast("Tensor", self.up[-1].weight).mul_(0.1)  # start from a nearly grey picture
 
@@ -153,14 +144,12 @@ class Synthesis(nn.Module):
         stem, *deltas = updates or [None] * (len(self.up) + 1)
         x, detail = apply_map(self.stem, y[:, :deep], stem), y[:, deep:]
         shares = split_prompts(prompts, self.counts)
-        levels = zip(self.up, self.stages, shares, deltas, self.ratios, strict=True)
-        for number, (up, stage, own, delta, ratio) in enumerate(levels):
+        levels = zip(self.up, self.stages, shares, deltas, strict=True)
+        for number, (up, stage, own, delta) in enumerate(levels):
             x = stage(x, own)
             if number == 0 and self.detail_channels:
                 x = torch.cat([x, detail], dim=1)
-            x = F.pixel_shuffle(apply_map(up, x, delta), ratio)
-        if self.shortcut is not None:
-            x = x + F.pixel_shuffle(self.shortcut(y), LATENT_STRIDE)
+            x = F.pixel_shuffle(apply_map(up, x, delta), RATIO)
         return (x if self.step is None else x * self.step) + 0.5
 
 

@@ -24,7 +24,6 @@ NAMES = (  # of a base
     "synthesise",
     "synthesise_prompted",
 )
-KINDS = {"c", "s"}  # blocks of wide stages that graphs have
 SIDES = {"analyse": "encoder", "synthesise": "decoder"}  # of the prompts that a graph may have
 
 
@@ -66,13 +65,9 @@ def check_base(config: CodecConfig) -> None:
     Raises:
         UsageError: it cannot.
     """
-    kinds = set("".join((*config.encoder_blocks, *config.decoder_blocks))) - KINDS
-    found = [f"blocks {kind!r}" for kind in sorted(kinds)]
-    found += ["a shortcut"] if config.shortcut else []
-    found += ["scales of its context"] if config.scale == "context" else []
-    if found:
+    if config.scale == "context":
         raise UsageError(
-            f"a base with {' and '.join(found)} has no graphs: it runs in torch alone: pip install "
+            "a base with scale 'context' has no graphs: it runs in torch alone: pip install "
             "'promptcodec[train]'"
         )
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 LAST = re.compile(r"(attention\.proj|mlp\.2|last|conv2)\.weight$")  # of a branch
-INNER = re.compile(r"(qkv|mlp\.0|conv1|depthwise)\.(weight|bias)$")
+INNER = re.compile(r"(qkv|mlp\.0|conv1)\.(weight|bias)$")
 JOINED = "g_s.up.0.weight"  # reads a stage, then detail latents
 
 

@@ -17,10 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from promptcodec.coding.architecture import RATIO
 from promptcodec.coding.entropy.tables import SCALE_MIN, SCALE_STEP
 from promptcodec.models.codec_model import CodecModel
 from promptcodec.models.hyperprior import INDEX_BITS, ChannelUnits
-from promptcodec.models.stages import BRANCHES, Blocks, ResidualBlock
+from promptcodec.models.stages import Blocks, ConvolutionBranch, ResidualBlock
 from promptcodec.models.swin import SwinBlock
 from promptcodec.training.growth import grow
 from promptcodec.training.raw_weights import read_start
@@ -37,8 +38,8 @@ def initialise_transforms(model: CodecModel, crops: Iterable[Tensor], *, lmbda: 
         crops: RGB in [0, 1], (B, 3, H, W) each, H and W multiples of 16.
         lmbda: rate-distortion weight; determines the quantisation step of the latents.
     """
-    if model.config.wide:
-        initialise_wide(model, crops, lmbda=lmbda)
+    if model.config.in_units:
+        initialise_in_units(model, crops, lmbda=lmbda)
         return
     pictures = torch.cat(list(crops))
     x = pictures - 0.5
@@ -122,22 +123,21 @@ def quantisation_step(lmbda: float) -> float:
     return math.sqrt(12.0 * distortion)
 
 
-def _principal_components(x: Tensor, count: int, ratio: int = 2) -> Tensor:
+def _principal_components(x: Tensor, count: int) -> Tensor:
     """Rows of an orthonormal basis of square neighbourhoods, largest variance first.
 
     Args:
         x: features, (B, C, H, W).
         count: number of rows, limited to the number of dimensions.
-        ratio: edge of a neighbourhood.
     Returns:
-        (rows, C, ratio, ratio).
+        (rows, C, 2, 2).
     """
     channels = x.shape[1]
-    patches = F.unfold(x, ratio, stride=ratio).transpose(1, 2)
-    patches = patches.reshape(-1, ratio**2 * channels).double()
+    patches = F.unfold(x, RATIO, stride=RATIO).transpose(1, 2)
+    patches = patches.reshape(-1, RATIO**2 * channels).double()
     # The mean is not subtracted: the constant is a component like the others.
     _, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
-    return vectors.flip(1).T[:count].float().view(-1, channels, ratio, ratio)
+    return vectors.flip(1).T[:count].float().view(-1, channels, RATIO, RATIO)
 
 
 def _set_down(layer: nn.Conv2d, basis: Tensor) -> None:
@@ -167,8 +167,8 @@ def _set_block(layer: nn.Conv2d, block: Tensor, *, tap: int = 0, noise: float = 
 
 
 @torch.no_grad()
-def initialise_wide(model: CodecModel, crops: Iterable[Tensor], *, lmbda: float) -> None:
-    """Set transforms of few, wide stages to a principal component codec.
+def initialise_in_units(model: CodecModel, crops: Iterable[Tensor], *, lmbda: float) -> None:
+    """Set transforms with features in units of their channels to a principal component codec.
 
     Args:
         model: untrained model.
@@ -187,11 +187,9 @@ def initialise_wide(model: CodecModel, crops: Iterable[Tensor], *, lmbda: float)
     levels = zip(_convolutions(g_a.down), _stages(g_a.stages), strict=True)
     for number, (down, stage) in enumerate(levels):
         last = number == len(g_a.down) - 1
-        basis = _principal_components(
-            x, max(down.out_channels, total * last), ratio=g_a.ratios[number]
-        )
+        basis = _principal_components(x, max(down.out_channels, total * last))
         below = units
-        x, kernel = F.conv2d(x, basis, stride=g_a.ratios[number]), _compose(basis, kernel)
+        x, kernel = F.conv2d(x, basis, stride=RATIO), _compose(basis, kernel)
         units = _deviation(x)
         kept = basis[: down.out_channels]
         _set_down(down, kept * (below if number else 1.0 / below)[:, None, None])
@@ -207,12 +205,12 @@ def initialise_wide(model: CodecModel, crops: Iterable[Tensor], *, lmbda: float)
 
     # g_s: finer stages have their own components, onto which the patterns of latents are projected.
     x, kernel = (pictures - 0.5) / step, _identity(3)
-    levels = zip(g_s.ratios, _convolutions(g_s.up), _stages(g_s.stages), strict=True)
+    levels = zip(_convolutions(g_s.up), _stages(g_s.stages), strict=True)
     finest_first = list(levels)[::-1]
-    for number, (ratio, up, stage) in enumerate(finest_first):
+    for number, (up, stage) in enumerate(finest_first):
         if number < len(finest_first) - 1:
-            basis = _principal_components(x, up.in_channels, ratio=ratio)
-            x, kernel = F.conv2d(x, basis, stride=ratio), _compose(basis, kernel)
+            basis = _principal_components(x, up.in_channels)
+            x, kernel = F.conv2d(x, basis, stride=RATIO), _compose(basis, kernel)
             units = _deviation(x)
             stage.units[: len(units)] = units
             places = torch.arange(len(basis))
@@ -225,14 +223,6 @@ def initialise_wide(model: CodecModel, crops: Iterable[Tensor], *, lmbda: float)
         spread[places] = basis * units[:, None, None, None]
         _set_up(up, spread)
     _set_block(g_s.stem, torch.diag(y_units[:deep])[:, :, None, None])
-
-    if g_a.shortcut is not None and g_s.shortcut is not None:
-        # The linear shortcut is the whole codec at first; the network beside it adds zero.
-        g_a.shortcut.weight.copy_(latents / step)
-        back = (latents * y_units[:, None, None, None]).flatten(1).T
-        g_s.shortcut.weight.copy_(back[:, :, None, None])
-        for layer in filter(None, (g_a.head, g_a.detail, *_convolutions(g_s.up)[-1:])):
-            nn.init.zeros_(layer.weight)
     silence_branches(model)
     initialise_entropy(model, pictures, parts=("hyperprior", "context"))
 
@@ -265,8 +255,8 @@ def silence_branches(model: nn.Module, *, keep: Collection[str] = ()) -> None:
             last = (module.attention.proj, module.mlp[2])
         elif isinstance(module, ResidualBlock):
             last = (module.conv2,)
-        elif isinstance(module, tuple(BRANCHES.values())):
-            last = (cast("nn.Module", module.last),)
+        elif isinstance(module, ConvolutionBranch):
+            last = (module.last,)
         for parameter in (p for layer in last for p in layer.parameters()):
             nn.init.zeros_(parameter)
 

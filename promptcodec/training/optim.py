@@ -38,8 +38,8 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
 
 
 def is_matrix(name: str, parameter: Tensor) -> bool:
-    """Whether Muon updates a parameter: linear maps and convolutions, except depthwise ones."""
-    if parameter.ndim < 2 or parameter.shape[1] == 1 or any(t in name for t in TABLES):
+    """Whether Muon updates a parameter: linear maps and convolutions."""
+    if parameter.ndim < 2 or any(t in name for t in TABLES):
         return False
     return min(parameter.shape[0], parameter[0].numel()) >= FEWEST
 

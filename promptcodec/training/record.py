@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from promptcodec.config import CodecConfig, without_removed
 from promptcodec.io.atomic import write_atomically
 from promptcodec.training.config import LoopConfig
 
@@ -31,8 +32,11 @@ def recipe_of(config: LoopConfig) -> dict[str, Any]:
 
 
 def with_new_keys(recipe: dict[str, Any]) -> dict[str, Any]:
-    """A recipe out of a record, the keys of older versions renamed."""
-    return {RENAMED_KEYS.get(key, key): value for key, value in recipe.items()}
+    """A recipe out of a record: keys of older versions renamed, or left out at their default."""
+    found = {RENAMED_KEYS.get(key, key): value for key, value in recipe.items()}
+    if isinstance(found.get("codec"), dict):
+        found["codec"] = without_removed(CodecConfig, found["codec"])
+    return found
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:

@@ -190,7 +190,7 @@ class TestDecoding:
         whole = pixels(codec.decode(data))
         monkeypatch.setattr(tiling, "BAND", 64)
         banded = pixels(codec.decode(data))
-        assert 0 < np.abs(banded - whole).max() <= 4  # what reaches beyond the halo
+        assert 0 < np.abs(banded - whole).max() <= 8  # what reaches beyond the halo
         part = pixels(codec.decode(data, region=(10, 190, 70, 9)))
         assert np.array_equal(part, banded[190:199, 10:80])
         again = codec.encode(photo(100, 640), tile_size=512)  # here and there a latent differs

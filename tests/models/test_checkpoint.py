@@ -5,10 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import stranger_files
 import torch
 from safetensors.torch import load_file, save_file
 
-from promptcodec.coding.base_file import base_hash
+from promptcodec.coding.base_file import base_hash, read_stored_base
 from promptcodec.errors import CheckpointError
 from promptcodec.io.hub import BASE_CONFIG, BASE_WEIGHTS
 from promptcodec.io.tensors import read_arrays
@@ -44,6 +45,20 @@ def test_hash_sees_every_tensor_and_the_architecture(tiny_checkpoint: Path) -> N
         other.flat[0] += 1
         hashes.add(base_hash({**arrays, name: other}, base.config.codec))
     assert len(hashes) == len(arrays) + 1
+
+
+def test_keys_of_older_versions_change_no_hash(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    folder = damaged(tiny_checkpoint, tmp_path / "older", lambda t: None)
+    values = json.loads((folder / BASE_CONFIG).read_text())
+    values["codec"] |= {"render_kernel": 3, "shortcut": False}
+    (folder / BASE_CONFIG).write_text(json.dumps(values))
+    today = read_stored_base(tiny_checkpoint)
+    assert read_stored_base(folder).sha256 == today.sha256
+    assert stranger_files.read_base(folder).digest == today.sha256
+    values["codec"]["shortcut"] = True
+    (folder / BASE_CONFIG).write_text(json.dumps(values))
+    with pytest.raises(CheckpointError, match="unknown key 'shortcut'"):
+        read_stored_base(folder)
 
 
 @pytest.mark.parametrize(

@@ -61,9 +61,8 @@ def test_a_harmful_search_keeps_the_first_latents(tiny_codec: TorchCodec) -> Non
     x = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     first = model.analyse(x, gains=gains)
     wild = Schedule(3, learning_rate=1e4)
-    latents = refine(
-        model, x, size=(64, 64), tables=tables, gains=gains, lmbda=0.025, schedule=wild
-    )
+    # Bits alone count: an untrained g_s may be nearer to a picture by chance.
+    latents = refine(model, x, size=(64, 64), tables=tables, gains=gains, lmbda=1e-6, schedule=wild)
     assert torch.equal(latents.symbols, first.symbols) and torch.equal(latents.z_hat, first.z_hat)
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from places import RECIPES
 
 from benchmarks.base import search, variants
+from benchmarks.tables import training
 from promptcodec.config import CodecConfig, from_dict
 from promptcodec.training.data.pictures import PictureStore
 
@@ -65,11 +66,23 @@ def test_a_run_is_recorded_and_collected(
     monkeypatch.setattr(search, "RESULTS", tmp_path)
     monkeypatch.setattr(sys, "argv", ["x", "collect", "--out", str(runs)])
     search.main()
-    report = json.loads((tmp_path / "base-search.json").read_text())
+    table = tmp_path / "base-search.json"
+    report = json.loads(table.read_text())
     (row,) = report["rows"]
     assert row["variant"] == "tiny" and row["loss"] == record["curve"][-1]["loss"]
     assert not row["bracketed"]
     assert "| tiny |" in capsys.readouterr().out
+    # Its shape leaves the package: the row stays.
+    record["settings"]["codec"]["shortcut"] = True
+    path.write_text(json.dumps(record))
+    search.main()
+    assert json.loads(table.read_text())["rows"] == [row]
+
+
+def test_every_row_is_told_in_words() -> None:
+    rows = json.loads((search.RESULTS / "base-search.json").read_text())["rows"]
+    words = yaml.safe_load(training.TRIED.read_text())
+    assert {row["variant"] for row in rows} == set(words)
 
 
 def test_the_middle_of_a_picture_is_measured() -> None:

@@ -33,20 +33,24 @@ OLD = CodecConfig(
     context_channels=16,
     reconstruction="centroid",
 )
-WIDE = replace(
+UNITS = replace(
     OLD,
     encoder_channels=(8, 8, 16, 16),
-    encoder_blocks=("", "", "ss", "ss"),
+    encoder_blocks=("", "", "ssc", "ss"),
     decoder_channels=(8, 8, 16, 24),
-    decoder_blocks=("", "c", "ss", "sss"),
+    decoder_blocks=("", "c", "sc", "sss"),
     hyper_kernel=1,
 )
 SHAPES = {
     "old": replace(OLD, context="econtext", context_segments=(8, 16), context_window=4),
-    "wide": WIDE,
-    "no-context": replace(WIDE, context="none", scale_channels=0, reconstruction="middle"),
+    "units": UNITS,
+    "no-context": replace(UNITS, context="none", scale_channels=0, reconstruction="middle"),
     "no-detail": replace(
-        WIDE, detail_channels=0, encoder_channels=(0, 0, 16, 24), encoder_blocks=("", "", "c", "s")
+        UNITS,
+        detail_channels=0,
+        encoder_channels=(8, 8, 16, 24),
+        encoder_blocks=("", "", "c", "s"),
+        decoder_blocks=("", "", "ss", "s"),
     ),
 }
 

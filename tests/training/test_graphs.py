@@ -32,9 +32,11 @@ def test_of_all_that_a_run_wrote(
 def test_a_base_without_graphs_is_written_all_the_same(
     tiny_checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    codec = replace(read_base(tiny_checkpoint).config.codec, shortcut=True)
+    tiny = read_base(tiny_checkpoint).config.codec
+    context = {"context": "econtext", "context_segments": (tiny.latent_channels,)}
+    codec = replace(tiny, **context, context_channels=16, scale="context")
     write_base(tmp_path, CodecModel(codec), config=BaseConfig(codec=codec))
     with caplog.at_level(logging.WARNING):
         write_graphs(tmp_path)
     assert not (tmp_path / "graphs").exists()
-    assert f"{tmp_path}: a base with a shortcut has no graphs" in caplog.text
+    assert f"{tmp_path}: a base with scale 'context' has no graphs" in caplog.text

@@ -51,31 +51,24 @@ NARROW = dataclasses.replace(
     CONFIG, channels=(12, 48, 64, 32), latent_channels=64, detail_channels=32
 )
 WIDE_STAGE = dataclasses.replace(NARROW, channels=(12, 48, 64, 96))
-WIDE = dataclasses.replace(
+UNITS = dataclasses.replace(
     NARROW,
-    encoder_channels=(0, 0, 192, 96),
-    encoder_blocks=("", "", "d", "ss"),
-    decoder_channels=(0, 48, 64, 112),
-    decoder_blocks=("", "p", "b", "ss"),
+    encoder_channels=(12, 48, 192, 96),
+    encoder_blocks=("", "", "sc", "ss"),
+    decoder_channels=(12, 48, 64, 112),
+    decoder_blocks=("", "c", "cs", "ss"),
 )
 
 
 def started(config: CodecConfig) -> CodecModel:
     torch.manual_seed(0)
     model = CodecModel(config)
-    start = initialise.initialise_wide if config.wide else initialise_transforms
-    start(model, [crops(1)], lmbda=0.025)
+    initialise_transforms(model, [crops(1)], lmbda=0.025)
     return model
 
 
 @pytest.mark.parametrize(
-    "config",
-    [
-        WIDE_STAGE,
-        WIDE,
-        dataclasses.replace(WIDE, detail_channels=0),
-        dataclasses.replace(WIDE, shortcut=True),
-    ],
+    "config", [WIDE_STAGE, UNITS, dataclasses.replace(UNITS, detail_channels=0)]
 )
 def test_a_stage_wider_than_its_latents_loses_no_component(config: CodecConfig) -> None:
     if not config.detail_channels:
@@ -86,7 +79,7 @@ def test_a_stage_wider_than_its_latents_loses_no_component(config: CodecConfig) 
 
 
 def test_layers_start_with_inputs_of_unit_deviation() -> None:
-    model, seen = started(WIDE), []
+    model, seen = started(UNITS), []
     stages = (*model.g_a.stages, *model.g_s.stages)
     for stage in stages:
         stage.register_forward_hook(lambda stage, _, out: seen.append(out))

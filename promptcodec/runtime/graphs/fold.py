@@ -6,15 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from promptcodec.coding.architecture import RATIO
 from promptcodec.config import CodecConfig
 from promptcodec.runtime.graphs.graph import Array, Parameters
-from promptcodec.runtime.graphs.levels import (
-    Chain,
-    Level,
-    decoder_levels,
-    encoder_levels,
-    swin_blocks,
-)
+from promptcodec.runtime.graphs.levels import Level, decoder_levels, encoder_levels, swin_blocks
 from promptcodec.runtime.graphs.prompts import PromptWeights, fold_prompts
 from promptcodec.runtime.graphs.swin import Heads, fold_block
 from promptcodec.runtime.graphs.transforms import CONVOLUTIONS
@@ -70,18 +65,18 @@ def fold_analysis(
     """
     levels = encoder_levels(config)
     ends = ["g_a.head", "g_a.detail"] if config.detail_channels else ["g_a.head"]
-    names = [name for level in levels for name in level.chain.maps]
+    names = [name for level in levels for name in level.maps]
     maps = Maps(weights, adapter, "encoder", [*names, *ends])
     found, heads = _fold_prompts(adapter, "encoder", levels, inputs=3)
     for number, level in enumerate(levels):
-        weight, bias = maps(level.chain.maps[0])
-        for name in level.chain.maps[1:]:
+        weight, bias = maps(level.maps[0])
+        for name in level.maps[1:]:
             weight, bias = joined_patches(weight, bias, *maps(name))
         if not number:
             weight = weight / 255
-            if config.wide:  # otherwise the graph subtracts it, before the border is padded
+            if config.in_units:  # otherwise the graph subtracts it, before the border is padded
                 bias = bias - 127.5 * weight.sum(axis=(1, 2, 3))
-        found[f"level.{level.name}.weight"] = _matrix(weight) if config.wide else weight
+        found[f"level.{level.name}.weight"] = _matrix(weight) if config.in_units else weight
         found[f"level.{level.name}.bias"] = bias
         found |= _fold_blocks(weights, level, config=config, heads=heads)
     for name in ends:
@@ -97,19 +92,19 @@ def fold_synthesis(
     """Parameters of the graph of g_s; arguments as `fold_analysis`."""
     levels, render = decoder_levels(config)
     first, *others = levels
-    names = [name for level in levels for name in level.chain.maps]
-    maps = Maps(weights, adapter, "decoder", [*names, *render.maps])
+    names = [name for level in levels for name in level.maps]
+    maps = Maps(weights, adapter, "decoder", [*names, *render])
     found, heads = _fold_prompts(adapter, "decoder", levels, inputs=config.latent_channels)
     deep = config.latent_channels - config.detail_channels
     y_units = weights.get("g_s.units", np.ones(config.latent_channels, np.float32))
-    weight, bias = maps(first.chain.maps[0])
+    weight, bias = maps(first.maps[0])
     found["level.0.weight"] = _matrix(weight) / y_units[:deep, None]
     found["level.0.bias"] = bias
     found |= _fold_blocks(weights, first, config=config, heads=heads)
     # What enters the second map: features of the first stage, then detail latents.
     inputs = np.concatenate([np.ones(first.spec.channels, np.float32), y_units[deep:]])
     for number, level in enumerate(others, start=1):
-        weight, bias = _squares(maps, level.chain)
+        weight, bias = _squares(maps, level.maps)
         weight = weight / inputs
         found[f"level.{number}.weight"] = weight.transpose(3, 1, 2, 0).reshape(len(inputs), -1)
         found[f"level.{number}.bias"] = bias.transpose(1, 2, 0).ravel()
@@ -118,53 +113,53 @@ def fold_synthesis(
     return found | _fold_render(weights, maps, render, inputs)
 
 
-def _fold_render(weights: Parameters, maps: Maps, render: Chain, inputs: Array) -> dict[str, Array]:
+def _fold_render(
+    weights: Parameters, maps: Maps, render: Sequence[str], inputs: Array
+) -> dict[str, Array]:
     """The last maps of g_s, in levels of pixels.
 
     Args:
         weights: tensors of the base, by name.
         maps: its linear maps.
-        render: maps from the last stage to the picture.
+        render: names of those from the last level to the picture.
         inputs: divisor of each channel that enters.
     """
-    weight, bias = maps(render.maps[-1])
-    outer = render.ratios[-1]
+    weight, bias = maps(render[-1])
     step = 255 * weights.get("g_s.step", np.float32(1.0))
-    if len(render.maps) == 1:
+    if len(render) == 1:
         return {
             "render.weight": weight * step / inputs[:, None, None],
             "render.bias": bias * step + 127.5,
         }
-    squares, own = _squares(maps, Chain(render.maps[:-1], render.ratios[:-1]))
+    squares, own = _squares(maps, render[:-1])
     inner = squares.shape[1]
     # The bias of the maps before does not reach the zeros around the grid: it stands for a channel
     # of ones.
     with_bias = np.concatenate([squares / inputs, own[..., None]], axis=3)
-    joined = joined_render(weight, with_bias, outer=outer)
-    bias = np.broadcast_to(bias.reshape(3, 1, outer, 1, outer), (3, inner, outer, inner, outer))
-    bias = bias.ravel() * step + 127.5
-    border = joined[:, -1:] * step
-    found = {"render.weight": joined[:, :-1] * step, "render.bias": bias}
-    if weight.shape[2] == 1:
-        found["render.bias"] = bias + border[:, 0, 0, 0]
-        return found
-    return found | {
-        "render_border.weight": border,
-        "render_border.bias": np.zeros(len(border), np.float32),
+    joined = joined_render(weight, with_bias, outer=RATIO)
+    bias = np.broadcast_to(bias.reshape(3, 1, RATIO, 1, RATIO), (3, inner, RATIO, inner, RATIO))
+    return {
+        "render.weight": joined[:, :-1] * step,
+        "render.bias": bias.ravel() * step + 127.5,
+        "render_border.weight": joined[:, -1:] * step,
+        "render_border.bias": np.zeros(len(joined), np.float32),
     }
 
 
-def _squares(maps: Maps, chain: Chain) -> tuple[Array, Array]:
+def _squares(maps: Maps, names: Sequence[str]) -> tuple[Array, Array]:
     """1x1 maps with pixel shuffles behind them as one.
 
+    Args:
+        maps: linear maps of a transform.
+        names: names of those to join, first one first.
     Returns:
         Weight (outputs, r, r, inputs) and bias (outputs, r, r).
     """
     found: tuple[Array, Array] | None = None
-    for name, r in zip(chain.maps, chain.ratios, strict=True):
+    for name in names:
         weight, bias = maps(name)
-        second = weight.reshape(-1, r, r, weight.shape[1])
-        second_bias = bias.reshape(-1, r, r)
+        second = weight.reshape(-1, RATIO, RATIO, weight.shape[1])
+        second_bias = bias.reshape(-1, RATIO, RATIO)
         found = joined_squares(*found, second, second_bias) if found else (second, second_bias)
     if found is None:
         raise ValueError("no maps to join; need at least one")

@@ -30,12 +30,12 @@ def build_hyper_analysis(config: CodecConfig) -> Graph:
 def fold_hyper_analysis(weights: Parameters, config: CodecConfig) -> dict[str, Array]:
     """Parameters of the graph of h_a."""
     found = {}
-    start = int(config.wide)  # the units come first
+    start = int(config.in_units)  # the units come first
     for number in range(len(Z_STRIDES)):
         own = f"hyperprior.h_a.{start + 2 * number}"
         found[f"h_a.{number}.weight"] = weights[f"{own}.weight"]
         found[f"h_a.{number}.bias"] = weights[f"{own}.bias"]
-    if config.wide:
+    if config.in_units:
         found["h_a.0.weight"] = (
             found["h_a.0.weight"] / weights["hyperprior.h_a.0.units"][:, None, None]
         )

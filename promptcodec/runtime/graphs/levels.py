@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -27,41 +26,20 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Chain:
-    """Linear maps with nothing between them, which become one.
-
-    Args:
-        maps: prefixes of their tensors, first one first.
-        ratios: stride of each, or of the pixel shuffle behind it.
-    """
-
-    maps: tuple[str, ...] = ()
-    ratios: tuple[int, ...] = ()
-
-    @property
-    def ratio(self) -> int:
-        """Stride of all of them."""
-        return math.prod(self.ratios)
-
-    def then(self, name: str, ratio: int) -> Chain:
-        """The chain with one more map."""
-        return Chain((*self.maps, name), (*self.ratios, ratio))
-
-
-@dataclass(frozen=True)
 class Level:
     """A stage and the maps before it.
 
     Args:
         spec: the stage.
         name: prefix of the stage's tensors.
-        chain: maps between it and the level before.
+        maps: prefixes of the tensors of the linear maps between it and the level before, first one
+            first; nothing lies between them, so that they become one.
         blocks: blocks of the stage, in order.
     """
 
     spec: StageSpec
     name: str
-    chain: Chain
+    maps: tuple[str, ...]
     blocks: tuple[Block, ...]
 
     @property
@@ -73,40 +51,44 @@ class Level:
 def encoder_levels(config: CodecConfig) -> list[Level]:
     """Levels of g_a, finest first. Maps with overlapping kernels are not joined."""
     levels: list[Level] = []
-    chain = Chain()
+    maps: tuple[str, ...] = ()
     stages = encoder_stages(config)
     for number, spec in enumerate(stages):
-        chain = chain.then(f"g_a.down.{number}", spec.ratio)
-        if spec.blocks or not config.wide or number == len(stages) - 1:
+        maps = (*maps, f"g_a.down.{number}")
+        if spec.blocks or not config.in_units or number == len(stages) - 1:
             name = f"g_a.stages.{number}"
-            levels.append(Level(spec, name, chain, tuple(_blocks(spec, name, wide=config.wide))))
-            chain = Chain()
+            levels.append(
+                Level(spec, name, maps, tuple(_blocks(spec, name, in_units=config.in_units)))
+            )
+            maps = ()
     return levels
 
 
-def decoder_levels(config: CodecConfig) -> tuple[list[Level], Chain]:
+def decoder_levels(config: CodecConfig) -> tuple[list[Level], tuple[str, ...]]:
     """Levels of g_s, deepest first, and the maps from the last one to the picture."""
     levels: list[Level] = []
-    chain = Chain(("g_s.stem",), (1,))
+    maps = ("g_s.stem",)
     for number, spec in enumerate(decoder_stages(config)):
         if spec.blocks or not number:  # detail latents join behind the first stage
             name = f"g_s.stages.{number}"
-            levels.append(Level(spec, name, chain, tuple(_blocks(spec, name, wide=config.wide))))
-            chain = Chain()
-        chain = chain.then(f"g_s.up.{number}", spec.ratio)
-    return levels, chain
+            levels.append(
+                Level(spec, name, maps, tuple(_blocks(spec, name, in_units=config.in_units)))
+            )
+            maps = ()
+        maps = (*maps, f"g_s.up.{number}")
+    return levels, maps
 
 
-def _blocks(spec: StageSpec, stage: str, *, wide: bool) -> Iterator[Block]:
+def _blocks(spec: StageSpec, stage: str, *, in_units: bool) -> Iterator[Block]:
     swin = residual = 0
     for place, kind in enumerate(spec.blocks):
         layout = Layout(spec.stride)
         own = f"blocks.{place}"
         if kind == "s":
             layout = Layout(spec.stride, spec.window, spec.window // 2 * (swin % 2))
-            own = own if wide else f"swin.{swin}"
+            own = own if in_units else f"swin.{swin}"
             swin += 1
-        elif not wide:
+        elif not in_units:
             own, residual = f"residual.{residual}", residual + 1
         yield Block(kind, f"{stage}.{own}", layout)
 

@@ -3,15 +3,16 @@
     analyse     patches of pixels -> tokens -> [blocks, patches] -> y
     synthesise  y_hat -> tokens -> [blocks, pixel shuffle] -> grid -> levels of pixels
 
-Maps with nothing between them are linear and become one: with few stages the whole way from pixels
-to 1/8 is one product, and the last two maps of g_s are one 3x3 convolution at 1/4. The units of
-features are folded into the maps before and after a block.
+Maps with nothing between them are linear and become one: without blocks at 1/2 and 1/4 the whole
+way from pixels to 1/8 is one product, and the last two maps of g_s are one 3x3 convolution at 1/4.
+The units of features are folded into the maps before and after a block.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from promptcodec.coding.architecture import RATIO
 from promptcodec.config import LATENT_STRIDE, CodecConfig
 from promptcodec.runtime.graphs.features import Features
 from promptcodec.runtime.graphs.graph import Graph
@@ -40,7 +41,7 @@ def build_analysis(config: CodecConfig, *, prompted: bool) -> Graph:
         prompts = build_prompts(graph, source, stride=PROMPT_PIXELS, blocks=swin_blocks(levels))
     below, channels = x, [3, *(level.spec.channels for level in levels)]
     for level, inputs in zip(levels, channels, strict=False):
-        below, x = x, _down(graph, x, level, inputs, wide=config.wide)
+        below, x = x, _down(graph, x, level, inputs, in_units=config.in_units)
         x = _blocks(graph, x, level, config=config, prompts=prompts)
     layout = x.layout or Layout(LATENT_STRIDE)
     y = graph.linear(x.tokens(layout), "head")
@@ -83,15 +84,14 @@ def build_synthesis(config: CodecConfig, *, prompted: bool) -> Graph:
     for number, level in enumerate(others, start=1):
         x = _up(graph, x, level, f"level.{number}")
         x = _blocks(graph, x, level, config=config, prompts=prompts)
-    kernel = config.render_kernel if config.wide else 3
-    grid = graph.conv(x.grid(), "render", kernel=kernel)
-    if kernel == 3 and len(render.maps) > 1:
+    grid = graph.conv(x.grid(), "render", kernel=3)
+    if len(render) > 1:
         size = graph.op("Concat", graph.ints(1, 1), grid_input(graph, x.stride), axis=0)
         ones = graph.op("Expand", graph.float(1.0), size)
         grid = graph.op("Add", grid, graph.conv(ones, "render_border", kernel=3))
     grid = graph.op("Round", graph.op("Clip", grid, graph.float(0.0), graph.float(255.0)))
     pixels = graph.op("Cast", grid, to=np.uint8)
-    graph.output(pixels, "pixels", np.uint8, "batch", 3 * render.ratio**2, "rows", "columns")
+    graph.output(pixels, "pixels", np.uint8, "batch", 3 * x.stride**2, "rows", "columns")
     return graph
 
 
@@ -103,9 +103,9 @@ def _patches(graph: Graph, edge: int) -> str:
 
 def _pixels(graph: Graph, config: CodecConfig, first: Level) -> Features:
     """What the first map of g_a reads."""
-    if config.wide:
-        patches = _patches(graph, first.chain.ratio)
-        return Features(graph, patches, first.chain.ratio, Layout(first.chain.ratio))
+    if config.in_units:
+        edge = first.spec.stride
+        return Features(graph, _patches(graph, edge), edge, Layout(edge))
     pixels = graph.input("pixels.1", np.uint8, "batch", "pixels_1", 3)
     grid = graph.op("Cast", graph.to_grid(pixels, grid_input(graph, 1)), to=np.float32)
     # The border of the first convolution is a level of 0.5, so that one cannot be folded.
@@ -113,12 +113,12 @@ def _pixels(graph: Graph, config: CodecConfig, first: Level) -> Features:
     return Features(graph, grid, 1, None)
 
 
-def _down(graph: Graph, x: Features, level: Level, channels: int, *, wide: bool) -> Features:
+def _down(graph: Graph, x: Features, level: Level, channels: int, *, in_units: bool) -> Features:
     """The maps before a level of g_a."""
     spec = level.spec
     name = f"level.{level.name}"
-    if not wide:
-        grid = graph.conv(x.grid(), name, kernel=3, stride=spec.ratio)
+    if not in_units:
+        grid = graph.conv(x.grid(), name, kernel=3, stride=RATIO)
         return Features(graph, grid, spec.stride, None)
     if x.stride == spec.stride:  # pixels, as patches already
         tokens = x.tokens(level.layout)
@@ -133,7 +133,7 @@ def _up(graph: Graph, x: Features, level: Level, name: str) -> Features:
     layout = x.layout or Layout(x.stride)
     squares = graph.linear(x.tokens(layout), name)
     tokens = graph.op("Reshape", squares, graph.ints(0, -1, spec.channels))
-    return Features(graph, tokens, spec.stride, layout, brothers=level.chain.ratio**2)
+    return Features(graph, tokens, spec.stride, layout, brothers=(x.stride // spec.stride) ** 2)
 
 
 def _blocks(

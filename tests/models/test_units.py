@@ -1,5 +1,6 @@
-"""Transforms of few, wide stages: sizes, blocks, prompts, and what is refused."""
+"""Transforms with features in units: sizes, blocks, prompts, and what is refused."""
 
+import dataclasses
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,45 +16,42 @@ from promptcodec.coding.architecture import (
     encoder_stages,
     synthesis_maps,
 )
-from promptcodec.config import BaseConfig, CodecConfig
+from promptcodec.config import BaseConfig, CodecConfig, from_dict
 from promptcodec.errors import ConfigError
 from promptcodec.models.adapters.prompts import LayerAdaptivePrompts, prompted
 from promptcodec.models.checkpoint import write_base
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.codec_model import CodecModel
-from promptcodec.models.stages import BRANCHES
+from promptcodec.models.stages import ConvolutionBranch
 from promptcodec.models.swin import SwinBlock
 
-WIDE = replace(
+UNITS = replace(
     TINY,
-    encoder_channels=(0, 0, 16, 24),
-    encoder_blocks=("", "", "ds", "sbs"),
-    decoder_channels=(0, 8, 16, 16),
-    decoder_blocks=("", "p", "cs", "ss"),
+    encoder_channels=(8, 12, 16, 24),
+    encoder_blocks=("", "", "cs", "scs"),
+    decoder_channels=(8, 8, 16, 16),
+    decoder_blocks=("", "c", "cs", "ss"),
 )
 
 
 @pytest.fixture(scope="module")
 def model() -> CodecModel:
     torch.manual_seed(3)
-    return CodecModel(WIDE).eval()
+    return CodecModel(UNITS).eval()
 
 
 @pytest.mark.parametrize("size", [(64, 64), (128, 64), (64, 192), (192, 128)])
-@pytest.mark.parametrize("shortcut", [False, True])
-def test_shapes_at_every_size(size: tuple[int, int], shortcut: bool) -> None:
-    made = CodecModel(replace(WIDE, shortcut=shortcut))
+def test_shapes_at_every_size(model: CodecModel, size: tuple[int, int]) -> None:
     x = torch.rand(2, 3, *size)
     with torch.no_grad():
-        y = made.g_a(x)
+        y = model.g_a(x)
         assert y.shape == (2, 12, size[0] // 16, size[1] // 16)
-        assert made.g_s(y).shape == x.shape
+        assert model.g_s(y).shape == x.shape
 
 
-@pytest.mark.parametrize("kind", BRANCHES)
-def test_a_branch_keeps_its_shape_and_sees_only_its_own_picture(kind: str) -> None:
+def test_a_branch_keeps_its_shape_and_sees_only_its_own_picture() -> None:
     torch.manual_seed(1)
-    branch = BRANCHES[kind](8)
+    branch = ConvolutionBranch(8)
     x = torch.rand(2, 8, 4, 6)
     with torch.no_grad():
         both, one = branch(x), branch(x[1:])
@@ -64,9 +62,9 @@ def test_a_branch_keeps_its_shape_and_sees_only_its_own_picture(kind: str) -> No
 
 def test_layers_look_at_features_in_units_of_their_channels(model: CodecModel) -> None:
     """Dividing by units is what multiplying the weights that look would be."""
-    other = CodecModel(WIDE).eval()
+    other = CodecModel(UNITS).eval()
     other.load_state_dict(model.state_dict())
-    for module, stage in ((other.g_a, other.g_a.stages[1]), (other.g_s, other.g_s.stages[0])):
+    for module, stage in ((other.g_a, other.g_a.stages[3]), (other.g_s, other.g_s.stages[0])):
         assert torch.equal(stage.units, torch.ones_like(stage.units))
         stage.units.fill_(4.0)
         for block in stage.blocks:
@@ -83,7 +81,7 @@ def test_layers_look_at_features_in_units_of_their_channels(model: CodecModel) -
 
 
 def test_latents_reach_the_decoder_in_their_units(model: CodecModel) -> None:
-    other = CodecModel(WIDE).eval()
+    other = CodecModel(UNITS).eval()
     other.load_state_dict(model.state_dict())
     other.g_s.units.fill_(4.0)
     other.g_s.step.fill_(0.5)
@@ -95,18 +93,18 @@ def test_latents_reach_the_decoder_in_their_units(model: CodecModel) -> None:
 
 def test_maps_are_those_that_run(model: CodecModel) -> None:
     for maps, layers in (
-        (analysis_maps(WIDE), [*model.g_a.down, model.g_a.head, model.g_a.detail]),
-        (synthesis_maps(WIDE), [model.g_s.stem, *model.g_s.up]),
+        (analysis_maps(UNITS), [*model.g_a.down, model.g_a.head, model.g_a.detail]),
+        (synthesis_maps(UNITS), [model.g_s.stem, *model.g_s.up]),
     ):
         shapes = [(m.outputs, m.inputs, m.kernel, m.kernel) for m in maps]
         assert shapes == [tuple(layer.weight.shape) for layer in layers]
 
 
 def test_every_update_and_every_prompt_moves_the_result(model: CodecModel) -> None:
-    assert [b.stride for b in prompted(encoder_stages(WIDE))] == [8, 16, 16]
-    assert [b.stride for b in prompted(decoder_stages(WIDE))] == [16, 16, 8]
+    assert [b.stride for b in prompted(encoder_stages(UNITS))] == [8, 16, 16]
+    assert [b.stride for b in prompted(decoder_stages(UNITS))] == [16, 16, 8]
     torch.manual_seed(5)
-    adapter = LayerAdaptivePrompts(WIDE, width=4, rank=2)
+    adapter = LayerAdaptivePrompts(UNITS, width=4, rank=2)
     x = torch.rand(1, 3, 128, 64)
     with torch.no_grad():
         y = model.g_a(x)
@@ -135,15 +133,13 @@ def test_every_update_and_every_prompt_moves_the_result(model: CodecModel) -> No
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"encoder_channels": (0, 0, 16)}, "encoder_channels has 3 entries"),
+        ({"encoder_channels": (8, 8, 16)}, "encoder_channels has 3 entries"),
         ({"decoder_blocks": ()}, "decoder_blocks has 0 entries"),
-        ({"encoder_channels": (0, 0, 16, 4)}, "as many channels at 1/16 as there are deep"),
-        ({"encoder_channels": (0, 16, 0, 24)}, "need a stage at 1/8"),
-        ({"encoder_blocks": ("", "", "dx", "s")}, "need letters of bcdps"),
-        ({"encoder_blocks": ("d", "", "d", "s")}, "'d' for 0 channels"),
-        ({"encoder_channels": (0, 0, 12, 24)}, "need a multiple of head_channels 8"),
-        ({"decoder_channels": (0, 8, 16, -16)}, "need 0 to"),
-        ({"render_kernel": 2}, "render_kernel is 2"),
+        ({"encoder_channels": (8, 8, 16, 4)}, "as many channels at 1/16 as there are deep"),
+        ({"encoder_channels": (0, 8, 16, 24)}, r"encoder_channels\[0\] is 0; need 1 to"),
+        ({"encoder_blocks": ("", "", "cd", "s")}, "'cd'; need at most 256 letters, c or s"),
+        ({"decoder_blocks": ("", "", "", "c" * 257)}, "need at most 256 letters"),
+        ({"encoder_channels": (8, 8, 12, 24)}, "need a multiple of head_channels 8"),
         ({"halo": 32}, "halo is 32; need a multiple of 64"),
         ({"halo": 576}, "up to 512"),
         ({"detail_channels": 12}, "need 0 to latent_channels - 1"),
@@ -151,24 +147,32 @@ def test_every_update_and_every_prompt_moves_the_result(model: CodecModel) -> No
 )
 def test_contradictions_are_refused(change: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        replace(WIDE, **change)
+        replace(UNITS, **change)
 
 
 def test_keys_of_this_shape_stay_out_of_other_hashes() -> None:
-    new = {k for k in WIDE.identity() if k not in TINY.identity()}
+    new = {k for k in UNITS.identity() if k not in TINY.identity()}
     assert new == {"encoder_channels", "encoder_blocks", "decoder_channels", "decoder_blocks"}
-    assert "shortcut" not in CodecConfig().identity()
+
+
+def test_keys_of_older_versions_are_read_at_their_defaults_alone() -> None:
+    values = dataclasses.asdict(UNITS)
+    older = values | {"shortcut": False, "render_kernel": 3}
+    assert from_dict(CodecConfig, older) == UNITS
+    for key, value in (("shortcut", True), ("render_kernel", 1)):
+        with pytest.raises(ConfigError, match=f"codec has unknown key '{key}'"):
+            from_dict(CodecConfig, older | {key: value}, where="codec")
 
 
 def test_a_checkpoint_of_this_shape_codes_pictures(model: CodecModel, tmp_path: Path) -> None:
-    made = CodecModel(WIDE)
+    made = CodecModel(UNITS)
     made.load_state_dict(model.state_dict())
     with torch.no_grad():
         made.g_a.head.weight.mul_(40.0)
         made.hyperprior.scale_path.layers[-1].bias.fill_(0.9)
         made.g_s.step.fill_(0.0371)  # no float16
         made.g_s.stages[0].units.fill_(123.45)
-    write_base(tmp_path / "base", made, config=BaseConfig(codec=WIDE))
+    write_base(tmp_path / "base", made, config=BaseConfig(codec=UNITS))
     codec = TorchCodec.load(tmp_path / "base")
     assert torch.equal(codec.model.g_s.step, made.g_s.step)
     assert torch.equal(codec.model.g_s.stages[0].units, made.g_s.stages[0].units)
