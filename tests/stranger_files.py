@@ -45,9 +45,8 @@ ADDED = {
     "decoder_channels": [],
     "decoder_blocks": [],
     "halo": 64,
-    "render_kernel": 3,  # of older files, always left out
-    "shortcut": False,
 }
+OLDER = {"render_kernel": 3, "shortcut": False}  # keys of older files, left out likewise
 
 
 @dataclass
@@ -86,7 +85,8 @@ class Base:
 
 def read_base(folder: Path) -> Base:
     codec = json.loads((folder / "config.json").read_text())["codec"]
-    kept = {k: v for k, v in codec.items() if k not in ADDED or v != ADDED[k]}
+    left_out = ADDED | OLDER
+    kept = {k: v for k, v in codec.items() if k not in left_out or v != left_out[k]}
     tensors = read_safetensors(folder / "model.safetensors")
     text = json.dumps(kept, sort_keys=True).encode()
     return Base(hashlib.sha256(text + tensors.hashed).digest(), codec, tensors.arrays)
