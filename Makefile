@@ -96,9 +96,9 @@ $(INSTALLED): requirements/full.txt pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
-# The package itself is run from here.
+# The package itself is run from here; Python compiles what is imported.
 $(LIGHT)/.promptcodec: requirements/light.txt | $(LIGHT)/bin/python
-	$(LIGHT)/bin/python -m pip install -q -r requirements/light.txt
+	$(LIGHT)/bin/python -m pip install -q --no-compile -r requirements/light.txt
 	@touch $@
 
 $(PEERS)/.promptcodec: requirements/peers.txt pyproject.toml | $(BIN)/python
