@@ -1,6 +1,6 @@
 """Held-out loss of a base's training run so far, and what it will be after more pictures.
 
-    python -m benchmarks.base.forecast RUN [--out docs/results/base-run.json]
+    python -m benchmarks.base.forecast RUN [--before GPX] [--out docs/results/base-run.json]
 
 Model: loss = floor + scale * pixels ** -power, by least squares over the validations of the
 constant part of the schedule. A law of this form is extrapolated, so the forecast is repeated on
@@ -20,15 +20,16 @@ from benchmarks.common import parse, parser, write_record
 
 GOALS = (40.0, 80.0)  # gigapixels
 FEWEST = 6  # points of a fit
-START = 0.5  # gigapixels; before, the loss still falls from its start rather than by the law
+START = 0.5  # gigapixels of a run; before, the loss still falls from its start, not by the law
 BOUNDS = ([0.0, 0.0, 0.05], [np.inf, np.inf, 2.0])  # floor, scale, power
 
 
-def read_run(run: Path) -> dict[str, Any]:
+def read_run(run: Path, *, before: float = 0.0) -> dict[str, Any]:
     """Validations of a run and how its schedule divides it.
 
     Args:
         run: folder with `run.json` and `log.jsonl`.
+        before: gigapixels that its initial weights had seen.
 
     Returns:
         `points`, each with `step`, `gigapixels` and the figures of the validation; `constant`,
@@ -41,11 +42,15 @@ def read_run(run: Path) -> dict[str, Any]:
         record = json.loads(line)
         if "validation" in record:
             step = record["step"]
-            found[step] = {"step": step, "gigapixels": step * pixels, **record["validation"]}
+            found[step] = {
+                "step": step,
+                "gigapixels": before + step * pixels,
+                **record["validation"],
+            }
     decay = recipe["optimizer"]["decay_fraction"]
-    constant = (1.0 - decay) * recipe["steps"] * pixels
+    constant = before + (1.0 - decay) * recipe["steps"] * pixels
     points = [found[step] for step in sorted(found)]
-    return {"points": points, "constant": constant, "recipe": recipe}
+    return {"points": points, "constant": constant, "before": before, "recipe": recipe}
 
 
 def fit(gigapixels: np.ndarray, losses: np.ndarray) -> tuple[float, float, float]:
@@ -56,9 +61,9 @@ def fit(gigapixels: np.ndarray, losses: np.ndarray) -> tuple[float, float, float
     return floor, scale, power
 
 
-def forecast(points: list[dict[str, Any]]) -> dict[str, Any] | None:
+def forecast(points: list[dict[str, Any]], *, before: float = 0.0) -> dict[str, Any] | None:
     """Loss at each of `GOALS` by all points and by parts of them; None for too few points."""
-    used = [point for point in points if point["gigapixels"] >= START]
+    used = [point for point in points if point["gigapixels"] - before >= START]
     parts = {
         "all": used,
         "last half": used[len(used) // 2 :],
@@ -84,10 +89,11 @@ def main() -> None:
     """Read a run, fit, write one JSON file."""
     options = parser(__doc__, out="base-run", threads=False)
     options.add_argument("run", type=Path, help="run folder")
+    options.add_argument("--before", type=float, default=0.0, help="gigapixels of its start")
     arguments = parse(options)
-    run = read_run(arguments.run)
+    run = read_run(arguments.run, before=arguments.before)
     constant = [point for point in run["points"] if point["gigapixels"] <= run["constant"]]
-    report = {**run, "forecast": forecast(constant)}
+    report = {**run, "forecast": forecast(constant, before=run["before"])}
     write_record(arguments.out, report)
     print(json.dumps({"last": run["points"][-1:], "forecast": report["forecast"]}, indent=1))
 

@@ -52,3 +52,11 @@ def test_few_points_give_no_forecast() -> None:
     points = [{"gigapixels": x, "loss": law(x)} for x in np.linspace(1, 2, 10)]
     assert forecast.forecast(points) is None
     assert forecast.forecast([*points, {"gigapixels": 2.1, "loss": law(2.1)}]) is not None
+
+
+def test_pictures_that_the_start_had_seen_count(tmp_path: Path) -> None:
+    write_run(tmp_path, {2000: 1.4})
+    alone, after = (forecast.read_run(tmp_path, before=seen) for seen in (0.0, 3.2))
+    assert after["constant"] == pytest.approx(alone["constant"] + 3.2)
+    seen = [run["points"][0]["gigapixels"] for run in (alone, after)]
+    assert seen[1] == pytest.approx(seen[0] + 3.2)
