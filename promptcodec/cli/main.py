@@ -81,6 +81,8 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         Exit code, see docs/errors.md.
     """
+    # Read when numpy is imported, later. Its products are small here: more threads would only wait.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     console.reopen_closed_streams()
     console.escape_unknown_characters()
     session = Session(verbose=os.environ.get("PROMPTCODEC_DEBUG", "") not in ("", "0"))
