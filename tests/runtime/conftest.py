@@ -43,7 +43,7 @@ UNITS = replace(
 )
 SHAPES = {
     "old": replace(OLD, context="econtext", context_segments=(8, 16), context_window=4),
-    "units": UNITS,
+    "units": replace(UNITS, context_segments=(8, 16)),  # which only econtext reads
     "no-context": replace(UNITS, context="none", scale_channels=0, reconstruction="middle"),
     "no-detail": replace(
         UNITS,

@@ -26,8 +26,8 @@ Reconstruct = Callable[[int, str], str]  # (group, means) -> y_hat of the group
 
 
 def segments(config: CodecConfig) -> tuple[int, ...]:
-    """Channels of each segment."""
-    return config.context_segments or (config.latent_channels,)
+    """Channels of each segment; only econtext has several."""
+    return config.context_segments if config.context == "econtext" else (config.latent_channels,)
 
 
 def build_quantise(config: CodecConfig) -> Graph:
