@@ -155,7 +155,11 @@ class Sessions:
                 f"the base has no tensor {error.args[0]}, which its config asks for; get the "
                 "checkpoint again"
             ) from None
+        except (MemoryError, OSError):
+            raise
         except Exception as error:  # ONNX Runtime has no common class of its own
+            if NO_MEMORY in str(error):
+                raise MemoryError(str(error)) from None
             line = str(error).splitlines()[0]
             raise CheckpointError(
                 f"graph {name} and the weights do not belong together: {line}"

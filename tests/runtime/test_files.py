@@ -12,6 +12,7 @@ import pytest
 from promptcodec.api import Codec
 from promptcodec.coding.base_file import read_stored_base
 from promptcodec.errors import CheckpointError, UsageError
+from promptcodec.runtime import sessions
 from promptcodec.runtime.catalogue import NAMES
 from promptcodec.runtime.export import models
 from promptcodec.runtime.files import FOLDER, MANIFEST, read_graphs
@@ -66,3 +67,12 @@ def test_a_base_without_graphs_is_named(tiny_checkpoint: Path) -> None:
     context = replace(codec, context="econtext", context_channels=16, context_segments=segments)
     with pytest.raises(UsageError, match="scale 'context' has no graphs: it runs in torch"):
         models(replace(context, scale="context"))
+
+
+def test_a_lack_of_memory_is_no_mismatch(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise RuntimeError("Failed to allocate memory for requested buffer of size 1024")
+
+    monkeypatch.setattr(sessions, "Session", full)
+    with pytest.raises(MemoryError, match="Failed to allocate"):
+        Codec.load(copy, [], engine="onnx").encode(b"P6 2 1 255 abcdef")
