@@ -25,10 +25,7 @@ if TYPE_CHECKING:
 
 TASKS = Option(help="Task prompts or folder of them; default: bundled.")
 
-app = typer.Typer()
 
-
-@app.command()
 @spread_settings
 def encode(
     *,
@@ -69,7 +66,6 @@ def encode(
     _deliver("encode", picture, result, target, force=files.force, printer=printer)
 
 
-@app.command()
 @spread_settings
 def decode(
     *,

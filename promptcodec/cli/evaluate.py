@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
 from typer import Argument, Option
 
 from promptcodec.bitstream import MAX_PIXELS
@@ -21,8 +20,6 @@ from promptcodec.io.find import with_ending
 
 if TYPE_CHECKING:
     from promptcodec.evaluation.measure import MeasurementConfig
-
-app = typer.Typer()
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,6 @@ MEASUREMENT = options.CODEC | {
 }
 
 
-@app.command("eval")
 @spread_settings
 def evaluate(
     *,
@@ -156,7 +152,6 @@ def evaluate(
     check_complete(results)
 
 
-@app.command()
 @spread_settings
 def compare(
     *,
@@ -200,7 +195,6 @@ def compare(
     printer.report_notes(str(picture), notes)
 
 
-@app.command()
 @spread_settings
 def bench(
     *,
@@ -255,7 +249,6 @@ def bench(
     printer.print_result("bench", facts, benching.render_bench(facts))
 
 
-@app.command()
 @spread_settings
 def complexity(*, base: options.Base = None, printer: Printer) -> None:
     """Count parameters and kMAC/px of each part of a codec."""
@@ -268,7 +261,6 @@ def complexity(*, base: options.Base = None, printer: Printer) -> None:
     printer.print_result("complexity", facts, render_complexity(rows))
 
 
-@app.command("eval-task")
 @spread_settings
 def eval_task(
     *,
@@ -324,7 +316,6 @@ def eval_task(
                     )
 
 
-@app.command()
 @spread_settings
 def card(
     *,

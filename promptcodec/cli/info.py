@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from typer import Argument
 
 from promptcodec.bitstream import MAX_PIXELS, describe, parse, parse_header
@@ -17,10 +16,7 @@ from promptcodec.cli.settings import spread_settings
 from promptcodec.errors import CheckpointError, StreamError
 from promptcodec.io.hub import ADAPTER_CONFIG, PromptsSource, find_base, find_prompts
 
-app = typer.Typer()
 
-
-@app.command()
 @spread_settings
 def info(
     *,
@@ -38,7 +34,6 @@ def info(
     printer.print_result("info", facts, as_text(facts))
 
 
-@app.command()
 @spread_settings
 def rates(
     *,

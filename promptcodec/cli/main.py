@@ -9,47 +9,85 @@ import os
 import sys
 import traceback
 import warnings
-from itertools import chain
+from pkgutil import resolve_name
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from promptcodec import __version__
-from promptcodec.cli import console, encode_decode, evaluate, exit_codes, info, predict, train
+from promptcodec.cli import console, exit_codes
 from promptcodec.cli.output import Session
 
 GROUPS = {
-    "Pictures": (encode_decode, info),
-    "Understanding": (predict,),
-    "Measuring": (evaluate,),
-    "Training": (train,),
-}  # modules of commands by heading
+    "Pictures": {
+        "encode": ("encode_decode:encode", "Encode pictures."),
+        "decode": ("encode_decode:decode", "Decode streams."),
+        "info": ("info:info", "Check a stream and show what it holds."),
+        "rates": ("info:rates", "List the installed rates, with bpp and PSNR."),
+    },
+    "Understanding": {
+        "classify": ("predict:classify", "Name what streams or pictures show."),
+        "segment": ("predict:segment", "Write the class of each pixel of a stream."),
+    },
+    "Measuring": {
+        "eval": ("evaluate:evaluate", "Measure the codec on a folder, beside peers."),
+        "compare": ("evaluate:compare", "Show a picture beside its peers at equal bytes."),
+        "bench": ("evaluate:bench", "Time the codec and its peers in alternation."),
+        "complexity": ("evaluate:complexity", "Count parameters and kMAC/px of each part."),
+        "eval-task": ("evaluate:eval_task", "Measure accuracy over rate."),
+        "card": ("evaluate:card", "Bring the README.md of a checkpoint up to date."),
+    },
+    "Training": {
+        "train-base": ("train:train_base", "Train a base codec on a folder of pictures."),
+        "train-prompt": ("train:train_prompt", "Adapt the frozen base to one rate."),
+        "train-ladder": ("train:train_ladder", "Train the adapters of all rates."),
+        "train-head": ("train:train_head", "Train a classifier or a segmentation head."),
+        "train-joint": ("train:train_joint", "Train codec and classifier together."),
+        "train-aggregation": (
+            "train:train_aggregation",
+            "Train a decoder that reads the classifier.",
+        ),
+        "ablate": ("train:ablate", "Compare ways to adapt the base."),
+        "recipe": ("train:recipe", "Print a recipe with what it extends."),
+        "export": ("train:export", "Write the graphs of a base or of heads."),
+        "convert-state": ("train:convert_state", "Carry a training to the current layout."),
+    },
+}  # by heading and name: the function, and what it does in a line of --help
 
 
-class GroupedCommands(TyperGroup):
-    """A program whose commands are listed by group."""
+class LazyCommands(TyperGroup):
+    """A program whose commands are listed by group and imported when they are needed."""
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        self._places: dict[str, str] = {}
+        for entries in GROUPS.values():
+            for name, (place, text) in entries.items():
+                self._places[name] = place
+                self.commands[name] = TyperCommand(name, help=text)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A command with its options, or None."""
+        if cmd_name not in self._places:
+            return None
+        alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+        alone.command(cmd_name)(resolve_name(f"{__package__}.{self._places[cmd_name]}"))
+        return typer.main.get_command(alone)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write one section for each group, every command with its first line of help."""
-        limit = formatter.width - 6 - max(map(len, self.commands))
-        for heading, modules in GROUPS.items():
-            registered = chain(*(module.app.registered_commands for module in modules))
-            names = [each.name or each.callback.__name__ for each in registered]
+        """Write one section for each group, every command with its line."""
+        for heading, entries in GROUPS.items():
             with formatter.section(heading):
-                formatter.write_dl(
-                    [(name, self.commands[name].get_short_help_str(limit)) for name in names]
-                )
+                formatter.write_dl([(name, text) for name, (_, text) in entries.items()])
 
 
 app = typer.Typer(
     name="promptcodec",
-    cls=GroupedCommands,
+    cls=LazyCommands,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help starts twice as fast
 )
-for module in chain(*GROUPS.values()):
-    app.add_typer(module.app)
 
 
 def _show_version(value: bool) -> None:

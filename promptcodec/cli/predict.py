@@ -29,10 +29,7 @@ CODEC = options.CODEC | {
     "heads": Option(help="Head or folder of heads; default: the bundled ones.")
 }
 
-app = typer.Typer()
 
-
-@app.command()
 @spread_settings
 def classify(
     *,
@@ -97,7 +94,6 @@ def classify(
         raise typer.Exit(codes.pop() if len(codes) == 1 else PromptCodecError.exit_code)
 
 
-@app.command()
 @spread_settings
 def segment(
     *,

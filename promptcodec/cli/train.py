@@ -6,14 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
 from typer import Argument, Option
 
 from promptcodec.cli import options
 from promptcodec.cli.output import Printer
 from promptcodec.cli.settings import spread_settings
-
-app = typer.Typer()
 
 TrainingData = Annotated[Path, Option(help="Folder or zip shards of training pictures.")]
 Validation = Annotated[
@@ -58,7 +55,6 @@ RUN = {
 }
 
 
-@app.command("train-base")
 @spread_settings
 def train_base(
     *,
@@ -87,7 +83,6 @@ def train_base(
     printer.report_run("train-base", folder, f"checkpoint: {folder}")
 
 
-@app.command("train-prompt")
 @spread_settings
 def train_prompt(
     *,
@@ -140,7 +135,6 @@ def train_prompt(
     printer.report_run("train-prompt", folder, line)
 
 
-@app.command("train-ladder")
 @spread_settings
 def train_ladder(
     *,
@@ -176,7 +170,6 @@ def train_ladder(
     printer.report_run("train-ladder", folder, f"adapters: {folder}")
 
 
-@app.command("train-head")
 @spread_settings
 def train_head(
     *,
@@ -209,7 +202,6 @@ def train_head(
     printer.report_run("train-head", folder, f"head: {folder}; use it with --heads {folder}")
 
 
-@app.command("train-joint")
 @spread_settings
 def train_joint(
     *,
@@ -240,7 +232,6 @@ def train_joint(
     printer.report_run("train-joint", folder, f"trained: {folder}; use it with {use}")
 
 
-@app.command("train-aggregation")
 @spread_settings
 def train_aggregation(
     *, recipe: options.Recipe, data: TrainingData, run: Annotated[RunOptions, RUN], printer: Printer
@@ -256,7 +247,6 @@ def train_aggregation(
     printer.report_run("train-aggregation", folder, line)
 
 
-@app.command()
 @spread_settings
 def ablate(
     *,
@@ -279,7 +269,6 @@ def ablate(
     printer.print_result("ablate", report, render_ablation(report))
 
 
-@app.command()
 @spread_settings
 def recipe(*, recipe: options.Recipe, printer: Printer) -> None:
     """Print a recipe with what it extends merged into it."""
@@ -291,7 +280,6 @@ def recipe(*, recipe: options.Recipe, printer: Printer) -> None:
     printer.print_result("recipe", values, yaml.safe_dump(values, sort_keys=False))
 
 
-@app.command()
 @spread_settings
 def export(
     *,
@@ -308,7 +296,6 @@ def export(
         printer.report_run("export", folder, f"graphs: {folder}")
 
 
-@app.command("convert-state")
 @spread_settings
 def convert_state(
     *,

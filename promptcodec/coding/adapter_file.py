@@ -35,7 +35,6 @@ from promptcodec.io.hub import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from promptcodec.io.tensors import (
     Arrays,
     check_all_taken,
-    check_finite,
     read_arrays,
     take,
     update_hash,
@@ -90,8 +89,8 @@ def read_stored_adapter(folder: Path, *, codec: CodecConfig, base_sha256: bytes)
 def stored_adapter(
     arrays: Arrays, *, config: AdapterConfig, codec: CodecConfig, where: str
 ) -> StoredAdapter:
-    """An adapter from its arrays; `where` names them in errors."""
-    check_arrays(arrays, where=where)
+    """An adapter from its arrays, which are finite; `where` names them in errors."""
+    check_gains(arrays, where=where)
     digest = adapter_hash(arrays, config)
     if not 1 <= config.width <= 1024:
         raise CheckpointError(f"{where}: width is {config.width}; need 1 to 1024")
@@ -204,9 +203,8 @@ def adapter_hash(arrays: Arrays, config: AdapterConfig) -> bytes:
     return digest.digest()
 
 
-def check_arrays(arrays: Arrays, *, where: str) -> None:
-    """Refuse arrays that are not finite, or gains that belong to no rate."""
-    check_finite(arrays, where=where)
+def check_gains(arrays: Arrays, *, where: str) -> None:
+    """Refuse gains that belong to no rate."""
     gains = arrays.get(PREFIX + LOG_GAINS)
     if gains is not None and gains.size and int(np.abs(gains.astype(np.int32)).max()) > MAX_GAIN:
         raise CheckpointError(

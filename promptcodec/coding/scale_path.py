@@ -61,17 +61,22 @@ def table_indexes(z_hat: NDArray[np.integer], layers: Layers) -> NDArray[np.int3
 def _of_one(z_hat: NDArray[np.integer], layers: Layers) -> NDArray[np.int32]:
     x = z_hat.astype(np.float64) * (1 << ACTIVATION_BITS)
     for weight, bias in layers[:-1]:
-        x = _rounded(_convolve(x, weight, bias), WEIGHT_BITS)
-        x = _pixel_shuffle(np.clip(x, 0.0, ACTIVATION_MAX), 2)
-    x = _rounded(_convolve(x, *layers[-1]), WEIGHT_BITS + ACTIVATION_BITS - INDEX_BITS)
+        x = _convolve(x, weight, bias)
+        _round(x, WEIGHT_BITS, 0, ACTIVATION_MAX)
+        x = _pixel_shuffle(x, 2)
+    x = _convolve(x, *layers[-1])
+    _round(x, WEIGHT_BITS + ACTIVATION_BITS - INDEX_BITS, -INDEX_ROOM, 2 * NUM_SCALES)
     if len(layers) == 1:
         x = _pixel_shuffle(x, 4)
-    return np.clip(x, -INDEX_ROOM, 2 * NUM_SCALES).astype(np.int32)
+    return x.astype(np.int32)
 
 
-def _rounded(x: NDArray[np.float64], bits: int) -> NDArray[np.float64]:
-    """x / 2^bits, rounded half up."""
-    return np.floor((x + float(1 << (bits - 1))) / (1 << bits))
+def _round(x: NDArray[np.float64], bits: int, low: int, high: int) -> None:
+    """Replace x by x / 2^bits, rounded half up and clamped."""
+    x += float(1 << (bits - 1))
+    x /= 1 << bits
+    np.floor(x, out=x)
+    np.clip(x, low, high, out=x)
 
 
 def _convolve(
@@ -86,7 +91,8 @@ def _convolve(
             [around[:, i : i + height, j : j + width] for i in range(3) for j in range(3)], axis=1
         )
     product = weight.astype(np.float64) @ columns.reshape(weight.shape[1], -1)
-    return (product + bias[:, None]).reshape(-1, height, width)
+    product += bias[:, None]
+    return product.reshape(-1, height, width)
 
 
 def _pixel_shuffle(x: NDArray[np.float64], edge: int) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ from promptcodec.coding.entropy.tables import NUM_SCALES, gaussian_table, quanti
 from promptcodec.coding.scale_path import ACTIVATION_BITS, WEIGHT_BITS
 from promptcodec.config import BaseConfig
 from promptcodec.io.hub import BASE_CONFIG, BASE_WEIGHTS
-from promptcodec.io.tensors import Arrays
+from promptcodec.io.tensors import Arrays, check_finite
 from promptcodec.models.codec_model import CodecModel
 from promptcodec.models.weights import (
     WeightBudget,
@@ -105,6 +105,7 @@ def read_base(folder: Path) -> Base:
 
 def build(arrays: Arrays, *, config: BaseConfig, where: str) -> Base:
     """A codec from its arrays; `where` names them in errors."""
+    check_finite(arrays, where=where)
     return _build(stored_base(arrays, config=config, where=where), where=where)
 
 

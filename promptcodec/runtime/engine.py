@@ -50,7 +50,7 @@ class OnnxEngine(OfBase):
         super().__init__(base)
         self.base = base
         weights = {
-            name: value.astype(np.float32)
+            name: value.astype(np.float32, copy=False)
             for name, value in base.weights.items()
             if value.dtype.kind == "f"
         }
@@ -164,7 +164,9 @@ class OnnxEngine(OfBase):
         """The rate adapter in a folder."""
         config = self.config.codec
         stored = read_stored_adapter(folder, codec=config, base_sha256=self.base_hash)
-        arrays = {name: value.astype(np.float32) for name, value in stored.weights.items()}
+        arrays = {
+            name: value.astype(np.float32, copy=False) for name, value in stored.weights.items()
+        }
         return RateAdapter(
             stored.config, Network(arrays), stored.gains, stored.sha256, stored.z_sets
         )

@@ -19,25 +19,31 @@ DIMS, DATA_TYPE, NAME, RAW_DATA = 1, 2, 8, 9  # fields of TensorProto
 GRAPH, INITIALIZER = 7, 5  # fields of ModelProto and of GraphProto
 VARINT, BYTES = 0, 2  # wire types
 
+Content = bytes | memoryview
 
-def initialisers(parameters: Mapping[str, NDArray[np.float32]]) -> bytes:
-    """Bytes to be put behind those of a model; float32 arrays by name."""
-    tensors = []
+
+def initialisers(parameters: Mapping[str, NDArray[np.float32]]) -> list[Content]:
+    """Bytes to be put behind those of a model, in pieces; float32 arrays by name."""
+    pieces: list[Content] = []
     for name, value in parameters.items():
-        raw = np.ascontiguousarray(value, np.float32).tobytes()
-        dims = b"".join(_key(DIMS, VARINT) + _varint(size) for size in value.shape)
-        fields = (
-            dims,
-            _key(DATA_TYPE, VARINT) + _varint(FLOAT),
-            _delimited(NAME, name.encode()),
-            _delimited(RAW_DATA, raw),
+        array = np.ascontiguousarray(value, np.float32)
+        dims = b"".join(_key(DIMS, VARINT) + _varint(size) for size in array.shape)
+        start = (
+            dims
+            + _key(DATA_TYPE, VARINT)
+            + _varint(FLOAT)
+            + _start(NAME, len(name.encode()))
+            + name.encode()
+            + _start(RAW_DATA, array.nbytes)
         )
-        tensors.append(_delimited(INITIALIZER, b"".join(fields)))
-    return _delimited(GRAPH, b"".join(tensors))
+        pieces += [_start(INITIALIZER, len(start) + array.nbytes) + start, array.data]
+    size = sum(memoryview(piece).nbytes for piece in pieces)
+    return [_start(GRAPH, size), *pieces]
 
 
-def _delimited(field: int, content: bytes) -> bytes:
-    return _key(field, BYTES) + _varint(len(content)) + content
+def _start(field: int, size: int) -> bytes:
+    """Key and length before that many bytes."""
+    return _key(field, BYTES) + _varint(size)
 
 
 def _key(field: int, wire: int) -> bytes:

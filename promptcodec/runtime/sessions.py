@@ -146,7 +146,7 @@ class Sessions:
         try:
             parameters = fold(name, self._weights, config, adapter)
             return Session(
-                model + initialisers(parameters),
+                b"".join((model, *initialisers(parameters))),
                 threads=self._threads,
                 context_window=window,
             )

@@ -186,6 +186,14 @@ def test_every_command_has_its_place_in_the_help(run):
     placed = re.findall(r"^  (\S+) ", "".join(sections[name] for name in main.GROUPS), re.MULTILINE)
     assert sorted(placed) == sorted(typer.main.get_command(main.app).commands)
     assert [placed[0], placed[-1]] == ["encode", "convert-state"]
+    assert "..." not in "".join(sections[name] for name in main.GROUPS)
+
+
+@pytest.mark.parametrize("name", [name for group in main.GROUPS.values() for name in group])
+def test_every_command_shows_its_options(run, name):
+    shown = run(name, "--help")
+    assert shown.code == 0
+    assert shown.out.decode().startswith(f"Usage: promptcodec {name} [OPTIONS]")
 
 
 @pytest.mark.parametrize(
@@ -197,8 +205,8 @@ def test_every_setting_is_an_option(settings, table):
 
 
 def test_options_have_the_defaults_of_the_settings():
-    commands = typer.main.get_command(main.app).commands
-    options = {each.name: each.default for each in commands["encode"].params}
+    encode = typer.main.get_command(main.app).get_command(None, "encode")
+    options = {each.name: each.default for each in encode.params}
     assert {each.name: options[each.name] for each in fields(EncodeSettings)} == vars(
         EncodeSettings()
     )

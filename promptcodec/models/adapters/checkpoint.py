@@ -13,7 +13,7 @@ from promptcodec.coding.adapter_file import (
     PREFIX,
     StoredAdapter,
     adapter_hash,
-    check_arrays,
+    check_gains,
     read_stored_adapter,
     stored_adapter,
 )
@@ -22,7 +22,7 @@ from promptcodec.coding.gains import FRACTION_BITS
 from promptcodec.config import CodecConfig
 from promptcodec.errors import CheckpointError
 from promptcodec.io.hub import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from promptcodec.io.tensors import Arrays
+from promptcodec.io.tensors import Arrays, check_finite
 from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
 from promptcodec.models.checkpoint import Base
 from promptcodec.models.weights import as_half, plain_tensors, write_files
@@ -55,7 +55,8 @@ def write_adapter(
     if not bool(torch.isfinite(prompts.log_gains).all()):
         raise CheckpointError(f"{folder}: a log-gain is not finite; train again")
     arrays = pack_arrays(prompts) | pack_sets(z_sets)
-    check_arrays(arrays, where=str(folder))
+    check_finite(arrays, where=str(folder))
+    check_gains(arrays, where=str(folder))
     path = folder / ADAPTER_WEIGHTS
     write_files(path, arrays, config=ADAPTER_CONFIG, facts=config, sort=True)
     return adapter_hash(arrays, config)
@@ -81,6 +82,7 @@ def read_adapter(folder: Path, *, base: Base) -> RateAdapter:
 
 def build(arrays: Arrays, *, config: AdapterConfig, codec: CodecConfig, where: str) -> RateAdapter:
     """An adapter from its arrays; `where` names them in errors."""
+    check_finite(arrays, where=where)
     return _build(stored_adapter(arrays, config=config, codec=codec, where=where), codec)
 
 
