@@ -94,6 +94,11 @@ class TestFrames:
         assert (loaded.frames, loaded.notes) == (3, (f"of 3 {what} the first alone is used",))
         assert np.abs(loaded.rgb[4, 4].astype(int) - (0, 10, 200)).max() < 8
 
+    def test_one_of_two_is_noted(self):
+        frames = [Image.new("RGB", (16, 8), (n * 80, 10, 200)) for n in range(2)]
+        loaded = load_picture(file_bytes(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+        assert loaded.notes == ("of 2 frames the first alone is used",)
+
     @pytest.mark.parametrize("kind", ["GIF", "TIFF", "PNG", "WEBP", "AVIF", "JPEG"])
     def test_one_is_nothing_to_note(self, kind):
         loaded = load_picture(file_bytes(picture("RGB"), kind))

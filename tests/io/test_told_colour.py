@@ -108,6 +108,60 @@ def test_what_has_no_profile_is_noted(chunk, says):
     assert loaded.icc is None and says in " ".join(loaded.notes)
 
 
+# ITU-T H.273, table 2: green, red, white.
+CODED_PRIMARIES = {
+    4: ((0.21, 0.71), (0.67, 0.33), (0.310, 0.316)),
+    5: ((0.29, 0.60), (0.64, 0.33), (0.3127, 0.3290)),
+    6: ((0.310, 0.595), (0.630, 0.340), (0.3127, 0.3290)),
+    7: ((0.310, 0.595), (0.630, 0.340), (0.3127, 0.3290)),
+    8: ((0.243, 0.692), (0.681, 0.319), (0.310, 0.316)),
+    9: ((0.170, 0.797), (0.708, 0.292), (0.3127, 0.3290)),
+    11: ((0.265, 0.690), (0.680, 0.320), (0.314, 0.351)),
+    12: ((0.265, 0.690), (0.680, 0.320), (0.3127, 0.3290)),
+    22: ((0.295, 0.605), (0.630, 0.340), (0.3127, 0.3290)),
+}
+
+
+@pytest.mark.parametrize("code", CODED_PRIMARIES)
+def test_every_code_of_primaries(code):
+    """The colorants before the adaptation to D50 have the chromaticities of the standard."""
+    loaded = load_picture(png_chunks(colour(), cicp(code, 8)))
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(loaded.icc)).profile
+    back = np.linalg.inv(profile.chromatic_adaptation[0])
+    green, red, white = CODED_PRIMARIES[code]
+    colorants = [profile.green_colorant[0], profile.red_colorant[0]]
+    whole = sum(
+        np.array(each[0])
+        for each in (profile.red_colorant, profile.green_colorant, profile.blue_colorant)
+    )
+    for xyz, xy in zip((*colorants, whole), (green, red, white), strict=True):
+        x, y, z = back @ np.array(xyz)
+        assert np.allclose((x / (x + y + z), y / (x + y + z)), xy, atol=0.002)
+
+
+# Light of the level 0.5 by ITU-T H.273, table 3.
+CODED_LIGHT = {
+    1: ((0.5 + 0.099) / 1.099) ** (1 / 0.45),
+    2: 0.21404,  # unspecified: sRGB
+    4: 0.5**2.2,
+    5: 0.5**2.8,
+    6: ((0.5 + 0.099) / 1.099) ** (1 / 0.45),
+    7: ((0.5 + 0.1115) / 1.1115) ** (1 / 0.45),
+    8: 0.5,
+    13: 0.21404,
+    14: ((0.5 + 0.099) / 1.099) ** (1 / 0.45),
+    15: ((0.5 + 0.099) / 1.099) ** (1 / 0.45),
+}
+
+
+@pytest.mark.parametrize("code", CODED_LIGHT)
+def test_every_code_of_a_curve(code):
+    loaded = load_picture(png_chunks(colour(), cicp(9, code)))  # primaries other than sRGB's
+    grey = Image.new("RGB", (1, 1), (128, 128, 128))
+    wanted = srgb_levels(np.array(CODED_LIGHT[code])) * 128 / 127.5
+    assert np.abs(in_srgb(loaded.icc, grey) - wanted).max() < 2
+
+
 def test_a_profile_of_the_file_goes_first():
     data = file_bytes(colour(), "PNG", icc_profile=SRGB)
     at = data.index(b"iCCP") - 4
