@@ -41,9 +41,10 @@ class Codec(PictureCodec):
             prompts: an adapter, a folder of adapters, a Hub id of either, several of these, or a
                 dict of them by rate index; None is the bundled ladder for the bundled base, and
                 no adapter for another one. An empty list is the base alone.
-            engine: "onnx", ONNX Runtime on the CPU, or "torch". None is torch for a GPU,
-                bfloat16, task prompts or a base without graphs, and ONNX Runtime for all else; a
-                call that needs gradients or task prompts is then made in torch.
+            engine: "onnx", ONNX Runtime on the CPU; "openvino", the same with g_a and g_s in
+                OpenVINO; or "torch". None is torch for a GPU, bfloat16, task prompts or a base
+                without graphs, and ONNX Runtime for all else; a call that needs gradients or task
+                prompts is then made in torch.
             options: fields of `EngineOptions`: heads, tasks, device, precision, threads.
         Raises:
             CheckpointError: `base` or `prompts` has nothing usable.
@@ -107,8 +108,12 @@ def load_engine(
         from promptcodec.models.engine import TorchEngine
 
         return TorchEngine.load(base, **options)
-    if engine != "onnx":
+    if engine not in get_args(EngineName):
         raise UsageError(f"engine is {engine!r}; need one of {', '.join(get_args(EngineName))}")
+    if engine == "openvino":
+        from promptcodec.runtime.openvino import OpenVinoEngine
+
+        return OpenVinoEngine.load(base, **options)
     from promptcodec.runtime.engine import OnnxEngine
 
     return OnnxEngine.load(base, **options)

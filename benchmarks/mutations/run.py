@@ -1,11 +1,12 @@
 """Which deliberate faults the tests notice.
 
-    python -m benchmarks.mutations.run [--only known] [--jobs 2]
+    python -m benchmarks.mutations.run [--only known] [--near] [--jobs 2]
 
 The tree is copied, each fault of known.yaml and drawn.yaml is put into the copy, and the tests run
 until the first one fails: those that import the module first, then those of its folder, then all.
 What no test notices is listed with the reason from equivalent.yaml, if it changes nothing that a
-user can see. A stopped run goes on.
+user can see; of those with a reason only the tests that import the module run. A stopped run goes
+on. With --near the last stage is left to a run without it.
 """
 
 from __future__ import annotations
@@ -38,8 +39,10 @@ def main() -> None:
     found = parser(__doc__, out="mutations", threads=False)
     found.add_argument("--only", choices=LISTS, help="faults of this list alone")
     found.add_argument("--jobs", type=int, default=2, help="processes of pytest")
+    found.add_argument("--near", action="store_true", help="leave out the run of all tests")
     options = found.parse_args()
     report = read_record(options.out)
+    reasons = yaml.safe_load(EQUIVALENT.read_text("utf-8")) if EQUIVALENT.exists() else {}
     with tempfile.TemporaryDirectory(prefix="mutations-") as folder:
         tree = copy_tree(Path(folder) / "tree")
         for kind, path in LISTS.items():
@@ -47,11 +50,15 @@ def main() -> None:
                 continue
             rows = report.setdefault(kind, {})
             for fault in read_faults(path):
-                if fault.name not in rows:
-                    rows[fault.name] = row = try_fault(fault, tree, jobs=options.jobs)
-                    print(f"{fault.name}: {row['noticed_by'] or 'not noticed'}", flush=True)
+                if fault.name in rows:
+                    continue
+                reason = reasons.get(fault.name)
+                last = 1 if reason else 2 if options.near else 3
+                row = try_fault(fault, tree, jobs=options.jobs, last=last)
+                print(f"{fault.name}: {row['noticed_by'] or 'not noticed'}", flush=True)
+                if row["noticed_by"] or reason or not options.near:
+                    rows[fault.name] = row
                     write_record(options.out, report)
-    reasons = yaml.safe_load(EQUIVALENT.read_text("utf-8")) if EQUIVALENT.exists() else {}
     for rows in (report[kind] for kind in LISTS if kind in report):
         for name, row in rows.items():
             if not row["noticed_by"]:
@@ -86,18 +93,26 @@ def copy_tree(target: Path) -> Path:
     return target
 
 
-def try_fault(fault: Fault, tree: Path, *, jobs: int) -> dict[str, Any]:
-    """Run the tests on a tree with a fault; what noticed it, and seconds."""
+def try_fault(fault: Fault, tree: Path, *, jobs: int, last: int) -> dict[str, Any]:
+    """Run the tests on a tree with a fault; what noticed it, and seconds.
+
+    Args:
+        fault: change of one file.
+        tree: copy of the project.
+        jobs: number of processes of pytest.
+        last: last stage: 1 tests of the module, 2 tests of its folder, 3 all.
+    """
     began = time.monotonic()
     with fault.in_tree(tree):
-        for tests in stages(fault, tree):
+        failed = ""
+        for tests in stages(fault, tree, last=last):
             failed = first_failure(tests, tree, jobs=jobs)
             if failed:
                 break
     return {"path": fault.path, "noticed_by": failed, "seconds": round(time.monotonic() - began)}
 
 
-def stages(fault: Fault, tree: Path) -> Iterator[list[str]]:
+def stages(fault: Fault, tree: Path, *, last: int) -> Iterator[list[str]]:
     """Files of tests, the likeliest to notice a fault first; the last is all."""
     if fault.test:
         yield [fault.test]
@@ -109,8 +124,10 @@ def stages(fault: Fault, tree: Path) -> Iterator[list[str]]:
             near.append(path.relative_to(tree).as_posix())
     if near:
         yield near
-    yield [f"tests/{folder}"]
-    yield ["tests"]
+    if last > 1:
+        yield [f"tests/{folder}"]
+    if last > 2:
+        yield ["tests"]
 
 
 def first_failure(tests: list[str], tree: Path, *, jobs: int) -> str:

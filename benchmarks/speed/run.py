@@ -3,22 +3,26 @@
     python -m benchmarks.speed.run [--threads 1,2] [--repeats 7] [--base DIR] [--picture FILE]
         [--peers mbt2018-mean,jpeg] [--out docs/results/speed.json]
 
-The measurements of `promptcodec bench`, in float32 and in bfloat16, the memory of a large picture,
-and the time of a cold start.
+The measurements of `promptcodec bench`, in float32 with every engine and in bfloat16 with those
+that have it, the memory of a large picture, and the time of a cold start.
 """
 
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from benchmarks.common import parser, write_json
 from benchmarks.speed import startup
 from promptcodec.cli.options import parse_counts, split_words
+from promptcodec.coding.engine import EngineName, Precision
 from promptcodec.evaluation.speed.bench import HEIGHT, WIDTH, bench, measure_memory, render_bench
 from promptcodec.io.samples import bundled, photograph
 
 SIZES = ((WIDTH, HEIGHT), (4000, 3000))
+PEERS = "mbt2018-mean,jpeg,webp,avif"
 
 
 def main() -> None:
@@ -28,32 +32,54 @@ def main() -> None:
     options.add_argument("--repeats", type=int, default=7)
     options.add_argument("--base", help="checkpoint; default: the bundled one")
     options.add_argument("--picture", type=Path, help="photograph; default: a bundled one")
-    options.add_argument("--peers", default="mbt2018-mean", help="comma-separated")
+    options.add_argument("--peers", default=PEERS, help="comma-separated")
     arguments = options.parse_args()
     source = arguments.picture or bundled()
-    report = bench(
-        photograph(source, width=WIDTH, height=HEIGHT),
-        base=arguments.base,
-        peers=split_words([arguments.peers], default=""),
-        threads=parse_counts(arguments.threads, option="--threads"),
-        precisions=("float32", "bfloat16"),
-        repeats=arguments.repeats,
-        report=lambda line: print(line, flush=True),
-    )
+    engines = engines_here()
+    report: dict[str, Any] = {}
+    for precision, names in engines.items():
+        found = bench(
+            photograph(source, width=WIDTH, height=HEIGHT),
+            base=arguments.base,
+            peers=split_words([arguments.peers], default=""),
+            threads=parse_counts(arguments.threads, option="--threads"),
+            engines=names,
+            precisions=(precision,),
+            repeats=arguments.repeats,
+            report=lambda line: print(line, flush=True),
+        )
+        found["comparisons"] = report.get("comparisons", []) + found["comparisons"]
+        found["warnings"] = report.get("warnings", []) + found["warnings"]
+        report = found
     report["picture"] = source.name
-    report["memory"] = measure_memory(source, base=arguments.base, sizes=SIZES)
+    report["memory"] = measure_memory(
+        source, base=arguments.base, sizes=SIZES, engines=engines["float32"]
+    )
     with tempfile.TemporaryDirectory() as scratch:
-        small = Path(scratch) / "small.png"
-        Image.fromarray(photograph(source, width=192, height=128)).save(small)
-        repeats = max(arguments.repeats, 7)
-        start = startup.measure(small, base=arguments.base, repeats=repeats, folder=Path(scratch))
-    report["cold_decode"] = start
+        picture = Path(scratch) / "picture.png"
+        Image.fromarray(photograph(source, width=WIDTH, height=HEIGHT)).save(picture)
+        report["cold"] = startup.measure(
+            picture, base=arguments.base, repeats=arguments.repeats, folder=Path(scratch)
+        )
     print(render_bench(report))
-    slower = start["decode_over_import_torch"]["median"]
-    print(f"cold decode: {slower:.2f} times `import torch`")
+    for name, found in report["cold"]["cpu_over_import_torch"].items():
+        print(f"cold {name}: {found['median']:.2f} times the CPU time of `import torch`")
     for warning in report["warnings"]:
         print(f"warning: {warning}")
     write_json(arguments.out, report)
+
+
+def engines_here() -> dict[Precision, tuple[EngineName, ...]]:
+    """Installed engines by precision, the one that others are compared to first."""
+    single: list[EngineName] = ["onnx", "torch"]
+    half: list[EngineName] = ["torch"]
+    if find_spec("openvino") is not None:
+        from promptcodec.runtime.openvino import computes_in_bfloat16
+
+        single.append("openvino")
+        if computes_in_bfloat16():
+            half.insert(0, "openvino")
+    return {"float32": tuple(single), "bfloat16": tuple(half)}
 
 
 if __name__ == "__main__":

@@ -1,48 +1,63 @@
-"""How long a cold `promptcodec decode` takes, next to the `import torch` that it cannot avoid."""
+"""What a fresh process costs: a decode, `info` and `--help`, beside `import torch`."""
 
+import os
+import resource
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from promptcodec.evaluation.speed.timing import in_turn, ratio, summarise
+from promptcodec.evaluation.speed.timing import ratio, summarise
 
 PROFILE_LINES = 15
 
 
 def measure(picture: Path, *, base: str | None, repeats: int, folder: Path) -> dict[str, Any]:
-    """Decode one small stream in fresh processes, in turn with `import torch`.
+    """Time fresh processes in turn; one OpenMP thread each.
 
     Args:
-        picture: small; it is encoded here, outside the measurement.
+        picture: photograph; it is encoded here, outside the measurement.
         base: checkpoint, None is the bundled one.
         repeats: processes of each kind.
         folder: scratch space.
     """
     from promptcodec.api import Codec
 
-    stream, output = folder / "small.pc", folder / "small.out.png"
+    stream, output = folder / "stream.pc", folder / "output.png"
     stream.write_bytes(Codec.load(base).encode(picture))
-    decode = ["-m", "promptcodec", "decode", str(stream), "-o", str(output), "--force"]
+    program = ["-m", "promptcodec"]
+    decode = [*program, "decode", str(stream), "-o", str(output), "--force"]
     decode += ["--base", base] if base else []
-    seconds = in_turn(
-        {
-            "decode": lambda: _python(*decode),
-            "import_torch": lambda: _python("-c", "import torch"),
-            # What merely exists on the machine, for those who wonder where the rest goes.
-            "python": lambda: _python("-c", "pass"),
-        },
-        repeats=repeats,
-    )
+    commands = {
+        "decode": decode,
+        "info": [*program, "info", str(stream)],
+        "help": [*program, "--help"],
+        "python": ["-c", "pass"],
+        "import torch": ["-c", "import torch"],
+    }
+    walls: dict[str, list[float]] = {name: [] for name in commands}
+    cpus: dict[str, list[float]] = {name: [] for name in commands}
+    for turn in range(repeats + 1):
+        for name, words in commands.items():
+            wall, cpu = _time(words)
+            if turn:  # the first fills the caches of the file system
+                walls[name].append(wall)
+                cpus[name].append(cpu)
     return {
-        **{f"{name}_seconds": asdict(summarise(values)) for name, values in seconds.items()},
-        "decode_over_import_torch": asdict(ratio(seconds["decode"], seconds["import_torch"])),
+        "wall_seconds": {name: asdict(summarise(values)) for name, values in walls.items()},
+        "cpu_seconds": {name: asdict(summarise(values)) for name, values in cpus.items()},
+        "cpu_over_import_torch": {
+            name: asdict(ratio(cpus[name], cpus["import torch"]))
+            for name in ("decode", "info", "help")
+        },
         "import_profile": import_profile(decode),
     }
 
 
-def import_profile(arguments: list[str]) -> list[dict[str, Any]]:
+def import_profile(arguments: Sequence[str]) -> list[dict[str, Any]]:
     """The modules that cost most by themselves, from `python -X importtime`."""
     rows = []
     for line in _python("-X", "importtime", *arguments).splitlines():
@@ -54,9 +69,20 @@ def import_profile(arguments: list[str]) -> list[dict[str, Any]]:
     return rows[:PROFILE_LINES]
 
 
+def _time(words: Sequence[str]) -> tuple[float, float]:
+    """Wall and CPU seconds of a fresh interpreter."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    _python(*words)
+    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall, after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+
 def _python(*arguments: str) -> str:
-    """Standard error of a fresh interpreter that must succeed."""
-    run = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+    """Standard error of a fresh interpreter that must succeed; it may keep compiled modules."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": ""}
+    run = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, check=False, env=environment
+    )
     if run.returncode:
         raise SystemExit(f"python {' '.join(arguments)} failed:\n{run.stderr}")
     return run.stderr

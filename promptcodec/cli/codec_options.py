@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from promptcodec.api import Codec
 
-EngineName = Literal["onnx", "torch"]
+EngineName = Literal["onnx", "openvino", "torch"]
 PrecisionName = Literal["float32", "bfloat16"]
 
 

@@ -212,6 +212,14 @@ def bench(
         Path | None, Option(help="Photograph, scaled to 768x512.", show_default="a bundled one")
     ] = None,
     base: options.Base = None,
+    engines: Annotated[
+        str | None,
+        Option(
+            "--engine",
+            help="onnx, openvino, torch, separated by commas; ratios are over the first.",
+            show_default="onnx, of bfloat16 torch",
+        ),
+    ] = None,
     precision: options.Precision = "float32",
     out: Annotated[Path | None, Option(help="JSON to write, every value in it.")] = None,
     force: options.Force = False,
@@ -224,6 +232,7 @@ def bench(
         check_output(out, force=force)
     counts = options.parse_counts(threads, option="--threads")
     names = options.split_words(peers, default="jpeg,webp")
+    ours = options.parse_engines(engines or ("onnx" if precision == "float32" else "torch"))
     from promptcodec.evaluation.speed import bench as benching
     from promptcodec.io.samples import bundled, photograph
 
@@ -235,11 +244,12 @@ def bench(
         rate=rate_index,
         peers=names,
         threads=counts,
+        engines=ours,
         precisions=(precision,),
         repeats=repeats,
         report=console.print_message,
     )
-    facts["memory"] = benching.measure_memory(source, base=base, sizes=(size,))
+    facts["memory"] = benching.measure_memory(source, base=base, sizes=(size,), engines=ours)
     facts["picture"] = source.name
     for warning in facts["warnings"]:
         console.print_message(f"warning: {warning}")

@@ -14,6 +14,7 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
 # Extras that bring a package.
 EXTRAS = {
     **dict.fromkeys(("torch", "torchvision", "timm", "peft", "accelerate", "onnx"), "train"),
+    "openvino": "openvino",
     **dict.fromkeys(("scipy", "matplotlib", "pytorch_msssim"), "eval"),
 }
 # Exit codes of other exceptions: code, Python's exception, cause, remedy.

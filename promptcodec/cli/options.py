@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 from typer import Argument, Option
 
@@ -55,6 +55,19 @@ def parse_counts(text: str, *, option: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(int(word) for word in words))
 
 
+def parse_engines(text: str) -> tuple[EngineName, ...]:
+    """Names of engines of "onnx,torch".
+
+    Raises:
+        UsageError: a word is no engine.
+    """
+    known = get_args(EngineName)
+    words = split_words([text], default="")
+    if not words or not set(words) <= set(known):
+        raise UsageError(f"--engine is {text!r}: give {', '.join(known)}, separated by commas")
+    return words  # type: ignore[return-value]
+
+
 Force = Annotated[bool, Option("--force", "-f", help="Replace an existing output.")]
 
 # Codec.
@@ -79,7 +92,7 @@ CODEC = {
     "engine": Annotated[
         EngineName | None,
         Option(
-            help="onnx: ONNX Runtime on the CPU; or torch.",
+            help="onnx: ONNX Runtime on the CPU; openvino; or torch.",
             show_default="torch if an option needs it",
         ),
     ],

@@ -19,7 +19,7 @@ from promptcodec.coding.gains import Gains
 from promptcodec.coding.latents import Latents
 from promptcodec.config import BaseConfig
 
-EngineName = Literal["onnx", "torch"]
+EngineName = Literal["onnx", "openvino", "torch"]
 Precision = Literal["float32", "bfloat16"]
 Progress = Callable[[int, int], None]  # steps done, steps
 Array = NDArray[Any]

@@ -35,7 +35,7 @@ class Encoded:
         target_met: whether the target is met; False if one byte is more than its tolerance.
         seconds: time of each part: "load", "g_a" (with hyperprior and context; the whole search
             for a target), "coding", "pack".
-        engine: name of the engine, "onnx" or "torch".
+        engine: name of the engine, "onnx", "openvino" or "torch".
         frames: frames or pages of the source, of which the first is coded.
         notes: what the source has and the stream has not, each in a few words.
     """
@@ -60,7 +60,7 @@ class Decoded:
     Args:
         picture: mode L, LA, RGB or RGBA.
         seconds: time of each part: "scale_path", "coding", "context", "g_s", "picture".
-        engine: name of the engine, "onnx" or "torch".
+        engine: name of the engine, "onnx", "openvino" or "torch".
         missing: names of the tiles and chunks missing in a partial stream; such tiles are grey.
     """
 

@@ -24,7 +24,8 @@ from promptcodec.io.hub import find_base, find_heads
 from promptcodec.runtime.files import GraphFiles, read_graphs
 from promptcodec.runtime.heads import HeadFolders
 from promptcodec.runtime.network import Network, between
-from promptcodec.runtime.sessions import Sessions
+from promptcodec.runtime.ort import OnnxModels
+from promptcodec.runtime.sessions import Models, Sessions
 
 
 class OnnxEngine(OfBase):
@@ -33,8 +34,8 @@ class OnnxEngine(OfBase):
     Args:
         base: weights, tables and hash.
         graphs: graphs of the base.
+        models: loading of graphs.
         heads: folders of heads.
-        threads: CPU threads of a network; 0 is one for each core.
     """
 
     name: EngineName = "onnx"
@@ -44,8 +45,8 @@ class OnnxEngine(OfBase):
         base: StoredBase,
         graphs: GraphFiles,
         *,
+        models: Models,
         heads: Sequence[Path] = (),
-        threads: int = 0,
     ) -> None:
         super().__init__(base)
         self.base = base
@@ -55,25 +56,30 @@ class OnnxEngine(OfBase):
             if value.dtype.kind == "f"
         }
         self._pull = weights.get("centroids.pull")
-        self._sessions = Sessions(graphs, weights, base.config.codec, threads=threads)
-        self._heads = HeadFolders(heads, base_sha256=base.sha256, threads=threads)
+        self._sessions = Sessions(graphs, weights, base.config.codec, models=models)
+        self._heads = HeadFolders(heads, base_sha256=base.sha256, models=models)
 
     @classmethod
     def load(cls, base: str | Path | None, **options: Unpack[EngineOptions]) -> Self:
         """Read a base and its graphs; arguments and errors as `Codec.load`."""
-        if (
-            options.get("device", "cpu") != "cpu"
-            or options.get("precision", "float32") != "float32"
-        ):
-            raise UsageError(
-                "a device other than cpu, or a precision other than float32, needs torch: pip "
-                "install 'promptcodec[train]' and engine='torch'"
-            )
+        if options.get("device", "cpu") != "cpu":
+            _needs_torch("a device other than cpu")
+        models = cls.models(options)
         folder = find_base(base)
         stored = read_stored_base(folder)
         graphs = read_graphs(folder, stored.config.codec)
         heads = find_heads(options.get("heads"), base=base)
-        return cls(stored, graphs, heads=heads, threads=options.get("threads") or 0)
+        return cls(stored, graphs, models=models, heads=heads)
+
+    @classmethod
+    def models(cls, options: EngineOptions) -> Models:
+        """Loading of graphs for options; errors as `Codec.load`."""
+        if options.get("precision", "float32") != "float32":
+            raise UsageError(
+                "engine 'onnx' computes in float32; bfloat16 needs engine 'torch' or 'openvino': "
+                "pip install 'promptcodec[train]' or 'promptcodec[openvino]'"
+            )
+        return OnnxModels(options.get("threads") or 0)
 
     def analyse(self, rgb: NDArray[np.uint8], *, network: Network | None) -> Array:
         """g_a."""

@@ -1,4 +1,4 @@
-"""Heads of a base on ONNX Runtime, read at their first use."""
+"""Heads of a base as graphs, read at their first use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from promptcodec.coding.head_file import head_folder, read_stored_head
 from promptcodec.config import LAMBDAS, LATENT_STRIDE
 from promptcodec.runtime.files import read_graphs
 from promptcodec.runtime.graphs.heads import FINER
-from promptcodec.runtime.sessions import Sessions
+from promptcodec.runtime.sessions import Models, Sessions
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,12 +52,12 @@ class HeadFolders:
     Args:
         folders: folders of heads.
         base_sha256: hash of their base, 32 bytes.
-        threads: CPU threads of a session; 0 is one for each core.
+        models: loading of graphs.
     """
 
-    def __init__(self, folders: Sequence[Path], *, base_sha256: bytes, threads: int) -> None:
+    def __init__(self, folders: Sequence[Path], *, base_sha256: bytes, models: Models) -> None:
         self._folders, self._base_sha256 = tuple(folders), base_sha256
-        self._threads = threads
+        self._models = models
         self._heads: dict[str, Head] = {}
 
     def head(self, task: str) -> Head:
@@ -79,7 +79,7 @@ class HeadFolders:
             if value.dtype.kind == "f"
         }
         config, graphs = stored.config, read_graphs(folder, stored.config)
-        sessions = Sessions(graphs, weights, config, threads=self._threads)
+        sessions = Sessions(graphs, weights, config, models=self._models)
         sessions.get(config.task, None)  # a damaged graph shows before anything is decoded
         return Head(config, sessions)
 

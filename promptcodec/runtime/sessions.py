@@ -1,4 +1,4 @@
-"""Sessions of ONNX Runtime, one for each graph and rate, kept for the rates that were last used."""
+"""Sessions, one for each graph and rate, kept for the rates that were last used."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from promptcodec.config import CodecConfig
@@ -23,35 +22,44 @@ from promptcodec.runtime.network import Network
 from promptcodec.runtime.protobuf import initialisers
 
 KEPT = 32  # sessions: eight rates of four graphs
-NO_MEMORY = "Failed to allocate memory"  # in messages of ONNX Runtime
+
+
+class Model(Protocol):
+    """A graph with its weights; safe to run from several threads."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the inputs."""
+        ...
+
+    def run(self, feed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """Outputs for arrays by the names of all inputs."""
+        ...
+
+
+class Models(Protocol):
+    """Loading of graphs into a library."""
+
+    def load(self, graph: str, model: bytes) -> Model:
+        """The model of a graph from its bytes with all parameters."""
+        ...
 
 
 class Session:
-    """One graph with its weights; safe to run from several threads.
+    """A graph whose inputs of a size are made here.
 
     Args:
-        model: serialised model with its parameters.
-        threads: CPU threads; 0 is one for each core.
+        model: graph with its weights.
         context_window: edge of a window of the context in latents; 0 for a head.
     """
 
-    def __init__(self, model: bytes, *, threads: int, context_window: int) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # Threads that spin while they wait take time from whatever else runs.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(
-            model, options, providers=["CPUExecutionProvider"]
-        )
-        self._inputs = [value.name for value in self._session.get_inputs()]
-        self._context_window = context_window
+    def __init__(self, model: Model, *, context_window: int) -> None:
+        self._model, self._context_window = model, context_window
 
     @property
     def patches(self) -> list[str]:
         """Names of the inputs that are squares of pixels."""
-        return [name for name in self._inputs if name.startswith("pixels.")]
+        return [name for name in self._model.inputs if name.startswith("pixels.")]
 
     def run(self, height: int, width: int, **arrays: NDArray[Any]) -> list[NDArray[Any]]:
         """Outputs of the graph.
@@ -61,20 +69,16 @@ class Session:
             width: columns of the padded picture, px.
             arrays: inputs that depend on more than its size, by name.
         """
-        feed = {name: arrays[name] for name in self._inputs if name in arrays}
-        for name in self._inputs:
+        names = self._model.inputs
+        feed = {name: arrays[name] for name in names if name in arrays}
+        for name in names:
             if name in feed:
                 continue
             if name.partition(".")[0] in halves.KINDS:
                 feed[name] = halves.feed(name, height, width, window=self._context_window)
             else:
                 feed[name] = layout.feed(name, height, width)
-        try:
-            return [np.asarray(value) for value in self._session.run(None, feed)]
-        except Exception as error:  # ONNX Runtime has no class of its own for this
-            if NO_MEMORY in str(error):
-                raise MemoryError(str(error)) from None
-            raise
+        return self._model.run(feed)
 
 
 class Sessions:
@@ -84,7 +88,7 @@ class Sessions:
         files: graphs of the base or head.
         weights: float32 arrays of the base or head, by name.
         config: architecture of the base, or configuration of the head.
-        threads: CPU threads of a session; 0 is one for each core.
+        models: loading of graphs.
     """
 
     def __init__(
@@ -93,10 +97,10 @@ class Sessions:
         weights: Mapping[str, NDArray[np.float32]],
         config: Architecture,
         *,
-        threads: int,
+        models: Models,
     ) -> None:
         self._files, self._weights, self._config = files, weights, config
-        self._threads = threads
+        self._models = models
         self._begin()
 
     def _begin(self) -> None:
@@ -145,11 +149,8 @@ class Sessions:
         window = config.context_window if isinstance(config, CodecConfig) else 0
         try:
             parameters = fold(name, self._weights, config, adapter)
-            return Session(
-                b"".join((model, *initialisers(parameters))),
-                threads=self._threads,
-                context_window=window,
-            )
+            whole = b"".join((model, *initialisers(parameters)))
+            return Session(self._models.load(graph, whole), context_window=window)
         except KeyError as error:
             raise CheckpointError(
                 f"the base has no tensor {error.args[0]}, which its config asks for; get the "
@@ -157,9 +158,7 @@ class Sessions:
             ) from None
         except (MemoryError, OSError):
             raise
-        except Exception as error:  # ONNX Runtime has no common class of its own
-            if NO_MEMORY in str(error):
-                raise MemoryError(str(error)) from None
+        except Exception as error:  # the libraries have no common class of their own
             line = str(error).splitlines()[0]
             raise CheckpointError(
                 f"graph {name} and the weights do not belong together: {line}"

@@ -25,28 +25,32 @@ def test_ratios_are_of_pairs_and_every_value_is_kept(tiny_checkpoint: Path, rgb)
         rgb,
         base=str(tiny_checkpoint),
         peers=("jpeg", "webp"),
+        engines=("onnx", "torch"),
         threads=(1,),
         repeats=3,
         report=lines.append,
     )
     (found,) = facts["comparisons"]
-    names = [f"{n} {way}" for way in ("encode", "decode") for n in ("ours", "jpeg", "webp")]
+    names = [
+        f"{n} {way}" for way in ("encode", "decode") for n in ("onnx", "torch", "jpeg", "webp")
+    ]
     assert list(found["seconds"]) == names
-    for name in ("jpeg encode", "webp decode"):
-        own = found["seconds"][f"ours {name.split()[1]}"]["values"]
+    for name in ("torch encode", "jpeg encode", "webp decode"):
+        own = found["seconds"][f"onnx {name.split()[1]}"]["values"]
         pairs = [a / b for a, b in zip(found["seconds"][name]["values"], own, strict=True)]
         assert found["peer_over_ours"][name]["values"] == tuple(pairs) and len(pairs) == 3
-    assert 0 < found["bpp"]["webp"] <= found["bpp"]["ours"]
+    assert 0 < found["bpp"]["webp"] <= found["bpp"]["onnx"] == found["bpp"]["torch"]
     assert found["settings"]["webp"].startswith("quality ")
-    assert len(lines) == 4 and "to encode (quartiles" in lines[0]
+    assert found["engine"] == "onnx" and set(found["decode_parts_seconds"]) == {"onnx", "torch"}
+    assert len(lines) == 6 and "to encode (quartiles" in lines[0]
     assert json.loads(json.dumps(facts))["size"] == [128, 64]
 
 
 def test_a_noisy_machine_is_said_to_be_noisy() -> None:
     quiet = {"noisy": []}
     assert benching._warnings([quiet], load=0.1) == []
-    (warning,) = benching._warnings([quiet, {"noisy": ["ours encode"]}], load=0.1)
-    assert "noisy" in warning and "ours encode" in warning
+    (warning,) = benching._warnings([quiet, {"noisy": ["onnx encode"]}], load=0.1)
+    assert "noisy" in warning and "onnx encode" in warning
     (warning,) = benching._warnings([quiet], load=2.0)
     assert "load average 2.0" in warning
 
@@ -71,9 +75,10 @@ def test_the_command_prints_a_table_and_writes_json(
     assert main([*words, "--out", str(out)]) == 0
     printed = capsys.readouterr()
     assert "float32, 1 threads, jpeg encode" in printed.out and "MB at most" in printed.out
-    assert "times as long as ours to encode" in printed.err
+    assert "times as long as ours (onnx) to encode" in printed.err
     facts = json.loads(out.read_text())
     assert facts["memory"][0]["peak_rss_mb"] > 50
     assert main([*words, "--out", str(out)]) == 8  # not without --force
     assert main(["bench", "--threads", "0"]) == 2
     assert main(["bench", "--peers", "av2"]) == 2
+    assert main(["bench", "--engine", "onnx,caffe"]) == 2

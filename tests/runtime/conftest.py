@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,8 +80,9 @@ def make(config: CodecConfig, folder: Path) -> Path:
     lively(model)
     with torch.no_grad():
         model.g_a.head.weight.mul_(40.0)
-        model.hyperprior.scale_path.layers[-1].weight.mul_(0.5)
-        model.hyperprior.scale_path.layers[-1].bias.fill_(0.9)
+        last: Any = model.hyperprior.scale_path.layers[-1]
+        last.weight.mul_(0.5)
+        last.bias.fill_(0.9)
     sha256 = write_base(folder / "base", model, config=BaseConfig(codec=config))
     for index, width, rank in ((2, 4, 2), (4, 4, 2)):
         prompts = LayerAdaptivePrompts(config, width=width, rank=rank)

@@ -17,6 +17,7 @@ from promptcodec.models.heads.checkpoint import build_head, read_head, write_hea
 from promptcodec.runtime.export import export
 from promptcodec.runtime.files import FOLDER
 from promptcodec.runtime.heads import HeadFolders
+from promptcodec.runtime.ort import OnnxModels
 
 BASE = bytes.fromhex("ab" * 32)
 SMALL = HeadConfig(
@@ -57,7 +58,7 @@ def make(folder: Path, config: HeadConfig) -> Path:
 
 
 def found(folder: Path) -> HeadFolders:
-    return HeadFolders([folder], base_sha256=BASE, threads=1)
+    return HeadFolders([folder], base_sha256=BASE, models=OnnxModels(1))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -116,10 +117,10 @@ def test_heads_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no head to segment: name one with `--heads`"):
         found(tmp_path / "a").head(SEGMENT)
     with pytest.raises(ModelMismatchError, match="belongs to base abab"):
-        HeadFolders([tmp_path / "a"], base_sha256=bytes(32), threads=1).head(CLASSIFY)
+        HeadFolders([tmp_path / "a"], base_sha256=bytes(32), models=OnnxModels(1)).head(CLASSIFY)
     folders = [tmp_path / "a", make(tmp_path / "b", KINDS["resnet"])]
     with pytest.raises(CheckpointError, match="2 heads to classify"):
-        HeadFolders(folders, base_sha256=BASE, threads=1).head(CLASSIFY)
+        HeadFolders(folders, base_sha256=BASE, models=OnnxModels(1)).head(CLASSIFY)
 
 
 def test_heads_without_graphs_are_named(tmp_path: Path) -> None:

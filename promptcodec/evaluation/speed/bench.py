@@ -13,22 +13,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image
 
+from promptcodec.api import Codec
 from promptcodec.errors import UsageError
-from promptcodec.evaluation.codecs import compressai, compressai_timing
+from promptcodec.evaluation.codecs import compressai
 from promptcodec.evaluation.codecs.registry import CLASSIC, find_codecs
 from promptcodec.evaluation.reports.equal_size import largest_within
 from promptcodec.evaluation.speed import memory
 from promptcodec.evaluation.speed.timing import NOISY, in_turn, ratio, summarise
 from promptcodec.io.provenance import provenance
 from promptcodec.io.samples import photograph
-from promptcodec.models.tensors import from_pixels
 
 if TYPE_CHECKING:
-    from promptcodec.coding.engine import Precision
-    from promptcodec.models.codec import TorchCodec
+    from promptcodec.coding.engine import EngineName, Precision
 
 MODEL = "mbt2018-mean"
 """The learned peer: CompressAI's model at quality 4, with weights of `compressai_timing`."""
@@ -39,7 +37,7 @@ STRIDE = 64  # px; the learned peer needs multiples
 
 @dataclass(frozen=True)
 class Actions:
-    """One peer, ready to be timed.
+    """One codec, ready to be timed.
 
     Attributes:
         encode: function that encodes the picture.
@@ -61,11 +59,12 @@ def bench(
     rate: float | None = None,
     peers: Sequence[str] = ("jpeg", "webp"),
     threads: Sequence[int] = (1,),
+    engines: "Sequence[EngineName]" = ("onnx",),
     precisions: "Sequence[Precision]" = ("float32",),
     repeats: int = 7,
     report: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Time encoding and decoding of one picture, ours and each peer in turn.
+    """Time encoding and decoding of one picture, our engines and each peer in turn.
 
     Classic peers run at as many bytes as ours, on one thread.
 
@@ -74,7 +73,8 @@ def bench(
         base: checkpoint as in `Codec.load`.
         rate: rate index of our codec; None is that of the base.
         peers: names from `registry.CLASSIC`, or `MODEL`.
-        threads: threads of torch of each comparison.
+        threads: CPU threads of each comparison.
+        engines: engines of our codec; ratios are over the first.
         precisions: arithmetic of our codec and of the learned peer.
         repeats: number of rounds.
         report: function that receives a line for each ratio.
@@ -83,30 +83,35 @@ def bench(
         JSON-ready facts with provenance, seconds, ratios and warnings.
 
     Raises:
-        UsageError: a peer is unknown, cannot run here, or does not support the size.
+        UsageError: a peer is unknown, cannot run here, or does not support the size; or an engine
+            cannot run here or has not the precision.
     """
-    from promptcodec.models.codec import TorchCodec
-
     check_peers(peers, height=rgb.shape[0], width=rgb.shape[1])
-    before = torch.get_num_threads()
     load_before = os.getloadavg()[0]
     comparisons = []
-    try:
-        for count in threads:
-            torch.set_num_threads(count)
-            for precision in precisions:
-                codec = TorchCodec.load(base, precision=precision)
-                found = _compare(codec, rgb, rate=rate, peers=peers, repeats=repeats)
-                comparisons.append({"threads": count, "precision": precision, **found})
-                for line in describe(comparisons[-1]):
-                    report(line)
-    finally:
-        torch.set_num_threads(before)
+    for count in threads:
+        for precision in precisions:
+            ours: dict[str, Codec] = {
+                name: Codec.load(base, engine=name, precision=precision, threads=count)
+                for name in engines
+            }
+            found = _compare(
+                ours,
+                rgb,
+                rate=rate,
+                peers=peers,
+                repeats=repeats,
+                precision=precision,
+                threads=count,
+            )
+            comparisons.append({"threads": count, "precision": precision, **found})
+            for line in describe(comparisons[-1]):
+                report(line)
     return {
         **provenance(),
         "size": [rgb.shape[1], rgb.shape[0]],
         "load_average_before": load_before,
-        "peer_model": compressai_timing.HOW if MODEL in peers else None,
+        "peer_model": _model_text() if MODEL in peers else None,
         "comparisons": comparisons,
         "warnings": _warnings(comparisons, load=load_before),
     }
@@ -133,42 +138,75 @@ def check_peers(peers: Sequence[str], *, height: int, width: int) -> None:
 
 
 def _compare(
-    codec: "TorchCodec", rgb: np.ndarray, *, rate: float | None, peers: Sequence[str], repeats: int
+    ours: dict[str, Codec],
+    rgb: np.ndarray,
+    *,
+    rate: float | None,
+    peers: Sequence[str],
+    repeats: int,
+    precision: "Precision",
+    threads: int,
 ) -> dict[str, Any]:
-    data = codec.encode(rgb, rate_index=rate)
-    decode_parts: list[dict[str, float]] = []
-    ours = {
-        "encode": lambda: codec.encode(rgb, rate_index=rate),
-        "decode": lambda: decode_parts.append(codec.decode_detailed(data).seconds),
+    first = next(iter(ours))
+    data = ours[first].encode(rgb, rate_index=rate)
+    parts: dict[str, list[dict[str, float]]] = {name: [] for name in ours}
+    codecs: dict[str, Actions] = {
+        name: _our_actions(codec, rgb, rate=rate, data=data, parts=parts[name])
+        for name, codec in ours.items()
     }
-    rivals = {name: _actions(name, codec, rgb, limit=len(data)) for name in peers}
-    actions: dict[str, Callable[[], object]] = {}
-    for way in ("encode", "decode"):
-        actions[f"ours {way}"] = ours[way]
-        actions |= {f"{name} {way}": getattr(rival, way) for name, rival in rivals.items()}
+    for name in peers:
+        codecs[name] = _actions(name, rgb, limit=len(data), precision=precision, threads=threads)
+    actions = {
+        f"{name} {way}": getattr(each, way)
+        for way in ("encode", "decode")
+        for name, each in codecs.items()
+    }
     seconds = in_turn(actions, repeats=repeats)
     # The detailed call also estimates the rate, which is no part of encoding: it is not timed.
-    encode_parts = [codec.encode_detailed(rgb, rate_index=rate).seconds for _ in range(repeats + 1)]
+    encode_parts = {
+        name: [codec.encode_detailed(rgb, rate_index=rate).seconds for _ in range(repeats + 1)]
+        for name, codec in ours.items()
+    }
     bits = 8 / (rgb.shape[0] * rgb.shape[1])
     summaries = {name: summarise(values) for name, values in seconds.items()}
     return {
-        "bpp": {"ours": bits * len(data)} | {n: bits * each.size for n, each in rivals.items()},
-        "settings": {name: each.setting for name, each in rivals.items()},
+        "engine": first,
+        "bpp": {name: bits * each.size for name, each in codecs.items()},
+        "settings": {name: codecs[name].setting for name in peers},
         "seconds": {name: asdict(summary) for name, summary in summaries.items()},
         "noisy": [name for name, summary in summaries.items() if summary.noisy],
         "peer_over_ours": {
-            f"{name} {way}": asdict(ratio(seconds[f"{name} {way}"], seconds[f"ours {way}"]))
-            for name in peers
+            f"{name} {way}": asdict(ratio(seconds[f"{name} {way}"], seconds[f"{first} {way}"]))
+            for name in codecs
+            if name != first
             for way in ("encode", "decode")
         },
-        "encode_parts_seconds": _medians(encode_parts),
-        "decode_parts_seconds": _medians(decode_parts),
+        "encode_parts_seconds": {name: _medians(each) for name, each in encode_parts.items()},
+        "decode_parts_seconds": {name: _medians(each) for name, each in parts.items()},
     }
 
 
-def _actions(name: str, codec: "TorchCodec", rgb: np.ndarray, *, limit: int) -> Actions:
+def _our_actions(
+    codec: Codec,
+    rgb: np.ndarray,
+    *,
+    rate: float | None,
+    data: bytes,
+    parts: list[dict[str, float]],
+) -> Actions:
+    return Actions(
+        encode=lambda: codec.encode(rgb, rate_index=rate),
+        decode=lambda: parts.append(codec.decode_detailed(data).seconds),
+        size=len(data),
+        setting="",
+    )
+
+
+def _actions(
+    name: str, rgb: np.ndarray, *, limit: int, precision: "Precision", threads: int
+) -> Actions:
     if name == MODEL:
-        return _model_actions(codec, rgb)
+        return _model_actions(rgb, precision=precision, threads=threads)
     peer = CLASSIC[name]
     compress = partial(peer.compress, Image.fromarray(rgb))
     settings = range(peer.qualities[0], peer.qualities[-1] + 1)
@@ -177,16 +215,23 @@ def _actions(name: str, codec: "TorchCodec", rgb: np.ndarray, *, limit: int) -> 
     return Actions(encode, decode, len(data), f"quality {quality}")
 
 
-def _model_actions(codec: "TorchCodec", rgb: np.ndarray) -> Actions:
+def _model_actions(rgb: np.ndarray, *, precision: "Precision", threads: int) -> Actions:
+    import torch
+
+    from promptcodec.evaluation.codecs import compressai_timing
+    from promptcodec.models.tensors import from_pixels
+
     x = from_pixels(rgb[None].copy(), torch.device("cpu"))
     rival = compressai_timing.build(x)
-    half = torch.autocast("cpu", torch.bfloat16, enabled=codec.precision == "bfloat16")
+    half = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16")
 
     def encode() -> dict:
+        torch.set_num_threads(threads)
         with torch.inference_mode(), half:
             return rival.compress(x)
 
     def decode() -> object:
+        torch.set_num_threads(threads)
         with torch.inference_mode(), half:
             return rival.decompress(packed["strings"], packed["shape"])
 
@@ -195,14 +240,25 @@ def _model_actions(codec: "TorchCodec", rgb: np.ndarray) -> Actions:
     return Actions(encode, decode, size, "quality 4")
 
 
+def _model_text() -> str:
+    from promptcodec.evaluation.codecs.compressai_timing import HOW
+
+    return HOW
+
+
 def measure_memory(
-    source: Path, *, base: str | None, sizes: Sequence[tuple[int, int]]
+    source: Path,
+    *,
+    base: str | None,
+    sizes: Sequence[tuple[int, int]],
+    engines: "Sequence[EngineName]" = ("onnx",),
 ) -> list[dict[str, Any]]:
     """Peak memory of our codec, encoding and decoding a photograph at several sizes.
 
     Args:
         source: file of the photograph.
         base: checkpoint as in `Codec.load`.
+        engines: engines of our codec.
         sizes: pairs of width and height, px.
 
     Raises:
@@ -214,7 +270,10 @@ def measure_memory(
             path = Path(scratch) / f"{width}x{height}.png"
             rgb = photograph(source, width=width, height=height)
             Image.fromarray(rgb).save(path, compress_level=1)
-            found.append(memory.measure(str(path), base=base, precision="float32", threads=1))
+            found += [
+                memory.measure(str(path), base=base, engine=engine, precision="float32", threads=1)
+                for engine in engines
+            ]
     return found
 
 
@@ -235,20 +294,21 @@ def render_bench(facts: dict[str, Any]) -> str:
                 line += f"{found['median']:>11.3g}  {found['low']:.3g} to {found['high']:.3g}"
             lines.append(line + (" noisy" if name in each["noisy"] else ""))
     for each in facts["memory"]:
-        lines.append(f"{each['width']}x{each['height']}: {each['peak_rss_mb']:.0f} MB at most")
+        size = f"{each['width']}x{each['height']}"
+        lines.append(f"{size}, {each['engine']}: {each['peak_rss_mb']:.0f} MB at most")
     return "\n".join(lines)
 
 
 def describe(comparison: dict[str, Any]) -> list[str]:
     """A line for each ratio of one comparison."""
-    lines = []
+    lines, first = [], comparison["engine"]
     for name, found in comparison["peer_over_ours"].items():
         peer, way = name.rsplit(" ", 1)
-        pair = {name, f"ours {way}"}
+        pair = {name, f"{first} {way}"}
         noise = "; noisy" if pair & set(comparison["noisy"]) else ""
         lines.append(
             f"{comparison['precision']}, {comparison['threads']} threads: {peer} takes "
-            f"{found['median']:.3g} times as long as ours to {way} "
+            f"{found['median']:.3g} times as long as ours ({first}) to {way} "
             f"(quartiles {found['low']:.3g} to {found['high']:.3g}){noise}"
         )
     return lines

@@ -1,9 +1,10 @@
 """Peak memory of encoding and decoding one picture, each size in a fresh process.
 
-    python -m promptcodec.evaluation.speed.memory PICTURE [--base DIR] [--precision P] [--threads N]
+    python -m promptcodec.evaluation.speed.memory PICTURE [--base DIR] [--engine NAME]
+        [--precision P] [--threads N]
 
 prints one line of JSON; `peak_rss_mb` is the largest resident set of the process, with the
-interpreter and torch.
+interpreter and the libraries of the engine.
 """
 
 import argparse
@@ -17,10 +18,10 @@ from promptcodec.io.provenance import peak_rss_mb
 
 
 def measure(
-    picture: str, *, base: str | None, precision: str, threads: int
+    picture: str, *, base: str | None, engine: str, precision: str, threads: int
 ) -> dict[str, float | int | str]:
     """Peak memory of a picture, measured in a fresh process; arguments as those of this script."""
-    words = [sys.executable, "-m", __name__, picture, "--precision", precision]
+    words = [sys.executable, "-m", __name__, picture, "--engine", engine, "--precision", precision]
     words += ["--threads", str(threads), *(["--base", base] if base else [])]
     run = subprocess.run(words, capture_output=True, text=True, check=False)
     if run.returncode:
@@ -33,16 +34,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Peak memory of one picture.")
     parser.add_argument("picture")
     parser.add_argument("--base")
+    parser.add_argument("--engine", default="onnx")
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
 
-    import torch
-
     from promptcodec.api import Codec
 
-    torch.set_num_threads(arguments.threads)
-    codec = Codec.load(arguments.base, precision=arguments.precision)
+    codec = Codec.load(
+        arguments.base,
+        engine=arguments.engine,
+        precision=arguments.precision,
+        threads=arguments.threads,
+    )
     loaded = peak_rss_mb()
     start = time.perf_counter()
     data = codec.encode(arguments.picture)
@@ -53,6 +57,7 @@ def main() -> None:
         "width": decoded.width,
         "height": decoded.height,
         "bytes": len(data),
+        "engine": arguments.engine,
         "precision": arguments.precision,
         "threads": arguments.threads,
         "rss_mb_after_load": loaded,
