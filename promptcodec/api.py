@@ -110,6 +110,10 @@ def load_engine(
         return TorchEngine.load(base, **options)
     if engine not in get_args(EngineName):
         raise UsageError(f"engine is {engine!r}; need one of {', '.join(get_args(EngineName))}")
+    if find_spec("onnxruntime") is None:
+        raise UsageError(
+            f"engine {engine!r} needs onnxruntime: pip install onnxruntime; or take engine 'torch'"
+        )
     if engine == "openvino":
         from promptcodec.runtime.openvino import OpenVinoEngine
 

@@ -42,14 +42,21 @@ def test_the_engine_follows_from_what_is_asked(tiny_checkpoint, bare, codec):
     assert Codec.load(tiny_checkpoint, engine="torch").engine.name == "torch"
     assert Codec.load(tiny_checkpoint, precision="bfloat16").engine.name == "torch"
     assert Codec.load(bare).engine.name == "torch"
-    with pytest.raises(UsageError, match="engine is 'tensorrt'; need one of onnx, torch"):
+    with pytest.raises(UsageError, match="engine is 'tensorrt'; need one of onnx, openvino, torch"):
         Codec.load(tiny_checkpoint, engine="tensorrt")  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="precision other than float32, needs torch"):
+    with pytest.raises(UsageError, match="engine 'onnx' computes in float32"):
         Codec.load(tiny_checkpoint, engine="onnx", precision="bfloat16")
     with pytest.raises(CheckpointError, match="has no graphs to run without torch"):
         Codec.load(bare, engine="onnx")
     with pytest.raises(CheckpointError, match="nowhere"):
         Codec.load("nowhere")
+
+
+@pytest.mark.parametrize("engine", [None, "onnx", "openvino"])
+def test_without_onnx_runtime(tiny_checkpoint, monkeypatch, engine):
+    monkeypatch.setattr(api, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match="needs onnxruntime: pip install onnxruntime"):
+        Codec.load(tiny_checkpoint, engine=engine)
 
 
 def test_without_torch(tiny_checkpoint, tiny_ladder, bare, no_torch):

@@ -11,8 +11,9 @@ import pytest
 
 from promptcodec.api import Codec
 from promptcodec.coding.base_file import read_stored_base
-from promptcodec.errors import CheckpointError, UsageError
-from promptcodec.runtime import sessions
+from promptcodec.errors import CheckpointError, ModelMismatchError, UsageError
+from promptcodec.io.hub import ADAPTER_CONFIG
+from promptcodec.runtime import ort
 from promptcodec.runtime.catalogue import NAMES
 from promptcodec.runtime.export import models
 from promptcodec.runtime.files import FOLDER, MANIFEST, read_graphs
@@ -73,6 +74,19 @@ def test_a_lack_of_memory_is_no_mismatch(copy: Path, monkeypatch: pytest.MonkeyP
     def full(*arguments: object, **options: object) -> None:
         raise RuntimeError("Failed to allocate memory for requested buffer of size 1024")
 
-    monkeypatch.setattr(sessions, "Session", full)
+    monkeypatch.setattr(ort.onnxruntime, "InferenceSession", full)
     with pytest.raises(MemoryError, match="Failed to allocate"):
         Codec.load(copy, [], engine="onnx").encode(b"P6 2 1 255 abcdef")
+
+
+def test_an_adapter_of_another_shape(base: Path, tmp_path: Path) -> None:
+    """An adapter that names this base and has not the shapes of its networks."""
+    adapter = Path(shutil.copytree(base / "prompts" / "rate-2", tmp_path / "rate-2"))
+    path = adapter / ADAPTER_CONFIG
+    facts = json.loads(path.read_text())
+    path.write_text(json.dumps({**facts, "rank": facts["rank"] + 1}))
+    with pytest.raises(CheckpointError, match="it does not belong to its config"):
+        Codec.load(base / "base", adapter, engine="onnx")
+    path.write_text(json.dumps({**facts, "base_sha256": "0" * 64}))
+    with pytest.raises(ModelMismatchError, match="belongs to base"):
+        Codec.load(base / "base", adapter, engine="onnx")
