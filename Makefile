@@ -8,7 +8,7 @@
 #   make test-all  the slow tests as well, and those for a GPU where there is one
 #   make lint      ruff and pyright
 #   make bench     speed and memory against peers
-#   make fuzz      mutate streams, adapters and bases; goes on where docs/results/fuzz.json ends
+#   make fuzz      mutate streams, adapters and bases; goes on where its record in docs/results ends
 #   make fuzz-guided  the same by coverage, with Atheris (Linux)
 #   make requirements  renew requirements/ from pyproject.toml
 #   make clean     remove what these commands made, except $(VENV) and its like

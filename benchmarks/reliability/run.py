@@ -1,6 +1,6 @@
-"""Figures of docs/reliability.md: many files, kills, starts, seams, regions, memory, tests.
+"""Figures of docs/reliability.md: many files, kills, seams, regions, memory, tests.
 
-    python -m benchmarks.reliability.run PICTURES [--parts many,startup,seams,region,large,...]
+    python -m benchmarks.reliability.run PICTURES [--parts many,seams,region,large,...]
         [--count 1000] [--side 16384] [--base DIR]
         [--out docs/results/reliability.json]
 
@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,7 @@ from PIL import Image
 from benchmarks.common import ROOT, environment, parse, parser, read_record, write_json
 from benchmarks.reliability.pictures import write_tree
 from benchmarks.reliability.tiles import Settings, large, partial, region, seams
-from benchmarks.speed import startup
-from promptcodec.evaluation.speed.timing import in_turn, summarise
 from promptcodec.io.provenance import provenance
-from promptcodec.io.samples import bundled
 
 # The tests that show a target, beside or instead of a measurement.
 TESTS = {
@@ -88,15 +84,6 @@ def many(settings: Settings) -> dict[str, Any]:
     }
 
 
-def cold(settings: Settings) -> dict[str, Any]:
-    """Seconds of `decode` beside `import torch`, and of `info`, each in fresh processes in turn."""
-    report = startup.measure(bundled(), base=settings.base, repeats=7, folder=settings.folder)
-    stream = settings.folder / "small.pc"
-    words = [sys.executable, "-m", "promptcodec", "info", str(stream)]
-    values = in_turn({"info": lambda: subprocess.run(words, capture_output=True)}, repeats=7)
-    return report | {"info_seconds": asdict(summarise(values["info"]))}
-
-
 def tests(settings: Settings) -> dict[str, Any]:
     """How many tests show each target."""
     report = {}
@@ -120,7 +107,6 @@ def tests(settings: Settings) -> dict[str, Any]:
 
 PARTS: dict[str, Callable[[Settings], dict[str, Any]]] = {
     "many": many,
-    "startup": cold,
     "seams": seams,
     "region": region,
     "large": large,

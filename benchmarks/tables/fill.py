@@ -13,7 +13,9 @@ from typing import Any
 from benchmarks.common import RESULTS, ROOT, read_result, write_json
 from benchmarks.tables import analysis, training
 from benchmarks.tables.items import render as items
+from benchmarks.tables.mutations import render as mutations
 from benchmarks.tables.reliability import render as reliability
+from benchmarks.tables.speed import render as speed
 from promptcodec.evaluation.reports.markdown import update_markers
 from promptcodec.evaluation.results import read_results
 
@@ -323,6 +325,8 @@ TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
     "methods": (ROOT / "docs" / "rates.md", methods),
     "reliability": (ROOT / "docs" / "reliability.md", reliability),
     "items": (ROOT / "docs" / "reliability.md", items),
+    "mutations": (ROOT / "docs" / "reliability.md", mutations),
+    "speed": (ROOT / "docs" / "evaluation.md", speed),
     "anchors": (ROOT / "docs" / "evaluation.md", anchors),
     "graphics": (CHECKPOINT / "README.md", graphics),
     "analysis": (ROOT / "docs" / "analysis.md", analysis.analysis),
@@ -338,7 +342,10 @@ TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
     "base-curve": (ROOT / "docs" / "training.md", training.curve),
 }
 # Other result files that a table needs.
-BESIDE = {"reliability": ("fuzz", "fuzz-guided", "determinism"), "analysis": analysis.BESIDE}
+BESIDE = {
+    "reliability": ("fuzz", "fuzz-onnx", "fuzz-guided", "determinism"),
+    "analysis": analysis.BESIDE,
+}
 
 
 def summary_of(results: dict[str, Any]) -> dict[str, Any]:

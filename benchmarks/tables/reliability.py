@@ -57,7 +57,7 @@ def _part(report: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _fuzz(fuzz: dict[str, Any]) -> tuple[str, str]:
     figure = (
-        f"{fuzz['total']:,} executions, {fuzz['cpu_seconds'] / 3600:.1f} hours of a processor: "
+        f"{fuzz.get('engine', 'torch')}: {fuzz['total']:,} executions, {fuzz['cpu_seconds'] / 3600:.1f} hours of a processor: "
         f"{_found(fuzz['findings'])}; slowest {fuzz['slowest_seconds']:.2f} s, "
         f"at most {fuzz['peak_extra_mb']:.0f} MB more"
     )
@@ -127,15 +127,9 @@ def _many(found: dict[str, Any]) -> str:
     )
 
 
-def _cold(found: dict[str, Any]) -> str:
-    return (
-        f"{found['decode_over_import_torch']['median']:.2f} times `import torch`; `info` "
-        f"{found['info_seconds']['median']:.2f} s"
-    )
-
-
 OTHERS = {
     "fuzz": ("R4", _fuzz),
+    "fuzz-onnx": ("R4", _fuzz),
     "fuzz-guided": ("R4", _guided),
     "determinism": ("R7", _determinism),
 }
@@ -146,6 +140,5 @@ FIGURES = {
     "region": ("R11", _region),
     "partial": ("partial", _partial),
     "many": ("many files", _many),
-    "startup": ("cold start", _cold),
 }
 """Parts of reliability.json: target, and function to a figure."""

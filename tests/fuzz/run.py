@@ -1,7 +1,7 @@
 """Fuzz the readers of streams, adapters and bases with structured mutations.
 
-    python tests/fuzz/run.py [--executions 1000000] [--seconds 7200] [--batch 20000]
-                          [--out docs/results/fuzz.json]
+    python tests/fuzz/run.py [--engine onnx] [--executions 1000000] [--seconds 7200]
+                          [--batch 20000] [--out docs/results/fuzz-onnx.json]
     python tests/fuzz/run.py --number 12345        # one execution again, with its traceback
 
 Execution number n depends on n and the seed alone. Each batch of executions is a process of its
@@ -46,12 +46,13 @@ class Worker:
     Args:
         seed: seed of all executions.
         scratch: folder for files that are read by path.
+        engine: engine that reads.
     """
 
-    def __init__(self, *, seed: int, scratch: Path) -> None:
+    def __init__(self, *, seed: int, scratch: Path, engine: str = "onnx") -> None:
         from targets import Seeds
 
-        self.seed, self.seeds = seed, Seeds(scratch)
+        self.seed, self.seeds = seed, Seeds(scratch, engine)  # type: ignore[arg-type]
         self.executions: Counter[str] = Counter()
         self.accepted: Counter[str] = Counter()
         self.findings: list[dict[str, Any]] = []
@@ -107,7 +108,7 @@ def work(arguments: argparse.Namespace) -> None:
     """Execute a batch in this process; print counts, and the current number to a file."""
     started = time.process_time()
     with tempfile.TemporaryDirectory() as scratch:
-        worker = Worker(seed=arguments.seed, scratch=Path(scratch))
+        worker = Worker(seed=arguments.seed, scratch=Path(scratch), engine=arguments.engine)
         worker.warm_up()
         with open(arguments.progress, "r+b", buffering=0) as progress:
             for number in range(arguments.start, arguments.start + arguments.worker):
@@ -117,13 +118,13 @@ def work(arguments: argparse.Namespace) -> None:
     print(json.dumps(worker.summary() | {"cpu_seconds": time.process_time() - started}))
 
 
-def batch(*, seed: int, start: int, count: int) -> tuple[dict[str, Any], int]:
+def batch(*, seed: int, start: int, count: int, engine: str) -> tuple[dict[str, Any], int]:
     """Run a batch in a process of its own: its counts, and the number after its last."""
     with tempfile.NamedTemporaryFile() as progress:
         progress.write(start.to_bytes(8, "little"))
         progress.flush()
         words = [sys.executable, __file__, "--seed", str(seed), "--start", str(start)]
-        words += ["--worker", str(count), "--progress", progress.name]
+        words += ["--worker", str(count), "--progress", progress.name, "--engine", engine]
         run = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False)
         number = int.from_bytes(Path(progress.name).read_bytes(), "little")
     if run.returncode == 0:
@@ -145,10 +146,11 @@ def merge(report: dict[str, Any], counts: dict[str, Any]) -> None:
     report["total"] = sum(report["executions"].values())
 
 
-def empty(seed: int) -> dict[str, Any]:
+def empty(seed: int, engine: str) -> dict[str, Any]:
     """An empty report."""
     return {
         "seed": seed,
+        "engine": engine,
         "next": 0,
         "total": 0,
         "executions": {},
@@ -166,7 +168,7 @@ def fuzz(arguments: argparse.Namespace) -> int:
     from promptcodec.io.atomic import write_atomically
     from promptcodec.io.provenance import provenance
 
-    report = empty(arguments.seed)
+    report = empty(arguments.seed, arguments.engine)
     if arguments.out.exists():
         report = json.loads(arguments.out.read_text("utf-8"))
 
@@ -177,13 +179,17 @@ def fuzz(arguments: argparse.Namespace) -> int:
     end = time.monotonic() + arguments.seconds
     report["runs"].append({"from": report["next"], "to": 0, "provenance": provenance()})
     for finding in open_findings(report):
-        counts, _ = batch(seed=report["seed"], start=finding["number"], count=1)
+        counts, _ = batch(
+            seed=report["seed"], start=finding["number"], count=1, engine=report["engine"]
+        )
         if not counts["findings"]:
             finding["mended"] = report["runs"][-1]["provenance"]["commit"] or "unknown"
             save()
     while time.monotonic() < end and report["next"] < arguments.executions:
         count = min(arguments.batch, arguments.executions - report["next"])
-        counts, report["next"] = batch(seed=report["seed"], start=report["next"], count=count)
+        counts, report["next"] = batch(
+            seed=report["seed"], start=report["next"], count=count, engine=report["engine"]
+        )
         merge(report, counts)
         report["runs"][-1]["to"] = report["next"]
         save()
@@ -206,7 +212,7 @@ def again(arguments: argparse.Namespace) -> None:
     rng = source(arguments.seed, arguments.number)
     target = targets.choose(rng)
     with tempfile.TemporaryDirectory() as scratch:
-        accepted = targets.run(target, rng, targets.Seeds(Path(scratch)))
+        accepted = targets.run(target, rng, targets.Seeds(Path(scratch), arguments.engine))
     print(f"{target}: {'accepted' if accepted else 'refused'}")
 
 
@@ -217,12 +223,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=7200.0)
     parser.add_argument("--batch", type=int, default=BATCH, help="executions in one process")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/fuzz.json"))
+    parser.add_argument("--engine", choices=("onnx", "torch"), default="onnx")
+    parser.add_argument("--out", type=Path, help="default: docs/results/fuzz-ENGINE.json")
     parser.add_argument("--number", type=int)
     parser.add_argument("--start", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--progress", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    arguments.out = arguments.out or Path(f"docs/results/fuzz-{arguments.engine}.json")
     if arguments.worker:
         work(arguments)
     elif arguments.number is not None:

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import torch
 from mutate import mutate_bytes, mutate_json, mutate_safetensors
 from streams import Loose, loosen, mutate_fields, mutate_payload, write
 
 from promptcodec import bitstream
+from promptcodec.api import Codec
 from promptcodec.coding.adapter import RatePoint
+from promptcodec.coding.codec import PictureCodec
+from promptcodec.coding.engine import EngineName
 from promptcodec.coding.entropy import rans
 from promptcodec.coding.entropy.z_tables import SPANS, TABLES
 from promptcodec.coding.tiling import Box, Tiling
@@ -29,16 +32,16 @@ from promptcodec.errors import (
     PromptCodecError,
     StreamError,
 )
-from promptcodec.models.adapters.checkpoint import read_adapter
-from promptcodec.models.checkpoint import Base, read_base
-from promptcodec.models.codec import TorchCodec
-from promptcodec.models.engine import TorchEngine
-from promptcodec.models.tensors import tensor_of
+from promptcodec.runtime.export import export
+from promptcodec.runtime.files import FOLDER as GRAPHS
+from promptcodec.runtime.files import MANIFEST
 
 GOLDEN_FOLDER = Path(__file__).resolve().parents[1] / "golden"
 MAX_PIXELS = 256 * 256  # of one execution: sizes are mutated too
 LONGEST_LINE = 1000
 BASES = ("base", "centroid", "econtext")
+Allowed = tuple[type[PromptCodecError], ...]
+OF_STREAMS: Allowed = (StreamError, ModelMismatchError)
 SHARES = {"container": 55, "payload": 41, "adapter": 2, "base": 2}  # of the executions, per cent
 
 
@@ -64,24 +67,31 @@ class Seeds:
 
     Args:
         scratch: folder for files that are read by path.
+        engine: engine that reads.
     """
 
     scratch: Path
-    codecs: list[TorchCodec] = field(default_factory=list)
-    streams: list[tuple[TorchCodec, bytes, Loose]] = field(default_factory=list)
+    engine: EngineName = "onnx"
+    codecs: dict[str, Codec] = field(default_factory=dict)
+    streams: list[tuple[Codec, bytes, Loose]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         prompts = sorted((GOLDEN_FOLDER / "prompts").iterdir())
-        self.bases = {name: read_base(GOLDEN_FOLDER / name) for name in BASES}
-        self.codecs = [
-            TorchCodec.load(GOLDEN_FOLDER / n, prompts if n == "base" else []) for n in BASES
-        ]
-        known = {codec.base_hash[: bitstream.HASH_BYTES]: codec for codec in self.codecs}
+        for name in BASES:
+            export(shutil.copytree(GOLDEN_FOLDER / name, self.golden / name))
+            own = prompts if name == "base" else []
+            self.codecs[name] = Codec.load(self.golden / name, own, engine=self.engine)
+        known = {codec.base_hash[: bitstream.HASH_BYTES]: codec for codec in self.codecs.values()}
         for path in sorted(GOLDEN_FOLDER.glob("*.pc")):
             data = path.read_bytes()
             container = bitstream.parse(data)
             self.streams.append((known[container.base_hash], data, loosen(container)))
         self.adapters = prompts
+
+    @property
+    def golden(self) -> Path:
+        """Folder of the bases with their graphs."""
+        return self.scratch / "golden"
 
 
 def run(target: str, rng: random.Random, seeds: Seeds) -> bool:
@@ -98,9 +108,10 @@ def choose(rng: random.Random) -> str:
     return rng.choices(list(SHARES), list(SHARES.values()))[0]
 
 
-def check_stream(codec: TorchCodec, data: bytes, *, pixels: bool) -> bool:
+def check_stream(
+    codec: PictureCodec, data: bytes, *, pixels: bool, allowed: Allowed = OF_STREAMS
+) -> bool:
     """Read a stream by every method."""
-    allowed = (StreamError, ModelMismatchError)
     if not accepted(lambda: bitstream.parse(data, max_pixels=MAX_PIXELS), (StreamError,)):
         return False
     container = bitstream.parse(data, max_pixels=MAX_PIXELS)
@@ -110,14 +121,13 @@ def check_stream(codec: TorchCodec, data: bytes, *, pixels: bool) -> bool:
     if not pixels:
         return accepted(lambda: codec.decode_latents(data, max_pixels=MAX_PIXELS), allowed)
     whole = accepted(lambda: codec.decode(data, max_pixels=MAX_PIXELS), allowed)
-    check_parts(codec, data)
-    check_parts(codec, data[: len(data) * 3 // 4])
+    check_parts(codec, data, allowed)
+    check_parts(codec, data[: len(data) * 3 // 4], allowed)
     return whole
 
 
-def check_parts(codec: TorchCodec, data: bytes) -> None:
+def check_parts(codec: PictureCodec, data: bytes, allowed: Allowed) -> None:
     """Rebuild the complete tiles of a stream, and one pixel."""
-    allowed = (StreamError, ModelMismatchError)
     accepted(lambda: codec.decode(data, allow_partial=True, max_pixels=MAX_PIXELS), allowed)
     accepted(lambda: codec.decode(data, region=(0, 0, 1, 1), max_pixels=MAX_PIXELS), allowed)
 
@@ -168,7 +178,7 @@ def payload(rng: random.Random, seeds: Seeds) -> bool:
     return check_stream(codec, write(loose), pixels=rng.random() < 0.03)
 
 
-def with_index_crcs(codec: TorchCodec, loose: Loose) -> Loose:
+def with_index_crcs(codec: PictureCodec, loose: Loose) -> Loose:
     """The stream with the checksums of indexes that a decoder computes, if it can."""
     try:
         parsed = bitstream.parse(write(loose), max_pixels=MAX_PIXELS)
@@ -186,13 +196,13 @@ def with_index_crcs(codec: TorchCodec, loose: Loose) -> Loose:
     return replace(loose, tiles=tuple(tiles))
 
 
-def _index_crc(codec: TorchCodec, z: bytes, box: Box, *, point: RatePoint, gain: int) -> int:
+def _index_crc(codec: PictureCodec, z: bytes, box: Box, *, point: RatePoint, gain: int) -> int:
     rows, columns = (-(-side // TILE_STRIDE) for side in (box.height, box.width))
     shape = (codec.config.codec.z_channels, rows, columns)
-    tables = codec.tables.with_sets(point.z_sets)
-    z_hat = tensor_of(rans.decode_z(z, shape, tables)[None], codec.device)
-    indexes = codec.model.indexes(z_hat, gains=point.gains.shifted(gain))
-    return zlib.crc32(indexes[0].numpy().tobytes())
+    tables = codec.engine.tables.with_sets(point.z_sets)
+    z_hat = rans.decode_z(z, shape, tables)[None]
+    indexes = codec.engine.indexes(z_hat, gains=point.gains.shifted(gain))
+    return zlib.crc32(indexes[0].tobytes())
 
 
 def adapter(rng: random.Random, seeds: Seeds) -> bool:
@@ -206,10 +216,9 @@ def adapter(rng: random.Random, seeds: Seeds) -> bool:
         weights = mutate_safetensors(rng, weights, often=(TABLES, SPANS))
     _write_files(folder, {"adapter_config.json": config, "adapter_model.safetensors": weights})
     allowed = (CheckpointError, ModelMismatchError)
-    base = seeds.bases["base"]
-    if not accepted(lambda: read_adapter(folder, base=base), allowed):
+    codec = PictureCodec(seeds.codecs["base"].engine)
+    if not accepted(lambda: codec.add_prompts(folder), allowed):
         return False
-    codec = TorchCodec.load(GOLDEN_FOLDER / "base", [folder])
     (installed,) = codec.ladder.adapters.values()
     name = "sets" if installed.z_sets else "adapter"
     loose = loosen(bitstream.parse((GOLDEN_FOLDER / f"{name}.pc").read_bytes()))
@@ -222,24 +231,42 @@ def adapter(rng: random.Random, seeds: Seeds) -> bool:
 
 
 def base(rng: random.Random, seeds: Seeds) -> bool:
-    """Mutate files of a base: architecture, tables, scale path; an accepted one decodes."""
-    source, folder = GOLDEN_FOLDER / rng.choice(BASES), seeds.scratch / "base"
-    config = (source / "config.json").read_bytes()
-    weights = (source / "model.safetensors").read_bytes()
-    if rng.random() < 0.4:
-        config = _mutated_config(rng, config)
+    """Mutate files of a base: architecture, tables, scale path, graphs; an accepted one decodes."""
+    source, folder = seeds.golden / rng.choice(BASES), seeds.scratch / "base"
+    names = ["config.json"] * 4 + ["model.safetensors"] * 6
+    if seeds.engine != "torch":
+        names += [f"{GRAPHS}/{MANIFEST}", f"{GRAPHS}/synthesise.onnx"]
+    name = rng.choice(names)
+    _mirror(source, folder)
+    content = (source / name).read_bytes()
+    if name.endswith(".json"):
+        content = _mutated_config(rng, content)
+    elif name.endswith(".onnx"):
+        content = mutate_bytes(rng, content)
     else:
-        weights = mutate_safetensors(rng, weights)
-    _write_files(folder, {"config.json": config, "model.safetensors": weights})
-    found: list[Base] = []
-    if not accepted(lambda: found.append(read_base(folder)), (CheckpointError,)):
+        content = mutate_safetensors(rng, content)
+    (folder / name).unlink()  # a link to the source
+    (folder / name).write_bytes(content)
+    found: list[Codec] = []
+    if not accepted(
+        lambda: found.append(Codec.load(folder, [], engine=seeds.engine)), (CheckpointError,)
+    ):
         return False
-    codec = TorchCodec(TorchEngine(found[0], device=torch.device("cpu")))
-    name = "rgb" if source.name == "base" else source.name
-    loose = loosen(bitstream.parse((GOLDEN_FOLDER / f"{name}.pc").read_bytes()))
+    (codec,) = found
+    stream = "rgb" if source.name == "base" else source.name
+    loose = loosen(bitstream.parse((GOLDEN_FOLDER / f"{stream}.pc").read_bytes()))
     loose = replace(loose, base=codec.base_hash[: bitstream.HASH_BYTES])
-    check_stream(codec, write(with_index_crcs(codec, loose)), pixels=True)
+    # The weights of a graph are read when it is first needed.
+    allowed = OF_STREAMS if seeds.engine == "torch" else (*OF_STREAMS, CheckpointError)
+    data = write(with_index_crcs(codec, loose))
+    check_stream(codec, data, pixels=True, allowed=allowed)
     return True
+
+
+def _mirror(source: Path, folder: Path) -> None:
+    """Make `folder` a tree of links to the files of `source`."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(source, folder, copy_function=lambda old, new: Path(new).symlink_to(old))
 
 
 def _mutated_config(rng: random.Random, text: bytes) -> bytes:

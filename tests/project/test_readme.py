@@ -14,6 +14,7 @@ from PIL import Image
 from places import ROOT
 
 from promptcodec.cli import main
+from promptcodec.models import refine
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 PHOTO = ROOT / "promptcodec" / "io" / "assets" / "coffee.png"
@@ -33,10 +34,11 @@ def walk(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.timeout(300)  # one of the commands refines
+@pytest.mark.timeout(300)
 def test_commands(walk: Path, monkeypatch, capfd) -> None:
     """In one folder; those with pipes as a shell runs them, the others in this process."""
     monkeypatch.chdir(walk)
+    monkeypatch.setattr(refine, "SCHEDULES", (refine.Schedule(1, rounds=1),) * 10)  # of minutes
     commands = [line for line in COMMANDS if line not in TRAINING]
     assert len(commands) >= 14
     for line in commands:
