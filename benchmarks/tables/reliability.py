@@ -57,7 +57,8 @@ def _part(report: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _fuzz(fuzz: dict[str, Any]) -> tuple[str, str]:
     figure = (
-        f"{fuzz.get('engine', 'torch')}: {fuzz['total']:,} executions, {fuzz['cpu_seconds'] / 3600:.1f} hours of a processor: "
+        f"{fuzz.get('engine', 'torch')}: {fuzz['total']:,} executions, "
+        f"{fuzz['cpu_seconds'] / 3600:.1f} hours of a processor: "
         f"{_found(fuzz['findings'])}; slowest {fuzz['slowest_seconds']:.2f} s, "
         f"at most {fuzz['peak_extra_mb']:.0f} MB more"
     )
