@@ -1,7 +1,7 @@
 """Speed and memory against CompressAI's mbt2018-mean (quality 4), in turn in one run.
 
     python -m benchmarks.speed.run [--threads 1,2] [--repeats 7] [--base DIR] [--picture FILE]
-        [--peers mbt2018-mean,jpeg] [--out docs/results/speed.json]
+        [--precisions float32,bfloat16] [--peers mbt2018-mean,jpeg] [--out docs/results/speed.json]
 
 The measurements of `promptcodec bench`, in float32 with every engine and in bfloat16 with those
 that have it, the memory of a large picture, and the time of a cold start.
@@ -33,11 +33,14 @@ def main() -> None:
     options.add_argument("--base", help="checkpoint; default: the bundled one")
     options.add_argument("--picture", type=Path, help="photograph; default: a bundled one")
     options.add_argument("--peers", default=PEERS, help="comma-separated")
+    options.add_argument("--precisions", default="float32,bfloat16", help="comma-separated")
     arguments = options.parse_args()
     source = arguments.picture or bundled()
     engines = engines_here()
     report: dict[str, Any] = {}
     for precision, names in engines.items():
+        if precision not in arguments.precisions.split(","):
+            continue
         found = bench(
             photograph(source, width=WIDTH, height=HEIGHT),
             base=arguments.base,
