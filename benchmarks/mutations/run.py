@@ -148,7 +148,9 @@ def first_failure(tests: list[str], tree: Path, *, jobs: int) -> str:
     if not done.returncode:
         return ""
     failed = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.M)
-    return failed[1] if failed else f"pytest ends with {done.returncode}"
+    if failed is None:
+        raise SystemExit(f"pytest ends with {done.returncode}:\n{done.stdout}{done.stderr}")
+    return failed[1]
 
 
 if __name__ == "__main__":

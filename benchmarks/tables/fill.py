@@ -327,6 +327,7 @@ TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
     "items": (ROOT / "docs" / "reliability.md", items),
     "mutations": (ROOT / "docs" / "reliability.md", mutations),
     "speed": (ROOT / "docs" / "evaluation.md", speed),
+    "speed-small": (ROOT / "docs" / "evaluation.md", speed),
     "anchors": (ROOT / "docs" / "evaluation.md", anchors),
     "graphics": (CHECKPOINT / "README.md", graphics),
     "analysis": (ROOT / "docs" / "analysis.md", analysis.analysis),

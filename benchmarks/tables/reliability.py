@@ -19,7 +19,6 @@ TARGETS = {
     "R12": "orientation, profile, EXIF, XMP, alpha, grey, palettes, 16 bits",
     "partial": "pixels of whole tiles where one is lost",
     "many files": "a tree of mixed pictures there and back, killed in the middle",
-    "cold start": "`decode` beside `import torch`; `info`",
 }
 
 
