@@ -68,6 +68,16 @@ def test_the_command_line(run, tmp_path):
         assert run(*command).code == 0
 
 
+def test_classes_and_masks(run, tmp_path):
+    outcome = run("classify", STREAM, "--json", "--top", "3")
+    (row,) = json.loads(outcome.out)["files"]
+    assert outcome.code == 0 and len(row["labels"]) == 3
+    assert sum(label["probability"] for label in row["labels"]) <= 1
+    assert run("segment", STREAM, "-o", tmp_path / "mask.png").code == 0
+    with Image.open(tmp_path / "mask.png") as mask, Image.open(CHELSEA) as original:
+        assert mask.size == original.size and mask.mode == "P"
+
+
 def test_batches(run, tmp_path):
     (tmp_path / "in").mkdir()
     for size in (40, 90):
@@ -92,7 +102,8 @@ def test_the_plugin_of_pillow(tmp_path):
         (("encode", CHELSEA, "-o", "x.pc", "--engine", "torch"), "train"),
         (("train-prompt", "--lambda", "0.0067"), "train"),
         (("export", NANO / "base"), "train"),
-        (("bench",), "train"),
+        (("bench", "--engine", "torch"), "train"),
+        (("complexity",), "train"),
         (("eval", ASSETS), "eval"),
     ],
 )
