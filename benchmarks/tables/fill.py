@@ -317,6 +317,22 @@ def _ms(seconds: float | None) -> str:
     return "none" if seconds is None else f"{1000 * seconds:.1f}"
 
 
+def engines(report: dict[str, Any]) -> str:
+    """Cases of two engines, and how they differ."""
+    found, facts = report["summary"], report["provenance"]
+    settings = ", ".join(row["case"] for row in report["settings"])
+    most = max(row["largest_difference"] for row in report["settings"])
+    return (
+        f"{found['cases']} cases, 24 pictures at eight rates among them, sizes, tiles, alpha, "
+        "grey, gains, places between rates; each written and read by ONNX Runtime and by torch: z, "
+        f"indexes and symbols are equal in {found['same_integers']}, streams byte for byte in "
+        f"{found['same_bytes']}; {1e6 * found['share_of_levels_that_differ']:.0f} levels of a "
+        f"million differ, by {found['largest_difference']} at most; {settings}: by {most}. "
+        f"{facts['machine']['cpu']}, commit {str(facts['commit'])[:12]}, "
+        "[results/engines.json](results/engines.json)."
+    )
+
+
 TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
     "context": (ROOT / "docs" / "context.md", context),
     "effort": (ROOT / "docs" / "context.md", effort),
@@ -325,6 +341,7 @@ TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
     "methods": (ROOT / "docs" / "rates.md", methods),
     "reliability": (ROOT / "docs" / "reliability.md", reliability),
     "items": (ROOT / "docs" / "reliability.md", items),
+    "engines": (ROOT / "docs" / "python.md", engines),
     "mutations": (ROOT / "docs" / "reliability.md", mutations),
     "speed": (ROOT / "docs" / "evaluation.md", speed),
     "speed-small": (ROOT / "docs" / "evaluation.md", speed),
