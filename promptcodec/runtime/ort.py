@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,8 @@ class OnnxModel:
         options.log_severity_level = 3
         # Threads that spin while they wait take time from whatever else runs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        _share_memory()
+        options.add_session_config_entry("session.use_env_allocators", "1")
         with _memory_errors():
             self._session = onnxruntime.InferenceSession(
                 model, options, providers=["CPUExecutionProvider"]
@@ -58,6 +61,18 @@ class OnnxModels:
     def load(self, graph: str, model: bytes) -> OnnxModel:
         """The model of a graph; of any, so that its name does not matter."""
         return OnnxModel(model, threads=self.threads)
+
+
+@cache
+def _share_memory() -> None:
+    """Give all sessions one arena; with one each, every rate would keep what a picture takes."""
+    place = onnxruntime.OrtMemoryInfo(
+        "Cpu",
+        onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR,
+        0,
+        onnxruntime.OrtMemType.DEFAULT,
+    )
+    onnxruntime.create_and_register_allocator(place, None)
 
 
 @contextmanager

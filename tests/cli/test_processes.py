@@ -17,13 +17,15 @@ from promptcodec.cli.batch.runner import run_batch
 from promptcodec.cli.codec_options import CodecOptions
 from promptcodec.cli.inputs import FilePair
 
+SIZE = (900, 700)  # some tenths of a second each
+
 
 @pytest.fixture
 def run(run_tiny):
     return run_tiny
 
 
-@pytest.mark.timeout(300)  # each process imports torch
+@pytest.mark.timeout(300)
 class TestProcesses:
     """What only processes of their own can show."""
 
@@ -31,7 +33,7 @@ class TestProcesses:
     def many(self, tmp_path) -> Path:
         (tmp_path / "many").mkdir()
         for number in range(12):
-            picture(number).save(tmp_path / "many" / f"{number:02}.png")
+            picture(number, size=SIZE).save(tmp_path / "many" / f"{number:02}.png")
         return tmp_path / "many"
 
     @pytest.fixture
@@ -50,7 +52,7 @@ class TestProcesses:
         return start
 
     def test_killed_and_resumed(self, start, run, many, tmp_path):
-        process = start("--jobs", "2", "--effort", "1")
+        process = start("--jobs", "2")
         for _ in range(3):
             json.loads(process.stdout.readline())
         process.kill()
@@ -61,7 +63,7 @@ class TestProcesses:
         assert 3 <= len(there) < 12
         for data in there.values():
             bitstream.parse(data)
-        words = ("encode", "-r", many, "--effort", "1")
+        words = ("encode", "-r", many)
         _, stdout, _ = run(*words, "-o", out, "--json")
         summary = json.loads(stdout.splitlines()[-1])
         assert (summary["finished"], summary["done"]) == (len(there), 12 - len(there))
@@ -87,7 +89,7 @@ class TestProcesses:
     def test_what_was_done_is_told_when_it_ends_early(self, start, tmp_path, signal_number):
         failures = tmp_path / "failures.jsonl"
         words = (str(tmp_path / "missing.png"), "--failures", str(failures))
-        process = start("--jobs", "2", "--effort", "6", *words)
+        process = start("--jobs", "2", *words)
         done = 0
         while done < 2:
             done += json.loads(process.stdout.readline())["status"] == "done"

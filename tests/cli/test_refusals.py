@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from promptcodec import bitstream
 from promptcodec.cli import console, main
+from promptcodec.errors import StreamError
 from promptcodec.io import atomic
 
 
@@ -78,12 +79,16 @@ class TestBadStreams:
             assert outcome.err.count("\n") == 1 and outcome.out == b""
         assert not target.exists()
 
-    def test_every_bit_flipped(self, run, small, base, tmp_path):
+    def test_every_bit_flipped(self, run, small, base, tmp_path, tiny_codec):
         """A flip is never decoded: each byte is under a checksum."""
         data, target = small, tmp_path / "out.png"
         for position in range(8 * len(data)):
             damaged = bytearray(data)
             damaged[position // 8] ^= 1 << position % 8
+            with pytest.raises(StreamError):
+                tiny_codec.decode(bytes(damaged))
+            if position % 8 != position // 8 % 8:  # of each byte one, by the command line too
+                continue
             outcome = run("decode", "-", "-o", target, *base, stdin=bytes(damaged))
             assert outcome.code == 4, (position, outcome.err)
             assert outcome.err.count("\n") == 1 and outcome.out == b""

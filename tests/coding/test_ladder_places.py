@@ -105,7 +105,7 @@ def test_readers_see_whole_ladders_while_one_swaps(ladder: Ladder) -> None:
     readers = [threading.Thread(target=read) for _ in range(8)]
     for reader in readers:
         reader.start()
-    for turn in range(60):
+    for turn in range(25):
         current[0] = current[0].with_adapters([adapter(2, gain=turn)])
     done.set()
     for reader in readers:

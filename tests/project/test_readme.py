@@ -18,6 +18,7 @@ from promptcodec.models import refine
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 PHOTO = ROOT / "promptcodec" / "io" / "assets" / "coffee.png"
+SIZE = (384, 256)  # of the photograph: large enough for 20,000 bytes
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 LINES = [line for language, block in BLOCKS if not language for line in block.splitlines()]
 COMMANDS = [line for line in LINES if line.startswith("promptcodec ")]
@@ -28,7 +29,7 @@ TRAINING = [line for line in COMMANDS if line.startswith("promptcodec train-")]
 def walk(tmp_path: Path) -> Path:
     """What the README takes for granted: a photograph, and a folder of them."""
     with Image.open(PHOTO) as picture:
-        picture.convert("RGB").save(tmp_path / "photo.jpg", quality=95)
+        picture.convert("RGB").resize(SIZE).save(tmp_path / "photo.jpg", quality=95)
     (tmp_path / "photos").mkdir()
     shutil.copy(tmp_path / "photo.jpg", tmp_path / "photos")
     return tmp_path
@@ -52,11 +53,9 @@ def test_commands(walk: Path, monkeypatch, capfd) -> None:
             capture_output=True,
         )
         assert result.returncode == 0, result.stderr.decode()
-    with Image.open(PHOTO) as picture:
-        size = picture.size
     for name in ("photo.png", "copy.png", "back/photo.png"):
         with Image.open(walk / name) as copy:
-            assert copy.size == size
+            assert copy.size == SIZE
     assert 19_800 <= (walk / "fits.pc").stat().st_size <= 20_000
 
 

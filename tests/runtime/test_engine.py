@@ -92,3 +92,22 @@ def test_no_torch_is_imported(base: Path) -> None:
         "sys.exit(bool({'torch', 'onnx'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+@pytest.mark.parametrize("base", ["units"], indirect=True)
+def test_rates_share_the_memory_of_a_picture(base: Path) -> None:
+    """What a picture takes while it is coded is kept once, not for each rate that was used."""
+    script = (
+        "import sys, numpy as np; from promptcodec.api import Codec;"
+        f"codec = Codec.load({str(base / 'base')!r}, {str(base / 'prompts')!r}, threads=1);"
+        "picture = np.zeros((1024, 1024, 3), np.uint8);"
+        "pages = lambda: int(open('/proc/self/statm').read().split()[1]);"
+        "found = [pages()];"
+        "[found.append(pages()) for rate in (2, 2.25, 2.5, 2.75, 3, 3.25, 3.5, 4)"
+        " if codec.decode(codec.encode(picture, rate_index=rate))];"
+        "print(*found)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    before, first, *_, last = map(int, done.stdout.split())
+    assert first - before > 2000 and last - first < 0.5 * (first - before)
