@@ -4,7 +4,7 @@
         [--precisions float32,bfloat16] [--peers mbt2018-mean,jpeg] [--out docs/results/speed.json]
 
 The measurements of `promptcodec bench`, in float32 with every engine and in bfloat16 with those
-that have it, the memory of a large picture, and the time of a cold start.
+that have it, the memory of a large picture, and the processor's time of fresh processes.
 """
 
 import tempfile
