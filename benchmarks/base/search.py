@@ -30,7 +30,7 @@ from promptcodec.coding.gains import FRACTION_BITS
 from promptcodec.config import LAMBDAS, TILE_STRIDE, CodecConfig, from_dict
 from promptcodec.errors import ConfigError
 from promptcodec.evaluation.speed.complexity import complexity_table
-from promptcodec.io.hub import find_base
+from promptcodec.io.checkpoints import find_base
 from promptcodec.io.provenance import provenance
 from promptcodec.models.checkpoint import read_base
 from promptcodec.models.codec_model import CodecModel

@@ -33,7 +33,7 @@ from promptcodec.evaluation.evaluate import find_pictures
 from promptcodec.evaluation.metrics import psnr
 from promptcodec.evaluation.speed.complexity import count_parameters
 from promptcodec.evaluation.speed.timing import in_turn, ratio, summarise
-from promptcodec.io.hub import find_base, find_prompts
+from promptcodec.io.checkpoints import find_base, find_prompts
 from promptcodec.io.load import load_picture
 from promptcodec.io.provenance import provenance
 from promptcodec.models.adapters.checkpoint import read_adapter

@@ -26,7 +26,7 @@ from promptcodec.errors import UsageError
 from promptcodec.evaluation.bdrate import bd_rate
 from promptcodec.evaluation.evaluate import find_pictures
 from promptcodec.evaluation.speed.complexity import count_parameters
-from promptcodec.io.hub import find_base, find_prompts
+from promptcodec.io.checkpoints import find_base, find_prompts
 from promptcodec.training.ablation import REPORT, result_of
 from promptcodec.training.fine_tuning import BASE, PROMPTS
 

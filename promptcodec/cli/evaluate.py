@@ -263,7 +263,7 @@ def bench(
 def complexity(*, base: options.Base = None, printer: Printer) -> None:
     """Count parameters and kMAC/px of each part of a codec."""
     from promptcodec.evaluation.speed.complexity import complexity_table, render_complexity
-    from promptcodec.io.hub import find_base
+    from promptcodec.io.checkpoints import find_base
     from promptcodec.models.checkpoint import read_base
 
     rows = complexity_table(read_base(find_base(base)).model)

@@ -14,7 +14,16 @@ from promptcodec.cli.codec_options import CodecOptions
 from promptcodec.cli.output import Printer
 from promptcodec.cli.settings import spread_settings
 from promptcodec.errors import CheckpointError, StreamError
-from promptcodec.io.hub import ADAPTER_CONFIG, PromptsSource, find_base, find_prompts
+from promptcodec.io.checkpoints import (
+    ADAPTER_CONFIG,
+    BASE_CONFIG,
+    PromptsSource,
+    find_base,
+    find_prompts,
+    root_of,
+)
+
+RESULTS = "results.json"
 
 
 @spread_settings
@@ -74,16 +83,18 @@ def installed_rates(base: str | Path | None, prompts: PromptsSource | None) -> l
     Raises:
         CheckpointError: a folder has no readable config.
     """
-    folders = find_prompts(prompts, base=base)
-    place = find_base(base)
+    root = root_of(base)
+    folders = find_prompts(prompts, base=root)
     if not folders:
-        config = _read(place / "config.json")
-        return [_rate(config, place.parent / "results.json", None)]
+        place = find_base(root)
+        own = place / RESULTS
+        results = own if own.is_file() else place.parent / RESULTS
+        return [_rate(_read(place / BASE_CONFIG), results, None)]
     found: dict[int, InstalledRate] = {}
     for folder in folders:
         rate = _rate(
             _read(folder / ADAPTER_CONFIG),
-            folder.parent.parent / "results.json",
+            folder.parent.parent / RESULTS,
             folder=str(folder),
         )
         found[rate.rate_index] = rate

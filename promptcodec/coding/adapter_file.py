@@ -30,8 +30,8 @@ from promptcodec.coding.entropy.z_tables import SPANS, TABLES, ZTables, read_set
 from promptcodec.coding.gains import FRACTION_BITS, Gains
 from promptcodec.config import CodecConfig
 from promptcodec.errors import CheckpointError
+from promptcodec.io.checkpoints import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from promptcodec.io.config_files import check_base, config_of, read_json
-from promptcodec.io.hub import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from promptcodec.io.tensors import (
     Arrays,
     check_all_taken,

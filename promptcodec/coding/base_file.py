@@ -18,8 +18,8 @@ from promptcodec.coding.entropy.tables import NUM_SCALES, TOTAL, table_range
 from promptcodec.coding.scale_path import MAX_EXACT, Layers, exactness_bound, layer_shapes
 from promptcodec.config import BaseConfig, CodecConfig
 from promptcodec.errors import CheckpointError, not_found
+from promptcodec.io.checkpoints import BASE_CONFIG, BASE_WEIGHTS
 from promptcodec.io.config_files import read_config
-from promptcodec.io.hub import BASE_CONFIG, BASE_WEIGHTS
 from promptcodec.io.tensors import Arrays, read_arrays, take, update_hash
 
 

@@ -29,10 +29,11 @@ class EngineOptions(TypedDict, total=False):
     """Options of an engine beside its base.
 
     Args:
-        heads: a head for `classify` and `segment`, a folder of heads, or a Hub id of either; None
-            is those of the bundled base. Heads are read at their first use.
-        tasks: task prompts for `encode(task=...)`, a folder of them, or a Hub id of either; None
-            is those of the bundled base.
+        heads: a head for `classify` and `segment`, a folder of heads, the folder of a codec, or a
+            Hub id of any; None is `heads/` in the folder of the base. Heads are read at their
+            first use.
+        tasks: task prompts for `encode(task=...)`, a folder of them, the folder of a codec, or a
+            Hub id of any; None is `tasks/` in the folder of the base.
         device: "cpu" (the default), "cuda", "cuda:1", ...
         precision: number format of g_a and g_s, "float32" (the default) or "bfloat16"; entropy
             coding is exact in either.

@@ -18,8 +18,8 @@ import numpy as np
 from promptcodec.coding.head_config import LATENTS, HeadConfig
 from promptcodec.coding.head_shapes import COUNTER, head_shapes
 from promptcodec.errors import CheckpointError
+from promptcodec.io.checkpoints import HEAD_CONFIG, HEAD_WEIGHTS
 from promptcodec.io.config_files import check_base, read_config
-from promptcodec.io.hub import HEAD_CONFIG, HEAD_WEIGHTS
 from promptcodec.io.tensors import Arrays, check_all_taken, read_arrays, take
 
 

@@ -16,7 +16,7 @@ from promptcodec.coding.ladder import Ladder
 from promptcodec.coding.results import Rate
 from promptcodec.config import BaseConfig
 from promptcodec.errors import UsageError
-from promptcodec.io.hub import PromptsSource, find_prompts
+from promptcodec.io.checkpoints import PromptsSource, find_prompts
 
 
 class LoadedBase:
@@ -79,14 +79,14 @@ class LoadedBase:
         Streams that were written with a replaced adapter still decode.
 
         Args:
-            prompts: an adapter, a folder of adapters, a Hub id of either, several of these, or a
-                dict of them by rate index.
+            prompts: an adapter, a folder of adapters, the folder of a codec, a Hub id of any,
+                several of these, or a dict of them by rate index.
         Raises:
             CheckpointError: an adapter is missing or unusable; none is installed then.
             ModelMismatchError: an adapter belongs to another base.
             UsageError: a key of a dict is not the rate index of its adapter.
         """
-        self.install(prompts, find_prompts(prompts, base=""))
+        self.install(prompts, find_prompts(() if prompts is None else prompts))
 
     def install(self, prompts: PromptsSource | None, folders: Sequence[Path]) -> None:
         """Install the adapters in `folders`, found for `prompts`; see `add_prompts`."""

@@ -207,7 +207,7 @@ def _identity(
 ) -> dict[str, Any]:
     """Settings that the parts of one run must share."""
     from promptcodec.coding.adapter_file import adapter_digest
-    from promptcodec.io.hub import find_prompts
+    from promptcodec.io.checkpoints import find_prompts
 
     folders = find_prompts(config.prompts, base=config.base)
     return {

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from promptcodec.api import Codec
     from promptcodec.coding.engine import EngineName, Precision
     from promptcodec.coding.results import Encoded
-    from promptcodec.io.hub import PromptsSource
+    from promptcodec.io.checkpoints import PromptsSource
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from promptcodec.coding.entropy.rans import EntropyTables
 from promptcodec.coding.entropy.tables import NUM_SCALES, gaussian_table, quantise_frequencies
 from promptcodec.coding.scale_path import ACTIVATION_BITS, WEIGHT_BITS
 from promptcodec.config import BaseConfig
-from promptcodec.io.hub import BASE_CONFIG, BASE_WEIGHTS
+from promptcodec.io.checkpoints import BASE_CONFIG, BASE_WEIGHTS
 from promptcodec.io.tensors import Arrays, check_finite
 from promptcodec.models.codec_model import CodecModel
 from promptcodec.models.weights import (

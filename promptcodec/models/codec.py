@@ -13,7 +13,7 @@ from promptcodec.coding.codec import PictureCodec
 from promptcodec.coding.engine import EngineOptions, Precision
 from promptcodec.coding.entropy.rans import EntropyTables
 from promptcodec.coding.stream_reader import Source
-from promptcodec.io.hub import PromptsSource, find_prompts
+from promptcodec.io.checkpoints import PromptsSource, find_prompts, root_of
 from promptcodec.models.codec_model import CodecModel
 from promptcodec.models.engine import TorchEngine
 from promptcodec.models.heads.checkpoint import Head
@@ -38,8 +38,9 @@ class TorchCodec(PictureCodec):
         **options: Unpack[EngineOptions],
     ) -> Self:
         """Load a base codec and the adapters of its rates; see `promptcodec.Codec.load`."""
-        codec = cls(TorchEngine.load(base, **options))
-        codec.install(prompts, find_prompts(prompts, base=base))
+        root = root_of(base)
+        codec = cls(TorchEngine.load(root, **options))
+        codec.install(prompts, find_prompts(prompts, base=root))
         return codec
 
     @property

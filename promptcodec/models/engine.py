@@ -25,7 +25,7 @@ from promptcodec.coding.entropy.rans import EntropyTables
 from promptcodec.coding.gains import Gains
 from promptcodec.coding.latents import Latents
 from promptcodec.errors import UsageError
-from promptcodec.io.hub import find_base, find_heads, find_tasks
+from promptcodec.io.checkpoints import find_base, find_heads, find_tasks, root_of
 from promptcodec.models.adapters.checkpoint import read_adapter
 from promptcodec.models.adapters.interpolation import between
 from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
@@ -82,12 +82,13 @@ class TorchEngine(OfBase):
             raise UsageError(f"precision is {precision!r}; need 'float32' or 'bfloat16'")
         if threads is not None:
             torch.set_num_threads(threads)
+        root = root_of(base)
         return cls(
-            read_base(find_base(base)),
+            read_base(find_base(root)),
             device=device_of(options.get("device", "cpu")),
             precision=precision,
-            heads=find_heads(options.get("heads"), base=base),
-            tasks=find_tasks(options.get("tasks"), base=base),
+            heads=find_heads(options.get("heads"), base=root),
+            tasks=find_tasks(options.get("tasks"), base=root),
         )
 
     def __setstate__(self, state: dict[str, Any]) -> None:

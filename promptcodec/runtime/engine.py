@@ -20,7 +20,7 @@ from promptcodec.coding.latents import Latents
 from promptcodec.coding.scale_path import table_indexes
 from promptcodec.config import LATENT_STRIDE
 from promptcodec.errors import UsageError
-from promptcodec.io.hub import find_base, find_heads
+from promptcodec.io.checkpoints import find_base, find_heads, root_of
 from promptcodec.runtime.files import GraphFiles, read_graphs
 from promptcodec.runtime.heads import HeadFolders
 from promptcodec.runtime.network import Network, between
@@ -65,10 +65,11 @@ class OnnxEngine(OfBase):
         if options.get("device", "cpu") != "cpu":
             _needs_torch("a device other than cpu")
         models = cls.models(options)
-        folder = find_base(base)
+        root = root_of(base)
+        folder = find_base(root)
         stored = read_stored_base(folder)
         graphs = read_graphs(folder, stored.config.codec)
-        heads = find_heads(options.get("heads"), base=base)
+        heads = find_heads(options.get("heads"), base=root)
         return cls(stored, graphs, models=models, heads=heads)
 
     @classmethod

@@ -10,7 +10,7 @@ import numpy as np
 from promptcodec.coding.base_file import read_stored_base
 from promptcodec.coding.head_file import read_stored_head
 from promptcodec.errors import UsageError
-from promptcodec.io.hub import BASE_CONFIG, HEAD_CONFIG, find_heads
+from promptcodec.io.checkpoints import BASE_CONFIG, HEAD_CONFIG, find_heads
 from promptcodec.runtime.catalogue import Architecture, build, names
 from promptcodec.runtime.files import write_graphs
 from promptcodec.runtime.graphs.graph import Graph, Value

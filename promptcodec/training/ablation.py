@@ -21,7 +21,7 @@ from promptcodec.coding.adapter import RateAdapter
 from promptcodec.config import Count, Natural, Positive, Ranged, RateIndex
 from promptcodec.errors import ConfigError, DataError, DivergenceError, UsageError
 from promptcodec.io.atomic import write_atomically
-from promptcodec.io.hub import find_base
+from promptcodec.io.checkpoints import find_base
 from promptcodec.io.provenance import provenance
 from promptcodec.models.adapters.checkpoint import read_adapter
 from promptcodec.models.checkpoint import Base, read_base

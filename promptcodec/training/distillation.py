@@ -23,7 +23,7 @@ from promptcodec.coding.head_config import CLASSIFY, PIXELS
 from promptcodec.coding.head_file import read_head_config
 from promptcodec.config import LATENT_STRIDE, NotNegative, Positive, Ranged, Share
 from promptcodec.errors import CheckpointError, ConfigError, not_found
-from promptcodec.io.hub import HEAD_WEIGHTS
+from promptcodec.io.checkpoints import HEAD_WEIGHTS
 from promptcodec.models.heads.checkpoint import read_head
 from promptcodec.models.heads.classifier import LatentClassifier
 from promptcodec.models.heads.pixel_classifier import PixelClassifier

@@ -8,7 +8,7 @@ from pathlib import Path
 from promptcodec.coding.head_config import LATENTS
 from promptcodec.coding.head_file import read_head_config
 from promptcodec.errors import UsageError
-from promptcodec.io.hub import BASE_CONFIG, HEAD_CONFIG
+from promptcodec.io.checkpoints import BASE_CONFIG, HEAD_CONFIG
 from promptcodec.runtime.export import export
 
 logger = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from accelerate import PartialState
 from promptcodec.config import LAMBDAS, Positive, Ranged, RateIndex
 from promptcodec.errors import ConfigError, UsageError
 from promptcodec.io.atomic import write_atomically
-from promptcodec.io.hub import ADAPTER_CONFIG, ADAPTER_WEIGHTS, find_base
+from promptcodec.io.checkpoints import ADAPTER_CONFIG, ADAPTER_WEIGHTS, find_base
 from promptcodec.models.checkpoint import read_base
 from promptcodec.training.data.pictures import PictureStore
 from promptcodec.training.optim import on_gpu

@@ -17,7 +17,7 @@ from promptcodec.coding.entropy.tables import SCALE_STEP
 from promptcodec.coding.entropy.z_tables import MAX_SETS
 from promptcodec.config import Count, Natural, Within
 from promptcodec.errors import ConfigError
-from promptcodec.io.hub import find_base
+from promptcodec.io.checkpoints import find_base
 from promptcodec.models.adapters.checkpoint import build as build_adapter
 from promptcodec.models.adapters.checkpoint import pack_arrays, read_adapter, write_adapter
 from promptcodec.models.adapters.prompts import LayerAdaptivePrompts

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from promptcodec.errors import CheckpointError
 from promptcodec.io.atomic import write_atomically
-from promptcodec.io.hub import BASE_CONFIG
+from promptcodec.io.checkpoints import BASE_CONFIG
 from promptcodec.models.checkpoint import MEASURES, read_base
 
 RAW_FILE = "raw.safetensors"

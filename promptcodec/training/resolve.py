@@ -11,7 +11,7 @@ from pathlib import Path
 from promptcodec.coding.adapter_file import read_adapter_config
 from promptcodec.config import LAMBDAS
 from promptcodec.errors import UsageError
-from promptcodec.io.hub import find_prompts
+from promptcodec.io.checkpoints import find_prompts
 from promptcodec.training.config import read_recipe
 from promptcodec.training.rate_adapter import RateAdapterConfig
 

@@ -8,7 +8,8 @@ from types import ModuleType
 import pytest
 from places import ASSETS
 
-from promptcodec import Codec, api
+from promptcodec import Codec
+from promptcodec.api import codec as api
 from promptcodec.coding import codec, settings, stream_reader
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from promptcodec.coding.adapter import AdapterConfig
 from promptcodec.errors import CheckpointError, ModelMismatchError
-from promptcodec.io.hub import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from promptcodec.io.checkpoints import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from promptcodec.models.adapters.checkpoint import read_adapter, write_adapter
 from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
 from promptcodec.models.checkpoint import Base, read_base

@@ -121,7 +121,7 @@ def test_the_whole_codec_with_a_fresh_adapter_is_the_base(
 
 def test_cost_in_parameters_of_the_bundled_base() -> None:
     """At most one parameter in twenty of the base's."""
-    from promptcodec.io.hub import find_base
+    from promptcodec.io.checkpoints import find_base
     from promptcodec.models.checkpoint import read_base
 
     model = read_base(find_base(None)).model

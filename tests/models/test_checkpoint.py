@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from promptcodec.coding.base_file import base_hash, read_stored_base
 from promptcodec.errors import CheckpointError
-from promptcodec.io.hub import BASE_CONFIG, BASE_WEIGHTS
+from promptcodec.io.checkpoints import BASE_CONFIG, BASE_WEIGHTS
 from promptcodec.io.tensors import read_arrays
 from promptcodec.models.checkpoint import read_base, write_base
 

@@ -12,7 +12,7 @@ import pytest
 from promptcodec.api import Codec
 from promptcodec.coding.base_file import read_stored_base
 from promptcodec.errors import CheckpointError, ModelMismatchError, UsageError
-from promptcodec.io.hub import ADAPTER_CONFIG
+from promptcodec.io.checkpoints import ADAPTER_CONFIG
 from promptcodec.runtime import ort
 from promptcodec.runtime.catalogue import NAMES
 from promptcodec.runtime.export import models

@@ -15,7 +15,7 @@ from places import ROOT
 from promptcodec.coding.codec import PictureCodec
 from promptcodec.config import SEGMENT
 from promptcodec.errors import UsageError
-from promptcodec.io.hub import PromptsSource, bundled, find_prompts
+from promptcodec.io.checkpoints import PromptsSource, bundled, find_prompts
 from promptcodec.models.codec import TorchCodec
 from promptcodec.runtime.engine import OnnxEngine
 from promptcodec.runtime.export import export

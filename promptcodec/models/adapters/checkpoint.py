@@ -21,7 +21,7 @@ from promptcodec.coding.entropy.z_tables import ZTables, pack_sets
 from promptcodec.coding.gains import FRACTION_BITS
 from promptcodec.config import CodecConfig
 from promptcodec.errors import CheckpointError
-from promptcodec.io.hub import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from promptcodec.io.checkpoints import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from promptcodec.io.tensors import Arrays, check_finite
 from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
 from promptcodec.models.checkpoint import Base

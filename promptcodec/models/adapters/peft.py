@@ -32,7 +32,7 @@ from promptcodec.coding.entropy.z_tables import SPANS, TABLES
 from promptcodec.coding.gains import FRACTION_BITS
 from promptcodec.config import CodecConfig
 from promptcodec.errors import UsageError
-from promptcodec.io.hub import find_prompts
+from promptcodec.io.checkpoints import find_prompts
 from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
 from promptcodec.models.codec_model import Adapter, AdapterSlot, CodecModel
 

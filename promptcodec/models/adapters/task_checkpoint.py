@@ -7,8 +7,8 @@ from pathlib import Path
 
 from promptcodec.config import check_format_version
 from promptcodec.errors import ConfigError
+from promptcodec.io.checkpoints import TASK_CONFIG, TASK_WEIGHTS
 from promptcodec.io.config_files import check_base, read_config
-from promptcodec.io.hub import TASK_CONFIG, TASK_WEIGHTS
 from promptcodec.models.adapters.task_prompts import TaskPrompts
 from promptcodec.models.checkpoint import Base
 from promptcodec.models.weights import as_half, read_network, write_files

@@ -9,7 +9,7 @@ from torch import nn
 
 from promptcodec.coding.head_config import CLASSIFY, LATENTS, HeadConfig
 from promptcodec.coding.head_file import read_stored_head
-from promptcodec.io.hub import HEAD_CONFIG, HEAD_WEIGHTS
+from promptcodec.io.checkpoints import HEAD_CONFIG, HEAD_WEIGHTS
 from promptcodec.models.heads.classifier import LatentClassifier
 from promptcodec.models.heads.pixel_classifier import PixelClassifier
 from promptcodec.models.heads.segmenter import LatentSegmenter, PixelSegmenter

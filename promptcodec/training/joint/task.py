@@ -27,7 +27,7 @@ from promptcodec.coding.adapter import RateAdapter
 from promptcodec.coding.distortion import psnr_of
 from promptcodec.coding.entropy.rans import EntropyTables, estimate_bits
 from promptcodec.errors import ConfigError
-from promptcodec.io.hub import find_base, find_heads, find_prompts
+from promptcodec.io.checkpoints import find_base, find_heads, find_prompts
 from promptcodec.models.adapters.checkpoint import read_adapter, write_adapter
 from promptcodec.models.adapters.task_checkpoint import TaskConfig, write_task
 from promptcodec.models.adapters.task_prompts import TaskPrompts

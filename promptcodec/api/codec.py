@@ -1,0 +1,110 @@
+"""Public class of the codec."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, Self, Unpack
+
+from promptcodec.api.engines import check_torch, load_engine
+from promptcodec.coding.codec import PictureCodec
+from promptcodec.coding.encoder import Candidate
+from promptcodec.coding.engine import Engine, EngineName, EngineOptions, Progress
+from promptcodec.coding.settings import EncodeSettings
+from promptcodec.io.checkpoints import (
+    PromptsSource,
+    bundled,
+    find_prompts,
+    locate,
+    locate_each,
+)
+
+
+class Codec(PictureCodec):
+    """A base codec and its rates, safe to share among threads."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self._source: tuple[Path, EngineOptions] | None = None
+        self._installed: list[list[Path]] = []
+        self._in_torch: Codec | None = None
+
+    @classmethod
+    def load(
+        cls,
+        base: str | Path | None = None,
+        prompts: PromptsSource | None = None,
+        *,
+        engine: EngineName | None = None,
+        local_files_only: bool = False,
+        **options: Unpack[EngineOptions],
+    ) -> Self:
+        """Load a base codec and the adapters of its rates.
+
+        Args:
+            base: folder of a base, or of a codec with `base/`, `prompts/`, `heads/` and `tasks/`;
+                or a Hub id of either, "owner/name" or "owner/name@revision", with a branch, tag or
+                commit; None is the bundled nano codec.
+            prompts: an adapter, a folder of adapters, the folder of a codec, a Hub id of any,
+                several of these, or a dict of them by rate index; None is `prompts/` in the folder
+                of `base`, where there is one. An empty list is the base alone.
+            engine: "onnx", ONNX Runtime on the CPU; "openvino", the same with g_a and g_s in
+                OpenVINO; or "torch". None is torch for a GPU, bfloat16, task prompts or a base
+                without graphs, and ONNX Runtime for all else; a call that needs gradients or task
+                prompts is then made in torch.
+            local_files_only: whether repositories of the Hub have to be in the cache; nothing is
+                sent then. So it is in any case where HF_HUB_OFFLINE is set.
+            options: fields of `EngineOptions`: heads, tasks, device, precision, threads.
+        Raises:
+            CheckpointError: `base` or `prompts` has nothing usable; a repository or its revision
+                does not exist, is not in the cache and cannot be fetched, or was damaged.
+            ModelMismatchError: an adapter belongs to another base.
+            UsageError: engine, device or precision is unknown or not installed, or a key of a dict
+                is not the rate index of its adapter.
+        Examples:
+            >>> codec = Codec.load()
+            >>> [rate.index for rate in codec.rates]
+            [0, 1, 2, 3, 4, 5, 6, 7]
+            >>> Codec.load(prompts=[]).rates[0].index
+            4
+        """
+        # Each repository is looked up once.
+        find = cache(partial(locate, local_files_only=local_files_only))
+        root = bundled() if base is None else find(base)
+        prompts = locate_each(prompts, find)
+        for name in ("heads", "tasks"):
+            if (place := options.get(name)) is not None:
+                options[name] = find(place)
+        codec = cls(load_engine(root, engine, **options))
+        if engine is None and codec.engine.name != "torch":
+            codec._source = root, options
+        codec.install(prompts, find_prompts(prompts, base=root))
+        return codec
+
+    def install(self, prompts: PromptsSource | None, folders: Sequence[Path]) -> None:
+        """Install the adapters in `folders`, found for `prompts`; see `add_prompts`."""
+        super().install(prompts, folders)
+        with self._adding:
+            self._installed.append(list(folders))
+            self._in_torch = None
+
+    def _encode(
+        self, source: Any, settings: EncodeSettings, *, progress: Progress | None
+    ) -> tuple[bytes, Candidate, int, bool, dict[str, float]]:
+        if self._source is not None and (settings.effort or settings.task is not None):
+            return self._torch()._encode(source, settings, progress=progress)
+        return super()._encode(source, settings, progress=progress)
+
+    def _torch(self) -> Codec:
+        """The same base and adapters in torch, loaded at its first use."""
+        assert self._source is not None
+        base, options = self._source
+        with self._adding:
+            if self._in_torch is None:
+                check_torch("an effort above 0, or a task,")
+                other = Codec(load_engine(base, "torch", **options))
+                for folders in self._installed:
+                    other.install(None, folders)
+                self._in_torch = other
+            return self._in_torch
