@@ -12,7 +12,10 @@ from promptcodec.cli import options
 from promptcodec.cli.output import Printer
 from promptcodec.cli.settings import spread_settings
 
-TrainingData = Annotated[Path, Option(help="Folder or zip shards of training pictures.")]
+TrainingData = Annotated[
+    Path,
+    Option(help="Folder of training pictures, zip files or tar shards; pattern of shards."),
+]
 Validation = Annotated[
     Path | None, Option(help="Folder to validate on; default: pictures held out of DATA.")
 ]
@@ -108,7 +111,7 @@ def train_prompt(
         Path | None,
         Option(
             envvar="PROMPTCODEC_DATA",
-            help="Folder or zip shards of training pictures.",
+            help="Folder of training pictures, zip files or tar shards; pattern of shards.",
             show_default="the sample pictures, for a trial",
         ),
     ] = None,
@@ -209,7 +212,7 @@ def train_joint(
     data: options.ClassData,
     unlabelled: Annotated[
         Path | None,
-        Option(help="Folder or zip shards of pictures that only the recipe's teacher judges."),
+        Option(help="Folder or shards of pictures that only the recipe's teacher judges."),
     ] = None,
     run: Annotated[RunOptions, RUN],
     seed: Seed = None,

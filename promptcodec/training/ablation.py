@@ -26,7 +26,7 @@ from promptcodec.io.provenance import provenance
 from promptcodec.models.adapters.checkpoint import read_adapter
 from promptcodec.models.checkpoint import Base, read_base
 from promptcodec.training.config import OptimizerConfig
-from promptcodec.training.data.pictures import PictureStore
+from promptcodec.training.data.opening import open_pictures
 from promptcodec.training.fine_tuning import BASE, PROMPTS, FineTuneConfig, FineTuneTask
 from promptcodec.training.ladder import order_of
 from promptcodec.training.rate_adapter import (
@@ -165,7 +165,7 @@ def ablate(
     if unknown:
         raise UsageError(f"no method {min(unknown)!r} in this recipe; it has {', '.join(names)}")
     base = read_base(find_base(config.prompts.base))
-    held = PictureStore(data, config.prompts.data, device="cpu").validation
+    held = open_pictures(data, config.prompts.data).validation
     rows = []
     for method in config.methods:
         if only and method.name not in only:

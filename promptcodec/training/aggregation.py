@@ -28,7 +28,7 @@ from promptcodec.models.tensors import crop, pad
 from promptcodec.models.transforms import Synthesis
 from promptcodec.models.weights import as_half, load_weights
 from promptcodec.training.config import DataConfig, LoopConfig, OptimizerConfig
-from promptcodec.training.data.pictures import PictureStore
+from promptcodec.training.data.opening import CropStore
 from promptcodec.training.frozen import WithFrozen
 from promptcodec.training.losses import psnr
 from promptcodec.training.optim import device_of
@@ -151,7 +151,7 @@ class AggregationTask(PictureTask):
         super().__init__(config)
         self.codec = TorchCodec.load(config.base, heads=config.head)
 
-    def build(self, store: PictureStore) -> AggregatingDecoder:
+    def build(self, store: CropStore) -> AggregatingDecoder:
         """g_s of the base after an aggregation that is the identity."""
         return AggregatingDecoder(self.codec, features=self.config.features)
 
@@ -167,7 +167,7 @@ class AggregationTask(PictureTask):
 
     @torch.inference_mode()
     def validate(
-        self, model: AggregatingDecoder, store: PictureStore, *, samples: Path
+        self, model: AggregatingDecoder, store: CropStore, *, samples: Path
     ) -> dict[str, float]:
         """Distortion on held-out pictures at every rate."""
         figures, losses = {}, []
@@ -177,9 +177,7 @@ class AggregationTask(PictureTask):
             losses.append(self.codec.at(rate).lmbda * 255.0**2 * np.mean(10.0 ** (-found / 10.0)))
         return {"loss": float(np.mean(losses)), **figures}
 
-    def write(
-        self, model: AggregatingDecoder, folder: Path, *, store: PictureStore
-    ) -> dict[str, Any]:
+    def write(self, model: AggregatingDecoder, folder: Path, *, store: CropStore) -> dict[str, Any]:
         """Write aggregation and g_s, weights in float16."""
         folder.mkdir(parents=True, exist_ok=True)
         arrays = as_half(model.state_dict())

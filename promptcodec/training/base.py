@@ -13,7 +13,8 @@ from promptcodec.errors import ConfigError
 from promptcodec.models import checkpoint
 from promptcodec.models.codec_model import CodecModel
 from promptcodec.training.config import BaseTrainingConfig
-from promptcodec.training.data.pictures import PictureStore
+from promptcodec.training.data.batch import INITIAL_STEP
+from promptcodec.training.data.opening import CropStore
 from promptcodec.training.entropy_tables import TABLE_PICTURES, fit_tables
 from promptcodec.training.initialise import (
     initialise_entropy,
@@ -57,7 +58,7 @@ class BaseTask(PictureTask):
         tables = TABLE_PICTURES
         return Budget(60.0 * minutes, validation_pictures=held, table_pictures=tables, began=began)
 
-    def build(self, store: PictureStore) -> CodecModel:
+    def build(self, store: CropStore) -> CodecModel:
         """A fresh model with frozen parts as in the recipe."""
         return build_model(self.config)
 
@@ -65,7 +66,7 @@ class BaseTask(PictureTask):
         """The transforms, if the recipe has `compile`."""
         return [model.g_a, model.g_s] if self.config.compile else []
 
-    def initialise(self, model: CodecModel, store: PictureStore) -> None:
+    def initialise(self, model: CodecModel, store: CropStore) -> None:
         """Start from a checkpoint, or from principal components.
 
         Raises:
@@ -85,10 +86,10 @@ class BaseTask(PictureTask):
                 logger.warning("not from %s: %s", config.init_from, ", ".join(names))
                 starts = {"context": "context.y_scale", "hyperprior": checkpoint.SCALE_PATH}
                 parts = [p for p, s in starts.items() if any(n.startswith(s) for n in afresh)]
-                crops = store.batch(32, seed=config.seed, step=2**32).cpu()
+                crops = store.batch(32, seed=config.seed, step=INITIAL_STEP).cpu()
                 initialise_entropy(model, crops, parts=parts)
         elif config.linear_start:
-            crops = (store.batch(8, seed=config.seed, step=2**32 + i) for i in range(16))
+            crops = (store.batch(8, seed=config.seed, step=INITIAL_STEP + i) for i in range(16))
             initialise_transforms(model, (c.cpu() for c in crops), lmbda=config.rate_weight)
 
     def loss(
@@ -108,14 +109,12 @@ class BaseTask(PictureTask):
             output, batch, lmbda=config.rate_weight, random_gain_weight=config.random_gain_weight
         )
 
-    def validate(
-        self, model: CodecModel, store: PictureStore, *, samples: Path
-    ) -> dict[str, float]:
+    def validate(self, model: CodecModel, store: CropStore, *, samples: Path) -> dict[str, float]:
         """Rate and distortion on held-out pictures."""
         found = validate(model, store.validation, samples=samples)
         return found.figures(lmbda=self.config.rate_weight)
 
-    def write(self, model: CodecModel, folder: Path, *, store: PictureStore) -> dict[str, Any]:
+    def write(self, model: CodecModel, folder: Path, *, store: CropStore) -> dict[str, Any]:
         """Fit the tables and write the checkpoint."""
         config = BaseConfig(
             codec=self.config.codec,

@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 import yaml
 
 from promptcodec.config import (
+    ADDED,
     LAMBDAS,
     CodecConfig,
     Count,
@@ -65,6 +66,8 @@ class DataConfig(Ranged):
         reduce_max: largest scale of that reduction.
         validation_pictures: number of pictures held out of training, spread over each pack.
         validation_exclude: patterns of file names that are never held out.
+        shuffle_buffer: number of pictures in memory, of tar shards.
+        crops_per_picture: mean number of crops of a picture while it is in memory, of tar shards.
     """
 
     crop: int = 128
@@ -77,6 +80,8 @@ class DataConfig(Ranged):
     reduce_max: ShareAbove0 = 0.85
     validation_pictures: Count = 24
     validation_exclude: tuple[str, ...] = ()
+    shuffle_buffer: Count = field(default=1000, metadata=ADDED)
+    crops_per_picture: Count = field(default=4, metadata=ADDED)
 
     def __post_init__(self) -> None:
         super().__post_init__()

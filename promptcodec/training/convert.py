@@ -100,4 +100,5 @@ def _rebuilt(state: TrainingState, config: BaseTrainingConfig) -> TrainingState:
         config=config,
         processes=state.processes,
         held_out=state.held_out,
+        data=state.data,
     )

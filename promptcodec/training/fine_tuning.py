@@ -24,7 +24,7 @@ from promptcodec.models.adapters.checkpoint import read_adapter, write_adapter
 from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
 from promptcodec.models.checkpoint import read_base, write_base
 from promptcodec.models.codec_model import CodecModel, TrainingOutput
-from promptcodec.training.data.pictures import PictureStore
+from promptcodec.training.data.opening import CropStore
 from promptcodec.training.entropy_tables import TABLE_PICTURES, fit_tables
 from promptcodec.training.rate_adapter import RateAdapterConfig, RateAdapterTask, rescale_gains
 from promptcodec.training.validation import validate
@@ -90,7 +90,7 @@ class FineTuneTask(RateAdapterTask):
         self.config = config
         self.start_folder = None if config.init_from is None else Path(config.init_from)
 
-    def build(self, store: PictureStore) -> FineTuned:
+    def build(self, store: CropStore) -> FineTuned:
         """The unchanged base."""
         config = self.config
         prompts = LayerAdaptivePrompts(self.base.config.codec, width=1, rank=0)
@@ -108,7 +108,7 @@ class FineTuneTask(RateAdapterTask):
         """No modules."""
         return []
 
-    def initialise(self, model: FineTuned, store: PictureStore) -> None:
+    def initialise(self, model: FineTuned, store: CropStore) -> None:
         """Start from the recipe's neighbour, or without one from the base."""
         known = self.base.config.lmbda
         if self.start_folder is not None:
@@ -123,13 +123,13 @@ class FineTuneTask(RateAdapterTask):
         if self.config.gains:
             rescale_gains(model.prompts, known=known, lmbda=self.config.rate_weight)
 
-    def validate(self, model: FineTuned, store: PictureStore, *, samples: Path) -> dict[str, float]:
+    def validate(self, model: FineTuned, store: CropStore, *, samples: Path) -> dict[str, float]:
         """Rate and distortion on held-out pictures with the gains as integers."""
         adapter = self._adapter(model)
         found = validate(model.merged(), store.validation, samples=samples, adapter=adapter)
         return found.figures(lmbda=self.config.rate_weight)
 
-    def write(self, model: FineTuned, folder: Path, *, store: PictureStore) -> dict[str, Any]:
+    def write(self, model: FineTuned, folder: Path, *, store: CropStore) -> dict[str, Any]:
         """Write codec, gains and, with LoRA, PEFT's own folder."""
         codec = model.merged()
         config = BaseConfig(

@@ -24,7 +24,7 @@ from promptcodec.errors import ConfigError, UsageError
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.checkpoints import ADAPTER_CONFIG, ADAPTER_WEIGHTS, find_base
 from promptcodec.models.checkpoint import read_base
-from promptcodec.training.data.pictures import PictureStore
+from promptcodec.training.data.opening import open_pictures
 from promptcodec.training.optim import on_gpu
 from promptcodec.training.pace import Budget
 from promptcodec.training.rate_adapter import RateAdapterConfig, RateAdapterTask, same_run
@@ -108,10 +108,10 @@ def train_ladder(
     if not resume and not only and any(out.glob(f"rate-*/{STATE_FILE}")):
         raise UsageError(f"{out} holds an earlier ladder; add --resume or choose another folder")
     prompts = out / "prompts"
-    open_pictures = functools.cache(PictureStore)  # all rates train on the same ones
+    open_once = functools.cache(open_pictures)  # all rates train on the same ones
     began = time.monotonic()
     if config.minutes is not None:  # before the time is parted: the first rate would pay for it
-        open_pictures(
+        open_once(
             data,
             config.prompts.data,
             device="cuda" if on_gpu(device) else "cpu",
@@ -139,7 +139,7 @@ def train_ladder(
         if not _finished(prompts / f"rate-{rate}", run, timed=budget is not None):
             logger.warning("rate %d of %s, from %s", rate, list(config.rates), start or "the base")
             folder = run_training(
-                RateAdapterTask(run, cache=cache, open_pictures=open_pictures),
+                RateAdapterTask(run, cache=cache, open_pictures=open_once),
                 data=data,
                 out=out / f"rate-{rate}",
                 resume=(out / f"rate-{rate}" / STATE_FILE).exists(),

@@ -24,7 +24,7 @@ from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
 from promptcodec.models.checkpoint import Base, read_base
 from promptcodec.models.codec_model import CodecModel, TrainingOutput
 from promptcodec.training.config import DataConfig, OptimizerConfig, RateConfig
-from promptcodec.training.data.pictures import PictureStore
+from promptcodec.training.data.opening import CropStore, open_pictures
 from promptcodec.training.entropy_tables import TABLE_PICTURES
 from promptcodec.training.frozen import WithFrozen
 from promptcodec.training.losses import RateDistortion, rate_distortion
@@ -118,7 +118,7 @@ class RateAdapterTask(PictureTask):
         config: RateAdapterConfig,
         *,
         cache: Path | None = None,
-        open_pictures: Callable[..., PictureStore] = PictureStore,
+        open_pictures: Callable[..., CropStore] = open_pictures,
     ) -> None:
         super().__init__(config, cache=cache, open_pictures=open_pictures)
         self.result = f"rate-{config.rate_index}"
@@ -133,7 +133,7 @@ class RateAdapterTask(PictureTask):
                     f"{found.width} and {found.rank}: give the same"
                 )
 
-    def build(self, store: PictureStore) -> AdaptedCodec:
+    def build(self, store: CropStore) -> AdaptedCodec:
         """A fresh adapter, equal to the base."""
         config = self.config
         prompts = LayerAdaptivePrompts(self.base.config.codec, width=config.width, rank=config.rank)
@@ -146,7 +146,7 @@ class RateAdapterTask(PictureTask):
         """The transforms, if the recipe has `compile`."""
         return [model.base.g_a, model.base.g_s] if self.config.compile else []
 
-    def initialise(self, model: AdaptedCodec, store: PictureStore) -> None:
+    def initialise(self, model: AdaptedCodec, store: CropStore) -> None:
         """Start from the recipe's neighbour, or without one from the base."""
         known = self.base.config.lmbda
         if self.start is not None:
@@ -161,9 +161,7 @@ class RateAdapterTask(PictureTask):
         """Rate-distortion loss on pictures (B, 3, H, W) in [0, 1]."""
         return rate_distortion(model(batch), batch, lmbda=self.config.rate_weight)
 
-    def validate(
-        self, model: AdaptedCodec, store: PictureStore, *, samples: Path
-    ) -> dict[str, float]:
+    def validate(self, model: AdaptedCodec, store: CropStore, *, samples: Path) -> dict[str, float]:
         """Rate and distortion on held-out pictures with the gains as integers."""
         adapter = self._adapter(model)
         found = validate(
@@ -175,7 +173,7 @@ class RateAdapterTask(PictureTask):
         )
         return found.figures(lmbda=self.config.rate_weight)
 
-    def write(self, model: AdaptedCodec, folder: Path, *, store: PictureStore) -> dict[str, Any]:
+    def write(self, model: AdaptedCodec, folder: Path, *, store: CropStore) -> dict[str, Any]:
         """Fit tables of z and write the adapter."""
         fitted = self._fit_sets(model, store)
         write_adapter(folder, model.prompts, config=self._adapter_config(), z_sets=fitted.sets)
@@ -184,7 +182,7 @@ class RateAdapterTask(PictureTask):
             "z_tables": {"sets": len(fitted.sets), "held_out_bits": fitted.bits},
         }
 
-    def _fit_sets(self, model: AdaptedCodec, store: PictureStore) -> FittedSets:
+    def _fit_sets(self, model: AdaptedCodec, store: CropStore) -> FittedSets:
         """Tables of z for the written weights."""
         if not self.config.z_table_sets:
             return FittedSets()

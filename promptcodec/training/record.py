@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from promptcodec.config import CodecConfig, without_removed
 from promptcodec.io.atomic import write_atomically
-from promptcodec.training.config import LoopConfig
+from promptcodec.training.config import DataConfig, LoopConfig
 
 TRAINING_FILE = "training.json"
 IGNORED_KEYS = (
@@ -32,10 +32,16 @@ def recipe_of(config: LoopConfig) -> dict[str, Any]:
 
 
 def with_new_keys(recipe: dict[str, Any]) -> dict[str, Any]:
-    """A recipe out of a record: keys of older versions renamed, or left out at their default."""
+    """A recipe out of a record: keys of older versions renamed, or left out at their default.
+
+    New keys of `data` are added with their defaults.
+    """
     found = {RENAMED_KEYS.get(key, key): value for key, value in recipe.items()}
     if isinstance(found.get("codec"), dict):
         found["codec"] = without_removed(CodecConfig, found["codec"])
+    if isinstance(found.get("data"), dict):
+        added = {f.name: f.default for f in fields(DataConfig) if f.metadata.get("added")}
+        found["data"] = added | found["data"]
     return found
 
 

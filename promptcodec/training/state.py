@@ -51,6 +51,7 @@ class TrainingState:
         share: share of the run that was done before the last of these steps.
         processes: number of processes of the run; None in states of older versions.
         held_out: held-out losses; None in states of older versions.
+        data: digest of tar shards; None for other data, and in states of older versions.
     """
 
     step: int
@@ -60,6 +61,7 @@ class TrainingState:
     share: float = 0.0
     processes: int | None = None
     held_out: HeldOut | None = None
+    data: str | None = None
 
     @property
     def validated(self) -> bool:
@@ -78,6 +80,7 @@ def gather(
     config: LoopConfig,
     processes: int | None,
     held_out: HeldOut | None,
+    data: str | None,
 ) -> TrainingState:
     """Collect the state of a run of `config` after `step` steps and `seconds`."""
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
@@ -99,6 +102,7 @@ def gather(
         share=share,
         processes=processes,
         held_out=held_out,
+        data=data,
     )
 
 
@@ -129,6 +133,16 @@ def check_recipe(state: TrainingState, config: LoopConfig) -> None:
             )
 
 
+def check_data(state: TrainingState, digest: str | None) -> None:
+    """Log a line if a run resumes on other tar shards: its crops are then other ones."""
+    if state.data is not None and state.data != digest:
+        logger.warning(
+            "names, sizes or pictures of the tar shards are others than up to step %d, and so are "
+            "the crops from here on: a run on the same shards would differ",
+            state.step,
+        )
+
+
 def write_state(path: Path, state: TrainingState) -> None:
     """Write a state atomically."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in state.tensors.items()}
@@ -137,6 +151,8 @@ def write_state(path: Path, state: TrainingState) -> None:
         extra["processes"] = state.processes
     if state.held_out is not None:
         extra["held_out"] = asdict(state.held_out)
+    if state.data is not None:
+        extra["data"] = state.data
     metadata = {"step": str(state.step), "extra": json.dumps(extra)}
     write_atomically(path, save(tensors, metadata=metadata), force=True)
 
@@ -157,6 +173,7 @@ def read_state(path: Path) -> TrainingState:
         # Older states have no share; theirs is that of their steps.
         share = float(extra.pop("share", max(0, step - 1) / extra["recipe"]["steps"]))
         processes, held_out = extra.pop("processes", None), extra.pop("held_out", None)
+        data = extra.pop("data", None)
         return TrainingState(
             step=step,
             tensors=tensors,
@@ -165,6 +182,7 @@ def read_state(path: Path) -> TrainingState:
             share=share,
             processes=processes,
             held_out=None if held_out is None else HeldOut(**held_out),
+            data=data,
         )
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise CheckpointError(f"training state {path} cannot be read: {error}") from None

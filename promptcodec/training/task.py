@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from promptcodec.training.data.batch import Batch
-from promptcodec.training.data.pictures import PictureStore
+from promptcodec.training.data.opening import CropStore, open_pictures
 from promptcodec.training.losses import Loss
 
 
@@ -110,11 +110,11 @@ class PictureTask(Task):
         config: Any,
         *,
         cache: Path | None = None,
-        open_pictures: Callable[..., PictureStore] = PictureStore,
+        open_pictures: Callable[..., CropStore] = open_pictures,
     ) -> None:
         self.config, self.cache, self.open_pictures = config, cache, open_pictures
 
-    def open_store(self, data: Path, *, device: str, validation: Path | None) -> PictureStore:
+    def open_store(self, data: Path, *, device: str, validation: Path | None) -> CropStore:
         """Read the pictures."""
         return self.open_pictures(
             data, self.config.data, device=device, validation=validation, cache=self.cache

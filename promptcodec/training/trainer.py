@@ -86,6 +86,8 @@ class Trainer:
         self.store = task.open_store(
             data, device=self.accelerator.device.type, validation=validation
         )
+        if state is not None:
+            training_state.check_data(state, getattr(self.store, "digest", None))
         out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed)
         model = task.build(self.store).to(memory_format=torch.channels_last)
@@ -323,6 +325,7 @@ class Trainer:
             config=self.config,
             processes=self.accelerator.num_processes,
             held_out=self.watch.held_out,
+            data=getattr(self.store, "digest", None),
         )
 
     def _save_before_decay(self) -> None:
@@ -364,7 +367,8 @@ def run_training(
 
     Args:
         task: subject of the run, with its recipe.
-        data: training pictures: a folder, nested folders and zip files too, or a zip file.
+        data: training pictures: a folder, nested folders and zip files too, a zip file, or tar
+            shards.
         out: folder for log, state, samples and the result.
         resume: whether to continue from the state in `out`.
         max_steps: step of the schedule to stop after, state saved; None runs to the end.

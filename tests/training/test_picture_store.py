@@ -197,9 +197,9 @@ def test_a_cache_holds_the_same_pixels_and_is_read_instead(
     plain, cache = decode(sources), tmp_path / "pixels"
     made = decode(sources, cache=cache)
     decoding: list[str] = []
-    whole = picture_cache._decode
+    whole = picture_cache.decode_one
     monkeypatch.setattr(
-        picture_cache, "_decode", lambda source: (decoding.append(source.name), whole(source))[1]
+        picture_cache, "decode_one", lambda source: (decoding.append(source.name), whole(source))[1]
     )
     read = decode(sources, cache=cache)
     assert not decoding

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
+from shard_line import STREAM, ShardLineTask
 from torch import distributed
 from two_parameters import LineTask, line_config
 
 from promptcodec.errors import ConfigError
 from promptcodec.training.base import BaseTask
 from promptcodec.training.config import BaseTrainingConfig, read_recipe
+from promptcodec.training.data.opening import open_pictures
 from promptcodec.training.trainer import Trainer, run_training
 
 torch.set_num_threads(1)
@@ -58,6 +60,19 @@ base = run_training(BaseTask(whole), out=out / "whole", **options)
 PartialState().wait_for_everyone()
 entropy = replace(config, train="entropy", init_from=str(base))
 run_training(BaseTask(entropy), out=out / "entropy", **options)
+
+# Tar shards, more and fewer than processes, and a run on them that is stopped and resumed.
+rank = PartialState().process_index
+for name in ("shards", "shards/shard-000.tar"):
+    store = open_pictures(out / name, STREAM)
+    crops = torch.cat([store.batch(2, seed=1, step=step, rank=rank) for step in range(60)])
+    facts[name] = sorted(set((255 * crops[:, 0, 0, 0]).round().int().tolist()))
+for name, stops in (("unstopped", [None]), ("stopped", [3, None])):
+    for stop in stops:
+        task = ShardLineTask(line_config(steps=9, batch=2))
+        options = {"data": out / "shards", "device": "cpu", "resume": True, "max_steps": stop}
+        run_training(task, out=out / name, **options)
+        PartialState().wait_for_everyone()
 
 # A state of one process is not gone on with by two.
 alone = LineTask(line_config(steps=2), [1.0, 2.0])

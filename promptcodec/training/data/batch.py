@@ -8,6 +8,8 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor
 
+INITIAL_STEP = 2**32  # of batches for initial weights, which no step of a run has
+
 
 class Batch(Protocol):
     """Pictures of one step, as a tensor or a dataclass of tensors."""

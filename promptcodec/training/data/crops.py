@@ -69,6 +69,24 @@ def draw(
     return Places(picture, size, top, left, rng.random(count) < 0.5)
 
 
+def weigh(
+    shapes: np.ndarray, packs: np.ndarray, *, shares: Sequence[float], crop: int
+) -> np.ndarray:
+    """Weights of pictures: proportional to area in each pack, 0 if smaller than the crop, (N,).
+
+    Args:
+        shapes: height and width of every picture, (N, 2).
+        packs: number of the pack of every picture, (N,).
+        shares: sums of the weights of each pack.
+        crop: edge of a crop in px.
+    """
+    large = shapes.min(axis=1) >= crop
+    area = np.where(large, shapes.prod(axis=1), 0).astype(np.float64)
+    for number, share in enumerate(shares):
+        area[packs == number] *= share / max(area[packs == number].sum(), 1.0)
+    return area
+
+
 def cut(pictures: Sequence[Tensor], places: Places, *, crop: int) -> Tensor:
     """Cut crops on the CPU.
 

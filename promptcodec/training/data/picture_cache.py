@@ -102,11 +102,12 @@ def _decoded(
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         for start in range(0, len(sources), CHUNK):
             part = sources[start : start + CHUNK]
-            for source, pixels in zip(part, pool.map(_decode, part), strict=True):
+            for source, pixels in zip(part, pool.map(decode_one, part), strict=True):
                 yield source, *pixels
 
 
-def _decode(source: PictureFile) -> Pixels:
+def decode_one(source: PictureFile) -> Pixels:
+    """Pixels of a picture, uint8 (H, W, 3), or why there are none; notes on the file."""
     try:
         picture = source.load()
     except PictureError as error:

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from promptcodec.errors import DataError
 from promptcodec.training.config import DataConfig
-from promptcodec.training.data.crops import FlatPictures, cut, draw
+from promptcodec.training.data.crops import FlatPictures, cut, draw, weigh
 from promptcodec.training.data.picture_cache import decode
+from promptcodec.training.data.shards import first_pictures
 from promptcodec.training.data.sources import (
     PictureFile,
     TrainingPicture,
-    find_pictures,
     find_training_pictures,
     matches,
 )
@@ -68,7 +68,7 @@ class PictureStore:
         self._training = [e for e in self._pictures if e.group not in groups]
         pictures = [self._pictures[entry] for entry in held]
         if validation:
-            places = list(find_pictures(validation))[: config.validation_pictures]
+            places = first_pictures(validation, config.validation_pictures)
             pictures = list(self._usable(places, cache=None).values())
         self.validation = [picture.permute(2, 0, 1).to(device) for picture in pictures]
         if not self.validation:
@@ -123,12 +123,9 @@ class PictureStore:
 
     def _weigh(self, crop: int) -> np.ndarray:
         """Cumulative probabilities of the training pictures: proportional to area in each pack."""
-        large = self._shapes.min(axis=1) >= crop
-        area = np.where(large, self._shapes.prod(axis=1), 0).astype(np.float64)
         packs = np.array([entry.pack for entry in self._training])
-        for number in range(packs.max() + 1):
-            share = self.config.packs[number].share if self.config.packs else 1.0
-            area[packs == number] *= share / max(area[packs == number].sum(), 1.0)
+        shares = [pack.share for pack in self.config.packs] or [1.0]
+        area = weigh(self._shapes, packs, shares=shares, crop=crop)
         if not area.any():
             raise DataError(f"no training picture has {crop} px: lower data.last_crop")
         sums = np.cumsum(area)

@@ -32,10 +32,12 @@ class PictureFile:
     Args:
         path: picture file, or archive that holds it.
         member: name inside the archive; None is a file of its own.
+        span: first byte and number of bytes in a tar archive; None in others.
     """
 
     path: Path
     member: str | None = None
+    span: tuple[int, int] | None = None
 
     def __str__(self) -> str:
         return str(self.path) if self.member is None else f"{self.path}:{self.member}"
@@ -54,10 +56,20 @@ class PictureFile:
         try:
             if self.member is None:
                 return self.path.read_bytes()
+            if self.span is not None:
+                return self._read_span(*self.span)
             changed = self.path.stat().st_mtime_ns
             return _archive(self.path, changed, os.getpid()).read(self.member)
         except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
             raise PictureError(f"{self} cannot be read: {error}") from None
+
+    def _read_span(self, first: int, size: int) -> bytes:
+        with self.path.open("rb") as file:
+            file.seek(first)
+            data = file.read(size)
+        if len(data) < size:
+            raise EOFError("the archive is cut off")
+        return data
 
     def load(self) -> Picture:
         """The picture.

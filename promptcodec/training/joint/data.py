@@ -13,7 +13,7 @@ from torch import Tensor
 from promptcodec.training.data.augmented import ViewConfig, fit, random_crop
 from promptcodec.training.data.batch import TensorBatch
 from promptcodec.training.data.labelled import LabelledPictures
-from promptcodec.training.data.pictures import PictureStore
+from promptcodec.training.data.opening import CropStore
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class JointStore:
         *,
         rates: Sequence[int],
         config: ViewConfig,
-        unlabelled: PictureStore | None = None,
+        unlabelled: CropStore | None = None,
         share: float = 0.5,
     ) -> None:
         self.name, self.config, self.rates = name, config, tuple(rates)

@@ -38,7 +38,7 @@ from promptcodec.models.tensors import arrays_of
 from promptcodec.training.config import DataConfig
 from promptcodec.training.data.augmented import fit
 from promptcodec.training.data.labelled import read_labelled
-from promptcodec.training.data.pictures import PictureStore
+from promptcodec.training.data.opening import open_pictures
 from promptcodec.training.distillation import FeatureProjection, read_teacher, stage_at_16
 from promptcodec.training.entropy_tables import TABLE_PICTURES, fit_tables
 from promptcodec.training.joint.config import CODEC_PARTS, PARTS, JointTrainingConfig
@@ -150,7 +150,8 @@ class JointTask(Task):
             )
         config, unlabelled = self.config, None
         if self.unlabelled is not None:
-            unlabelled = PictureStore(self.unlabelled, replace(UNLABELLED, crop=config.views.size))
+            own = replace(UNLABELLED, crop=config.views.size)
+            unlabelled = open_pictures(self.unlabelled, own)
         names = [Path(data).name, *([] if unlabelled is None else [unlabelled.name])]
         return JointStore(
             " and ".join(names),

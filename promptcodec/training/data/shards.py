@@ -1,0 +1,237 @@
+"""Tar shards: which ones there are, and the pictures in them in the order of the file.
+
+By the convention of WebDataset the members of a sample have a key in common: their path up to the
+first dot of its last part. Members without a key (their name begins with a dot) and those that are
+no pictures are left out. Headers are read one after the other and none is kept.
+"""
+
+from __future__ import annotations
+
+import glob
+import logging
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from promptcodec.errors import DataError
+from promptcodec.io.find import PICTURE_SUFFIXES, find_files
+from promptcodec.training.data.sources import PictureFile, find_pictures, matches
+
+logger = logging.getLogger(__name__)
+
+TAR = ".tar"
+COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+WILDCARDS = "*?["
+OTHERS = (".zip", *PICTURE_SUFFIXES)  # files that are read into memory as a whole
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A tar archive of pictures.
+
+    Args:
+        path: path of the archive.
+        exclude: patterns of file names that are left out.
+        held: keys of samples that are held out of training.
+        pictures: number of pictures that are neither left out nor held out.
+    """
+
+    path: Path
+    exclude: tuple[str, ...] = ()
+    held: frozenset[str] = frozenset()
+    pictures: int = 0
+
+    def walk(self) -> Iterator[PictureFile]:
+        """The pictures, in the order of the archive, up to where it is damaged."""
+        try:
+            yield from self._walk()
+        except DataError:
+            return  # the log has it since the shard was opened
+
+    def _walk(self) -> Iterator[PictureFile]:
+        for member in read_members(self.path):
+            base = member.name.rpartition("/")[2]
+            if (
+                not base.startswith(".")
+                and base.lower().endswith(PICTURE_SUFFIXES)
+                and not matches(base, self.exclude)
+                and key_of(member.name) not in self.held
+            ):
+                yield PictureFile(self.path, member.name, (member.offset_data, member.size))
+
+    def counted(self) -> tuple[Shard, str | None]:
+        """The shard with its number of pictures, and its fault; all headers are read."""
+        pictures, fault = 0, None
+        try:
+            for _ in self._walk():
+                pictures += 1
+        except DataError as error:
+            fault = str(error)
+        return replace(self, pictures=pictures), fault
+
+    def without(self, keys: frozenset[str]) -> Shard:
+        """The shard with further samples held out."""
+        shard = replace(self, held=self.held | keys)
+        return replace(shard, pictures=sum(1 for _ in shard.walk()))
+
+
+def key_of(name: str) -> str:
+    """Key of the sample of a member."""
+    folder, slash, base = name.rpartition("/")
+    return folder + slash + base.partition(".")[0]
+
+
+def read_members(path: Path) -> Iterator[tarfile.TarInfo]:
+    """Headers of the files of a tar archive whose bytes are all there.
+
+    Raises:
+        DataError: the archive cannot be read, or not from here on.
+    """
+    try:
+        with tarfile.open(path, "r:") as archive:
+            size = path.stat().st_size
+            while (member := archive.next()) is not None:
+                vars(archive)["members"].clear()  # or the headers of all members stay in memory
+                if member.size < 0:  # or the archive has no end
+                    raise DataError(f"is damaged in {member.name}")
+                if member.offset_data + member.size > size:
+                    raise DataError(f"is cut off in {member.name}")
+                if member.isreg() and not member.issparse():
+                    yield member
+            _check_end(archive)
+    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"is no tar archive that can be read ({error})") from None
+
+
+def _check_end(archive: tarfile.TarFile) -> None:
+    """Check for the mark at the end; without one, `tarfile` ends where it finds no header."""
+    file: Any = archive.fileobj
+    file.seek(archive.offset)
+    block = file.read(tarfile.BLOCKSIZE)
+    if len(block) < tarfile.BLOCKSIZE:
+        raise DataError("is cut off: it has no end mark")
+    if any(block):
+        raise DataError(f"is damaged at byte {archive.offset}")
+
+
+def find_shards(data: Path) -> list[Path]:
+    """Tar shards that a path names; empty if it names pictures or zip files.
+
+    Args:
+        data: a shard, a folder, or a pattern such as `shards/train-*.tar`.
+    Raises:
+        DataError: the pattern fits no shard, or shards are compressed.
+    """
+    data = Path(data)
+    if data.is_dir():
+        return _shards_in(data)
+    if data.exists():
+        found = [data]
+    elif set(WILDCARDS) & set(str(data)):
+        found = [Path(name) for name in sorted(glob.glob(str(data), recursive=True))]
+        if not any(path.name.lower().endswith((TAR, *COMPRESSED)) for path in found):
+            raise DataError(f"no tar shard fits {data}: check the pattern, or name a folder")
+    else:
+        return []
+    _check_compressed(data, found)
+    return [path for path in found if path.suffix.lower() == TAR and path.is_file()]
+
+
+def _shards_in(folder: Path) -> list[Path]:
+    suffixes = (TAR, *("." + name.rpartition(".")[2] for name in COMPRESSED))
+    archives = list(find_files(folder, suffixes, hidden=True))
+    shards = sorted(path for path in archives if path.suffix.lower() == TAR)
+    if not archives:
+        return []
+    if next(find_files(folder, OTHERS, hidden=True), None) is None:
+        _check_compressed(folder, archives)
+        return shards
+    if shards:
+        logger.warning(
+            "%s has pictures or zip files, and %d tar archives, which are left out: to train on "
+            "those, name them by a pattern, such as '%s'",
+            *(folder, len(shards), folder / "**" / "*.tar"),
+        )
+    return []
+
+
+def _check_compressed(data: Path, archives: Sequence[Path]) -> None:
+    packed = [path for path in archives if path.name.lower().endswith(COMPRESSED)]
+    if packed:
+        raise DataError(
+            f"{data} has compressed tar shards, as {packed[0].name}, and training reads from the "
+            "middle of a shard: unpack them to .tar; pictures are compressed themselves"
+        )
+
+
+def open_shards(paths: Sequence[Path], exclude: Sequence[str]) -> list[Shard]:
+    """Shards with pictures and how many they have; the log names those that are damaged or empty.
+
+    Args:
+        paths: paths of tar archives.
+        exclude: patterns of file names that are left out.
+    """
+    shards = [Shard(path, tuple(exclude)) for path in paths]
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        found = list(pool.map(Shard.counted, shards))
+    for shard, fault in found:
+        if not shard.pictures:
+            logger.warning("skipped %s: %s", shard.path, fault or "has no picture")
+        elif fault:
+            logger.warning("%s: %s; %d pictures are used", shard.path, fault, shard.pictures)
+    return [shard for shard, _ in found if shard.pictures]
+
+
+def first_pictures(source: Path, count: int) -> list[PictureFile]:
+    """The first pictures of a folder, a zip file or tar shards.
+
+    Raises:
+        DataError: the folder does not exist, or an archive cannot be read.
+    """
+    shards = open_shards(find_shards(source), ())
+    tarred = chain.from_iterable(shard.walk() for shard in shards)
+    return list(islice(tarred if shards else find_pictures(source), count))
+
+
+def spread(
+    shards: Sequence[Shard], count: int, *, read: Callable[[PictureFile], Tensor | None]
+) -> Iterator[tuple[PictureFile, Tensor]]:
+    """Up to `count` pictures at equal distances in the shards, one after the other.
+
+    In place of a picture that `read` refuses comes the next one that it takes, after the last
+    shard from the first on.
+
+    Args:
+        shards: shards, in their order.
+        count: largest number of pictures.
+        read: pixels of a picture; None refuses it.
+    """
+    total = sum(shard.pictures for shard in shards)
+    due = np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
+    taken: set[int] = set()
+    for _ in range(2):
+        first = 0
+        for shard in shards:
+            end = first + shard.pictures
+            if due and due[0] < end:
+                for index, source in enumerate(shard.walk(), first):
+                    if not due or due[0] >= end:
+                        break
+                    if due[0] <= index and index not in taken:
+                        pixels = read(source)
+                        if pixels is not None:
+                            taken.add(index)
+                            due.pop(0)
+                            yield source, pixels
+            first = end
+        due = [0] * len(due)
