@@ -59,7 +59,7 @@ test-peers: $(PEERS)/.promptcodec
 test-latest: | $(BIN)/python
 	rm -rf $(LATEST)
 	$(BIN)/python -m venv $(LATEST)
-	$(LATEST)/bin/python -m pip install -q --upgrade -e '.[test]'
+	$(LATEST)/bin/python -m pip install -q --upgrade -e '.[test,ray]'
 	OMP_NUM_THREADS=$(THREADS) $(LATEST)/bin/python -m pytest $(PYTEST_ARGS)
 
 test-all: $(INSTALLED)

@@ -15,6 +15,8 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
 EXTRAS = {
     **dict.fromkeys(("torch", "torchvision", "timm", "peft", "accelerate", "onnx"), "train"),
     "openvino": "openvino",
+    "pyarrow": "corpus",
+    "ray": "ray",
     **dict.fromkeys(("scipy", "matplotlib", "pytorch_msssim"), "eval"),
 }
 # Exit codes of other exceptions: code, Python's exception, cause, remedy.

@@ -19,7 +19,9 @@ from promptcodec import __version__
 from promptcodec.cli import console, exit_codes
 from promptcodec.cli.output import Session
 
-GROUPS = {
+Groups = dict[str, dict[str, tuple[str, str]]]
+
+GROUPS: Groups = {
     "Pictures": {
         "encode": ("encode_decode:encode", "Encode pictures."),
         "decode": ("encode_decode:decode", "Decode streams."),
@@ -29,6 +31,9 @@ GROUPS = {
     "Understanding": {
         "classify": ("predict:classify", "Name what streams or pictures show."),
         "segment": ("predict:segment", "Write the class of each pixel of a stream."),
+    },
+    "Collections": {
+        "corpus": ("corpus:GROUPS", "Encode, decode, classify or measure a whole collection."),
     },
     "Measuring": {
         "eval": ("evaluate:evaluate", "Measure the codec on a folder, beside peers."),
@@ -53,31 +58,36 @@ GROUPS = {
         "export": ("train:export", "Write the graphs of a base or of heads."),
         "convert-state": ("train:convert_state", "Carry a training to the current layout."),
     },
-}  # by heading and name: the function, and what it does in a line of --help
+}  # by heading and name: the function, or such a table, and what it does in a line of --help
 
 
 class LazyCommands(TyperGroup):
     """A program whose commands are listed by group and imported when they are needed."""
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, *, groups: Groups | None = None, **values: Any) -> None:
         super().__init__(**values)
-        self._places: dict[str, str] = {}
-        for entries in GROUPS.values():
+        self._groups = groups or GROUPS
+        self._places: dict[str, tuple[str, str]] = {}
+        for entries in self._groups.values():
             for name, (place, text) in entries.items():
-                self._places[name] = place
+                self._places[name] = place, text
                 self.commands[name] = TyperCommand(name, help=text)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """A command with its options, or None."""
         if cmd_name not in self._places:
             return None
+        place, text = self._places[cmd_name]
+        found = resolve_name(f"{__package__}.{place}")
+        if isinstance(found, dict):
+            return LazyCommands(name=cmd_name, groups=found, help=text, rich_markup_mode=None)
         alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-        alone.command(cmd_name)(resolve_name(f"{__package__}.{self._places[cmd_name]}"))
+        alone.command(cmd_name)(found)
         return typer.main.get_command(alone)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write one section for each group, every command with its line."""
-        for heading, entries in GROUPS.items():
+        for heading, entries in self._groups.items():
             with formatter.section(heading):
                 formatter.write_dl([(name, text) for name, (_, text) in entries.items()])
 

@@ -6,9 +6,12 @@ Standard library only.
 import os
 import stat
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import TypeVar
 
 from promptcodec.errors import DataError
+
+AnyPath = TypeVar("AnyPath", bound=PurePath)
 
 STREAM_SUFFIXES = (".pc",)
 PICTURE_SUFFIXES = (
@@ -72,7 +75,7 @@ def find_files(
                     refuse(error)
 
 
-def with_ending(path: Path, suffix: str) -> Path:
+def with_ending(path: AnyPath, suffix: str) -> AnyPath:
     """A path with another suffix instead of that of a picture or stream.
 
     Other names get it behind: ". Peter" is no suffix of "St. Peter".

@@ -21,6 +21,7 @@ ORDER = (
     {"api"},
     {"training", "pillow"},
     {"evaluation"},
+    {"corpus"},
     {"cli"},
     {"__main__"},
 )

@@ -178,5 +178,7 @@ def test_every_command_gives_json_with_a_documented_schema():
     program: Any = typer.main.get_command(app)
     for name in program.commands:
         command = program.get_command(None, name)
-        assert any("--json" in parameter.opts for parameter in command.params), name
+        parts = getattr(command, "commands", {})
+        for each in [command.get_command(None, part) for part in parts] or [command]:
+            assert any("--json" in parameter.opts for parameter in each.params), each.name
     assert documented == set(program.commands) | {"summary", "failure"}

@@ -1,0 +1,1 @@
+"""Whole collections: restarts, throughput, memory."""

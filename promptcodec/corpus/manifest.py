@@ -1,0 +1,189 @@
+"""The manifest of a result: settings, sums, and every file with its hash.
+
+A destination has its rows in files `*.parquet` or `*.tar`, this manifest in `_manifest.json`, name
+and reason of each row that failed in `_failures.jsonl`, and in `_parts/` the record of each file,
+which a restart reads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from promptcodec.corpus.job import RECORDS, Job, Part
+from promptcodec.corpus.places import Place
+from promptcodec.corpus.sources import Source
+from promptcodec.corpus.tally import Tally
+from promptcodec.errors import DataError, OutputError
+from promptcodec.io.provenance import provenance
+
+MANIFEST, FAILURES = "_manifest.json", "_failures.jsonl"
+SCHEMA = "promptcodec.corpus-manifest/1"
+
+
+@dataclass(frozen=True)
+class ShardFault:
+    """A shard that was not read to its end.
+
+    Args:
+        shard: its name.
+        reason: what is wrong with it.
+    """
+
+    shard: str
+    reason: str
+
+
+@dataclass
+class Result:
+    """What a job made.
+
+    Args:
+        tally: sums over all rows.
+        parts: records of all files.
+        faults: shards that were not read to their end.
+        finished: number of files that an earlier run had made.
+        rows: rows that were done in this run.
+        seconds: time of this run.
+    """
+
+    tally: Tally = field(default_factory=Tally)
+    parts: list[Part] = field(default_factory=list)
+    faults: list[ShardFault] = field(default_factory=list)
+    finished: int = 0
+    rows: int = 0
+    seconds: float = 0.0
+
+
+def settings_of(job: Job, source: Source) -> dict[str, Any]:
+    """Settings that every row of a result depends on."""
+    return {
+        "task": job.task.settings(),
+        "codec": dict(job.identity),
+        "source": source.place.absolute,
+        "column": source.column,
+        "format": job.format,
+        "rows_per_file": job.block,
+    }
+
+
+def begin(destination: Place, settings: Mapping[str, Any]) -> None:
+    """Start a result, or go on with one of the same settings.
+
+    Raises:
+        OutputError: the folder has other files, or a result of other settings.
+    """
+    started = (destination / MANIFEST).size() is not None
+    if not started and destination.files():
+        raise OutputError(
+            f"{destination} has files that are none of a corpus: name an empty or a new folder"
+        )
+    if not started or not (destination / RECORDS).files():  # nothing is lost
+        values = {"complete": False, "settings": settings, "made_by": provenance()}
+        _write(destination / MANIFEST, values)
+        return
+    before = read_manifest(destination)["settings"]
+    if differing := _differences(before, json.loads(json.dumps(settings))):
+        raise OutputError(
+            f"{destination} is a corpus of other settings ({'; '.join(differing)}): name another "
+            "destination, or give the settings that it has"
+        )
+
+
+def finish(destination: Place, settings: Mapping[str, Any], result: Result) -> None:
+    """Write the manifest and the list of failures of a result that is complete."""
+    parts = sorted(result.parts, key=lambda part: part.file)
+    if not result.faults:
+        _remove_others(destination, {part.file for part in parts})
+    failures = [json.dumps(f | {"file": part.file}) for part in parts for f in part.failures]
+    text = "".join(f"{line}\n" for line in failures)
+    (destination / FAILURES).write(lambda file: file.write(text.encode()))
+    _write(
+        destination / MANIFEST,
+        {
+            "complete": not result.faults,
+            "settings": settings,
+            "totals": result.tally.as_dict(),
+            "shard_faults": [{"shard": f.shard, "reason": f.reason} for f in result.faults],
+            "files": [_facts(part) for part in parts],
+            "made_by": provenance(),
+        },
+    )
+
+
+def read_manifest(destination: Place) -> dict[str, Any]:
+    """The manifest of a result.
+
+    Raises:
+        DataError: there is none, or it is damaged.
+    """
+    place = destination / MANIFEST
+    try:
+        values = json.loads(place.read())
+        if values["schema"] == SCHEMA and isinstance(values["settings"], dict):
+            return values
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise DataError(f"{place} is no manifest of a corpus: name another folder, or remove it")
+
+
+def check_complete(source: Place) -> None:
+    """Refuse a source that is a result whose making has not ended."""
+    if (source / MANIFEST).size() is None:
+        return
+    if not read_manifest(source).get("complete"):
+        raise DataError(
+            f"{source} is a corpus that is not complete: give the command that makes it again, "
+            "which goes on where it stopped"
+        )
+
+
+def totals(source: Place) -> Tally | None:
+    """Sums on record over a complete result; None for any other source."""
+    if (source / MANIFEST).size() is None:
+        return None
+    values = read_manifest(source)
+    return Tally.of(values["totals"]) if values.get("complete") else None
+
+
+def _facts(part: Part) -> dict[str, Any]:
+    rows, failed = part.tally["rows"], part.tally["failed"]
+    facts = {"file": part.file, "rows": rows, "failed": failed}
+    return facts | {"bytes": part.bytes, "sha256": part.sha256}
+
+
+def _write(place: Place, values: Mapping[str, Any]) -> None:
+    text = json.dumps({"schema": SCHEMA} | dict(values), indent=1)
+    place.write(lambda file: file.write(text.encode()))
+
+
+def _remove_others(destination: Place, files: set[str]) -> None:
+    """Remove files of blocks that the source has no longer."""
+    stems = {file.rpartition(".")[0] for file in files}
+    for record in (destination / RECORDS).files() or []:
+        stem = record.name.removesuffix(".json")
+        if stem in stems:
+            continue
+        for file in destination.files() or []:
+            if file.name.rpartition(".")[0] == stem:
+                (destination / file.name).remove()
+        (destination / f"{RECORDS}/{record.name}").remove()
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], at: str = "") -> Sequence[str]:
+    """Settings that differ, each as `name: before, now`."""
+    found: list[str] = []
+    for name in dict.fromkeys([*before, *now]):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _differences(old, new, f"{at}{name}.")
+        elif old != new:
+            found.append(f"{at}{name} {_shown(old)} there, {_shown(new)} here")
+    return found
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:36]}..."

@@ -1,0 +1,230 @@
+"""Files and folders, local or on any filesystem that pyarrow or fsspec knows.
+
+A place is a path or an address: `photos`, `s3://bucket/photos`, `gs://...`, `memory://...`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from pyarrow import ArrowException, fs
+
+from promptcodec.errors import DataError, OutputError, PromptCodecError, UsageError, is_address
+from promptcodec.io.atomic import write_atomically
+from promptcodec.io.find import find_files
+
+BUFFER = 1 << 20  # bytes that are read or copied at a time
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    """A file below a folder.
+
+    Args:
+        name: path below the folder, with slashes.
+        size: bytes.
+    """
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Place:
+    """A file or folder.
+
+    Args:
+        address: path, or address with its scheme.
+    """
+
+    address: str
+
+    def __str__(self) -> str:
+        return self.address
+
+    def __truediv__(self, name: str) -> Place:
+        return Place(f"{self.address.rstrip('/')}/{name}")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is on this machine."""
+        return not is_address(self.address) or self.address.startswith("file:")
+
+    @property
+    def absolute(self) -> str:
+        """The address, from the root of its filesystem."""
+        return os.path.abspath(self.path) if self.is_local else self.address.rstrip("/")
+
+    @property
+    def path(self) -> Path:
+        """Path of a local place."""
+        return Path(self.address.removeprefix("file://"))
+
+    def files(self) -> list[FoundFile] | None:
+        """All files below a folder, sorted by name; None if there is no such folder.
+
+        Names that begin with a dot are left out.
+
+        Raises:
+            DataError: the folder cannot be read.
+        """
+        if self.is_local:
+            return self._local_files()
+        with _reading(self):
+            system, path = self._locate()
+            if system.get_file_info(path).type != fs.FileType.Directory:
+                return None
+            found = system.get_file_info(fs.FileSelector(path, recursive=True))
+            start = len(path.rstrip("/")) + 1
+            files = [
+                FoundFile(info.path[start:], info.size or 0)
+                for info in found
+                if info.type == fs.FileType.File
+            ]
+        return sorted((f for f in files if not _is_hidden(f.name)), key=lambda file: file.name)
+
+    def _local_files(self) -> list[FoundFile] | None:
+        if not self.path.is_dir():
+            return None
+        paths = find_files(self.path)
+        names = ((path.relative_to(self.path).as_posix(), path) for path in paths)
+        return sorted(
+            (FoundFile(n, p.stat().st_size) for n, p in names), key=lambda file: file.name
+        )
+
+    def size(self) -> int | None:
+        """Bytes of a file; None if there is no such file."""
+        with _reading(self):
+            system, path = self._locate()
+            info = system.get_file_info(path)
+            return info.size or 0 if info.type == fs.FileType.File else None
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[BinaryIO]:
+        """Open a file for reading, seekable.
+
+        Raises:
+            DataError: the file cannot be opened or read.
+        """
+        with _reading(self):
+            system, path = self._locate()
+            with system.open_input_file(path) as file:
+                yield io.BufferedReader(file, BUFFER)  # type: ignore[arg-type]
+
+    def read(self) -> bytes:
+        """Bytes of a file; DataError if it cannot be read."""
+        with self.open() as file:
+            return file.read()
+
+    def write(self, content: Callable[[BinaryIO], object]) -> tuple[int, str]:
+        """Write a file; what was there before is replaced.
+
+        On this machine the file appears whole or not at all. Elsewhere it is made here first.
+
+        Args:
+            content: function that writes to an open file.
+        Returns:
+            Bytes and their SHA-256 in hexadecimal digits.
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        size, digest = 0, ""
+
+        def fill(file: BinaryIO) -> None:
+            nonlocal size, digest
+            content(file)
+            file.flush()
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+
+        with _writing(self):
+            if self.is_local:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(self.path, fill, force=True)
+            else:
+                system, path = self._locate()
+                system.create_dir(path.rpartition("/")[0], recursive=True)
+                with tempfile.TemporaryFile() as file:
+                    fill(file)
+                    file.seek(0)
+                    with system.open_output_stream(path) as target:
+                        shutil.copyfileobj(file, target, BUFFER)
+        return size, digest
+
+    def remove(self) -> None:
+        """Remove a file; OutputError if it cannot be removed."""
+        with _writing(self):
+            system, path = self._locate()
+            system.delete_file(path)
+
+    def _locate(self) -> tuple[fs.FileSystem, str]:
+        """The filesystem and the path on it."""
+        if not is_address(self.address):
+            return fs.LocalFileSystem(), os.path.abspath(self.address)
+        try:
+            return fs.FileSystem.from_uri(self.address)
+        except ArrowException as error:  # a scheme that pyarrow does not know
+            return _by_fsspec(self.address, error)
+
+
+def _by_fsspec(address: str, first: Exception) -> tuple[fs.FileSystem, str]:
+    scheme = address.partition(":")[0]
+    try:
+        from fsspec.core import url_to_fs
+
+        system, path = url_to_fs(address)
+    except (ImportError, ValueError) as error:
+        reason = first if isinstance(error, ValueError) and "Protocol" not in str(error) else error
+        raise UsageError(
+            f"{address}: no filesystem {scheme}:// is installed ({_first_line(reason)}): install "
+            "its package for fsspec, or copy the files to this machine"
+        ) from None
+    return fs.PyFileSystem(fs.FSSpecHandler(system)), path
+
+
+@contextlib.contextmanager
+def _reading(place: Place) -> Iterator[None]:
+    try:
+        yield
+    except PromptCodecError:
+        raise
+    except (OSError, ArrowException) as error:
+        if isinstance(error, FileNotFoundError):
+            reason = "not there: check the name"
+        else:
+            reason = f"{_first_line(error)}: check the address, permissions and the network"
+        raise DataError(f"{place} cannot be read: {reason}") from error
+
+
+@contextlib.contextmanager
+def _writing(place: Place) -> Iterator[None]:
+    try:
+        yield
+    except PromptCodecError:
+        raise
+    except (OSError, ArrowException) as error:
+        raise OutputError(
+            f"{place} cannot be written: {_first_line(error)}: free some space, check address and "
+            "permissions, or name another destination"
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.splitlines()[0].rstrip(". ")
+    lines = str(error).splitlines()
+    return lines[0].rstrip(". ") if lines else type(error).__name__
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in name.split("/"))

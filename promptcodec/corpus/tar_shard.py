@@ -1,0 +1,155 @@
+"""Tar archives by the convention of WebDataset: members of one key are one sample.
+
+The key of a member is its path up to the first dot of the last part. Every picture or stream of a
+sample is a row; `KEY.cls` is its label; `KEY.json` that a corpus wrote has its name and error.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, islice
+from typing import BinaryIO
+
+from promptcodec.corpus.fingerprint import of_names
+from promptcodec.corpus.places import Place
+from promptcodec.corpus.rows import Entry
+from promptcodec.errors import DataError
+from promptcodec.io.find import PICTURE_SUFFIXES, STREAM_SUFFIXES
+
+ROW_SCHEMA = "promptcodec.row/1"
+SMALL = 1 << 20  # bytes; labels and facts above are none of ours
+
+
+@dataclass(frozen=True)
+class TarShard:
+    """A tar archive, compressed by gzip or not.
+
+    Args:
+        place: file of the archive.
+        name: its path below the source.
+        size: its bytes.
+    """
+
+    place: Place
+    name: str
+    size: int
+
+    def blocks(self, size: int) -> Iterator[TarBlock]:
+        """Blocks of `size` rows; a DataError where the archive is damaged or cut off."""
+        with self.place.open() as file:
+            entries = self._entries(file)
+            number = 0
+            while (first := next(entries, None)) is not None:
+                block = TarBlock(number, chain([first], islice(entries, size - 1)))
+                yield block
+                block.fingerprint()  # go to its end
+                number += 1
+
+    def _entries(self, file: BinaryIO) -> Iterator[Entry]:
+        try:
+            with tarfile.open(fileobj=file, mode="r:*") as archive:
+                sample: list[tarfile.TarInfo] = []
+                while (member := archive.next()) is not None:
+                    archive.members = []  # type: ignore[attr-defined] # or headers of all members stay in memory
+                    if not member.isfile():
+                        continue
+                    if sample and _key(sample[0].name) != _key(member.name):
+                        yield from self._rows(archive, sample)
+                        sample = []
+                    sample.append(member)
+                yield from self._rows(archive, sample)
+                self._check_end(archive)
+        except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(
+                f"{self.place} is no whole tar archive ({error}): fetch or make it again"
+            ) from error
+
+    def _check_end(self, archive: tarfile.TarFile) -> None:
+        """Check that the archive ends with its mark, rather than where it was cut off."""
+        file = archive.fileobj
+        assert file is not None
+        file.seek(archive.offset)
+        if not file.read(tarfile.BLOCKSIZE):
+            raise DataError(
+                f"{self.place} has no end mark, as an archive that was cut off: fetch or make it "
+                "again"
+            )
+
+    def _rows(self, archive: tarfile.TarFile, sample: list[tarfile.TarInfo]) -> Iterator[Entry]:
+        suffixes = (*PICTURE_SUFFIXES, *STREAM_SUFFIXES)
+        pictures = [m for m in sample if m.name.lower().endswith(suffixes)]
+        facts, label = {}, None
+        for member in sample:
+            if member.size > SMALL:
+                continue
+            if member.name.endswith(".json"):
+                facts = _facts(self._read(archive, member)) or facts
+            elif member.name.endswith(".cls"):
+                label = self._read(archive, member).decode("utf-8", "replace").strip()
+        for member in pictures:
+            name = facts.get("name") if len(pictures) == 1 else None
+            read = partial(self._read, archive, member)
+            yield Entry(str(name or member.name), member.size, read, facts.get("label", label))
+        if not pictures and facts.get("error"):
+            name, error = str(facts.get("name") or sample[0].name), str(facts["error"])
+            yield Entry(name, -1, None, facts.get("label", label), error)
+
+    def _read(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+        try:
+            file = archive.extractfile(member)
+            assert file is not None
+            data = file.read()
+        except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+            raise DataError(f"{member.name} of {self.place} cannot be read: {error}") from error
+        if len(data) < member.size:
+            raise DataError(f"{self.place} is cut off in {member.name}: fetch or make it again")
+        return data
+
+
+class TarBlock:
+    """Consecutive rows of an archive.
+
+    Args:
+        number: position in the archive.
+        entries: rows, read from the archive as they are asked for.
+    """
+
+    def __init__(self, number: int, entries: Iterator[Entry]) -> None:
+        self.number = number
+        self._left = entries
+        self._passed: list[tuple[str, int]] = []
+
+    def fingerprint(self) -> str:
+        """Digest of names and sizes; reads the headers of the block, not its pictures."""
+        left = list(self._left)
+        self._left = iter(left)
+        return of_names([*self._passed, *((entry.name, entry.size) for entry in left)])
+
+    def entries(self) -> Iterator[Entry]:
+        """The rows that were not passed yet."""
+        for entry in self._left:
+            self._passed.append((entry.name, entry.size))
+            yield entry
+
+
+def _key(name: str) -> str:
+    folder, slash, base = name.rpartition("/")
+    return folder + slash + base.partition(".")[0]
+
+
+def _facts(data: bytes) -> dict[str, str]:
+    """Facts of a row that a corpus wrote; {} for other JSON."""
+    try:
+        values = json.loads(data)
+    except ValueError:
+        return {}
+    if not isinstance(values, dict) or values.get("schema") != ROW_SCHEMA:
+        return {}
+    return {key: v for key in ("name", "label", "error") if (v := values.get(key)) is not None}
