@@ -167,6 +167,11 @@ def _convert(kind: Any, value: Any, *, where: str) -> Any:
             raise ConfigError(f"{where} is {value!r}; need a list")
         item = typing.get_args(kind)[0]
         return tuple(_convert(item, v, where=f"{where}[{i}]") for i, v in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where} is {value!r}; need a mapping of keys to values")
+        item = typing.get_args(kind)[1]
+        return {key: _convert(item, v, where=f"{where}.{key}") for key, v in value.items()}
     if kind in (int, float) and isinstance(value, int | float) and not isinstance(value, bool):
         return _as_number(kind, value, where=where)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):

@@ -5,20 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from promptcodec.api.engines import check_torch, load_engine
+from promptcodec.api.origin import Origin
 from promptcodec.coding.codec import PictureCodec
 from promptcodec.coding.encoder import Candidate
 from promptcodec.coding.engine import Engine, EngineName, EngineOptions, Progress
 from promptcodec.coding.settings import EncodeSettings
+from promptcodec.errors import UsageError
 from promptcodec.io.checkpoints import (
     PromptsSource,
     bundled,
     find_prompts,
+    hub_name,
     locate,
     locate_each,
 )
+
+if TYPE_CHECKING:
+    from promptcodec.api.push import Pushed
 
 
 class Codec(PictureCodec):
@@ -29,6 +35,7 @@ class Codec(PictureCodec):
         self._source: tuple[Path, EngineOptions] | None = None
         self._installed: list[list[Path]] = []
         self._in_torch: Codec | None = None
+        self._origin: Origin | None = None
 
     @classmethod
     def load(
@@ -79,8 +86,71 @@ class Codec(PictureCodec):
         codec = cls(load_engine(root, engine, **options))
         if engine is None and codec.engine.name != "torch":
             codec._source = root, options
+        named = None if base is None else hub_name(base)
+        codec._origin = Origin(
+            root, base is None, named, options.get("heads"), options.get("tasks")
+        )
         codec.install(prompts, find_prompts(prompts, base=root))
         return codec
+
+    def push_to_hub(
+        self,
+        repository: str,
+        folder: str | Path | None = None,
+        *,
+        private: bool = False,
+        revision: str | None = None,
+        message: str | None = None,
+        license: str | None = None,
+        force: bool = False,
+        dry_run: bool = False,
+    ) -> Pushed:
+        """Upload this codec, or networks of its base, to the Hub in one commit.
+
+        Only files that belong to networks are uploaded, after all were read as by `load`, with a
+        list of their hashes. README.md is completed, or written, with metadata of the Hub.
+
+        Args:
+            repository: owner/name; made if it is not there.
+            folder: folder of a codec, of an adapter, a head or task prompts, or of several of
+                these; None is this codec, with the adapters that are installed now.
+            private: whether a new repository can be read by its owners alone.
+            revision: branch, made if it is not there; None is main.
+            message: first line of the commit.
+            license: licence by the Hub's name, "apache-2.0" for instance; None leaves what
+                README.md states.
+            force: whether files of an earlier upload that are not in this one are removed.
+            dry_run: whether nothing is sent.
+        Returns:
+            Files, card, notes, and the commit, whose hash is a revision for `load`.
+        Raises:
+            CheckpointError: a file is missing, damaged, or not of its config.
+            DataError: README.md cannot be read, or its metadata is not valid.
+            ModelMismatchError: a network belongs to another base.
+            OutputError: the Hub cannot be reached or refuses the upload.
+            UsageError: the name has another form, there is no token, or README.md states another
+                licence.
+        """
+        from promptcodec.api import parts
+        from promptcodec.api.push import push
+        from promptcodec.io.hub.upload import Target
+
+        origin = self._origin
+        if origin is None:
+            raise UsageError("this codec was not made by Codec.load, and has no folder to upload")
+        if folder is None:
+            networks = parts.networks_of_codec(origin, self._installed)
+        else:
+            networks = parts.networks_of(Path(folder))
+        return push(
+            origin.root if folder is None else folder,
+            Target(repository, revision, private=private, force=force, message=message),
+            networks=networks,
+            base=None if origin.is_bundled else origin.root,
+            base_name=origin.name,
+            licence=license,
+            dry_run=dry_run,
+        )
 
     def install(self, prompts: PromptsSource | None, folders: Sequence[Path]) -> None:
         """Install the adapters in `folders`, found for `prompts`; see `add_prompts`."""

@@ -324,29 +324,3 @@ def eval_task(
                         f"{source['name']} {row['setting']:g}, {name}: {row['bpp']:.4f} bpp, "
                         f"{row['psnr']:.2f} dB, {100 * reader['accuracy']:.1f} %"
                     )
-
-
-@spread_settings
-def card(
-    *,
-    folder: Annotated[
-        Path, Argument(metavar="DIR", help="Holds README.md, results.json and base/.")
-    ],
-    printer: Printer,
-) -> None:
-    """Bring the README.md of a checkpoint up to date with the files beside it."""
-    from promptcodec.evaluation.reports.markdown import (
-        render_ladder,
-        render_table,
-        render_training,
-        update_markers,
-    )
-    from promptcodec.evaluation.results import read_results
-
-    readme = folder / "README.md"
-    update_markers(readme, render_training(folder / "base"), name="training")
-    if (folder / "prompts").is_dir():
-        update_markers(readme, render_ladder(folder / "prompts"), name="ladder")
-    update_markers(readme, render_table(read_results(folder / "results.json")))
-    if printer.as_json:
-        printer.print_json("card", {"output": str(readme)})

@@ -41,7 +41,8 @@ GROUPS: Groups = {
         "bench": ("evaluate:bench", "Time the codec and its peers in alternation."),
         "complexity": ("evaluate:complexity", "Count parameters and kMAC/px of each part."),
         "eval-task": ("evaluate:eval_task", "Measure accuracy over rate."),
-        "card": ("evaluate:card", "Bring the README.md of a checkpoint up to date."),
+        "card": ("push:card", "Write the README.md of a checkpoint, or bring it up to date."),
+        "push": ("push:push", "Upload a codec, adapters or heads to the Hub."),
     },
     "Training": {
         "train-base": ("train:train_base", "Train a base codec on a folder of pictures."),

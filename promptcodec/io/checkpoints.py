@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from promptcodec.errors import CheckpointError, as_given, is_address
+from promptcodec.errors import CheckpointError, is_address, not_found
 from promptcodec.io.hub.fetch import fetch
 from promptcodec.io.hub.name import HubName
 
@@ -71,12 +71,14 @@ def locate(place: str | Path, *, local_files_only: bool = False) -> Path:
     if Path(place).exists():
         return Path(place)
     if is_address(str(place)):
-        raise CheckpointError(
-            f"{as_given(str(place))}: this is an address, and only folders are read: download it "
-            "first, or give owner/name for a repository on the Hub"
-        )
-    name = HubName.read(str(place))
+        raise CheckpointError(f"{not_found(place)}, or give owner/name for a repository on the Hub")
+    name = hub_name(place)
     return Path(place) if name is None else fetch(name, local_files_only=local_files_only)
+
+
+def hub_name(place: str | Path) -> HubName | None:
+    """The repository that a place names; None for a folder, or another form of name."""
+    return None if Path(place).exists() else HubName.read(str(place))
 
 
 def locate_each(

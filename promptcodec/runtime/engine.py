@@ -21,6 +21,7 @@ from promptcodec.coding.scale_path import table_indexes
 from promptcodec.config import LATENT_STRIDE
 from promptcodec.errors import UsageError
 from promptcodec.io.checkpoints import find_base, find_heads, root_of
+from promptcodec.runtime.catalogue import NAMES, PROMPTED
 from promptcodec.runtime.files import GraphFiles, read_graphs
 from promptcodec.runtime.heads import HeadFolders
 from promptcodec.runtime.network import Network, between
@@ -71,6 +72,12 @@ class OnnxEngine(OfBase):
         graphs = read_graphs(folder, stored.config.codec)
         heads = find_heads(options.get("heads"), base=root)
         return cls(stored, graphs, models=models, heads=heads)
+
+    def prepare(self) -> None:
+        """Load every graph of the base alone; raises a CheckpointError for a missing tensor."""
+        for name in NAMES:
+            if not name.endswith(PROMPTED):
+                self._sessions.get(name, None)
 
     @classmethod
     def models(cls, options: EngineOptions) -> Models:

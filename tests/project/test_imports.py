@@ -28,6 +28,7 @@ ORDER = (
 # Neighbours in the order that nevertheless do not know each other.
 STRANGERS = {("models.heads", "models.adapters"), ("runtime", "models"), ("models", "runtime")}
 
+NETWORK = {"huggingface_hub", "httpx", "httpx2", "requests"}
 HEAVY_FOR_CODING = {
     "timm",
     "compressai",
@@ -36,6 +37,7 @@ HEAVY_FOR_CODING = {
     "transformers",
     "pandas",
     "torchvision",
+    *NETWORK,
 }
 
 
@@ -162,11 +164,17 @@ def test_what_needs_no_network_imports_no_torch(area):
 
 
 def test_help_imports_no_torch():
-    assert not imported_by("encode", "--help") & {"torch", "numpy", "PIL", "rich"}
+    assert not imported_by("encode", "--help") & {"torch", "numpy", "PIL", "rich", *NETWORK}
 
 
 def test_info_imports_no_torch(stream):
-    assert not imported_by("info", str(stream)) & {"torch", "numpy", "PIL", "constriction", "rich"}
+    found = imported_by("info", str(stream))
+    assert not found & {"torch", "numpy", "PIL", "constriction", "rich", *NETWORK}
+
+
+def test_rates_imports_only_what_it_needs(tiny_checkpoint):
+    found = imported_by("rates", "--base", str(tiny_checkpoint))
+    assert not found & {"torch", "onnxruntime", "rich", *NETWORK}
 
 
 def test_encode_imports_only_what_it_needs(tiny_checkpoint, photo, tmp_path):

@@ -1,7 +1,8 @@
-"""Errors of the Hub's library and of the network as one line."""
+"""Calls of the Hub's library: its errors as one line, its bars on a terminal alone."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,8 +14,8 @@ TOKEN = "set HF_TOKEN, or log in with `hf auth login`"
 
 
 @contextmanager
-def hub_errors(name: HubName, *, kind: type[PromptCodecError]) -> Iterator[None]:
-    """Turn errors of the Hub's library into one of ours.
+def hub_call(name: HubName, *, kind: type[PromptCodecError]) -> Iterator[None]:
+    """Turn errors of the Hub's library and of the network into one of ours.
 
     Args:
         name: repository and revision.
@@ -25,12 +26,29 @@ def hub_errors(name: HubName, *, kind: type[PromptCodecError]) -> Iterator[None]
     # The base classes are those of the HTTP library, which differs between versions.
     network: Any = errors.HfHubHTTPError.__bases__
     try:
-        yield
+        with _bars_on_a_terminal():
+            yield
     except PromptCodecError:
         raise
     except (*network, OSError, ValueError, RuntimeError) as error:
         cause = error.__cause__ if isinstance(error, RuntimeError) else None
         raise kind(_message(cause or error, name)) from error
+
+
+@contextmanager
+def _bars_on_a_terminal() -> Iterator[None]:
+    """No progress bars in files and pipes, unless the environment asks for them."""
+    from huggingface_hub import constants, utils
+
+    quiet = constants.HF_HUB_DISABLE_PROGRESS_BARS is None and not sys.stderr.isatty()
+    if not quiet or utils.are_progress_bars_disabled():
+        yield
+        return
+    utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        utils.enable_progress_bars()
 
 
 def _message(error: BaseException, name: HubName) -> str:

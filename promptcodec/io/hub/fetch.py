@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from promptcodec.errors import CheckpointError
-from promptcodec.io.hub.faults import hub_errors
+from promptcodec.io.hub.faults import hub_call
 from promptcodec.io.hub.manifest import check_files
 from promptcodec.io.hub.name import HubName
 
@@ -25,7 +25,7 @@ def fetch(name: HubName, *, local_files_only: bool = False) -> Path:
     """
     from huggingface_hub import snapshot_download  # takes long, and only a Hub id needs it
 
-    with hub_errors(name, kind=CheckpointError):
+    with hub_call(name, kind=CheckpointError):
         folder = snapshot_download(
             name.repository,
             revision=name.revision,

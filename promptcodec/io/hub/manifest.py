@@ -28,13 +28,11 @@ class Manifest:
 
     Args:
         sha256: SHA-256 of each file, hexadecimal, by its path in the repository.
-        base_sha256: hash of the base, or of that which the networks belong to, hexadecimal.
         promptcodec: version of the package that wrote it.
         format_version: version of this layout.
     """
 
     sha256: dict[str, str]
-    base_sha256: str
     promptcodec: str = ""
     format_version: int = 1
 
@@ -62,6 +60,9 @@ class Manifest:
 def check_files(folder: Path, name: HubName) -> None:
     """Check a downloaded repository against its list, if it has one.
 
+    Args:
+        folder: folder of the revision in the cache of the Hub's library.
+        name: repository and revision.
     Raises:
         CheckpointError: a file is missing, or is not the one that was uploaded.
     """
@@ -73,12 +74,12 @@ def check_files(folder: Path, name: HubName) -> None:
         except OSError as error:
             raise CheckpointError(
                 f"{name}: {path} is missing ({error.strerror}): upload the folder again with "
-                "`promptcodec push`"
+                "`promptcodec push`, or give another revision"
             ) from None
         if found != expected:
             raise CheckpointError(
-                f"{name}: {path} has SHA-256 {found[:16]}, and {expected[:16]} was uploaded: it "
-                f"was changed or damaged: remove {folder} and load again"
+                f"{name}: {path} has SHA-256 {found[:16]}, and {expected[:16]} was uploaded: "
+                f"remove {folder.parents[1]} and load again, or give another revision"
             )
 
 
@@ -90,13 +91,12 @@ def sha256_of(content: Path | bytes) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def manifest_of(files: Mapping[str, Path | bytes], *, base_sha256: str, version: str) -> Manifest:
+def manifest_of(files: Mapping[str, Path | bytes], *, version: str) -> Manifest:
     """The list of files.
 
     Args:
         files: files or their content, by path in the repository.
-        base_sha256: hash of the base, hexadecimal.
         version: version of the package.
     """
     hashes = {path: sha256_of(content) for path, content in files.items()}
-    return Manifest(sha256=hashes, base_sha256=base_sha256, promptcodec=version)
+    return Manifest(sha256=hashes, promptcodec=version)

@@ -1,4 +1,4 @@
-"""Names of repositories on the Hub: owner/name, or owner/name@revision (standard library only)."""
+"""Names of repositories on the Hub: owner/name, or owner/name@revision."""
 
 from __future__ import annotations
 
@@ -47,4 +47,10 @@ def check_repository(text: str) -> str:
             f"{text!r} is no name of a repository on the Hub: give owner/name of letters, digits, "
             "-, _ and ."
         )
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(found.repository)
+    except HFValidationError as error:
+        raise UsageError(f"{text} is no name of a repository on the Hub: {error}") from None
     return found.repository

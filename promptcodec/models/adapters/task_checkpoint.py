@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from promptcodec.coding.engine import BaseFacts
 from promptcodec.config import check_format_version
 from promptcodec.errors import ConfigError
 from promptcodec.io.checkpoints import TASK_CONFIG, TASK_WEIGHTS
 from promptcodec.io.config_files import check_base, read_config
 from promptcodec.models.adapters.task_prompts import TaskPrompts
-from promptcodec.models.checkpoint import Base
 from promptcodec.models.weights import as_half, read_network, write_files
 
 
@@ -65,7 +65,7 @@ def write_task(folder: Path, prompts: TaskPrompts, *, config: TaskConfig) -> Non
     write_files(folder / TASK_WEIGHTS, arrays, config=TASK_CONFIG, facts=config)
 
 
-def read_task(folder: Path, *, base: Base) -> TaskAdapter:
+def read_task(folder: Path, *, base: BaseFacts) -> TaskAdapter:
     """Read and check task prompts of `base`.
 
     Raises:

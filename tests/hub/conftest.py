@@ -1,0 +1,66 @@
+"""The library of the Hub, turned to a server of the test suite and a cache of its own."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hub_server import TOKEN, Hub, serve
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A running server. The environment is read at import: its values are replaced here."""
+    from huggingface_hub import constants
+
+    with serve() as hub:
+        home = tmp_path / "hf-home"
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield hub
+
+
+@pytest.fixture(scope="session")
+def codec_folder(tiny_checkpoint, tiny_ladder, tiny_heads, tiny_tasks, tmp_path_factory) -> Path:
+    """Folder of a codec with everything that there is."""
+    root = tmp_path_factory.mktemp("codec")
+    for source, name in (
+        (tiny_checkpoint, "base"),
+        (tiny_ladder, "prompts"),
+        (tiny_heads, "heads"),
+        (tiny_tasks, "tasks"),
+    ):
+        shutil.copytree(source, root / name)
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_tasks(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of untrained task prompts of the tiny base."""
+    import torch
+
+    from promptcodec.models.adapters.task_checkpoint import TaskConfig, write_task
+    from promptcodec.models.adapters.task_prompts import TaskPrompts
+    from promptcodec.models.checkpoint import read_base
+
+    base = read_base(tiny_checkpoint)
+    torch.manual_seed(3)
+    prompts = TaskPrompts(base.config.codec, width=4, rank=2)
+    config = TaskConfig(task="classify", base_sha256=base.sha256.hex(), width=4, rank=2)
+    folder = tmp_path_factory.mktemp("tasks")
+    write_task(folder / "classify", prompts, config=config)
+    return folder
+
+
+@pytest.fixture
+def copy(codec_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the codec's folder that may be changed."""
+    return Path(shutil.copytree(codec_folder, tmp_path / "codec"))
