@@ -1,4 +1,4 @@
-"""A collection of small pictures in tar shards: crops of photographs, mixed formats, some broken."""
+"""Small pictures in tar shards: crops of photographs in five formats, some broken."""
 
 import io
 import json

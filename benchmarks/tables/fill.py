@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.common import RESULTS, ROOT, read_result, write_json
 from benchmarks.tables import analysis, training
+from benchmarks.tables.corpus import render as corpus
 from benchmarks.tables.items import render as items
 from benchmarks.tables.mutations import render as mutations
 from benchmarks.tables.reliability import render as reliability
@@ -343,6 +344,7 @@ TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
     "items": (ROOT / "docs" / "reliability.md", items),
     "engines": (ROOT / "docs" / "python.md", engines),
     "mutations": (ROOT / "docs" / "reliability.md", mutations),
+    "corpus": (ROOT / "docs" / "corpus.md", corpus),
     "speed": (ROOT / "docs" / "evaluation.md", speed),
     "speed-small": (ROOT / "docs" / "evaluation.md", speed),
     "anchors": (ROOT / "docs" / "evaluation.md", anchors),
