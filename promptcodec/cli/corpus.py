@@ -181,7 +181,7 @@ def stats(*, source: SourceText, corpus: CorpusOptions, printer: Printer) -> Non
     from promptcodec.corpus.manifest import totals
     from promptcodec.corpus.places import Place
 
-    known = totals(Place(source))
+    known = totals(Place.of(source))
     if known is not None:
         facts = {"task": "stats"} | known.as_dict()
         printer.print_result("corpus", facts, _text(facts))
@@ -225,8 +225,8 @@ def _run(
     codec["prompts"] = list(codec["prompts"]) or None
     with progress_bar(task.name) as progress, console.sigterm_as_interrupt():
         result = run_job(
-            Source(Place(source), corpus.column),
-            None if destination is None else Place(destination),
+            Source(Place.of(source), corpus.column),
+            None if destination is None else Place.of(destination),
             CodecWorker(task, codec=codec),
             codec=codec,
             engine=corpus.engine,

@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -44,15 +44,27 @@ class Place:
 
     Args:
         address: path, or address with its scheme.
+        query: options of its filesystem, such as "endpoint_override=127.0.0.1:9000&scheme=http".
     """
 
     address: str
+    query: str = ""
+
+    @classmethod
+    def of(cls, text: str) -> Place:
+        """A place from a path, or an address with or without `?` and a query."""
+        address, _, query = text.partition("?")
+        return cls(address, query) if is_address(text) and "=" in query else cls(text)
 
     def __str__(self) -> str:
         return self.address
 
     def __truediv__(self, name: str) -> Place:
-        return Place(f"{self.address.rstrip('/')}/{name}")
+        return self.moved(f"{self.address.rstrip('/')}/{name}")
+
+    def moved(self, address: str) -> Place:
+        """Another place of the same filesystem."""
+        return replace(self, address=address)
 
     @property
     def is_local(self) -> bool:
@@ -171,8 +183,9 @@ class Place:
         """The filesystem and the path on it."""
         if not is_address(self.address):
             return fs.LocalFileSystem(), os.path.abspath(self.address)
+        query = f"?{self.query}" if self.query else ""
         try:
-            return fs.FileSystem.from_uri(self.address)
+            return fs.FileSystem.from_uri(self.address + query)
         except ArrowException as error:  # a scheme that pyarrow does not know
             return _by_fsspec(self.address, error)
 

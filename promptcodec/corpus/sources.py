@@ -99,7 +99,7 @@ class Source:
         if fixed is not None:
             head = address.split("/")
             cut = next(n for n, part in enumerate(head) if set(PATTERN) & set(part))
-            root, pattern = Place("/".join(head[:cut]) or "."), "/".join(head[cut:])
+            root, pattern = self.place.moved("/".join(head[:cut]) or "."), "/".join(head[cut:])
             below = [f for f in root.files() or [] if _matches(f.name, pattern)]
             if not below:
                 raise DataError(f"no file matches {self.place}: check the pattern")
@@ -109,7 +109,7 @@ class Source:
             message = f"{self.place} does not exist: name a folder, a file or a pattern"
             raise DataError(not_found(self.place, message) if self.place.is_local else message)
         folder, _, name = address.rpartition("/")
-        return Place(folder or "."), [FoundFile(name, size)]
+        return self.place.moved(folder or "."), [FoundFile(name, size)]
 
 
 def _matches(name: str, pattern: str) -> bool:

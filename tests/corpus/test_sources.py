@@ -1,7 +1,9 @@
 """Rows of folders, patterns, tar shards and Parquet files."""
 
+import http.server
 import io
 import tarfile
+import threading
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,7 +12,7 @@ from small_collections import png, write_tar
 
 from promptcodec.corpus.places import Place
 from promptcodec.corpus.sources import Source
-from promptcodec.errors import DataError, UsageError
+from promptcodec.errors import DataError, OutputError, UsageError
 
 
 def blocks(source, size=2, column=None):
@@ -153,6 +155,51 @@ def test_remote_filesystem(tmp_path):
     memory.pipe("/pictures/deep/b.png", png(2))
     assert [row["bytes"] for row in rows("memory://pictures")] == [png(1), png(2)]
     assert [row["name"] for row in rows("memory://pictures/*/*.png")] == ["deep/b.png"]
+
+
+@pytest.fixture
+def empty_store(monkeypatch):
+    """Address of a server that speaks as S3 does where there is no bucket."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.send_response(404)
+            self.send_header("x-amz-bucket-region", "us-east-1")
+            self.end_headers()
+
+        def do_GET(self):
+            text = b"<Error><Code>NoSuchBucket</Code><Message>no such bucket</Message></Error>"
+            self.send_response(404)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        do_PUT = do_POST = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "none")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"endpoint_override=127.0.0.1:{server.server_port}&scheme=http&region=us-east-1"
+    server.shutdown()
+    server.server_close()
+
+
+def test_no_such_bucket(empty_store):
+    place = Place.of(f"s3://nothing/pictures?{empty_store}")
+    with pytest.raises(DataError, match=r"s3://nothing/pictures (cannot be read|does not exist)"):
+        Source(place).shards(group=1)
+    with pytest.raises(OutputError, match=r"s3://nothing/pictures/x cannot be written: .+: free"):
+        (place / "x").write(lambda file: file.write(b"1"))
+
+
+def test_a_query_belongs_to_addresses_alone():
+    assert Place.of("s3://a/b?region=x") == Place("s3://a/b", "region=x")
+    assert Place.of("photos/a?=b.png") == Place("photos/a?=b.png")
+    assert Place.of("s3://a/photo?.png") == Place("s3://a/photo?.png")
 
 
 @pytest.mark.parametrize(
