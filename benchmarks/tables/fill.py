@@ -359,6 +359,7 @@ TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
     "base-cost": (ROOT / "docs" / "training.md", training.cost),
     "base-run": (ROOT / "docs" / "training.md", training.run),
     "base-growth": (ROOT / "docs" / "training.md", training.growth),
+    "shards": (ROOT / "docs" / "training.md", training.shards),
     "base-curve": (ROOT / "docs" / "training.md", training.curve),
 }
 # Other result files that a table needs.

@@ -151,6 +151,40 @@ def growth(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def shards(report: dict[str, Any]) -> str:
+    """Memory of training on tar shards, a kill and a resume, and what reading costs."""
+    lines = [
+        "| crops | decoded (MB) | peak memory of training (MB) | of reading all of them (MB) |",
+        "| ---: | ---: | ---: | ---: |",
+    ]
+    for each in report["sets"]:
+        lines.append(
+            f"| {each['crops']:,} | {each['decoded_megabytes']:,.0f} "
+            f"| {each['training']['peak_megabytes']:,.0f} "
+            f"| {each['reading']['peak_megabytes']:,.0f} |"
+        )
+    recipe, killed = report["recipe"], report["killed"]
+    ends = "the same weights, bit for bit" if killed["equal"] else "OTHER WEIGHTS"
+    small, large = report["sets"][0]["crops"], report["sets"][-1]["crops"]
+    costs = ", ".join(
+        f"{row['milliseconds_a_crop']:.1f} ms at {row['crops_per_picture']}"
+        for row in report["crops_per_picture"]
+    )
+    lines += [
+        "",
+        f"Peak memory with {large:,} crops over that with {small:,}: "
+        f"{report['ratio']['training']:.3f}, {report['ratio']['reading']:.3f}. A run on "
+        f"{large:,} crops, killed (SIGKILL) and resumed from step {killed['step']} of "
+        f"{recipe['steps']}, ended with {ends}. Reading costs, a crop, by `crops_per_picture`: "
+        f"{costs}.",
+        "",
+        f"JPEG crops of {report['edge']} px; batches of {recipe['batch']}, a window of "
+        f"{recipe['data']['shuffle_buffer']} pictures, one thread and one that decodes; VmHWM of a "
+        f"process; {report['provenance']['machine']['cpu']}; {_source(report['provenance'])}.",
+    ]
+    return "\n".join(lines)
+
+
 def _has(branch: dict[str, Any], steps: int) -> bool:
     return any(point["steps"] == steps for point in branch["points"])
 

@@ -1,0 +1,1 @@
+"""Training on tar shards: memory for sets of any size, a kill and a resume."""
