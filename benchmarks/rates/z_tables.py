@@ -25,7 +25,7 @@ from promptcodec.config import TILE_STRIDE
 from promptcodec.io.load import load_picture
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.tensors import arrays_of, from_pixels, pad
-from promptcodec.training.data.pictures import PictureFile, find_pictures
+from promptcodec.training.data.sources import PictureFile, find_pictures
 from promptcodec.training.z_sets import ZHat, fit_sets, set_bits
 
 COUNTS = (1, 2, 4)  # sets

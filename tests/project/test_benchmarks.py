@@ -16,6 +16,7 @@ from PIL import Image
 from benchmarks.rates import context as context_benchmark
 from benchmarks.rates import effort, z_tables
 from benchmarks.reliability import determinism
+from benchmarks.shards import crops as shard_crops
 from promptcodec.bitstream import parse
 from promptcodec.coding.entropy import rans
 from promptcodec.coding.entropy.z_tables import ZTables
@@ -23,6 +24,7 @@ from promptcodec.evaluation.codecs import compressai_timing
 from promptcodec.evaluation.speed import timing
 from promptcodec.io import provenance, samples
 from promptcodec.models.codec import TorchCodec
+from promptcodec.training.data.shards import find_shards, open_shards
 
 
 def test_actions_take_turns_and_warm_up_is_not_counted() -> None:
@@ -207,3 +209,22 @@ def test_a_serial_scan_gives_the_means_of_the_groups() -> None:
     assert report["macs_ratio"] > 40
     cached = context_benchmark.cache(context, torch.randn(1, 4, 8, 8), repeats=1)
     assert cached["macs_ratio"] > 1.3
+
+
+def test_shards_of_crops_are_distinct_and_repeat(tmp_path: Path, monkeypatch) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for number, edge in enumerate((70, 30, 80)):
+            noise = np.random.default_rng(number).integers(0, 256, (edge, edge, 3), np.uint8)
+            file = io.BytesIO()
+            Image.fromarray(noise).save(file, "PNG")
+            archive.writestr(f"{number}.png", file.getvalue())
+    assert [len(p) for p in shard_crops.read_pictures(tmp_path, 9, edge=64)] == [70, 80]
+    monkeypatch.setattr(shard_crops, "SHARD", 4)
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        shard_crops.write_crops(tmp_path, tmp_path / name, count=10, edge=64, pictures=2)
+    found = [open_shards(find_shards(tmp_path / name), ()) for name in ("one", "two")]
+    assert [shard.pictures for shard in found[0]] == [4, 4, 2]
+    files = [[place.read() for shard in shards for place in shard.walk()] for shards in found]
+    assert files[0] == files[1] and len(set(files[0])) == 10
+    assert Image.open(io.BytesIO(files[0][9])).size == (64, 64)

@@ -131,6 +131,22 @@ def test_memory_is_bounded_by_the_window_and_not_by_the_set(
             assert 6 <= window.held <= 6 + 3
 
 
+def test_few_pictures_wait_to_be_decoded(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    """A program ends only when its threads have done all that waits for them."""
+    order = order_of(write_shards(tmp_path, 40))
+    window = Window(order, size=30, reader=Reader(64), pool=pool)
+    waiting = []
+    take = window._take
+
+    def watched(position: int) -> np.ndarray | None:
+        waiting.append(len(window._coming))
+        return take(position)
+
+    window._take = watched
+    window.at(0, ahead=4)
+    assert len(waiting) == 30 and max(waiting) == 5 and len(window._coming) == 4
+
+
 def test_a_window_without_a_usable_picture_ends_with_the_next_one(
     tmp_path: Path, pool: ThreadPoolExecutor
 ) -> None:

@@ -1,7 +1,9 @@
 """Tar shards: which are found, what is read of them, in what order, and what is in memory."""
 
+import gc
 import gzip
 import os
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from promptcodec.training.config import DataConfig
 from promptcodec.training.data.opening import open_pictures
 from promptcodec.training.data.pictures import PictureStore
 from promptcodec.training.data.shard_store import ShardStore
-from promptcodec.training.data.shards import find_shards, open_shards
+from promptcodec.training.data.shards import find_shards, open_shards, read_members
 
 CONFIG = DataConfig(
     crop=64,
@@ -108,6 +110,16 @@ def test_members_that_are_pictures_with_a_key_are_read(tmp_path: Path) -> None:
     assert [each.name[:4] for each in found] == ["1.PN", "2.le", "2.ri", "long"]
     assert shard.pictures == 4
     assert [int(each.load().rgb[0, 0, 0]) for each in found] == [1, 2, 3, 5]
+
+
+def test_headers_are_not_kept(tmp_path: Path) -> None:
+    path = write_shard(tmp_path / "a.tar", [(f"{n}.txt", b"") for n in range(300)])
+
+    def alive() -> int:
+        return sum(type(each) is tarfile.TarInfo for each in gc.get_objects())
+
+    before = alive()
+    assert max(alive() for n, _ in enumerate(read_members(path)) if n % 50 == 0) < before + 5
 
 
 @pytest.mark.parametrize(

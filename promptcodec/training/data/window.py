@@ -105,9 +105,13 @@ class Window:
             for position in [p for p in kept if p < start or (backwards and p >= end)]:
                 del kept[position]
         self._start = start
-        for position in range(start, end + ahead):
+        for position in range(start, start + ahead):
             self._ask(position)
-        pictures = [p for position in range(start, end) if (p := self._take(position)) is not None]
+        pictures = []
+        for position in range(start, end):
+            self._ask(position + ahead)  # no more at a time, or an end would wait for all of them
+            found = self._take(position)
+            pictures += [] if found is None else [found]
         while not pictures:
             if end > start + len(self.order):
                 raise DataError(
