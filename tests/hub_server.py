@@ -30,12 +30,16 @@ class Repository:
 
     Args:
         private: whether a token is needed to read it.
+        gated: whether reading has to be asked for.
+        broken: status of every download; 0 is none.
         commits: files by path, of each commit.
         refs: commit of each branch and tag.
         messages: messages of the commits, in their order.
     """
 
     private: bool
+    gated: bool = False
+    broken: int = 0
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     refs: dict[str, str] = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)
@@ -142,6 +146,8 @@ class Handler(BaseHTTPRequestHandler):
         repository = self.hub.repositories.get(name)
         if repository is None or (repository.private and self.token not in (TOKEN, READ_ONLY)):
             raise Refused(404 if self.token else 401, "RepoNotFound", "Repository not found")
+        if repository.gated:
+            raise Refused(403, "GatedRepo", "Access to this model is restricted")
         return repository
 
     def writable(self, name: str) -> Repository:
@@ -181,6 +187,8 @@ class Handler(BaseHTTPRequestHandler):
         repository = self.readable(name)
         sha = self.sha(repository, rev)
         data = repository.commits[sha].get(path)
+        if repository.broken:
+            raise Refused(repository.broken, text="it is broken")
         if data is None:
             raise Refused(404, "EntryNotFound", "Entry not found")
         large = path.endswith(LARGE)

@@ -15,13 +15,14 @@ class CodecOptions:
     """Arguments of `Codec.load`; picklable, for codecs in several processes.
 
     Args:
-        base: folder of a checkpoint, or a Hub id; None is the bundled one.
-        prompts: adapters, folders of adapters or Hub ids; empty is the bundled ladder.
+        base: folder of a base or a codec, or a Hub id; None is the bundled one.
+        prompts: adapters, folders of adapters or Hub ids; empty is the ladder in the folder of the
+            base.
         device: "cpu", "cuda", ...
         threads: number of CPU threads; None is the default of the engine.
         precision: number format of the transforms.
-        heads: a head or a folder of heads; None is the bundled ones.
-        tasks: task prompts or a folder of them; None is the bundled ones.
+        heads: a head, a folder of heads or a Hub id; None is those in the folder of the base.
+        tasks: task prompts, a folder of them or a Hub id; None is those in the folder of the base.
         engine: name of the engine; None is chosen as `Codec.load` does.
     """
 

@@ -73,7 +73,9 @@ Force = Annotated[bool, Option("--force", "-f", help="Replace an existing output
 # Codec.
 Base = Annotated[
     str | None,
-    Option(help="Base codec: a folder, or owner/name on the Hub.", show_default="bundled"),
+    Option(
+        help="Base codec: a folder, or owner/name[@revision] on the Hub.", show_default="bundled"
+    ),
 ]
 Precision = Annotated[PrecisionName, Option(help="Arithmetic of the transforms.")]
 Threads = Annotated[
@@ -85,7 +87,7 @@ CODEC = {
         list[str],
         Option(
             help="Rate adapters: a folder or owner/name on the Hub; may be repeated.",
-            show_default="those bundled with the bundled base",
+            show_default="those in the folder of the base",
         ),
     ],
     "device": Option(help="cpu, cuda, cuda:1, ..."),

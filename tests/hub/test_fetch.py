@@ -102,6 +102,30 @@ def test_private_without_a_token(hub: Hub, revision: str, monkeypatch) -> None:
     assert len(Codec.load(NAME).rates) == 3
 
 
+def test_gated(hub: Hub, revision: str) -> None:
+    hub.repositories[NAME].gated = True
+    refused(f"{NAME} is gated: request access at {hub.url}/{NAME}, then set HF_TOKEN", NAME)
+
+
+def test_a_download_that_fails(hub: Hub, revision: str) -> None:
+    hub.repositories[NAME].broken = 501
+    refused(f"{NAME}.* the Hub at {hub.url} .*501", NAME)
+
+
+def test_a_cache_that_cannot_be_written(hub: Hub, revision: str, monkeypatch, tmp_path) -> None:
+    from huggingface_hub import constants
+
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "file" / "hub"))
+    refused(f"{NAME}: .*file.*: Not a directory: make room, or set HF_HOME", NAME)
+
+
+@pytest.mark.parametrize("name", ["./nothing", "../nothing", "nothing", "my codecs/nothing"])
+def test_names_of_folders_are_not_looked_up(hub: Hub, name: str) -> None:
+    refused("no checkpoint at", name)
+    assert hub.requests == []
+
+
 def test_offline_from_the_cache(hub: Hub, revision: str, offline) -> None:
     known = Codec.load(NAME).base_hash
     hub.requests.clear()

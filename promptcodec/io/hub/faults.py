@@ -71,6 +71,9 @@ def _message(error: BaseException, name: HubName) -> str:
             return _not_in_cache(error, name)
         case errors.OfflineModeIsEnabled():
             return "HF_HUB_OFFLINE is set, and this needs the network: unset it"
+    if isinstance(error, OSError) and error.errno is not None:  # of the cache
+        place = error.filename or constants.HF_HUB_CACHE
+        return f"{name}: {place}: {error.strerror}: make room, or set HF_HOME to another folder"
     if status in (401, 403):
         return f"the Hub refuses {repository} with this token ({line_of(error)}): {TOKEN}"
     return f"{name}: the Hub at {hub} cannot be used ({line_of(error)}): try again later"

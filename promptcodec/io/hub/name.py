@@ -8,7 +8,7 @@ from typing import Self
 
 from promptcodec.errors import UsageError
 
-_NAME = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[^@\s]+))?", re.ASCII)
+_NAME = re.compile(r"(?P<repository>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[^@\s]+))?", re.ASCII)
 
 
 @dataclass(frozen=True)
