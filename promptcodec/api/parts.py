@@ -115,11 +115,10 @@ def _below(root: Path, folder: Path) -> str:
 
 
 def _folders(root: Path, part: Part) -> list[Path]:
-    """Folders of one kind, hidden ones left out; a base is not looked for in any subfolder."""
+    """Folders of one kind; a base is not looked for in any subfolder."""
     if part is BASE:
         return [each for each in (root, root / BASE.folder) if (each / part.config).is_file()][:1]
-    found = parts_in(root, part)
-    return [each for each in found if not _below(root, each).startswith(".")]
+    return parts_in(root, part)
 
 
 def check(networks: Sequence[Network], base: StoredBase | None) -> tuple[StoredBase, list[Checked]]:

@@ -164,14 +164,17 @@ def _find_in(place: str | Path, part: Part) -> list[Path]:
 
 
 def parts_in(root: Path, part: Part) -> list[Path]:
-    """Folders of one kind of network, in a folder of its own or in that of a codec."""
-    return networks_in(root, part.config) or networks_in(root / part.folder, part.config)
+    """Folders of one kind of network, in a folder of its own and in that of a codec."""
+    found = (*networks_in(root, part.config), *networks_in(root / part.folder, part.config))
+    return list(dict.fromkeys(found))
 
 
 def networks_in(folder: Path, config: str) -> list[Path]:
     """Subfolders with a file of that name, then the folder itself if it has one.
 
-    PEFT writes an adapter named "default" beside the folders of the others.
+    PEFT writes an adapter named "default" beside the folders of the others. Hidden folders are
+    left out.
     """
     own = [folder] if (folder / config).is_file() else []
-    return [*sorted(path.parent for path in folder.glob(f"*/{config}")), *own]
+    below = [path.parent for path in folder.glob(f"*/{config}")]
+    return [*sorted(path for path in below if not path.name.startswith(".")), *own]

@@ -86,7 +86,7 @@ def test_a_repository_is_looked_up_once(hub: Hub, codec_folder: Path) -> None:
 def test_only_what_belongs_is_uploaded(hub: Hub, copy: Path) -> None:
     for name in (
         *("state.safetensors", "base/state-unproven.safetensors", "base/graphs/old.onnx"),
-        *(".secret.json", "notes.txt", "base/notes.json", ".cache/rate-1/adapter_config.json"),
+        *(".secret.json", "notes.txt", "base/notes.json", ".cache/adapter_config.json"),
         *("heads/segment/cache.safetensors", "run/log.json", "config.yaml"),
     ):
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,7 @@ def test_only_what_belongs_is_uploaded(hub: Hub, copy: Path) -> None:
         if path.name.startswith(("adapter_", "head_", "task_", "config.json", "model.", "graphs."))
         or path.suffix == ".onnx"
     }
-    expected = (plain - {".cache/rate-1/adapter_config.json", "base/graphs/old.onnx"}) | added
+    expected = (plain - {".cache/adapter_config.json", "base/graphs/old.onnx"}) | added
     assert set(pushed.files) == expected | {"README.md", MANIFEST}
     assert {"state.safetensors", "run/", ".cache/", "base/graphs/old.onnx"} <= set(pushed.left_out)
     assert hub.files(NAME)["LICENSE"] == b"free"
@@ -183,7 +183,7 @@ def remove_tensor(path: Path) -> None:
     from safetensors.numpy import load_file, save_file
 
     arrays = load_file(path)
-    arrays.pop(max(arrays))
+    arrays.pop(min(arrays))
     save_file(arrays, path)
 
 
@@ -295,3 +295,41 @@ def test_errors_are_ours(hub: Hub, codec_folder: Path) -> None:
     with pytest.raises(PromptCodecError, match=r"me/x\.git"):
         push(codec_folder / "base", Target("me/x.git"))
     assert TOKEN not in repr(hub.requests)
+
+
+def test_without_torch(hub: Hub, copy: Path, monkeypatch) -> None:
+    """Graphs take the place of torch's networks in the check of a base."""
+    from promptcodec.api import engines, parts
+
+    for module in (engines, parts):
+        monkeypatch.setattr(module, "find_spec", lambda name: None)
+    assert uploaded(copy / "base")
+    remove_tensor(copy / "base" / "model.safetensors")
+    with pytest.raises(CheckpointError, match="the base has no tensor"):
+        uploaded(copy / "base")
+    (copy / "base" / "graphs" / "graphs.json").unlink()
+    with pytest.raises(UsageError, match=r"the check of .*, which has no graphs, needs torch"):
+        uploaded(copy / "base")
+
+
+def test_a_base_without_graphs_is_noted(copy: Path) -> None:
+    (copy / "base" / "graphs" / "graphs.json").unlink()
+    pushed = push(copy, Target(NAME), dry_run=True)
+    assert any("base has no graphs, so that it needs torch" in note for note in pushed.notes)
+    assert "base/graphs/" in pushed.left_out
+
+
+def test_a_commit_of_somebody_else_in_between(hub: Hub, codec_folder: Path, monkeypatch) -> None:
+    from huggingface_hub import HfApi
+
+    uploaded(codec_folder / "base")
+    plain = HfApi.create_commit
+
+    def create_commit(*arguments: Any, **options: Any) -> Any:
+        hub.change(NAME, config_json=b"{}")
+        return plain(*arguments, **options)
+
+    monkeypatch.setattr(HfApi, "create_commit", create_commit)
+    with pytest.raises(OutputError, match="412"):
+        uploaded(codec_folder / "base", message="mine")
+    assert hub.repositories[NAME].messages[-1] == "by hand"
