@@ -18,6 +18,7 @@ from functools import cache, partial
 from typing import Any, Literal
 
 from promptcodec.corpus.job import Job, Outcome, Piece, PieceWorker
+from promptcodec.corpus.worker import CodecWorker
 from promptcodec.errors import UsageError
 from promptcodec.io.processes import run_in_processes
 
@@ -37,7 +38,7 @@ LOST = (
 
 
 def run_local(
-    job: Job, pieces: Sequence[Piece], *, workers: int
+    job: Job, pieces: Sequence[Piece], *, workers: int, worker: CodecWorker | None = None
 ) -> Iterator[tuple[Piece, Outcome]]:
     """Work in processes of this machine; in this one if there is one worker.
 
@@ -45,10 +46,11 @@ def run_local(
         job: what is done.
         pieces: pieces of the shards.
         workers: number of processes.
+        worker: worker of this process, whose codec is loaded.
     """
     if workers == 1:
-        worker = PieceWorker(job)
-        yield from ((piece, worker(piece)) for piece in pieces)
+        here = PieceWorker(job, worker)
+        yield from ((piece, here(piece)) for piece in pieces)
         return
     left = list(pieces)
     for _ in range(ATTEMPTS):

@@ -73,7 +73,7 @@ def run_job(
         if destination.absolute == source.place.absolute:
             raise UsageError(f"{destination} is the source: name another destination")
         begin(destination, settings)
-    run: Run = partial(run_local, workers=workers)
+    run: Run = partial(run_local, workers=workers, worker=worker)
     if engine == "ray":
         run = partial(run_ray, workers=workers, address=address)
     started, result = time.monotonic(), Result()

@@ -8,8 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 from small_collections import files_of, png, write_tar
 
+from promptcodec.corpus import engines
 from promptcodec.corpus import job as jobs
-from promptcodec.errors import DataError, OutputError, RateError, UsageError
+from promptcodec.errors import DataError, ModelMismatchError, OutputError, RateError, UsageError
 
 
 def rows_of(folder):
@@ -216,11 +217,14 @@ def test_another_codec_on_a_worker_is_refused(run, shards, tmp_path, monkeypatch
         calls.append(worker)
         return real(worker) | {"base": "00" * 32}
 
-    monkeypatch.setattr(jobs, "identity_of", other)
-    from promptcodec.errors import ModelMismatchError
+    def in_this_process(work, items, *, jobs):
+        yield from ((item, work(item)) for item in items)
 
+    monkeypatch.setattr(jobs, "identity_of", other)
+    monkeypatch.setattr(engines, "run_in_processes", in_this_process)
     with pytest.raises(ModelMismatchError, match="give every machine the same checkpoint"):
-        run("encode", shards, tmp_path / "out")
+        run("encode", shards, tmp_path / "out", workers=2)
+    assert len(calls) == 1 and files_of(tmp_path / "out") == {}
 
 
 def test_names_that_would_meet_in_an_archive(run, tmp_path):
