@@ -24,6 +24,7 @@ class FileShard:
     root: Place
     name: str
     files: tuple[FoundFile, ...]
+    others = ()
 
     def blocks(self, size: int) -> Iterator[FileBlock]:
         """Blocks of `size` files."""

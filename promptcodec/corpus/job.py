@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, BinaryIO
+
+import pyarrow as pa
 
 from promptcodec.corpus.parts import PartFormat, read_rows, write_parquet, write_tar
 from promptcodec.corpus.places import Place
@@ -125,10 +127,11 @@ class PieceWorker:
         outcome = Outcome()
         try:
             self._check_codec()
+            others = piece.shard.others
             for block in piece.shard.blocks(self.job.block):
                 if block.number % piece.stripes == piece.stripe:
                     stem = f"{piece.stem}-{block.number:06d}"
-                    self._do(BlockWork(self.job, self.worker, block, stem), outcome)
+                    self._do(BlockWork(self.job, self.worker, block, stem, others), outcome)
         except DataError as error:
             outcome.fault = str(error)
         except PromptCodecError as error:
@@ -166,10 +169,18 @@ class BlockWork:
         worker: worker on its rows.
         block: block to read.
         stem: name of its file without suffix.
+        others: columns of its rows that stay as they are.
     """
 
-    def __init__(self, job: Job, worker: CodecWorker, block: Block, stem: str) -> None:
-        self.job, self.worker, self.block = job, worker, block
+    def __init__(
+        self,
+        job: Job,
+        worker: CodecWorker,
+        block: Block,
+        stem: str,
+        others: Sequence[pa.Field] = (),
+    ) -> None:
+        self.job, self.worker, self.block, self.others = job, worker, block, others
         self.name = f"{stem}.{job.format}"
         self.tally = Tally()
         self.reused = 0
@@ -218,7 +229,7 @@ class BlockWork:
         if self.job.format == "tar":
             write_tar(self._rows(), file, ending=self.job.task.ending)
         else:
-            write_parquet(self._rows(), file, task=self.job.task.name)
+            write_parquet(self._rows(), file, task=self.job.task.name, others=self.others)
 
     def _rows(self) -> Iterator[Row]:
         known = self._reusable()
@@ -236,11 +247,13 @@ class BlockWork:
         try:
             row = entry.row()
         except DataError as error:
-            return {"name": entry.name, "label": entry.label, "error": str(error)}
+            lost = {"name": entry.name, "label": entry.label, "error": str(error)}
+            return entry.others | lost
         earlier = known.get(self.worker.id_of(row)) if known else None
         if earlier is not None:
             self.reused += 1
-            return earlier | {"label": entry.label} | self.worker.names(entry.name)
+            now = {"label": entry.label} | self.worker.names(entry.name)
+            return earlier | entry.others | now
         return self.worker.row(row)
 
     def _reusable(self) -> dict[str, Row]:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from promptcodec.corpus.fingerprint import of_values
 from promptcodec.corpus.places import Place
-from promptcodec.corpus.rows import Entry
+from promptcodec.corpus.rows import Entry, Row
+from promptcodec.corpus.tasks import OWN
 from promptcodec.errors import DataError, PromptCodecError
 
 ROWS_AT_ONCE = 16  # rows in memory
 NAMES = ("name", "path", "file_name", "filename", "__key__", "key")  # columns that name a row
 LABELS = ("label", "cls", "class")
+MARK = b"promptcodec"  # key in the metadata of files that a corpus wrote
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,25 @@ class ParquetShard:
     name: str
     size: int
     column: str | None = None
+
+    @property
+    def others(self) -> list[pa.Field]:
+        """Columns that stay as they are; one with a name of ours becomes `source_NAME`."""
+        with self._file() as file:
+            known = file.schema_arrow
+            return [known.field(name).with_name(new) for name, new in self._kept(known).items()]
+
+    def _kept(self, known: pa.Schema) -> dict[str, str]:
+        """New name of each column that stays as it is."""
+        top = self._bytes_column(known).partition(".")[0]
+        used = {top, _first(NAMES, known, but=top), _first(LABELS, known), "error"}
+        is_ours = MARK in (known.metadata or {})
+        names = [name for name in known.names if name not in used]
+        return {
+            name: f"source_{name}" if name in OWN else name
+            for name in names
+            if not (is_ours and name in OWN)
+        }
 
     def blocks(self, size: int) -> Iterator[ParquetBlock]:
         """Blocks of `size` rows; a DataError if the file or its column cannot be used."""
@@ -115,12 +135,12 @@ class ParquetBlock:
 
     def entries(self) -> Iterator[Entry]:
         """The rows, a few in memory at a time."""
-        top, _, part = self.column.partition(".")
+        top = self.column.partition(".")[0]
         with self.shard._file() as file:
-            names = set(file.schema_arrow.names)
-            label = next((name for name in LABELS if name in names), None)
-            name = next((each for each in NAMES if each in names - {top}), None)
-            wanted = [n for n in dict.fromkeys((top, name, label, "error")) if n in names]
+            known = file.schema_arrow
+            kept = self.shard._kept(known)
+            name, label = _first(NAMES, known, but=top), _first(LABELS, known)
+            wanted = [n for n in known.names if n in {top, name, label, "error", *kept}]
             row = 0
             for group, facts in enumerate(_groups(file.metadata)):
                 first, row = row, row + facts.num_rows
@@ -131,18 +151,14 @@ class ParquetBlock:
                 for batch in batches:
                     for values in batch.to_pylist():
                         if self.start <= number < self.stop:
-                            yield self._entry(values, number, top, part, name, label)
+                            others = {new: values[old] for old, new in kept.items()}
+                            yield self._entry(values, number, name, label, others)
                         number += 1
 
     def _entry(
-        self,
-        values: dict[str, Any],
-        number: int,
-        top: str,
-        part: str,
-        name: str | None,
-        label: str | None,
+        self, values: Row, number: int, name: str | None, label: str | None, others: Row
     ) -> Entry:
+        top, _, part = self.column.partition(".")
         data, path = values[top], None
         if part:
             path = (data or {}).get("path")
@@ -156,7 +172,13 @@ class ParquetBlock:
             None if data is None else lambda: data,
             None if text is None else str(text),
             None if error is None else str(error),
+            others,
         )
+
+
+def _first(names: Sequence[str], known: pa.Schema, *, but: str | None = None) -> str | None:
+    """The first of some names that a file has."""
+    return next((name for name in names if name in known.names and name != but), None)
 
 
 def _groups(metadata: pq.FileMetaData) -> Iterator[pq.RowGroupMetaData]:

@@ -2,41 +2,59 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import PurePosixPath
 from typing import Any, BinaryIO, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from promptcodec.corpus.parquet_shard import MARK
 from promptcodec.corpus.rows import Row
-from promptcodec.corpus.tar_shard import ROW_SCHEMA
-from promptcodec.corpus.tasks import COLUMNS, TaskName
+from promptcodec.corpus.tar_shard import FIELDS, ROW_SCHEMA, key_of
+from promptcodec.corpus.tasks import COLUMNS, COMMON, OWN, TaskName
+from promptcodec.io.find import with_ending
+from promptcodec.io.save import OUTPUT_SUFFIXES
 
 PartFormat = Literal["parquet", "tar"]
 
 FLUSH_BYTES = 32 << 20  # bytes of pictures or streams in a row group
 FLUSH_ROWS = 1024
-PLAIN = ("bytes", "notes", "classes", "probabilities")  # columns without a dictionary
+SHORT = ("string", "int32", "int64", "float64")  # types with a dictionary and statistics
+MADE = (".pc", *OUTPUT_SUFFIXES)
 
 
-def schema(task: TaskName) -> pa.Schema:
-    """Columns of a task's Parquet files."""
-    kinds = {"id": "string", "name": "string"} | COLUMNS[task]
-    kinds |= {"label": "string", "error": "string"}
+def schema(task: TaskName, others: Sequence[pa.Field] = ()) -> pa.Schema:
+    """Columns of a task's Parquet files.
+
+    Args:
+        task: name of the task.
+        others: columns of the source that stay as they are.
+    """
+    kinds = {"id": "string", "name": "string"} | COLUMNS[task] | COMMON
     types = {"binary": pa.binary(), "list<string>": pa.list_(pa.string())}
     types |= {"list<float64>": pa.list_(pa.float64())}
-    return pa.schema(
-        [pa.field(name, types.get(kind) or pa.type_for_alias(kind)) for name, kind in kinds.items()]
-    )
+    own = [pa.field(name, types.get(k) or pa.type_for_alias(k)) for name, k in kinds.items()]
+    return pa.schema([*own, *others], metadata={MARK: b"row/1"})
 
 
-def write_parquet(rows: Iterable[Row], file: BinaryIO, *, task: TaskName) -> None:
-    """Write rows as Parquet, a few megabytes in memory at a time."""
-    columns = schema(task)
-    names = [each.name for each in columns if each.name not in PLAIN]
+def write_parquet(
+    rows: Iterable[Row], file: BinaryIO, *, task: TaskName, others: Sequence[pa.Field] = ()
+) -> None:
+    """Write rows as Parquet, a few megabytes in memory at a time.
+
+    Args:
+        rows: rows to write.
+        file: file that is written.
+        task: name of their task.
+        others: columns of the source that stay as they are.
+    """
+    columns = schema(task, others)
+    names = [name for name, kind in (COMMON | COLUMNS[task]).items() if kind in SHORT]
     options: Any = {"use_dictionary": names, "write_statistics": names}  # True or columns
     with pq.ParquetWriter(file, columns, compression="none", **options) as writer:
         waiting: list[Row] = []
@@ -44,6 +62,7 @@ def write_parquet(rows: Iterable[Row], file: BinaryIO, *, task: TaskName) -> Non
         for row in rows:
             waiting.append(row)
             size += len(row.get("bytes") or b"")
+            size += sum(len(data) for _, data in row.get(FIELDS.name) or ())
             if size >= FLUSH_BYTES or len(waiting) >= FLUSH_ROWS:
                 writer.write_table(_table(waiting, columns))
                 waiting, size = [], 0
@@ -54,8 +73,9 @@ def write_parquet(rows: Iterable[Row], file: BinaryIO, *, task: TaskName) -> Non
 def write_tar(rows: Iterable[Row], file: BinaryIO, *, ending: str) -> None:
     """Write rows as a tar archive by the convention of WebDataset.
 
-    A row is KEY.json with its columns, the bytes as KEY and `ending`, and KEY.cls with its label.
-    A key has no dots but in its folders, as the rest of a name would belong to the suffix.
+    A row is KEY.json with its columns, the bytes as KEY and `ending`, KEY.cls with its label, and
+    further members of its sample; other columns of the source are in KEY.columns.json. A key has no
+    dots but in its folders, as the rest of a name would belong to the suffix.
 
     Args:
         rows: rows to write.
@@ -65,13 +85,15 @@ def write_tar(rows: Iterable[Row], file: BinaryIO, *, ending: str) -> None:
     keys: set[str] = set()
     with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for number, row in enumerate(rows):
-            key = _key(str(row.get("name") or number), ending, keys)
-            facts = {name: value for name, value in row.items() if name != "bytes"}
-            facts = {"schema": ROW_SCHEMA} | {k: v for k, v in facts.items() if v is not None}
+            key = _key(str(row.get("name") or number), keys)
+            facts = {n: v for n, v in row.items() if n in OWN and n != "bytes" and v is not None}
+            facts = {"schema": ROW_SCHEMA} | facts
             if row.get("bytes") is not None:
                 _add(archive, key + ending, row["bytes"])
             if row.get("label") is not None:
                 _add(archive, f"{key}.cls", str(row["label"]).encode())
+            for name, data in _members(row):
+                _add(archive, f"{key}.{name}", data)
             _add(archive, f"{key}.json", json.dumps(facts, sort_keys=True).encode())
 
 
@@ -89,17 +111,22 @@ def read_rows(file: BinaryIO, kind: PartFormat) -> Iterator[Row]:
             for member in archive:
                 content = archive.extractfile(member)
                 assert content is not None
-                key, dot, ending = member.name.rpartition(".")
-                if ending != "json":
-                    data[member.name] = content.read() if ending != "cls" else b""
-                    continue
-                facts = json.loads(content.read())
-                facts.pop("schema", None)
-                found = [value for name, value in data.items() if name.startswith(key + dot)]
-                yield {"error": None} | facts | {"bytes": next((v for v in found if v), None)}
-                data = {}
+                key = key_of(member.name)
+                ending = member.name[len(key) + 1 :]
+                data[ending] = content.read()
+                if ending == "json":  # the last member of a row
+                    yield _row(data)
+                    data = {}
     except tarfile.TarError as error:
         raise ValueError(str(error)) from error
+
+
+def _row(members: dict[str, bytes]) -> Row:
+    """A row from its members, without those of its source."""
+    facts = json.loads(members["json"])
+    facts.pop("schema", None)
+    made = next((data for ending, data in members.items() if f".{ending}" in MADE), None)
+    return {"error": None} | facts | {"bytes": made}
 
 
 def _table(rows: list[Row], columns: pa.Schema) -> pa.Table:
@@ -110,11 +137,25 @@ def _table(rows: list[Row], columns: pa.Schema) -> pa.Table:
     return pa.table(values, schema=columns)
 
 
-def _key(name: str, ending: str, keys: set[str]) -> str:
+def _members(row: Row) -> Iterator[tuple[str, bytes]]:
+    """Further members of a sample: those it had, and other columns of its source."""
+    for name, data in row.get(FIELDS.name) or ():
+        yield ("source.json" if name == "json" else name), data
+    others = {n: v for n, v in row.items() if n not in OWN and n != FIELDS.name}
+    if others:
+        yield "columns.json", json.dumps(others, sort_keys=True, default=_as_text).encode()
+
+
+def _as_text(value: object) -> str:
+    """A value that JSON has no type for, as text: bytes in base64, dates by ISO 8601."""
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
+
+
+def _key(name: str, keys: set[str]) -> str:
     """A key that no other row of the file has."""
     folder, _, base = name.lstrip("/").replace("\\", "/").rpartition("/")
     folder = "/".join(part for part in folder.split("/") if part not in ("", ".", ".."))
-    stem = base.removesuffix(ending).replace(".", "_") or "row"
+    stem = with_ending(PurePosixPath(base or "row"), "").name.replace(".", "_")
     key = first = (f"{folder}/" if folder else "") + stem
     count = 1
     while key in keys:

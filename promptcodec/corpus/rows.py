@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 Row = dict[str, Any]  # value of each column, by its name
@@ -19,6 +19,7 @@ class Entry:
         read: function that reads the bytes; None is a row that failed before.
         label: text of its label, if the source has one.
         error: reason of an earlier failure.
+        others: further columns, which stay as they are; those of `Shard.others`.
     """
 
     name: str
@@ -26,11 +27,13 @@ class Entry:
     read: Callable[[], bytes] | None
     label: str | None = None
     error: str | None = None
+    others: Row = field(default_factory=dict)
 
     def row(self) -> Row:
         """The row of the entry; its `bytes` are read."""
         data = None if self.read is None else self.read()
-        return {"name": self.name, "bytes": data, "label": self.label, "error": self.error}
+        own = {"name": self.name, "bytes": data, "label": self.label, "error": self.error}
+        return self.others | own
 
 
 class Block(Protocol):

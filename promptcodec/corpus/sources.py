@@ -7,10 +7,12 @@ result, so that neither the number of workers nor a restart changes what a file 
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Protocol
+
+import pyarrow as pa
 
 from promptcodec.corpus.file_shard import FileShard
 from promptcodec.corpus.parquet_shard import ParquetShard
@@ -32,6 +34,11 @@ class Shard(Protocol):
     @property
     def name(self) -> str:
         """Name in messages, and in the names of its files of the result."""
+        ...
+
+    @property
+    def others(self) -> Sequence[pa.Field]:
+        """Columns of its rows beside name, bytes, label and error."""
         ...
 
     def blocks(self, size: int) -> Iterator[Block]:

@@ -2,6 +2,7 @@
 
 The key of a member is its path up to the first dot of the last part. Every picture or stream of a
 sample is a row; `KEY.cls` is its label; `KEY.json` that a corpus wrote has its name and error.
+Other members, such as captions, are in the column `fields`, by what follows the key in their names.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from functools import partial
 from itertools import chain, islice
 from typing import BinaryIO
 
+import pyarrow as pa
+
 from promptcodec.corpus.fingerprint import of_names
 from promptcodec.corpus.places import Place
 from promptcodec.corpus.rows import Entry
@@ -23,6 +26,8 @@ from promptcodec.io.find import PICTURE_SUFFIXES, STREAM_SUFFIXES
 
 ROW_SCHEMA = "promptcodec.row/1"
 SMALL = 1 << 20  # bytes; labels and facts above are none of ours
+FACTS = ("schema", "name", "label", "error")
+FIELDS = pa.field("fields", pa.map_(pa.string(), pa.binary()))
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class TarShard:
     place: Place
     name: str
     size: int
+    others = (FIELDS,)
 
     def blocks(self, size: int) -> Iterator[TarBlock]:
         """Blocks of `size` rows; a DataError where the archive is damaged or cut off."""
@@ -58,7 +64,7 @@ class TarShard:
                     archive.members = []  # type: ignore[attr-defined] # or headers of all members stay in memory
                     if not member.isfile():
                         continue
-                    if sample and _key(sample[0].name) != _key(member.name):
+                    if sample and key_of(sample[0].name) != key_of(member.name):
                         yield from self._rows(archive, sample)
                         sample = []
                     sample.append(member)
@@ -85,21 +91,30 @@ class TarShard:
     def _rows(self, archive: tarfile.TarFile, sample: list[tarfile.TarInfo]) -> Iterator[Entry]:
         suffixes = (*PICTURE_SUFFIXES, *STREAM_SUFFIXES)
         pictures = [m for m in sample if m.name.lower().endswith(suffixes)]
-        facts, label = {}, None
+        facts, label, fields = {}, None, []
         for member in sample:
-            if member.size > SMALL:
+            if member in pictures:
                 continue
-            if member.name.endswith(".json"):
-                facts = _facts(self._read(archive, member)) or facts
-            elif member.name.endswith(".cls"):
-                label = self._read(archive, member).decode("utf-8", "replace").strip()
+            data = self._read(archive, member)
+            ending = member.name[len(key_of(member.name)) + 1 :]
+            own = _facts(data) if ending == "json" else {}
+            if own:
+                facts = own
+            elif ending == "cls" and member.size <= SMALL:
+                label = data.decode("utf-8", "replace").strip()
+            else:
+                fields.append((ending, data))
+        others = {FIELDS.name: fields}
         for member in pictures:
             name = facts.get("name") if len(pictures) == 1 else None
             read = partial(self._read, archive, member)
-            yield Entry(str(name or member.name), member.size, read, facts.get("label", label))
+            label = facts.get("label", label)
+            shown = str(name or member.name)
+            yield Entry(shown, member.size, read, label, others=others)
+            others = {FIELDS.name: []}  # they stay with the first picture of a sample
         if not pictures and facts.get("error"):
             name, error = str(facts.get("name") or sample[0].name), str(facts["error"])
-            yield Entry(name, -1, None, facts.get("label", label), error)
+            yield Entry(name, -1, None, facts.get("label", label), error, others)
 
     def _read(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
         try:
@@ -139,17 +154,20 @@ class TarBlock:
             yield entry
 
 
-def _key(name: str) -> str:
+def key_of(name: str) -> str:
+    """The key of a member by its name."""
     folder, slash, base = name.rpartition("/")
     return folder + slash + base.partition(".")[0]
 
 
 def _facts(data: bytes) -> dict[str, str]:
     """Facts of a row that a corpus wrote; {} for other JSON."""
+    if len(data) > SMALL:
+        return {}
     try:
         values = json.loads(data)
     except ValueError:
         return {}
     if not isinstance(values, dict) or values.get("schema") != ROW_SCHEMA:
         return {}
-    return {key: v for key in ("name", "label", "error") if (v := values.get(key)) is not None}
+    return {key: v for key in FACTS if (v := values.get(key)) is not None}

@@ -39,6 +39,8 @@ COLUMNS: dict[TaskName, dict[str, str]] = {
     "measure": SIZES | RATE | {"psnr": "float64"},
     "inspect": SIZES | RATE | {"format": "string"},
 }
+COMMON = {"id": "string", "name": "string", "label": "string", "error": "string"}
+OWN = frozenset(COMMON).union(*COLUMNS.values())  # names of all columns of ours
 
 
 @dataclass(frozen=True)

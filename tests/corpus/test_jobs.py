@@ -4,6 +4,7 @@ import hashlib
 import json
 import tarfile
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from small_collections import files_of, png, write_tar
@@ -238,3 +239,61 @@ def test_names_that_would_meet_in_an_archive(run, tmp_path):
         facts = [json.loads(archive.extractfile(m).read()) for m in archive if "json" in m.name]
     assert found == ["a.pc", "a-2.pc", "up.pc", "v1_2.pc"]
     assert [row["source"] for row in facts] == names
+
+
+def test_captions_of_samples_are_kept(run, tmp_path):
+    source = tmp_path / "s"
+    source.mkdir()
+    sample = {"a.png": png(1), "a.txt": b"a caption", "a.json": b'{"year": 7}', "a.seg.png": png(2)}
+    write_tar(source / "x.tar", sample | {"b.png": b"broken", "b.txt": b"another"})
+    run("encode", source, tmp_path / "tables")
+    rows = rows_of(tmp_path / "tables")
+    assert [dict(row["fields"]) for row in rows] == [
+        {"txt": b"a caption", "json": b'{"year": 7}'},
+        {},
+        {"txt": b"another"},
+    ]
+    run("decode", tmp_path / "tables", tmp_path / "shards", kind="tar")
+    with tarfile.open(tmp_path / "shards" / "x-000000-000000.tar") as archive:
+        names = archive.getnames()
+        assert archive.extractfile("a.txt").read() == b"a caption"
+        assert archive.extractfile("a.source.json").read() == b'{"year": 7}'
+    assert names[-2:] == ["b.txt", "b.json"]
+    run("encode", tmp_path / "shards", tmp_path / "again")
+    assert dict(rows_of(tmp_path / "again")[0]["fields"])["txt"] == b"a caption"
+
+
+def test_columns_of_tables_are_kept(run, tmp_path):
+    source = tmp_path / "s"
+    source.mkdir()
+    values = {"id": [7, 8], "tags": [["x", "y"], None], "bytes": [png(1), b"broken"]}
+    pq.write_table(pa.table(values), source / "t.parquet")
+    run("encode", source, tmp_path / "streams")
+    run("decode", tmp_path / "streams", tmp_path / "back")
+    for folder in ("streams", "back"):
+        rows = rows_of(tmp_path / folder)
+        assert [row["source_id"] for row in rows] == [7, 8]
+        assert [row["tags"] for row in rows] == [["x", "y"], None]
+    names = pq.read_table(tmp_path / "back").column_names
+    assert not {"source_source", "source_name", "source_id_1"} & set(names)
+    run("encode", tmp_path / "back", tmp_path / "shards", kind="tar")
+    with tarfile.open(tmp_path / "shards" / "t-000000-000000-000000.tar") as archive:
+        (name, *_) = [name for name in archive.getnames() if name.endswith(".columns.json")]
+        kept = json.loads(archive.extractfile(name).read())
+    assert kept == {"source_id": 7, "tags": ["x", "y"]}
+
+
+def test_rows_that_are_taken_from_an_earlier_file_keep_new_captions(run, tmp_path, counted):
+    source = tmp_path / "s"
+    source.mkdir()
+    for caption, done in ((b"old", 1), (b"newer", 0)):
+        counted.clear()
+        write_tar(source / "x.tar", {"a.png": png(1), "a.txt": caption, "b.png": caption})
+        for kind in ("parquet", "tar"):
+            run("encode", source, tmp_path / kind, kind=kind)
+        assert counted.count(hashlib.sha256(png(1)).hexdigest()) == 2 * done
+        (row, _) = rows_of(tmp_path / "parquet")
+        assert row["fields"] == [("txt", caption)]
+        with tarfile.open(tmp_path / "tar" / "x-000000.tar") as archive:
+            assert archive.extractfile("a.txt").read() == caption
+            assert archive.getnames() == ["a.pc", "a.txt", "a.json", "b.json"]
