@@ -77,7 +77,7 @@ class Part:
         file: name of the file; "" if sums alone are kept.
         bytes: its bytes.
         sha256: their hash.
-        fingerprint: digest of the block that it was made of; "" if that was cut off.
+        fingerprint: digest of the block that it was made of; "" if not all of it could be read.
         tally: sums over its rows.
         failures: name and reason of each row that failed.
     """
@@ -185,6 +185,7 @@ class BlockWork:
         self.tally = Tally()
         self.reused = 0
         self.fault: DataError | None = None
+        self._unread = 0
         self._failures: list[dict[str, str]] = []
         self._record = (
             None if job.destination is None else job.destination / f"{RECORDS}/{stem}.json"
@@ -209,7 +210,7 @@ class BlockWork:
             self.name if destination else "",
             size,
             digest,
-            "" if self.fault else self.block.fingerprint(),
+            "" if self.fault or self._unread else self.block.fingerprint(),
             self.tally.as_dict(),
             self._failures,
         )
@@ -246,7 +247,8 @@ class BlockWork:
     def _row(self, entry: Any, known: dict[str, Row]) -> Row:
         try:
             row = entry.row()
-        except DataError as error:
+        except DataError as error:  # of the network, perhaps: another run tries again
+            self._unread += 1
             lost = {"name": entry.name, "label": entry.label, "error": str(error)}
             return entry.others | lost
         earlier = known.get(self.worker.id_of(row)) if known else None

@@ -7,6 +7,7 @@ Other members, such as captions, are in the column `fields`, by what follows the
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tarfile
 import zlib
@@ -21,7 +22,7 @@ import pyarrow as pa
 from promptcodec.corpus.fingerprint import of_names
 from promptcodec.corpus.places import Place
 from promptcodec.corpus.rows import Entry
-from promptcodec.errors import DataError
+from promptcodec.errors import DataError, PromptCodecError
 from promptcodec.io.find import PICTURE_SUFFIXES, STREAM_SUFFIXES
 
 ROW_SCHEMA = "promptcodec.row/1"
@@ -47,8 +48,9 @@ class TarShard:
 
     def blocks(self, size: int) -> Iterator[TarBlock]:
         """Blocks of `size` rows; a DataError where the archive is damaged or cut off."""
-        with self.place.open() as file:
-            entries = self._entries(file)
+        # The archive is open until all blocks are done, as rows are read after their headers.
+        with self.place.open() as file, self._opened(file) as archive:
+            entries = self._entries(archive)
             number = 0
             while (first := next(entries, None)) is not None:
                 block = TarBlock(number, chain([first], islice(entries, size - 1)))
@@ -56,23 +58,31 @@ class TarShard:
                 block.fingerprint()  # go to its end
                 number += 1
 
-    def _entries(self, file: BinaryIO) -> Iterator[Entry]:
+    def _opened(self, file: BinaryIO) -> tarfile.TarFile:
+        with self._errors():
+            return tarfile.open(fileobj=file, mode="r:*")
+
+    def _entries(self, archive: tarfile.TarFile) -> Iterator[Entry]:
+        with self._errors():
+            sample: list[tarfile.TarInfo] = []
+            while (member := archive.next()) is not None:
+                archive.members = []  # type: ignore[attr-defined] # or all headers stay in memory
+                if not member.isfile():
+                    continue
+                if sample and key_of(sample[0].name) != key_of(member.name):
+                    yield from self._rows(archive, sample)
+                    sample = []
+                sample.append(member)
+            yield from self._rows(archive, sample)
+            self._check_end(archive)
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
         try:
-            with tarfile.open(fileobj=file, mode="r:*") as archive:
-                sample: list[tarfile.TarInfo] = []
-                while (member := archive.next()) is not None:
-                    archive.members = []  # type: ignore[attr-defined] # or headers of all members stay in memory
-                    if not member.isfile():
-                        continue
-                    if sample and key_of(sample[0].name) != key_of(member.name):
-                        yield from self._rows(archive, sample)
-                        sample = []
-                    sample.append(member)
-                yield from self._rows(archive, sample)
-                self._check_end(archive)
+            yield
+        except PromptCodecError:
+            raise
         except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-            if isinstance(error, DataError):
-                raise
             raise DataError(
                 f"{self.place} is no whole tar archive ({error}): fetch or make it again"
             ) from error

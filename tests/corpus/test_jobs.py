@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from small_collections import files_of, png, write_tar
 
-from promptcodec.corpus import engines
+from promptcodec.corpus import engines, file_shard
 from promptcodec.corpus import job as jobs
 from promptcodec.errors import DataError, ModelMismatchError, OutputError, RateError, UsageError
 
@@ -136,6 +136,28 @@ def test_a_damaged_shard_is_listed_and_mended_later(run, shards, tmp_path, count
     counted.clear()
     again = run("encode", shards, tmp_path / "out")
     assert not again.faults and again.tally.rows == 10 and len(counted) < 7
+
+
+def test_rows_that_could_not_be_read_are_tried_again(run, tmp_path, counted, monkeypatch):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.png").write_bytes(png(number))
+    real = file_shard.Place.read
+
+    def read(self):
+        if self.address.endswith("1.png"):
+            raise DataError("the network is down")
+        return real(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(file_shard.Place, "read", read)
+        assert run("encode", folder, tmp_path / "out").tally.failed == 1
+    assert [row["error"] for row in rows_of(tmp_path / "out")][1] == "the network is down"
+    counted.clear()
+    result = run("encode", folder, tmp_path / "out")
+    assert counted == [hashlib.sha256(png(1)).hexdigest()]
+    assert (result.tally.rows, result.tally.failed, result.rows) == (3, 0, 1)
 
 
 def test_a_shard_that_is_none_does_not_stop_the_others(run, shards, tmp_path):

@@ -90,6 +90,13 @@ def test_fingerprint_of_a_block_that_was_read_in_part(shards, seen):
     assert names + [entry.name for entry in block.entries()] == [f"a/{n}.png" for n in range(4)]
 
 
+def test_rows_are_read_after_the_headers_of_the_last_block(shards):
+    (shard,) = Source(Place(str(shards / "two.tar"))).shards(group=1)
+    for block in shard.blocks(9):
+        block.fingerprint()
+        assert [entry.row()["bytes"] for entry in block.entries()] == [png(10), png(11), png(12)]
+
+
 def cut_member(data):
     return data[: 512 + 100]
 
