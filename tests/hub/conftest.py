@@ -3,27 +3,43 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hub_server import TOKEN, Hub, serve
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A running server. The environment is read at import: its values are replaced here."""
-    from huggingface_hub import constants
+def set_hub(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Replace values that the library has read from the environment, in each of its modules."""
 
+    def replace(**values: Any) -> None:
+        for name, module in list(sys.modules.items()):
+            if name.startswith("huggingface_hub"):
+                for key in values.keys() & vars(module).keys():
+                    monkeypatch.setattr(module, key, values[key])
+
+    return replace
+
+
+@pytest.fixture
+def hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, set_hub: Callable[..., None]
+) -> Iterator[Hub]:
+    """A running server, and an empty cache."""
     with serve() as hub:
         home = tmp_path / "hf-home"
-        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-        template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        set_hub(
+            ENDPOINT=hub.url,
+            HUGGINGFACE_CO_URL_TEMPLATE=hub.url + "/{repo_id}/resolve/{revision}/{filename}",
+            HF_HUB_CACHE=str(home / "hub"),
+            HF_TOKEN_PATH=str(home / "token"),
+            HF_HUB_OFFLINE=False,
+            HF_HUB_DISABLE_XET=True,
+        )
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         yield hub
 

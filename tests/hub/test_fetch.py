@@ -31,14 +31,6 @@ def revision(hub: Hub, codec_folder: Path) -> str:
     return str(push(codec_folder, Target(NAME)).revision)
 
 
-@pytest.fixture
-def offline(hub: Hub, monkeypatch: pytest.MonkeyPatch):
-    """Switch the network off."""
-    from huggingface_hub import constants
-
-    return lambda: monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-
-
 def refused(
     says: str, *arguments: Any, error: type[Exception] = CheckpointError, **options: Any
 ) -> str:
@@ -112,11 +104,9 @@ def test_a_download_that_fails(hub: Hub, revision: str) -> None:
     refused(f"{NAME}.* the Hub at {hub.url} .*501", NAME)
 
 
-def test_a_cache_that_cannot_be_written(hub: Hub, revision: str, monkeypatch, tmp_path) -> None:
-    from huggingface_hub import constants
-
+def test_a_cache_that_cannot_be_written(hub: Hub, revision: str, set_hub, tmp_path) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "file" / "hub"))
+    set_hub(HF_HUB_CACHE=str(tmp_path / "file" / "hub"))
     refused(f"{NAME}: .*file.*: Not a directory: make room, or set HF_HOME", NAME)
 
 
@@ -126,36 +116,34 @@ def test_names_of_folders_are_not_looked_up(hub: Hub, name: str) -> None:
     assert hub.requests == []
 
 
-def test_offline_from_the_cache(hub: Hub, revision: str, offline) -> None:
+def test_offline_from_the_cache(hub: Hub, revision: str, set_hub) -> None:
     known = Codec.load(NAME).base_hash
     hub.requests.clear()
     assert Codec.load(NAME, local_files_only=True).base_hash == known
     assert Codec.load(f"{NAME}@{revision}", local_files_only=True).base_hash == known
     assert hub.requests == []
-    offline()
+    set_hub(HF_HUB_OFFLINE=True)
     assert Codec.load(NAME).base_hash == known
     assert Codec.load(f"{NAME}@{revision}").base_hash == known
     assert hub.requests == []
 
 
-def test_not_in_the_cache(hub: Hub, revision: str, offline, tmp_path: Path) -> None:
+def test_not_in_the_cache(hub: Hub, revision: str, set_hub, tmp_path: Path) -> None:
     said = refused("with local_files_only set: load it once", NAME, local_files_only=True)
     assert str(tmp_path / "hf-home" / "hub") in said
-    offline()
+    set_hub(HF_HUB_OFFLINE=True)
     refused("not whole in the cache .*, with HF_HUB_OFFLINE set: load it once", NAME)
     refused("HF_HUB_OFFLINE set", None, NAME)
     refused("HF_HUB_OFFLINE set", None, heads=NAME)
     assert ("GET", f"/api/models/{NAME}/revision/main") not in hub.requests
 
 
-def test_no_network(hub: Hub, revision: str, monkeypatch) -> None:
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
+def test_no_network(hub: Hub, revision: str, set_hub) -> None:
+    set_hub(ENDPOINT="http://127.0.0.1:1")
     refused(f"{NAME} is no folder, .* the Hub at http://127.0.0.1:1 cannot be reached", NAME)
-    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    set_hub(ENDPOINT=hub.url)
     known = Codec.load(NAME).base_hash
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
+    set_hub(ENDPOINT="http://127.0.0.1:1")
     assert Codec.load(NAME).base_hash == known  # of the cache
 
 

@@ -168,13 +168,11 @@ def test_tokens(hub: Hub, codec_folder: Path, monkeypatch, token, error, says) -
     assert "\n" not in str(caught.value) and not hub.repositories
 
 
-def test_no_network(hub: Hub, codec_folder: Path, monkeypatch) -> None:
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
+def test_no_network(hub: Hub, codec_folder: Path, set_hub) -> None:
+    set_hub(ENDPOINT="http://127.0.0.1:1")
     with pytest.raises(OutputError, match=r"the Hub at http://127.0.0.1:1 cannot be used .*later"):
         uploaded(codec_folder / "base")
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    set_hub(HF_HUB_OFFLINE=True)
     with pytest.raises(OutputError, match="HF_HUB_OFFLINE is set, and this needs the network"):
         uploaded(codec_folder / "base")
 
