@@ -30,7 +30,8 @@ Licence = Annotated[
 def push(
     *,
     folder: Annotated[
-        Path, Argument(help="Folder of a codec, of one network, or of several of one kind.")
+        Path,
+        Argument(metavar="FOLDER", help="Folder of a codec, of one network, or of several."),
     ],
     repository: Annotated[str, Argument(metavar="OWNER/NAME", help="Repository on the Hub.")],
     private: Annotated[bool, Option("--private", help="Make a new repository private.")] = False,

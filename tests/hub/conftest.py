@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from hub_server import TOKEN, Hub, serve
 @pytest.fixture
 def set_hub(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Replace values that the library has read from the environment, in each of its modules."""
+    for name in ("constants", "file_download", "hf_api"):
+        import_module(f"huggingface_hub.{name}")
 
     def replace(**values: Any) -> None:
         for name, module in list(sys.modules.items()):
