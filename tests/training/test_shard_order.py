@@ -93,7 +93,7 @@ def test_no_picture_is_of_two_processes(
 def test_fewer_pictures_than_processes_are_refused(tmp_path: Path) -> None:
     write_shards(tmp_path, 2, 2)
     assert len(ShardStore("set", [find_shards(tmp_path)], CONFIG, processes=2)) == 2
-    with pytest.raises(DataError, match="or fewer than processes"):
+    with pytest.raises(DataError, match="2 pictures to train on and 3 processes"):
         ShardStore("set", [find_shards(tmp_path)], CONFIG, processes=3)
 
 

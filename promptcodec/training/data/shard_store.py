@@ -87,12 +87,16 @@ class ShardStore:
         for number, shards in enumerate(opened):
             own = held_out // len(packs) + (number < held_out % len(packs))
             left = self._hold_out(shards, own)
-            pictures = sum(shard.pictures for shard in left)
-            if pictures < processes or next(self._sample(left, 1), None) is None:
+            if next(self._sample(left, 1), None) is None:
                 raise DataError(
-                    f"{name} has no picture to train on in {len(packs[number])} shards beside the "
-                    f"{own} held out for validation, or fewer than processes: give more pictures "
-                    f"of at least {config.crop} px"
+                    f"{name} has no usable picture of at least {config.crop} px in "
+                    f"{len(packs[number])} shards beside the {own} held out for validation"
+                )
+            pictures = sum(shard.pictures for shard in left)
+            if pictures < processes:
+                raise DataError(
+                    f"{name} has {pictures} pictures to train on and {processes} processes: start "
+                    "no more processes than there are pictures"
                 )
             self._packs.append(ShardPack(left, shares[number] / sum(shares)))
         if validation is not None:

@@ -107,7 +107,7 @@ def read_members(path: Path) -> Iterator[tarfile.TarInfo]:
                 if member.isreg() and not member.issparse():
                     yield member
             _check_end(archive)
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+    except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"is no tar archive that can be read ({error})") from None
@@ -188,7 +188,7 @@ def open_shards(paths: Sequence[Path], exclude: Sequence[str]) -> list[Shard]:
         if not shard.pictures:
             logger.warning("skipped %s: %s", shard.path, fault or "has no picture")
         elif fault:
-            logger.warning("%s: %s; %d pictures are used", shard.path, fault, shard.pictures)
+            logger.warning("%s: %s; pictures before that: %d", shard.path, fault, shard.pictures)
     return [shard for shard, _ in found if shard.pictures]
 
 
