@@ -15,7 +15,8 @@ from promptcodec.training.config import DataConfig
 from promptcodec.training.data.opening import open_pictures
 from promptcodec.training.data.pictures import PictureStore
 from promptcodec.training.data.shard_store import ShardStore
-from promptcodec.training.data.shards import find_shards, open_shards, read_members
+from promptcodec.training.data.shards import find_shards, open_shards, read_members, spread
+from promptcodec.training.data.sources import PictureFile
 
 CONFIG = DataConfig(
     crop=64,
@@ -167,6 +168,26 @@ def test_impossible_sizes_are_damage(tmp_path: Path, caplog, size: bytes, kind: 
     path.write_bytes(data)
     assert [shard.pictures for shard in open_shards([path], ())] == [1]
     assert len(caplog.records) == 1 and "pictures before that: 1" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("refused", "count", "found"),
+    [
+        ((), 3, [0, 4, 7]),
+        ((), 99, list(range(8))),
+        ((0, 1, 4), 3, [2, 5, 7]),  # the next one, also of another shard
+        ((6, 7), 3, [0, 4, 1]),  # from the first on, none twice
+        (range(8), 3, []),
+    ],
+)
+def test_pictures_are_spread(tmp_path: Path, refused, count: int, found: list[int]) -> None:
+    shards = open_shards(find_shards(write_shards(tmp_path, 2, 3, 3)), ())
+
+    def read(place: PictureFile) -> torch.Tensor | None:
+        number = int(place.name[:4])
+        return None if number in refused else torch.tensor(number)
+
+    assert [int(pixels) for _, pixels in spread(shards, count, read=read)] == found
 
 
 def test_unusable_pictures_are_named_once_and_skipped(tmp_path: Path, caplog) -> None:
