@@ -38,6 +38,7 @@ def between(document: Path, name: str) -> str:
         "aggregation",
         "z-tables",
         "throughput",
+        "shards",
         "base-search",
         "graphics",
     ],

@@ -196,6 +196,17 @@ def test_the_same_steps_have_the_same_crops(tmp_path: Path) -> None:
     )
 
 
+def test_processes_draw_different_places(tmp_path: Path) -> None:
+    shards = find_shards(write_shards(tmp_path, 9, 9))
+    store = ShardStore("set", [shards], CONFIG, processes=2)
+    drawn = []
+    for rank in (0, 1):
+        order = ShardOrder(store._packs[0].shards, seed=1, rank=rank, processes=2)
+        window = names(order, 0, 4)
+        drawn.append([window.index(n) for n in numbers(store.batch(9, seed=1, step=0, rank=rank))])
+    assert drawn[0] != drawn[1]
+
+
 def test_batches_for_initial_weights_come_from_the_first_window(tmp_path: Path) -> None:
     store = opened(write_shards(tmp_path, 30))
     window = set(names(ShardOrder(store._packs[0].shards, seed=1), 0, 4))
