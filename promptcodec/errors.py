@@ -65,7 +65,7 @@ class RateError(PromptCodecError, LookupError):
 
 
 class CheckpointError(PromptCodecError, ValueError):
-    """A checkpoint is missing, incomplete, not finite, or not of the stated architecture."""
+    """A checkpoint is missing, incomplete, not finite, of another architecture, or out of reach."""
 
     exit_code = 7
     remedy = "fetch it again, or name another by `--base`, `--prompts` or `--heads`"

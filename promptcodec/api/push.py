@@ -161,7 +161,9 @@ def make_plan(
     listed = {path: content for path, content in files.items() if is_fetched(path)}
     manifest = manifest_of(listed, version=__version__)
     files |= {CARD: card.text.encode(), MANIFEST: manifest.as_bytes()}
-    return Plan(dict(sorted(files.items())), card, left_out(root, files), notes_on(checked))
+    in_place = all(network.folder == root / network.path for network in networks)
+    others = left_out(root, files) if in_place else []
+    return Plan(dict(sorted(files.items())), card, others, notes_on(checked))
 
 
 def _base_for(networks: Sequence[Network], base: Path | None) -> StoredBase:
@@ -188,7 +190,7 @@ def checked_results(path: Path, base: StoredBase, checked: Sequence[Checked]) ->
     adapters = {each.sha256.hex() for each in checked if each.sha256 is not None}
     if found.base_sha256 not in ("", base.sha256.hex()):
         reason = f"base {found.base_sha256[:16]}, and this one is {base.sha256.hex()[:16]}"
-    elif adapters and found.adapters and not adapters & found.adapters:
+    elif adapters and not (found.adapters <= adapters or adapters <= found.adapters):
         reason = "other adapters"
     else:
         return found

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from promptcodec import Codec, api
+from promptcodec import Codec
+from promptcodec.api import engines
 from promptcodec.errors import CheckpointError, UsageError
 from promptcodec.models.codec import TorchCodec
 
@@ -26,8 +27,8 @@ def codec(tiny_checkpoint: Path, tiny_ladder: Path) -> Codec:
 
 @pytest.fixture
 def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = api.find_spec
-    monkeypatch.setattr(api, "find_spec", lambda name: None if name == "torch" else found(name))
+    found = engines.find_spec
+    monkeypatch.setattr(engines, "find_spec", lambda name: None if name == "torch" else found(name))
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_the_engine_follows_from_what_is_asked(tiny_checkpoint, bare, codec):
 
 @pytest.mark.parametrize("engine", [None, "onnx", "openvino"])
 def test_without_onnx_runtime(tiny_checkpoint, monkeypatch, engine):
-    monkeypatch.setattr(api, "find_spec", lambda name: None)
+    monkeypatch.setattr(engines, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match="needs onnxruntime: pip install onnxruntime"):
         Codec.load(tiny_checkpoint, engine=engine)
 

@@ -11,6 +11,7 @@ import yaml
 from huggingface_hub import ModelCardData
 
 from promptcodec.api.push import Pushed, push
+from promptcodec.coding.adapter_file import adapter_digest
 from promptcodec.errors import CheckpointError, DataError, UsageError
 from promptcodec.io.checkpoints import bundled
 from promptcodec.io.hub.name import HubName
@@ -190,6 +191,19 @@ def test_results_of_these_weights(copy: Path, tiny_codec) -> None:
 def test_results_of_other_weights(copy: Path, content: bytes, says: str) -> None:
     (copy / "results.json").write_bytes(content)
     with pytest.raises(CheckpointError, match=says):
+        planned(copy)
+
+
+def test_results_of_some_of_the_adapters(copy: Path, tiny_codec) -> None:
+    base = tiny_codec.base_hash.hex()
+    found = [adapter_digest(copy / "prompts" / f"rate-{rate}").hex() for rate in (2, 4)]
+    for measured in (found, found[:1]):
+        hashes = {f"rate-{i}": each for i, each in enumerate(measured)}
+        (copy / "results.json").write_bytes(results(base, adapter_hashes=hashes))
+        assert "results.json" in planned(copy).files
+    hashes = {"rate-2": found[0], "rate-4": "ab" * 32}
+    (copy / "results.json").write_bytes(results(base, adapter_hashes=hashes))
+    with pytest.raises(CheckpointError, match="was measured with other adapters"):
         planned(copy)
 
 

@@ -274,7 +274,9 @@ def codec_files(codec: Codec) -> dict[str, int]:
 def test_a_codec_of_several_places(hub: Hub, codec_folder: Path) -> None:
     codec = Codec.load(codec_folder / "base", heads=codec_folder / "heads" / "segment")
     codec.add_prompts(codec_folder / "prompts" / "rate-6")
-    files = codec.push_to_hub("me/other").files
+    pushed = codec.push_to_hub("me/other")
+    files = pushed.files
+    assert pushed.left_out == ()
     assert {"base/config.json", "prompts/rate-6/adapter_config.json"} < set(files)
     assert "heads/segment/head_config.json" in files
     loaded = Codec.load("me/other")
