@@ -221,6 +221,8 @@ class Handler(BaseHTTPRequestHandler):
     def validate(self) -> None:
         content = json.loads(self.body)["content"]
         errors = [] if content.startswith("---\n") else [{"message": "no metadata"}]
+        if "license: nonsense" in content:
+            errors.append({"message": '"license" must be one of a list'})
         self.answer(json.dumps({"errors": errors, "warnings": []}).encode(), 400 if errors else 200)
 
     def preupload(self, name: str, rev: str) -> None:

@@ -79,7 +79,7 @@ def test_an_adapter_of_an_old_revision(hub: Hub, codec_folder: Path, copy: Path)
         (f"{NAME}@v9", f"{NAME} has no revision v9: give a branch, a tag or a commit"),
         (f"{NAME}@{'ab' * 20}", f"{NAME} has no revision abab"),
         ("me/other", "me/other is no folder, and there is no such repository on the Hub"),
-        ("me/a--b", "me/a--b: .*--"),
+        ("me/a--b", "me/a--b: Cannot have -- .*: correct it"),
     ],
 )
 def test_what_is_not_there(revision: str, name: str, says: str) -> None:

@@ -294,6 +294,9 @@ def test_errors_are_ours(hub: Hub, codec_folder: Path) -> None:
     """The Hub's names are stricter than ours; what its library says is handed on in one line."""
     with pytest.raises(PromptCodecError, match=r"me/x\.git"):
         push(codec_folder / "base", Target("me/x.git"))
+    with pytest.raises(OutputError, match=r'me/tiny: Invalid .* "license" must be one') as caught:
+        push(codec_folder / "base", Target(NAME), licence="nonsense")
+    assert "\n" not in str(caught.value)
     assert TOKEN not in repr(hub.requests)
 
 

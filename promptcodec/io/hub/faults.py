@@ -76,6 +76,8 @@ def _message(error: BaseException, name: HubName) -> str:
         return f"{name}: {place}: {error.strerror}: make room, or set HF_HOME to another folder"
     if status in (401, 403):
         return f"the Hub refuses {repository} with this token ({line_of(error)}): {TOKEN}"
+    if isinstance(error, ValueError):  # a name or metadata that it does not accept
+        return f"{name}: {' '.join(str(error).split())}: correct it"
     return f"{name}: the Hub at {hub} cannot be used ({line_of(error)}): try again later"
 
 
