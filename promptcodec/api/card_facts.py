@@ -75,12 +75,13 @@ def facts_of(
     """
     entries = [_entry(each) for each in checked]
     has_base = any(each.network.part is BASE for each in checked)
+    arguments = _each(entry.argument for entry in entries)
     records = [(each, _record(each)) for each in checked]
     data = [str(record["data"]) for _, record in records if "data" in record]
     return CardFacts(
         title=repository.rpartition("/")[2],
         summary=_summary(checked, stored),
-        usage=_usage("" if has_base else entries[0].argument, repository, base, base_name),
+        usage=_usage(repository, [] if has_base else arguments, base, base_name),
         pipeline_tag=entries[0].pipeline_tag,
         tags=_each((*TAGS, *(tag for entry in entries for tag in entry.tags))),
         metrics=_each(metric for entry in entries for metric in entry.metrics),
@@ -126,13 +127,14 @@ def _count(numbers: list[int], what: str) -> str:
     return f"{what if len(numbers) == 1 else what + 's'} {', '.join(map(str, numbers))}"
 
 
-def _usage(argument: str, repository: str, base: Path | None, name: HubName | None) -> str:
-    """The line of Python that loads a repository, as an argument beside a base if there is one."""
-    if not argument:
-        return f'codec = Codec.load("{repository}")'
-    if base is None:
-        return f'codec = Codec.load({argument}="{repository}")'
-    return f'codec = Codec.load("{name or "BASE"}", {argument}="{repository}")'
+def _usage(
+    repository: str, arguments: Sequence[str], base: Path | None, name: HubName | None
+) -> str:
+    """The line of Python that loads a repository, by arguments beside a base or as the base."""
+    given = [f'{argument}="{repository}"' for argument in arguments] or [f'"{repository}"']
+    if arguments and base is not None:
+        given = [f'"{name or "BASE"}"', *given]
+    return f"codec = Codec.load({', '.join(given)})"
 
 
 def _record(checked: Checked) -> dict[str, Any]:

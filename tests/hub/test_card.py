@@ -71,6 +71,19 @@ def test_what_is_added_to_a_base(codec_folder: Path, kind: str, tag: str, usage:
     assert any("name the repository of the base by --base" in note for note in unnamed.notes)
 
 
+def test_several_kinds_without_a_base(copy: Path) -> None:
+    """As `train-joint` writes task prompts and their head."""
+    (copy / "tasks" / "classify").rename(copy / "joint")
+    folder = copy / "task"
+    folder.mkdir()
+    (copy / "joint").rename(folder / "prompts")
+    (copy / "heads").rename(folder / "heads")
+    pushed = planned(folder, base=copy / "base")
+    assert {"prompts/task_config.json", "heads/segment/head_config.json"} < set(pushed.files)
+    assert 'Codec.load("BASE", heads="me/tiny", tasks="me/tiny")' in pushed.card
+    assert pushed.left_out == ()
+
+
 def test_the_bundled_codec() -> None:
     readme = (bundled() / "README.md").read_text(encoding="utf-8")
     pushed = planned(bundled())
