@@ -15,10 +15,11 @@ import pyarrow.parquet as pq
 
 from promptcodec.corpus.parquet_shard import MARK
 from promptcodec.corpus.rows import Row
-from promptcodec.corpus.tar_shard import FIELDS, ROW_SCHEMA, key_of
+from promptcodec.corpus.tar_shard import FIELDS, ROW_SCHEMA
 from promptcodec.corpus.tasks import COLUMNS, COMMON, OWN, TaskName
 from promptcodec.io.find import with_ending
 from promptcodec.io.save import OUTPUT_SUFFIXES
+from promptcodec.io.tar import key_of
 
 PartFormat = Literal["parquet", "tar"]
 

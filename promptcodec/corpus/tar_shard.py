@@ -1,8 +1,8 @@
 """Tar archives by the convention of WebDataset: members of one key are one sample.
 
-The key of a member is its path up to the first dot of the last part. Every picture or stream of a
-sample is a row; `KEY.cls` is its label; `KEY.json` that a corpus wrote has its name and error.
-Other members, such as captions, are in the column `fields`, by what follows the key in their names.
+Every picture or stream of a sample is a row; `KEY.cls` is its label; `KEY.json` that a corpus wrote
+has its name and error. Other members, such as captions, are in the column `fields`, by what follows
+the key in their names.
 """
 
 from __future__ import annotations
@@ -10,20 +10,19 @@ from __future__ import annotations
 import contextlib
 import json
 import tarfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
-from typing import BinaryIO
 
 import pyarrow as pa
 
 from promptcodec.corpus.fingerprint import of_names
 from promptcodec.corpus.places import Place
 from promptcodec.corpus.rows import Entry
-from promptcodec.errors import DataError, PromptCodecError
+from promptcodec.errors import DataError
 from promptcodec.io.find import PICTURE_SUFFIXES, STREAM_SUFFIXES
+from promptcodec.io.tar import FAULTS, key_of, open_tar, read_members
 
 ROW_SCHEMA = "promptcodec.row/1"
 SMALL = 1 << 20  # bytes; labels and facts above are none of ours
@@ -49,7 +48,9 @@ class TarShard:
     def blocks(self, size: int) -> Iterator[TarBlock]:
         """Blocks of `size` rows; a DataError where the archive is damaged or cut off."""
         # The archive is open until all blocks are done, as rows are read after their headers.
-        with self.place.open() as file, self._opened(file) as archive:
+        with self.place.open() as file, contextlib.ExitStack() as stack:
+            with self._named():
+                archive = stack.enter_context(open_tar(file, compressed=True))
             entries = self._entries(archive)
             number = 0
             while (first := next(entries, None)) is not None:
@@ -58,45 +59,29 @@ class TarShard:
                 block.fingerprint()  # go to its end
                 number += 1
 
-    def _opened(self, file: BinaryIO) -> tarfile.TarFile:
-        with self._errors():
-            return tarfile.open(fileobj=file, mode="r:*")
-
     def _entries(self, archive: tarfile.TarFile) -> Iterator[Entry]:
-        with self._errors():
-            sample: list[tarfile.TarInfo] = []
-            while (member := archive.next()) is not None:
-                archive.members = []  # type: ignore[attr-defined] # or all headers stay in memory
-                if not member.isfile():
-                    continue
-                if sample and key_of(sample[0].name) != key_of(member.name):
-                    yield from self._rows(archive, sample)
-                    sample = []
-                sample.append(member)
-            yield from self._rows(archive, sample)
-            self._check_end(archive)
+        sample: list[tarfile.TarInfo] = []
+        for member in self._members(archive):
+            if member.name.rpartition("/")[2].startswith("."):  # hidden: not the user's
+                continue
+            if sample and key_of(sample[0].name) != key_of(member.name):
+                yield from self._rows(archive, sample)
+                sample = []
+            sample.append(member)
+        yield from self._rows(archive, sample)
+
+    def _members(self, archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+        plain = self.name.lower().endswith(".tar")
+        with self._named():
+            yield from read_members(archive, size=self.size if plain else None)
 
     @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _named(self) -> Iterator[None]:
+        """Put the name of the archive before what is wrong with it."""
         try:
             yield
-        except PromptCodecError:
-            raise
-        except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-            raise DataError(
-                f"{self.place} is no whole tar archive ({error}): fetch or make it again"
-            ) from error
-
-    def _check_end(self, archive: tarfile.TarFile) -> None:
-        """Check that the archive ends with its mark, rather than where it was cut off."""
-        file = archive.fileobj
-        assert file is not None
-        file.seek(archive.offset)
-        if not file.read(tarfile.BLOCKSIZE):
-            raise DataError(
-                f"{self.place} has no end mark, as an archive that was cut off: fetch or make it "
-                "again"
-            )
+        except DataError as error:
+            raise DataError(f"{self.place} {error}: fetch or make it again") from error
 
     def _rows(self, archive: tarfile.TarFile, sample: list[tarfile.TarInfo]) -> Iterator[Entry]:
         suffixes = (*PICTURE_SUFFIXES, *STREAM_SUFFIXES)
@@ -131,7 +116,7 @@ class TarShard:
             file = archive.extractfile(member)
             assert file is not None
             data = file.read()
-        except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        except FAULTS as error:
             raise DataError(f"{member.name} of {self.place} cannot be read: {error}") from error
         if len(data) < member.size:
             raise DataError(f"{self.place} is cut off in {member.name}: fetch or make it again")
@@ -162,12 +147,6 @@ class TarBlock:
         for entry in self._left:
             self._passed.append((entry.name, entry.size))
             yield entry
-
-
-def key_of(name: str) -> str:
-    """The key of a member by its name."""
-    folder, slash, base = name.rpartition("/")
-    return folder + slash + base.partition(".")[0]
 
 
 def _facts(data: bytes) -> dict[str, str]:

@@ -106,7 +106,23 @@ def cut_at_a_border(data):
     return data[: len(data.rstrip(b"\0")) // 512 * 512 + 512]
 
 
-@pytest.mark.parametrize("damage", [cut_member, cut_at_a_border, lambda data: b"x" * 2048])
+def cut_header(data):
+    return data[: data.index(b"b.png") + 100]
+
+
+def damaged_header(data):
+    at = data.index(b"b.png")
+    return data[:at] + b"\xff" * 8 + data[at + 8 :]
+
+
+def damaged_after_the_last_file(data):
+    return data[: cut_at_a_border(data).__len__()] + b"x" * 2048
+
+
+DAMAGES = [cut_member, cut_at_a_border, cut_header, damaged_header, damaged_after_the_last_file]
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES, lambda data: b"x" * 2048])
 def test_damaged_tar(tmp_path, damage):
     path = write_tar(tmp_path / "x.tar", {"a.png": png(1), "b.png": png(2)})
     path.write_bytes(damage(path.read_bytes()))
@@ -122,6 +138,11 @@ def test_members_that_are_no_files(tmp_path):
             member.linkname = "/etc/passwd"
             archive.addfile(member)
     assert rows(tmp_path) == []
+
+
+def test_hidden_members(tmp_path):
+    write_tar(tmp_path / "x.tar", {"a/._1.png": b"of a Mac", "a/1.png": png(1), ".DS_Store": b""})
+    assert [row["name"] for row in rows(tmp_path)] == ["a/1.png"]
 
 
 def test_parquet(tmp_path):

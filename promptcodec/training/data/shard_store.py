@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from promptcodec.errors import DataError
+from promptcodec.io.tar import key_of
 from promptcodec.training.config import DataConfig
 from promptcodec.training.data.batch import INITIAL_STEP
 from promptcodec.training.data.crops import cut, draw, weigh
@@ -29,7 +30,6 @@ from promptcodec.training.data.shard_order import ShardOrder
 from promptcodec.training.data.shards import (
     Shard,
     first_pictures,
-    key_of,
     open_shards,
     spread,
 )

@@ -1,21 +1,17 @@
 """Tar shards: which ones there are, and the pictures in them in the order of the file.
 
-By the convention of WebDataset the members of a sample have a key in common: their path up to the
-first dot of its last part. Members without a key (their name begins with a dot) and those that are
-no pictures are left out. Headers are read one after the other and none is kept.
+Members without a key (their name begins with a dot) and those that are no pictures are left out.
 """
 
 from __future__ import annotations
 
 import glob
 import logging
-import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +19,7 @@ from torch import Tensor
 
 from promptcodec.errors import DataError
 from promptcodec.io.find import PICTURE_SUFFIXES, find_files
+from promptcodec.io.tar import key_of, open_tar, read_members
 from promptcodec.training.data.sources import PictureFile, find_pictures, matches
 
 logger = logging.getLogger(__name__)
@@ -57,15 +54,16 @@ class Shard:
             return  # the log has it since the shard was opened
 
     def _walk(self) -> Iterator[PictureFile]:
-        for member in read_members(self.path):
-            base = member.name.rpartition("/")[2]
-            if (
-                not base.startswith(".")
-                and base.lower().endswith(PICTURE_SUFFIXES)
-                and not matches(base, self.exclude)
-                and key_of(member.name) not in self.held
-            ):
-                yield PictureFile(self.path, member.name, (member.offset_data, member.size))
+        with open_tar(self.path) as archive:
+            for member in read_members(archive, size=self.path.stat().st_size):
+                base = member.name.rpartition("/")[2]
+                if (
+                    not base.startswith(".")
+                    and base.lower().endswith(PICTURE_SUFFIXES)
+                    and not matches(base, self.exclude)
+                    and key_of(member.name) not in self.held
+                ):
+                    yield PictureFile(self.path, member.name, (member.offset_data, member.size))
 
     def counted(self) -> tuple[Shard, str | None]:
         """The shard with its number of pictures, and its fault; all headers are read."""
@@ -81,47 +79,6 @@ class Shard:
         """The shard with further samples held out."""
         shard = replace(self, held=self.held | keys)
         return replace(shard, pictures=sum(1 for _ in shard.walk()))
-
-
-def key_of(name: str) -> str:
-    """Key of the sample of a member."""
-    folder, slash, base = name.rpartition("/")
-    return folder + slash + base.partition(".")[0]
-
-
-def read_members(path: Path) -> Iterator[tarfile.TarInfo]:
-    """Headers of the files of a tar archive whose bytes are all there.
-
-    Raises:
-        DataError: the archive cannot be read, or not from here on.
-    """
-    try:
-        with tarfile.open(path, "r:") as archive:
-            size = path.stat().st_size
-            while (member := archive.next()) is not None:
-                vars(archive)["members"].clear()  # or the headers of all members stay in memory
-                if member.size < 0:  # or the archive has no end
-                    raise DataError(f"is damaged in {member.name}")
-                if member.offset_data + member.size > size:
-                    raise DataError(f"is cut off in {member.name}")
-                if member.isreg() and not member.issparse():
-                    yield member
-            _check_end(archive)
-    except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"is no tar archive that can be read ({error})") from None
-
-
-def _check_end(archive: tarfile.TarFile) -> None:
-    """Check for the mark at the end; without one, `tarfile` ends where it finds no header."""
-    file: Any = archive.fileobj
-    file.seek(archive.offset)
-    block = file.read(tarfile.BLOCKSIZE)
-    if len(block) < tarfile.BLOCKSIZE:
-        raise DataError("is cut off: it has no end mark")
-    if any(block):
-        raise DataError(f"is damaged at byte {archive.offset}")
 
 
 def find_shards(data: Path) -> list[Path]:
