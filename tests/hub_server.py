@@ -98,6 +98,8 @@ class Handler(BaseHTTPRequestHandler):
     """Answers of the server."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet: the second would wait for an acknowledgement
+    disable_nagle_algorithm = True
     hub: Hub
 
     def do(self) -> None:

@@ -261,14 +261,11 @@ def test_wrong_names(codec_folder: Path, name: str, says: str) -> None:
 
 def test_a_loaded_codec_uploads_what_it_is(hub: Hub, codec_folder: Path) -> None:
     codec = Codec.load(codec_folder)
-    assert codec.push_to_hub(NAME).revision
-    same = {path: data for path, data in hub.files(NAME).items() if path != ".gitattributes"}
-    assert same == {path: data for path, data in same.items() if path in codec_files(codec)}
+    pushed = codec.push_to_hub(NAME)
+    assert pushed.revision == hub.repositories[NAME].refs["main"]
+    assert set(pushed.files) == set(hub.files(NAME)) - {".gitattributes"}
+    assert pushed.files == push(codec_folder, Target(NAME), dry_run=True).files
     assert [rate.index for rate in Codec.load(NAME).rates] == [2, 4, 6]
-
-
-def codec_files(codec: Codec) -> dict[str, int]:
-    return codec.push_to_hub(NAME, dry_run=True).files
 
 
 def test_a_codec_of_several_places(hub: Hub, codec_folder: Path) -> None:
