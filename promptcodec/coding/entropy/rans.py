@@ -30,6 +30,7 @@ from promptcodec.errors import StreamError
 
 _stream: Any = constriction.stream  # type: ignore[attr-defined]  # a compiled module without stubs
 AnsCoder: Any = _stream.stack.AnsCoder
+RADIUS = np.array([table_range(index) for index in range(NUM_SCALES)])
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,12 @@ class EntropyTables:
         return [categorical(f) for f in self.y]
 
     @cached_property
+    def y_bits(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Bits of each symbol of all tables of y, and where each table starts."""
+        bits = [np.log2(TOTAL) - np.log2(table.astype(np.float64)) for table in self.y]
+        return np.concatenate(bits), np.cumsum([0, *map(len, bits[:-1])])
+
+    @cached_property
     def own_z(self) -> ZTables:
         """The base's tables of z."""
         return ZTables(self.z)
@@ -65,7 +72,8 @@ class EntropyTables:
         if not z_sets:
             return self
         tables = replace(self, z_sets=tuple(z_sets))
-        tables.__dict__["y_models"] = self.y_models  # shared
+        for name in ("y_models", "y_bits"):
+            tables.__dict__[name] = getattr(self, name)  # shared
         return tables
 
 
@@ -175,16 +183,13 @@ def estimate_bits(latents: Latents[NDArray[Any]], tables: EntropyTables) -> tupl
     If the rate has sets of tables of z, the bits of z are those of the cheapest set of each
     picture, with the number of the set.
     """
-    grouped, bounds = _group(latents.indexes)
-    symbols = latents.symbols.ravel()[grouped]
-    y_bits = 0.0
-    for index in range(1, NUM_SCALES):
-        radius = table_range(index)
-        part = symbols[bounds[index] : bounds[index + 1]]
-        outside = np.abs(part) > radius
-        coded = np.where(outside, 2 * radius + 1, part + radius)
-        y_bits -= float(np.log2(tables.y[index][coded] / TOTAL).sum())
-        y_bits += golomb.bits(np.abs(part[outside]) - radius)
+    coded = latents.indexes.ravel() > 0  # the others are certain zeros
+    indexes, symbols = latents.indexes.ravel()[coded], latents.symbols.ravel()[coded]
+    radius = RADIUS[indexes]
+    excess = np.abs(symbols) - radius
+    places = np.where(excess > 0, 2 * radius + 1, symbols + radius)
+    bits, first = tables.y_bits
+    y_bits = float(bits[first[indexes] + places].sum()) + golomb.bits(excess[excess > 0])
     return y_bits, sum(_z_bits(z_hat, tables) for z_hat in latents.z_hat)
 
 

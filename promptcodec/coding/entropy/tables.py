@@ -7,6 +7,7 @@ once and stored in the checkpoint; no decoder computes them.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -26,6 +27,7 @@ def scales() -> np.ndarray:
     return SCALE_MIN * np.exp(SCALE_STEP * np.arange(NUM_SCALES))
 
 
+@functools.cache
 def table_range(index: int) -> int:
     """Largest |symbol| that table `index` holds; larger ones are escaped."""
     # Without the offset, a rounding error could make the last table's 500 a 501.

@@ -1,0 +1,32 @@
+"""Memory of the workers over a run, as a figure: docs/corpus.png from docs/results/corpus.json.
+
+python -m benchmarks.corpus.figure
+"""
+
+from benchmarks.common import RESULTS, ROOT, read_record
+
+
+def main() -> None:
+    """Draw a line for each worker."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    memory = read_record(RESULTS / "corpus.json")["round_trip"]["memory"]
+    figure, axes = plt.subplots(figsize=(6.4, 3.2), layout="constrained")
+    for way, colour in zip(memory, ("tab:blue", "tab:orange"), strict=True):
+        workers = sorted({worker for _, sizes in memory[way] for worker in sizes}, key=int)
+        for number, worker in enumerate(workers):
+            points = [(t, sizes[worker]) for t, sizes in memory[way] if worker in sizes]
+            if len(points) > 2:
+                label = None if number else way
+                axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.2, label=label)
+    axes.set(xlabel="seconds", ylabel="resident MB of a worker", ylim=(0, None))
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(ROOT / "docs" / "corpus.png", dpi=110)
+
+
+if __name__ == "__main__":
+    main()
