@@ -1,6 +1,6 @@
-"""Memory of the workers over a run, as a figure: docs/corpus.png from docs/results/corpus.json.
+"""Memory of the workers over a run: docs/corpus.png, by `python -m benchmarks.corpus.figure`.
 
-python -m benchmarks.corpus.figure
+The samples are those of docs/results/corpus.json.
 """
 
 from benchmarks.common import RESULTS, ROOT, read_record
