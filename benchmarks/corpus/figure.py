@@ -19,7 +19,7 @@ def main() -> None:
         workers = sorted({worker for _, sizes in memory[way] for worker in sizes}, key=int)
         for number, worker in enumerate(workers):
             points = [(t, sizes[worker]) for t, sizes in memory[way] if worker in sizes]
-            if len(points) > 2:
+            if len(points) > 5:  # others are the command itself, before its workers start
                 label = None if number else way
                 axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.2, label=label)
     axes.set(xlabel="seconds", ylabel="resident MB of a worker", ylim=(0, None))

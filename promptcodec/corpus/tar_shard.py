@@ -60,15 +60,22 @@ class TarShard:
                 number += 1
 
     def _entries(self, archive: tarfile.TarFile) -> Iterator[Entry]:
+        members, fault = self._members(archive), None
         sample: list[tarfile.TarInfo] = []
-        for member in self._members(archive):
-            if member.name.rpartition("/")[2].startswith("."):  # hidden: not the user's
-                continue
-            if sample and key_of(sample[0].name) != key_of(member.name):
+        while True:
+            try:
+                member = next(members, None)
+            except DataError as error:  # after the rows before it
+                member, fault = None, error
+            if sample and (member is None or key_of(member.name) != key_of(sample[0].name)):
                 yield from self._rows(archive, sample)
                 sample = []
-            sample.append(member)
-        yield from self._rows(archive, sample)
+            if member is None:
+                break
+            if not member.name.rpartition("/")[2].startswith("."):  # hidden: not the user's
+                sample.append(member)
+        if fault is not None:
+            raise fault
 
     def _members(self, archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
         plain = self.name.lower().endswith(".tar")

@@ -28,7 +28,6 @@ def test_ray_makes_the_same_files(cluster, run, shards, tmp_path):
     assert result.tally.rows == 10 and result.rows == 10
     assert files_of(tmp_path / "ray") == files_of(tmp_path / "local")
     assert ray.is_initialized()  # a cluster of the caller's is left running
-    assert run("encode", shards, tmp_path / "local", engine="ray", workers=2).rows == 0
 
 
 @pytest.mark.timeout(300)
@@ -53,6 +52,7 @@ def test_a_worker_in_a_pipeline_of_ray_data(cluster, members, tiny_checkpoint):
     assert [row["extra"] for row in rows] == [7, 7, 7]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_an_error_of_a_worker_ends_the_job(cluster, run, shards, tmp_path):
     run("encode", shards, tmp_path / "out")
