@@ -15,7 +15,6 @@ import tarfile
 import tempfile
 import time
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -38,9 +37,7 @@ def main() -> None:
     options.add_argument("--count", type=int, default=10_000)
     options.add_argument("--shards", type=int, default=20)
     options.add_argument("--seed", type=int, default=1, help="of the pictures and the kills")
-    options.add_argument(
-        "--repeats", type=int, default=2, help="of each way, in turn; added to those on record"
-    )
+    options.add_argument("--repeats", type=int, default=2, help="of each throughput, in turn")
     options.add_argument("--parts", default="round_trip,throughput", help="comma-separated")
     options.add_argument("--work", type=Path, help="folder that is kept; default: a temporary one")
     arguments = options.parse_args()
@@ -58,7 +55,7 @@ def main() -> None:
             )
         parts = {"round_trip": round_trip, "throughput": throughput}
         for name in arguments.parts.split(","):
-            found = parts[name](work, source, arguments, report.get(name, {}))
+            found = parts[name](work, source, arguments)
             report[name] = found | {"provenance": provenance()}
             write_record(arguments.out, report)
             print(json.dumps({key: v for key, v in found.items() if key != "memory"}), flush=True)
@@ -67,7 +64,7 @@ def main() -> None:
             shutil.rmtree(work, ignore_errors=True)
 
 
-def round_trip(work: Path, source: Path, arguments: Any, before: Any) -> dict[str, Any]:
+def round_trip(work: Path, source: Path, arguments: Any) -> dict[str, Any]:
     """Encode on Ray with a kill, encode again in one process, decode on Ray with a kill."""
     rng = random.Random(arguments.seed)
     words = ("--batch-size", ROWS)
@@ -110,8 +107,8 @@ def round_trip(work: Path, source: Path, arguments: Any, before: Any) -> dict[st
     }
 
 
-def throughput(work: Path, source: Path, arguments: Any, before: Any) -> dict[str, Any]:
-    """Seconds of a plain loop and of the engines, in turn; those of earlier runs are kept."""
+def throughput(work: Path, source: Path, arguments: Any) -> dict[str, Any]:
+    """Rows a second of a plain loop and of the engines, in turn, without start-up."""
     ways = {
         "loop": ("loop",),
         "local, 1 worker": ("-j", 1),
@@ -119,7 +116,7 @@ def throughput(work: Path, source: Path, arguments: Any, before: Any) -> dict[st
         "ray, 1 worker": ("--engine", "ray", "-j", 1),
         "ray, 2 workers": ("--engine", "ray", "-j", 2),
     }
-    seconds: dict[str, list[list[float]]] = before.get("seconds") or {name: [] for name in ways}
+    seconds: dict[str, list[list[float]]] = {name: [] for name in ways}
     sources = {rows: _subset(work, source, rows, arguments.shards) for rows in LOOP_ROWS}
     for _ in range(arguments.repeats):
         for name, words in ways.items():
@@ -133,33 +130,23 @@ def throughput(work: Path, source: Path, arguments: Any, before: Any) -> dict[st
                         corpus("encode", sources[rows], target, "--batch-size", 50, *words).seconds
                     )
             seconds[name].append(pair)
-    return {"rows": LOOP_ROWS, "seconds": seconds} | compare(seconds)
-
-
-def compare(seconds: dict[str, list[list[float]]]) -> dict[str, Any]:
-    """Medians over the repeats of rates, and of ratios of what ran in one repeat.
-
-    Args:
-        seconds: times of a short and a long job for each repeat, by name.
-    """
     count = LOOP_ROWS[1] - LOOP_ROWS[0]
-    took = {name: [long - short for short, long in pairs] for name, pairs in seconds.items()}
-    rates = {name: count / median(each) for name, each in took.items()}
-
-    def ratios(first: str, second: str) -> list[float]:
-        return [a / b for a, b in zip(took[first], took[second], strict=True)]
-
-    engines = ("local", "ray")
-    two = {e: ratios(f"{e}, 1 worker", f"{e}, 2 workers") for e in engines}
-    cost = {e: ratios(f"{e}, 1 worker", "loop") for e in engines}
+    best = {name: min(long - short for short, long in pairs) for name, pairs in seconds.items()}
+    rates = {name: count / took for name, took in best.items()}
     return {
+        "rows": LOOP_ROWS,
+        "seconds": seconds,
         "rows_per_second": rates,
-        "two_over_one": {engine: median(found) for engine, found in two.items()},
-        "two_over_one_each": two,
-        "overhead_percent": {e: 100 * (median(found) - 1) for e, found in cost.items()},
-        "overhead_percent_each": {e: [100 * (r - 1) for r in found] for e, found in cost.items()},
+        "two_over_one": {
+            engine: rates[f"{engine}, 2 workers"] / rates[f"{engine}, 1 worker"]
+            for engine in ("local", "ray")
+        },
+        "overhead_percent": {
+            engine: 100 * (rates["loop"] / rates[f"{engine}, 1 worker"] - 1)
+            for engine in ("local", "ray")
+        },
         "start_seconds": {
-            name: median(short - LOOP_ROWS[0] / rates[name] for short, _ in pairs)
+            name: min(short - LOOP_ROWS[0] / rates[name] for short, _ in pairs)
             for name, pairs in seconds.items()
         },
     }
