@@ -1,6 +1,6 @@
 """A collection there and back, killed and restarted; throughput; memory of the workers.
 
-    python -m benchmarks.corpus.run [--photographs DIR] [--count 10000] [--shards 20] [--seed 1]
+    python -m benchmarks.corpus.run --photographs DIR [--count 10000] [--shards 20] [--seed 1]
         [--parts round_trip,throughput] [--work DIR] [--out docs/results/corpus.json]
 
 The collection is made from photographs (`benchmarks.corpus.make`). Parts go into the same file.
@@ -32,7 +32,7 @@ def main() -> None:
     """Run the parts and write their figures."""
     options = parser(__doc__, out="corpus", threads=False)
     options.add_argument(
-        "--photographs", type=Path, default=Path("../shared/data/train_photos"), help="zip files"
+        "--photographs", type=Path, required=True, help="folder of zip files with photographs"
     )
     options.add_argument("--count", type=int, default=10_000)
     options.add_argument("--shards", type=int, default=20)
