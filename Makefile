@@ -101,8 +101,11 @@ $(LIGHT)/.promptcodec: requirements/light.txt | $(LIGHT)/bin/python
 	$(LIGHT)/bin/python -m pip install -q --no-compile -r requirements/light.txt
 	@touch $@
 
-$(PEERS)/.promptcodec: requirements/peers.txt pyproject.toml | $(BIN)/python
-	$(BIN)/python -m venv $(PEERS)
+# What both have, torch above all, is installed once: the peers see $(VENV) behind their own packages.
+$(PEERS)/.promptcodec: requirements/peers.txt $(INSTALLED)
+	$(BIN)/python -m venv --clear $(PEERS)
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+	    > "$$($(PEERS)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/full.pth"
 	$(PEERS)/bin/python -m pip install -q -r requirements/peers.txt
 	$(PEERS)/bin/python -m pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
