@@ -9,6 +9,7 @@ The collection is made from photographs (`benchmarks.corpus.make`). Parts go int
 import json
 import random
 import shutil
+import statistics
 import subprocess
 import sys
 import tarfile
@@ -37,7 +38,7 @@ def main() -> None:
     options.add_argument("--count", type=int, default=10_000)
     options.add_argument("--shards", type=int, default=20)
     options.add_argument("--seed", type=int, default=1, help="of the pictures and the kills")
-    options.add_argument("--repeats", type=int, default=2, help="of each throughput, in turn")
+    options.add_argument("--repeats", type=int, default=3, help="of each throughput, in turn")
     options.add_argument("--parts", default="round_trip,throughput", help="comma-separated")
     options.add_argument("--work", type=Path, help="folder that is kept; default: a temporary one")
     arguments = options.parse_args()
@@ -131,25 +132,37 @@ def throughput(work: Path, source: Path, arguments: Any) -> dict[str, Any]:
                     )
             seconds[name].append(pair)
     count = LOOP_ROWS[1] - LOOP_ROWS[0]
-    best = {name: min(long - short for short, long in pairs) for name, pairs in seconds.items()}
-    rates = {name: count / took for name, took in best.items()}
+    rates = {
+        name: [count / (long - short) for short, long in pairs] for name, pairs in seconds.items()
+    }
+    one = {engine: rates[f"{engine}, 1 worker"] for engine in ("local", "ray")}
     return {
         "rows": LOOP_ROWS,
         "seconds": seconds,
-        "rows_per_second": rates,
+        "rows_per_second": {name: _spread(values) for name, values in rates.items()},
         "two_over_one": {
-            engine: rates[f"{engine}, 2 workers"] / rates[f"{engine}, 1 worker"]
-            for engine in ("local", "ray")
+            engine: _spread(_ratios(rates[f"{engine}, 2 workers"], one[engine])) for engine in one
         },
         "overhead_percent": {
-            engine: 100 * (rates["loop"] / rates[f"{engine}, 1 worker"] - 1)
-            for engine in ("local", "ray")
+            engine: _spread([100 * (x - 1) for x in _ratios(rates["loop"], one[engine])])
+            for engine in one
         },
         "start_seconds": {
-            name: min(short - LOOP_ROWS[0] / rates[name] for short, _ in pairs)
-            for name, pairs in seconds.items()
+            name: _spread([short - LOOP_ROWS[0] / rate for (short, _), rate in timed])
+            for name, timed in (
+                (name, list(zip(seconds[name], rates[name], strict=True))) for name in ways
+            )
         },
     }
+
+
+def _ratios(values: list[float], others: list[float]) -> list[float]:
+    """Ratios of the same repeat."""
+    return [a / b for a, b in zip(values, others, strict=True)]
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "least": min(values), "most": max(values)}
 
 
 def _killed(

@@ -22,15 +22,20 @@ def render(report: dict[str, Any]) -> str:
         f"| files equal to those of one worker, of {trip['files']} | {same} |",
         f"| streams equal to those of `promptcodec encode` | {trip['same_as_encode']} of 5 |",
     ]
-    rates = "; ".join(f"{name} {rate:.1f}" for name, rate in speed["rows_per_second"].items())
-    two = ", ".join(f"{name} {ratio:.2f}" for name, ratio in speed["two_over_one"].items())
-    cost = ", ".join(f"{name} {value:+.1f} %" for name, value in speed["overhead_percent"].items())
-    start = ", ".join(f"{name} {value:.0f} s" for name, value in speed["start_seconds"].items())
+    rates, two, cost, start = (
+        "; ".join(f"{name} {_range(found, form)}" for name, found in speed[key].items())
+        for key, form in (
+            ("rows_per_second", ".1f"),
+            ("two_over_one", ".2f"),
+            ("overhead_percent", "+.1f"),
+            ("start_seconds", ".1f"),
+        )
+    )
     lines += [
         f"| pictures a second, without start-up | {rates} |",
         f"| 2 workers against 1 | {two} |",
-        f"| 1 worker against a plain loop | {cost} |",
-        f"| start-up | {start} |",
+        f"| time of 1 worker over that of a plain loop (%) | {cost} |",
+        f"| start-up (s) | {start} |",
     ]
     for name, samples in trip["memory"].items():
         lines.append(f"| memory of a worker, {name} | {_memory(samples)} |")
@@ -41,10 +46,16 @@ def render(report: dict[str, Any]) -> str:
             "",
             f"{trip['pictures']:,} pictures of 48 to 128 px in {trip['shards']} tar shards; "
             f"{facts['machine']['cpu']}, {facts['machine']['processors']} processors; commit "
-            f"{facts['commit']}; `{facts['command']}`. Throughput: the fastest of two repeats in "
-            f"turn; commit {timed['commit']}; `{timed['command']}`.",
+            f"{facts['commit']}; `{facts['command']}`. Throughput: median and range of "
+            f"{len(speed['seconds']['loop'])} repeats in turn; commit {timed['commit']}; "
+            f"`{timed['command']}`.",
         ]
     )
+
+
+def _range(found: dict[str, float], form: str) -> str:
+    """Median and range."""
+    return f"{found['median']:{form}} ({found['least']:{form}} to {found['most']:{form}})"
 
 
 def _memory(samples: list[Any]) -> str:

@@ -147,13 +147,6 @@ def picture_source(name: str) -> bytes | Path:
     return path
 
 
-def named_bytes(content: bytes, name: str) -> io.BytesIO:
-    """Bytes as a file with a name for messages."""
-    file = io.BytesIO(content)
-    file.name = name  # type: ignore[attr-defined]
-    return file
-
-
 def write_stdout(content: bytes | str) -> None:
     """Write a payload, or a text and a line end, and flush it.
 

@@ -65,14 +65,22 @@ class CorpusOptions:
     ] = None
 
 
-To = Annotated[Literal["parquet", "tar"], Option("--to", help="Format of the result.")]
+@dataclass(frozen=True)
+class JobOptions(CorpusOptions):
+    """Options of commands that make a result."""
+
+    to: Annotated[Literal["parquet", "tar"], Option("--to", help="Format of the result.")] = (
+        "parquet"
+    )
+    codec_engine: Annotated[
+        EngineName | None,
+        Option(help="onnx, openvino or torch.", show_default="torch if an option needs it"),
+    ] = None
+
+
 CODEC = {name: options.CODEC[name] for name in ("base", "prompts")}
 DECODE = {name: entry for name, entry in file_options.DECODE.items() if name != "region"}
 HEADS = {"heads": Option(help="Head or folder of heads; default: the bundled ones.")}
-CodecEngine = Annotated[
-    EngineName | None,
-    Option(help="onnx, openvino or torch.", show_default="torch if an option needs it"),
-]
 
 
 @spread_settings
@@ -80,11 +88,9 @@ def encode(
     *,
     source: SourceText,
     destination: DestinationText,
-    corpus: CorpusOptions,
-    to: To = "parquet",
+    job: JobOptions,
     settings: Annotated[EncodeSettings, file_options.ENCODE],
     codec_options: Annotated[CodecOptions, CODEC],
-    codec_engine: CodecEngine = None,
     printer: Printer,
 ) -> None:
     """Encode the pictures of a collection, each to the bytes that `promptcodec encode` writes.
@@ -92,7 +98,7 @@ def encode(
     Finished files of an earlier run are kept. Rows that fail are listed with their reason.
     """
     task = _task("encode", encode=settings)
-    _run(task, source, destination, corpus, to, codec_options, codec_engine, printer)
+    _run(task, source, destination, job, codec_options, printer)
 
 
 @spread_settings
@@ -100,14 +106,12 @@ def decode(
     *,
     source: SourceText,
     destination: DestinationText,
-    corpus: CorpusOptions,
-    to: To = "parquet",
+    job: JobOptions,
     picture_format: Annotated[
         Literal["png", "webp", "jpg", "tif"], Option("--format", help="Of the pictures.")
     ] = "png",
     settings: Annotated[DecodeSettings, DECODE],
     codec_options: Annotated[CodecOptions, CODEC],
-    codec_engine: CodecEngine = None,
     printer: Printer,
 ) -> None:
     """Decode the streams of a collection.
@@ -115,7 +119,7 @@ def decode(
     Finished files of an earlier run are kept. Rows that fail are listed with their reason.
     """
     task = _task("decode", decode=settings, suffix=f".{picture_format}")
-    _run(task, source, destination, corpus, to, codec_options, codec_engine, printer)
+    _run(task, source, destination, job, codec_options, printer)
 
 
 @spread_settings
@@ -123,16 +127,14 @@ def transcode(
     *,
     source: SourceText,
     destination: DestinationText,
-    corpus: CorpusOptions,
-    to: To = "parquet",
+    job: JobOptions,
     settings: Annotated[EncodeSettings, file_options.ENCODE],
     codec_options: Annotated[CodecOptions, CODEC],
-    codec_engine: CodecEngine = None,
     printer: Printer,
 ) -> None:
     """Bring the streams of a collection to another rate; their pictures are coded a second time."""
     task = _task("transcode", encode=settings)
-    _run(task, source, destination, corpus, to, codec_options, codec_engine, printer)
+    _run(task, source, destination, job, codec_options, printer)
 
 
 @spread_settings
@@ -140,17 +142,15 @@ def classify(
     *,
     source: SourceText,
     destination: DestinationText,
-    corpus: CorpusOptions,
-    to: To = "parquet",
+    job: JobOptions,
     top: Annotated[int, Option(min=1, help="How many classes to name.")] = 5,
     rate_index: options.RateIndex = None,
     codec_options: Annotated[CodecOptions, CODEC | HEADS],
-    codec_engine: CodecEngine = None,
     printer: Printer,
 ) -> None:
     """Name what streams or pictures show; streams are not decoded for it."""
     task = _task("classify", encode=EncodeSettings(rate_index=rate_index), top=top)
-    _run(task, source, destination, corpus, to, codec_options, codec_engine, printer)
+    _run(task, source, destination, job, codec_options, printer)
 
 
 @spread_settings
@@ -158,16 +158,14 @@ def measure(
     *,
     source: SourceText,
     destination: DestinationText,
-    corpus: CorpusOptions,
-    to: To = "parquet",
+    job: JobOptions,
     settings: Annotated[EncodeSettings, file_options.ENCODE],
     codec_options: Annotated[CodecOptions, CODEC],
-    codec_engine: CodecEngine = None,
     printer: Printer,
 ) -> None:
     """Measure bpp and PSNR of every picture at a rate; streams are not kept."""
     task = _task("measure", encode=settings)
-    _run(task, source, destination, corpus, to, codec_options, codec_engine, printer)
+    _run(task, source, destination, job, codec_options, printer)
 
 
 @spread_settings
@@ -186,7 +184,8 @@ def stats(*, source: SourceText, corpus: CorpusOptions, printer: Printer) -> Non
         facts = {"task": "stats"} | known.as_dict()
         printer.print_result("corpus", facts, _text(facts))
         return
-    _run(_task("inspect"), source, None, corpus, "parquet", CodecOptions(), None, printer)
+    job = JobOptions(**asdict(corpus))
+    _run(_task("inspect"), source, None, job, CodecOptions(), printer)
 
 
 def _task(name: Any, **settings: Any) -> "Task":
@@ -207,10 +206,8 @@ def _run(
     task: "Task",
     source: str,
     destination: str | None,
-    corpus: CorpusOptions,
-    to: Literal["parquet", "tar"],
+    job: JobOptions,
     codec_options: CodecOptions,
-    codec_engine: EngineName | None,
     printer: Printer,
 ) -> None:
     from promptcodec.cli.progress import progress_bar
@@ -219,21 +216,21 @@ def _run(
     from promptcodec.corpus.sources import Source
     from promptcodec.corpus.worker import CodecWorker
 
-    if corpus.address is not None and corpus.engine != "ray":
+    if job.address is not None and job.engine != "ray":
         raise UsageError("--address is that of a Ray cluster: add --engine ray, or leave it out")
-    codec = asdict(codec_options) | {"engine": codec_engine, "threads": 1}
+    codec = asdict(codec_options) | {"engine": job.codec_engine, "threads": 1}
     codec["prompts"] = list(codec["prompts"]) or None
     with progress_bar(task.name) as progress, console.sigterm_as_interrupt():
         result = run_job(
-            Source(Place.of(source), corpus.column),
+            Source(Place.of(source), job.column),
             None if destination is None else Place.of(destination),
             CodecWorker(task, codec=codec),
             codec=codec,
-            engine=corpus.engine,
-            address=corpus.address,
-            workers=corpus.concurrency,
-            kind=to,
-            rows=corpus.batch_size,
+            engine=job.engine,
+            address=job.address,
+            workers=job.concurrency,
+            kind=job.to,
+            rows=job.batch_size,
             progress=progress,
         )
     _report(task, result, destination, printer)

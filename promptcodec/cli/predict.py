@@ -20,6 +20,7 @@ from promptcodec.errors import (
     UsageError,
 )
 from promptcodec.io.find import PICTURE_SUFFIXES, STREAM_SUFFIXES
+from promptcodec.io.named import named_bytes
 
 if TYPE_CHECKING:
     from promptcodec.api import Codec
@@ -198,7 +199,7 @@ def _stream(
         return content, ()
     name = "standard input" if source == "-" else source
     encoded = codec.encode_detailed(
-        console.named_bytes(content, name), rate_index=rate_index, max_pixels=max_pixels
+        named_bytes(content, name), rate_index=rate_index, max_pixels=max_pixels
     )
     notes = encoded.notes[:1] if encoded.frames > 1 else ()  # others are of metadata
     printer.report_notes(source, notes)

@@ -73,8 +73,11 @@ def begin(destination: Place, settings: Mapping[str, Any]) -> None:
     """Start a result, or go on with one of the same settings.
 
     Raises:
-        OutputError: the folder has other files, or a result of other settings.
+        OutputError: the destination is a file, a folder with other files, or a result of other
+            settings.
     """
+    if destination.size() is not None:
+        raise OutputError(f"{destination} is a file: name an empty or a new folder")
     started = (destination / MANIFEST).size() is not None
     if not started and destination.files():
         raise OutputError(

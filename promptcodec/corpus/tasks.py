@@ -17,6 +17,7 @@ from promptcodec.corpus.rows import Row
 from promptcodec.errors import PictureError, UsageError
 from promptcodec.io.formats import upright_size
 from promptcodec.io.load import load_picture
+from promptcodec.io.named import named_bytes
 from promptcodec.io.opening import open_picture
 from promptcodec.io.save import OUTPUT_SUFFIXES, encode_file, left_out
 
@@ -120,7 +121,7 @@ class Task:
         return work[self.name](codec, data, name)
 
     def _encode(self, codec: Codec, data: bytes, name: str) -> Row:
-        encoded = codec.encode_detailed(_named(data, name), self.encode)
+        encoded = codec.encode_detailed(named_bytes(data, name), self.encode)
         facts = _facts(encoded.data, self.encode.max_pixels)
         return facts | {"bytes": encoded.data, "notes": list(encoded.notes)}
 
@@ -138,7 +139,7 @@ class Task:
 
     def _classify(self, codec: Codec, data: bytes, name: str) -> Row:
         if not data.startswith(MAGIC):
-            data = codec.encode_detailed(_named(data, name), self.encode).data
+            data = codec.encode_detailed(named_bytes(data, name), self.encode).data
         labels = codec.classify(data, top=self.top, max_pixels=self.encode.max_pixels)
         return _facts(data, self.encode.max_pixels) | {
             "predicted": labels[0].label,
@@ -148,11 +149,11 @@ class Task:
 
     def _measure(self, codec: Codec, data: bytes, name: str) -> Row:
         picture = load_picture(
-            _named(data, name),
+            named_bytes(data, name),
             max_pixels=self.encode.max_pixels,
             allow_8bit=self.encode.allow_8bit,
         )
-        stream = codec.encode_detailed(_named(data, name), self.encode).data
+        stream = codec.encode_detailed(named_bytes(data, name), self.encode).data
         shown = codec.decode(stream, max_pixels=self.encode.max_pixels).convert("RGB")
         rgb = picture.coded_rgb
         error = squared_error(rgb, np.asarray(shown))
@@ -202,10 +203,3 @@ def _facts(stream: bytes, max_pixels: int) -> Row:
         "gain_steps": header.gain / GAIN_STEPS,
         "bpp": 8 * len(stream) / pixels,
     }
-
-
-def _named(data: bytes, name: str) -> io.BytesIO:
-    """Bytes as a file with a name for messages."""
-    file = io.BytesIO(data)
-    file.name = name  # type: ignore[attr-defined]
-    return file

@@ -182,6 +182,8 @@ def test_a_destination_of_other_settings(run, shards, tmp_path):
 def test_a_destination_with_other_files(run, shards, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "table.parquet").write_bytes(b"x")
+    with pytest.raises(OutputError, match="is a file: name"):
+        run("encode", shards, tmp_path / "mine" / "table.parquet")
     with pytest.raises(OutputError, match="files that are none of a corpus"):
         run("encode", shards, tmp_path / "mine")
     with pytest.raises(UsageError, match="is the source"):

@@ -14,6 +14,7 @@ from promptcodec.cli.inputs import FilePair
 from promptcodec.coding.settings import DecodeSettings, EncodeSettings
 from promptcodec.errors import StreamError
 from promptcodec.io.atomic import Content
+from promptcodec.io.named import named_bytes
 
 if TYPE_CHECKING:
     from promptcodec.api import Codec
@@ -76,7 +77,7 @@ class EncodeJob:
             progress: function as in `Codec.encode`.
         """
         input_bytes = _size(source)
-        given = source if isinstance(source, Path) else console.named_bytes(source, name)
+        given = source if isinstance(source, Path) else named_bytes(source, name)
         encoded = codec.encode_detailed(given, self.settings, progress=progress)
         header = parse_header(encoded.data, max_pixels=sys.maxsize)
         size, bpp = len(encoded.data), 8 * len(encoded.data) / (header.width * header.height)
