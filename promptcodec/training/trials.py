@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from promptcodec.errors import UsageError
 logger = logging.getLogger(__name__)
 
 MAX_MEMORY_FAULTS = 3
-WARM_UP, MEASURED = 2, 6  # steps of a trial
+WARM_UP, MEASURED = 2, 7  # steps of a trial
 WORTH = 1.05  # least gain in throughput for a batch twice as large
 
 
@@ -24,7 +25,7 @@ class Trial:
 
     Args:
         batch: batch size of the highest throughput.
-        seconds: time of a step with it.
+        seconds: median time of a step with it.
     """
 
     batch: int
@@ -112,14 +113,14 @@ class MemoryFaults:
 
 
 def _time(step: Callable[[int], object], batch: int, *, device: torch.device) -> float:
-    for _ in range(WARM_UP):
+    """Median time of a step: another process may hold up some of them."""
+    taken = []
+    for _ in range(WARM_UP + MEASURED):
+        began = time.monotonic()
         step(batch)
-    _wait(device)
-    began = time.monotonic()
-    for _ in range(MEASURED):
-        step(batch)
-    _wait(device)
-    return (time.monotonic() - began) / MEASURED
+        _wait(device)
+        taken.append(time.monotonic() - began)
+    return statistics.median(taken[WARM_UP:])
 
 
 def _wait(device: torch.device) -> None:

@@ -256,5 +256,13 @@ def test_a_cpu_keeps_the_batch_of_the_recipe(monkeypatch: pytest.MonkeyPatch) ->
     clock = Stopwatch(monkeypatch, {8: 1.0, 16: 1.0})
     found = try_batches(clock.step, batch=8, grow=False, device=torch.device("cpu"), seconds=9.0)
     assert found.batch == 8 and clock.tried == [8]
+    delays = iter([5.0, 5.0, 1.0, 1.0, 90.0, 1.0, 1.0, 1.0, 90.0])  # others use the machine
+    clock.step = lambda batch: setattr(clock, "now", clock.now + next(delays))
+    found = try_batches(clock.step, batch=8, grow=False, device=torch.device("cpu"), seconds=9.0)
+    assert found.seconds == 1.0
+
+
+def test_a_first_batch_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Stopwatch(monkeypatch, {8: 1.0})
     with pytest.raises(RuntimeError, match="out of memory"):
         try_batches(clock.step, batch=4, grow=False, device=torch.device("cpu"), seconds=9.0)
