@@ -63,8 +63,9 @@ MEASUREMENT = options.CODEC | {
     "against": Annotated[
         list[str],
         Option(
-            help="Peers: jpeg, jpeg-444, webp, avif, jxl, hevc, names of CompressAI's models, or "
-            "all that can run here; separated by commas.",
+            help="Peers: jpeg, jpegli, webp, avif, avif-444-psnr, jxl, hevc and others of "
+            "docs/evaluation.md, names of CompressAI's models, or all that can run here and are "
+            "not slow; separated by commas.",
             show_default="jpeg,webp",
         ),
     ],
@@ -86,7 +87,7 @@ def evaluate(
     ] = None,
     metrics: Annotated[
         list[str] | None,
-        Option(help="psnr, ms-ssim, lpips; separated by commas.", show_default="psnr"),
+        Option(help="psnr, ms-ssim, ssimulacra2, lpips; separated by commas.", show_default="psnr"),
     ] = None,
     lpips_weights: Annotated[
         Path | None, Option(help="State dict of torchvision's AlexNet, for LPIPS.")

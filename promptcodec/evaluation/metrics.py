@@ -8,7 +8,7 @@ import numpy as np
 from promptcodec.coding.distortion import psnr_of, squared_error
 from promptcodec.errors import ShapeError, UsageError
 
-Metric = Literal["psnr", "ms-ssim", "lpips"]
+Metric = Literal["psnr", "ms-ssim", "ssimulacra2", "lpips"]
 
 METRICS: dict[Metric, dict] = {
     "psnr": {
@@ -26,6 +26,14 @@ METRICS: dict[Metric, dict] = {
         "field": "ms_ssim",
         "digits": 4,
         "published": "ms_ssim_rgb",
+    },
+    "ssimulacra2": {
+        "title": "SSIMULACRA 2",
+        "axis": "SSIMULACRA 2",
+        "raw": "SSIMULACRA 2",
+        "field": "ssimulacra2",
+        "digits": 2,
+        "published": "",
     },
     "lpips": {
         "title": "LPIPS",
@@ -71,13 +79,16 @@ def psnr(original: np.ndarray, decoded: np.ndarray) -> float:
 
 
 def to_db(metric: Metric, value: float) -> float:
-    """A quality in dB that rises with rate, as curves show it; at most `MAX_PSNR`.
+    """A quality that rises with rate, as curves show it, in dB but for SSIMULACRA 2.
 
     Args:
-        metric: PSNR stays as it is; MS-SSIM becomes -10 log10(1 - value), LPIPS -10 log10(value).
+        metric: PSNR and SSIMULACRA 2 stay as they are; MS-SSIM becomes
+            -10 log10(1 - value), LPIPS -10 log10(value).
         value: quality in the metric's own unit.
+    Returns:
+        Value of at most `MAX_PSNR`.
     """
-    if metric == "psnr":
+    if metric in ("psnr", "ssimulacra2"):
         return value
     distance = 1.0 - value if metric == "ms-ssim" else value
     return -10.0 * math.log10(max(distance, 10 ** (-MAX_PSNR / 10)))

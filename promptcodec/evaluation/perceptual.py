@@ -1,17 +1,20 @@
-"""Metrics beside PSNR: MS-SSIM, and LPIPS with weights of the user."""
+"""Metrics beside PSNR: MS-SSIM, SSIMULACRA 2, and LPIPS with weights of the user."""
 
 import importlib.util
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from PIL import Image
 
 from promptcodec.errors import CheckpointError, UsageError
 from promptcodec.evaluation.metrics import METRICS, Metric, psnr
 
 MIN_SIDE = 161  # px, for five scales of MS-SSIM with a window of 11
+MIN_SCORED = 8  # px, the least side that SSIMULACRA 2 is defined for
 
 
 @dataclass(frozen=True)
@@ -21,11 +24,14 @@ class Quality:
     Attributes:
         psnr: PSNR over RGB, dB.
         ms_ssim: MS-SSIM, 0 to 1; None if it is not among the metrics or the picture is too small.
+        ssimulacra2: SSIMULACRA 2, 100 is best, below 0 possible; None if it is not among the
+            metrics or the picture is too small.
         lpips: LPIPS, 0 is best; None if it is not among the metrics.
     """
 
     psnr: float
     ms_ssim: float | None = None
+    ssimulacra2: float | None = None
     lpips: float | None = None
 
 
@@ -37,7 +43,8 @@ class QualityMetrics:
         lpips_weights: state dict of torchvision's AlexNet, for LPIPS.
 
     Raises:
-        UsageError: a metric is unknown, or LPIPS lacks its package or its weights.
+        UsageError: a metric is unknown, SSIMULACRA 2 lacks its package, or LPIPS its package or
+            its weights.
         CheckpointError: the file holds no weights of AlexNet.
     """
 
@@ -48,6 +55,8 @@ class QualityMetrics:
             if name not in METRICS:
                 raise UsageError(f"no metric {name!r}: choose among {', '.join(METRICS)}")
         self.names = cast("tuple[Metric, ...]", tuple(dict.fromkeys(("psnr", *metrics))))
+        if "ssimulacra2" in metrics and not importlib.util.find_spec("ssimulacra2"):
+            raise UsageError("SSIMULACRA 2 is not installed: pip install 'promptcodec[eval]'")
         self._lpips = _load_lpips(lpips_weights) if "lpips" in metrics else None
 
     def __call__(self, original: np.ndarray, decoded: np.ndarray) -> Quality:
@@ -57,8 +66,11 @@ class QualityMetrics:
             ShapeError: an array has another type, or the sizes differ.
         """
         quality_db = psnr(original, decoded)
-        if self.names == ("psnr",):
-            return Quality(quality_db)
+        score = None
+        if "ssimulacra2" in self.names and min(original.shape[:2]) >= MIN_SCORED:
+            score = _ssimulacra2(original, decoded)
+        if not {"ms-ssim", "lpips"} & set(self.names):
+            return Quality(quality_db, ssimulacra2=score)
         import torch
 
         pair = [
@@ -73,7 +85,19 @@ class QualityMetrics:
                 similarity = float(ms_ssim(pair[0], pair[1], data_range=255.0))
             if self._lpips is not None:
                 distance = float(self._lpips(*(x / 127.5 - 1 for x in pair)))
-        return Quality(quality_db, similarity, distance)
+        return Quality(quality_db, similarity, score, distance)
+
+
+def _ssimulacra2(original: np.ndarray, decoded: np.ndarray) -> float:
+    """SSIMULACRA 2; its package reads files, here of memory."""
+    from ssimulacra2 import compute_ssimulacra2
+
+    files = []
+    for pixels in (original, decoded):
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "PPM")
+        files.append(file)
+    return float(compute_ssimulacra2(*files))
 
 
 def _load_lpips(weights: Path | None) -> Any:

@@ -18,6 +18,7 @@ _COMPRESSAI_KEYS = {
     "bpp": "bpp",
     "psnr-rgb": "psnr",
     "ms-ssim-rgb": "ms_ssim",
+    "ssimulacra2": "ssimulacra2",
     "lpips": "lpips",
     "encoding_time": "encode_seconds",
     "decoding_time": "decode_seconds",
@@ -43,6 +44,7 @@ class PictureRecord:
         decode_seconds: wall time from bytes to a picture in memory.
         seconds: parts of the encoding, by name.
         ms_ssim: MS-SSIM, 0 to 1; None if it was not measured.
+        ssimulacra2: SSIMULACRA 2, 100 is best; None if it was not measured.
         lpips: LPIPS, 0 is best; None if it was not measured.
     """
 
@@ -59,6 +61,7 @@ class PictureRecord:
     decode_seconds: float
     seconds: dict[str, float]
     ms_ssim: float | None = None
+    ssimulacra2: float | None = None
     lpips: float | None = None
 
 
@@ -113,6 +116,7 @@ class PointResult:
         excess_over_estimate: as in `PictureRecord`, over the bytes of all pictures together.
         pictures: one record for each picture.
         ms_ssim: mean over the pictures; None if it was not measured on all.
+        ssimulacra2: mean over the pictures; None if it was not measured on all.
         lpips: mean over the pictures; None if it was not measured on all.
     """
 
@@ -126,6 +130,7 @@ class PointResult:
     excess_over_estimate: float
     pictures: tuple[PictureRecord, ...]
     ms_ssim: float | None = None
+    ssimulacra2: float | None = None
     lpips: float | None = None
 
     @classmethod

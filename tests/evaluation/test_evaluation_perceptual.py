@@ -28,15 +28,28 @@ def test_ms_ssim_falls_with_noise() -> None:
     assert judge(same, same).ms_ssim == pytest.approx(1.0)
 
 
+def test_ssimulacra2_falls_with_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    judge = QualityMetrics(("ssimulacra2",))
+    found = [judge(*noisy(96, sigma)) for sigma in (0.0, 2.0, 40.0)]
+    scores = [each.ssimulacra2 for each in found]
+    assert scores[0] == pytest.approx(100.0, abs=0.01)
+    assert None not in scores and scores == sorted(scores, reverse=True) and scores[2] < 50
+    assert found[1].psnr == psnr(*noisy(96, 2.0)) and found[1].ms_ssim is None
+    assert judge(*noisy(7, 2.0)).ssimulacra2 is None
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"pip install 'promptcodec\[eval\]'"):
+        QualityMetrics(("ssimulacra2",))
+
+
 def test_small_pictures_and_other_metrics_are_left_open() -> None:
     assert QualityMetrics(("ms-ssim",))(*noisy(MIN_SIDE - 1, 2.0)).ms_ssim is None
     assert QualityMetrics()(*noisy(MIN_SIDE, 2.0)).ms_ssim is None
-    with pytest.raises(UsageError, match="no metric 'vmaf': choose among psnr, ms-ssim, lpips"):
+    with pytest.raises(UsageError, match="'vmaf': choose among psnr, ms-ssim, ssimulacra2, lpips"):
         QualityMetrics(("vmaf",))
 
 
 def test_decibels_rise_with_quality() -> None:
-    assert to_db("psnr", 33.3) == 33.3
+    assert to_db("psnr", 33.3) == 33.3 and to_db("ssimulacra2", -7.5) == -7.5
     assert to_db("ms-ssim", 0.99) == pytest.approx(20.0)
     assert to_db("lpips", 0.1) == pytest.approx(10.0)
     assert to_db("ms-ssim", 1.0) == to_db("lpips", 0.0) == MAX_PSNR

@@ -12,17 +12,27 @@ from PIL import Image
 from promptcodec.config import LAMBDAS
 from promptcodec.evaluation.classification import ReaderConfig, SourceConfig, write_files
 from promptcodec.evaluation.codecs import hevc
-from promptcodec.evaluation.codecs.registry import CLASSIC
+from promptcodec.evaluation.codecs.registry import CLASSIC, SLOW, TITLES
+from promptcodec.evaluation.metrics import psnr
 from promptcodec.io import save
+from promptcodec.io.samples import bundled, photograph
 from promptcodec.models.codec import TorchCodec
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "jpeg": {"optimize": True, "subsampling": "4:2:0"},
     "jpeg-444": {"optimize": True, "subsampling": "4:4:4"},
+    "jpeg-progressive": {"optimize": True, "subsampling": "4:2:0", "progressive": True},
     "webp": {"method": 6},
     "avif": {"speed": 6, "subsampling": "4:2:0", "max_threads": 1},
+    "avif-444": {"speed": 6, "subsampling": "4:4:4", "max_threads": 1},
     "jxl": {"effort": 7, "num_threads": 1},
+    "jxl-slow": {"effort": 9, "num_threads": 1},
 }
+FOR_PSNR = {"advanced": {"tune": "psnr"}}
+for chroma in ("avif", "avif-444"):
+    SETTINGS[f"{chroma}-psnr"] = SETTINGS[chroma] | FOR_PSNR
+    SETTINGS[f"{chroma}-slow"] = SETTINGS[chroma] | {"speed": 2}
+    SETTINGS[f"{chroma}-psnr-slow"] = SETTINGS[chroma] | {"speed": 2} | FOR_PSNR
 
 
 class Saved:
@@ -39,8 +49,33 @@ def test_files_are_written_with_these_settings(name: str) -> None:
         pytest.skip(f"{name} cannot run here")
     picture: Any = Saved()
     peer.compress(picture, 42)
-    assert picture.kind == {"jpeg-444": "JPEG"}.get(name, name.upper())
+    assert picture.kind == name.partition("-")[0].upper()
     assert picture.options == {"quality": 42, **SETTINGS[name]}
+
+
+def test_every_codec_of_pillow_has_its_settings_here() -> None:
+    assert set(CLASSIC) == {*SETTINGS, "jpegli", "hevc"} == set(TITLES)
+    assert {name for name in CLASSIC if "slow" in name} == SLOW
+
+
+def test_avif_for_psnr_takes_fewer_bytes_at_equal_psnr() -> None:
+    rgb = np.asarray(photograph(bundled(), width=192, height=128))
+
+    def measure(name: str, quality: int) -> tuple[int, float]:
+        data = CLASSIC[name].compress(Image.fromarray(rgb), quality)
+        return len(data), psnr(rgb, np.asarray(CLASSIC[name].decompress(data)))
+
+    (eyes, lower), (numbers, higher) = measure("avif-444", 50), measure("avif-444-psnr", 40)
+    assert numbers < 0.93 * eyes and higher > lower - 0.1
+
+
+def test_jpegli_has_the_quality_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyjpegli
+
+    asked: list[Any] = []
+    monkeypatch.setattr(pyjpegli, "encode", lambda *args, **kw: asked.append((args[1:], kw)) or b"")
+    CLASSIC["jpegli"].compress(Image.new("L", (9, 8)), 42)
+    assert asked == [((9, 8), {"quality": 42})]
 
 
 def test_hevc_is_asked_for_a_slow_intra_frame(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,9 +107,12 @@ def test_qualities_of_the_sweeps_go_from_small_to_nearly_lossless() -> None:
     assert ends == {
         "jpeg": (5, 95),
         "jpeg-444": (5, 95),
+        "jpeg-progressive": (5, 95),
+        "jpegli": (5, 95),
         "webp": (1, 95),
-        "avif": (5, 95),
+        **{name: (5, 95) for name in CLASSIC if name.startswith("avif")},
         "jxl": (20, 97),
+        "jxl-slow": (20, 97),
         "hevc": (-46, -18),
     }
 

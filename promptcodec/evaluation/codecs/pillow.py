@@ -52,6 +52,7 @@ class Jpeg(_PillowCodec):
     Attributes:
         optimize: whether to fit the Huffman tables to the picture.
         full_chroma: whether chroma is 4:4:4 rather than 4:2:0.
+        progressive: whether coefficients are coded in several scans, which takes fewer bytes.
         qualities: settings, lowest to highest.
     """
 
@@ -60,12 +61,14 @@ class Jpeg(_PillowCodec):
     library: ClassVar[str] = "libjpeg_turbo"
     optimize: bool = True
     full_chroma: bool = False
+    progressive: bool = False
     qualities: tuple[int, ...] = (5, 10, 15, 20, 25, 30, 40, 50, 60, 70, 75, 80, 85, 90, 95)
 
     def save_options(self) -> dict[str, Any]:
         """Arguments of `Image.save` beside the quality."""
         subsampling = "4:4:4" if self.full_chroma else "4:2:0"
-        return {"optimize": self.optimize, "subsampling": subsampling}
+        found = {"optimize": self.optimize, "subsampling": subsampling}
+        return found | {"progressive": True} if self.progressive else found
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ class Avif(_PillowCodec):
     Attributes:
         speed: speed, 0 (slowest, smallest) to 10.
         subsampling: subsampling of chroma.
+        tune: measure that the encoder serves, "psnr" or "ssim"; "default" serves eyes.
         qualities: settings, lowest to highest.
     """
 
@@ -103,6 +107,7 @@ class Avif(_PillowCodec):
     library: ClassVar[str] = "avif"
     speed: int = 6
     subsampling: str = "4:2:0"
+    tune: str = "default"
     qualities: tuple[int, ...] = (5, 10, 20, 30, 40, 50, 60, 70, 80, 85, 90, 95)
 
     def missing(self) -> str | None:
@@ -113,7 +118,14 @@ class Avif(_PillowCodec):
 
     def save_options(self) -> dict[str, Any]:
         """Arguments of `Image.save` beside the quality."""
-        return {"speed": self.speed, "subsampling": self.subsampling, "max_threads": 1}
+        found = {"speed": self.speed, "subsampling": self.subsampling, "max_threads": 1}
+        return found if self.tune == "default" else found | {"advanced": {"tune": self.tune}}
+
+    def options(self) -> dict[str, object]:
+        """Options and versions for the results."""
+        from PIL import _avif  # type: ignore[attr-defined]
+
+        return super().options() | {"av1": _avif.codec_versions()}
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from promptcodec.errors import UsageError
 from promptcodec.evaluation.anchors import published
 from promptcodec.evaluation.codecs import compressai
 from promptcodec.evaluation.codecs.hevc import Hevc
+from promptcodec.evaluation.codecs.jpegli import Jpegli
 from promptcodec.evaluation.codecs.pillow import Avif, Jpeg, JpegXl, WebP
 
 
@@ -41,9 +42,19 @@ class BaselineCodec(Protocol):
 CLASSIC: dict[str, BaselineCodec] = {
     "jpeg": Jpeg(),
     "jpeg-444": Jpeg(full_chroma=True),
+    "jpeg-progressive": Jpeg(progressive=True),
+    "jpegli": Jpegli(),
     "webp": WebP(),
     "avif": Avif(),
+    "avif-444": Avif(subsampling="4:4:4"),
+    "avif-psnr": Avif(tune="psnr"),
+    "avif-444-psnr": Avif(subsampling="4:4:4", tune="psnr"),
+    "avif-slow": Avif(speed=2),
+    "avif-444-slow": Avif(speed=2, subsampling="4:4:4"),
+    "avif-psnr-slow": Avif(speed=2, tune="psnr"),
+    "avif-444-psnr-slow": Avif(speed=2, subsampling="4:4:4", tune="psnr"),
     "jxl": JpegXl(),
+    "jxl-slow": JpegXl(effort=9),
     "hevc": Hevc(),
 }
 """Codecs by the names that `--against` takes; the others are `compressai.NAMES`."""
@@ -51,12 +62,25 @@ CLASSIC: dict[str, BaselineCodec] = {
 TITLES = {
     "jpeg": "JPEG",
     "jpeg-444": "JPEG 4:4:4",
+    "jpeg-progressive": "JPEG progressive",
+    "jpegli": "jpegli",
     "webp": "WebP",
     "avif": "AVIF",
+    "avif-444": "AVIF 4:4:4",
+    "avif-psnr": "AVIF for PSNR",
+    "avif-444-psnr": "AVIF 4:4:4 for PSNR",
+    "avif-slow": "AVIF slow",
+    "avif-444-slow": "AVIF 4:4:4 slow",
+    "avif-psnr-slow": "AVIF for PSNR, slow",
+    "avif-444-psnr-slow": "AVIF 4:4:4 for PSNR, slow",
     "jxl": "JPEG XL",
+    "jxl-slow": "JPEG XL slow",
     "hevc": "HEVC intra",
 }
 """Titles in tables and figures."""
+
+SLOW = frozenset(name for name in CLASSIC if name.endswith("-slow"))
+"""Codecs that take seconds a picture and quality; "all" leaves them out."""
 
 ALL = "all"
 
@@ -71,7 +95,7 @@ def find_codecs(
     """Baseline codecs of these names, in this order, ready to run.
 
     Args:
-        names: names of codecs; "all" is every codec that can run here.
+        names: names of codecs; "all" is every codec that can run here, without those of `SLOW`.
         weights: folder with the weight files of CompressAI's models; None is CompressAI's own.
         kodak: whether the pictures are Kodak's, whose published points replace a model without
             weights.
@@ -88,7 +112,8 @@ def find_codecs(
         if name not in CLASSIC and name not in compressai.NAMES:
             known = ", ".join([*CLASSIC, *compressai.NAMES])
             raise UsageError(f"no peer {name!r}: choose among {known}, or all")
-    wanted = [*asked, *(n for n in [*CLASSIC, *compressai.NAMES] if everything and n not in asked)]
+    others = [n for n in [*CLASSIC, *compressai.NAMES] if n not in SLOW and n not in asked]
+    wanted = [*asked, *(others if everything else [])]
     found: dict[str, BaselineCodec] = {}
     skipped: dict[str, list[str]] = {}
     for name in wanted:

@@ -17,7 +17,7 @@ from promptcodec.evaluation.metrics import bpp
 from promptcodec.evaluation.perceptual import QualityMetrics
 
 _AVERAGES = {
-    **dict.fromkeys(("bpp", "psnr", "ms_ssim", "lpips"), np.mean),
+    **dict.fromkeys(("bpp", "psnr", "ms_ssim", "ssimulacra2", "lpips"), np.mean),
     **dict.fromkeys(("encode_seconds", "decode_seconds"), np.median),
 }
 
@@ -31,6 +31,7 @@ class BaselinePoint:
         bpp: bits per pixel, 8 * bytes / pixels.
         psnr: PSNR over RGB, dB.
         ms_ssim: MS-SSIM, 0 to 1; None if it was not measured.
+        ssimulacra2: SSIMULACRA 2, 100 is best; None if it was not measured.
         lpips: LPIPS, 0 is best; None if it was not measured.
         encode_seconds: wall time from a picture in memory to bytes.
         decode_seconds: wall time from bytes to a picture in memory.
@@ -40,6 +41,7 @@ class BaselinePoint:
     bpp: float
     psnr: float
     ms_ssim: float | None = None
+    ssimulacra2: float | None = None
     lpips: float | None = None
     encode_seconds: float | None = None
     decode_seconds: float | None = None

@@ -14,7 +14,13 @@ from promptcodec.errors import CheckpointError
 from promptcodec.io.config_files import read_json
 
 RESULTS = "results.json"
-METRICS = {"bpp": "bpp", "psnr": "PSNR (dB)", "ms_ssim": "MS-SSIM", "lpips": "LPIPS"}
+METRICS = {
+    "bpp": "bpp",
+    "psnr": "PSNR (dB)",
+    "ms_ssim": "MS-SSIM",
+    "ssimulacra2": "SSIMULACRA 2",
+    "lpips": "LPIPS",
+}
 
 
 @dataclass(frozen=True)
