@@ -100,6 +100,12 @@ def is_address(name: str) -> bool:
     return bool(_ADDRESS.match(name))
 
 
+def unexpected(error: Exception) -> str:
+    """Reason of a row or a shard that failed by a fault of this package, on one line."""
+    text = " ".join(str(error).split())
+    return f"unexpected, please report it: {type(error).__name__}: {text}"
+
+
 def not_found(place: object, otherwise: str | None = None) -> str:
     """Message for a file or folder that is not there.
 

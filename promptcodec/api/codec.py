@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from promptcodec.api.engines import check_torch, load_engine
 from promptcodec.api.origin import Origin
@@ -92,6 +93,25 @@ class Codec(PictureCodec):
         )
         codec.install(prompts, find_prompts(prompts, base=root))
         return codec
+
+    def weights_sha256(self, part: Literal["heads", "tasks"]) -> dict[str, str]:
+        """SHA-256 of the files of weights of its heads or task prompts, by the name of the folder.
+
+        Args:
+            part: heads, or task prompts.
+        Returns:
+            Hexadecimal digits by name; empty if there are none.
+        """
+        if self._origin is None:
+            return {}
+        from promptcodec.api.parts import networks_of_codec
+
+        found = networks_of_codec(self._origin, [])
+        own = [(n.folder, n.part.weights) for n in found if n.part.folder == part]
+        return {
+            folder.name: hashlib.sha256((folder / weights).read_bytes()).hexdigest()
+            for folder, weights in own
+        }
 
     def push_to_hub(
         self,

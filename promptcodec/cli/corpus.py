@@ -79,6 +79,7 @@ class JobOptions(CorpusOptions):
 
 
 CODEC = {name: options.CODEC[name] for name in ("base", "prompts")}
+ENCODE = CODEC | {"tasks": file_options.TASKS}
 DECODE = {name: entry for name, entry in file_options.DECODE.items() if name != "region"}
 HEADS = {"heads": Option(help="Head or folder of heads; default: the bundled ones.")}
 
@@ -90,7 +91,7 @@ def encode(
     destination: DestinationText,
     job: JobOptions,
     settings: Annotated[EncodeSettings, file_options.ENCODE],
-    codec_options: Annotated[CodecOptions, CODEC],
+    codec_options: Annotated[CodecOptions, ENCODE],
     printer: Printer,
 ) -> None:
     """Encode the pictures of a collection, each to the bytes that `promptcodec encode` writes.
@@ -129,7 +130,7 @@ def transcode(
     destination: DestinationText,
     job: JobOptions,
     settings: Annotated[EncodeSettings, file_options.ENCODE],
-    codec_options: Annotated[CodecOptions, CODEC],
+    codec_options: Annotated[CodecOptions, ENCODE],
     printer: Printer,
 ) -> None:
     """Bring the streams of a collection to another rate; their pictures are coded a second time."""
@@ -160,7 +161,7 @@ def measure(
     destination: DestinationText,
     job: JobOptions,
     settings: Annotated[EncodeSettings, file_options.ENCODE],
-    codec_options: Annotated[CodecOptions, CODEC],
+    codec_options: Annotated[CodecOptions, ENCODE],
     printer: Printer,
 ) -> None:
     """Measure bpp and PSNR of every picture at a rate; streams are not kept."""
@@ -181,7 +182,7 @@ def stats(*, source: SourceText, corpus: CorpusOptions, printer: Printer) -> Non
 
     known = totals(Place.of(source))
     if known is not None:
-        facts = {"task": "stats"} | known.as_dict()
+        facts = {"task": "stats"} | known.means() | known.as_dict()
         printer.print_result("corpus", facts, _text(facts))
         return
     job = JobOptions(**asdict(corpus))
@@ -239,13 +240,17 @@ def _run(
 def _report(task: "Task", result: "Result", destination: str | None, printer: Printer) -> None:
     tally, failures = result.tally, [f for part in result.parts for f in part.failures]
     facts: dict[str, Any] = {"task": "stats" if task.name == "inspect" else task.name}
-    facts |= tally.as_dict() | {
-        "files": len(result.parts),
-        "files_finished_before": result.finished,
-        "rows_now": result.rows,
-        "seconds": result.seconds,
-        "shard_faults": [asdict(fault) for fault in result.faults],
-    }
+    facts |= (
+        tally.means()
+        | tally.as_dict()
+        | {
+            "files": len(result.parts),
+            "files_finished_before": result.finished,
+            "rows_now": result.rows,
+            "seconds": result.seconds,
+            "shard_faults": [asdict(fault) for fault in result.faults],
+        }
+    )
     printer.print_result("corpus", facts, _text(facts))
     for fault in result.faults:
         console.print_line(f"promptcodec: failed: {fault.shard}: {fault.reason}")
@@ -266,10 +271,10 @@ def _text(facts: dict[str, Any]) -> str:
         lines[0] += f"; {facts['rows_now']:,} done now, others before"
     lines.append(f"pixels  {facts['pixels']:,}")
     lines.append(f"bytes   {facts['source_bytes']:,} in, {facts['bytes']:,} out")
-    if facts["coded"]:
-        lines.append(f"bpp     {facts['bpp'] / facts['coded']:.4f}, mean of rows")
-    if facts["measured"]:
-        lines.append(f"PSNR    {facts['psnr'] / facts['measured']:.2f} dB, mean of rows")
+    if facts["bpp"] is not None:
+        lines.append(f"bpp     {facts['bpp']:.4f}, mean of rows")
+    if facts["psnr"] is not None:
+        lines.append(f"PSNR    {facts['psnr']:.2f} dB, mean of rows")
     common = sorted(facts["kinds"].items(), key=lambda item: -item[1])[:10]
     if common:
         lines.append("        " + ", ".join(f"{name} {count:,}" for name, count in common))

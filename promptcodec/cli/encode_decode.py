@@ -23,8 +23,6 @@ from promptcodec.io.find import PICTURE_SUFFIXES, STREAM_SUFFIXES
 if TYPE_CHECKING:
     from promptcodec.cli.batch.jobs import FileJob, JobResult
 
-TASKS = Option(help="Task prompts or folder of them; default: bundled.")
-
 
 @spread_settings
 def encode(
@@ -41,7 +39,7 @@ def encode(
     ] = None,
     files: FileOptions,
     settings: Annotated[EncodeSettings, file_options.ENCODE],
-    codec_options: Annotated[CodecOptions, file_options.CODEC | {"tasks": TASKS}],
+    codec_options: Annotated[CodecOptions, file_options.CODEC | {"tasks": file_options.TASKS}],
     printer: Printer,
 ) -> None:
     """Encode pictures. Without PICTURE: from standard input to standard output.

@@ -49,6 +49,8 @@ class FileOptions:
         return self.dry_run or self.failures is not None
 
 
+TASKS = Option(help="Task prompts or folder of them; default: bundled.")
+
 CODEC = options.CODEC | {
     "threads": Option(
         min=1,

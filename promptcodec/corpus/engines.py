@@ -13,6 +13,7 @@ import pickle
 import re
 import socket
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from typing import Any, Literal
@@ -27,6 +28,7 @@ Run = Callable[[Job, Sequence[Piece]], Iterator[tuple[Piece, Outcome]]]
 
 CONNECT_SECONDS = 10.0
 ATTEMPTS = 3  # of a piece whose process was ended from outside
+PER_PROCESSOR = 4  # processes of this machine at most; each holds a codec
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # logs are in the folder of the cluster all the same
@@ -47,20 +49,33 @@ def run_local(
         pieces: pieces of the shards.
         workers: number of processes.
         worker: worker of this process, whose codec is loaded.
+    Raises:
+        UsageError: far more workers than processors.
     """
+    processors = os.cpu_count() or 1
+    if workers > PER_PROCESSOR * processors:
+        raise UsageError(
+            f"{workers} workers for {processors} processors, each with a codec in memory: give at "
+            f"most {PER_PROCESSOR * processors}"
+        )
     if workers == 1:
         here = PieceWorker(job, worker)
         yield from ((piece, here(piece)) for piece in pieces)
         return
-    left = list(pieces)
-    for _ in range(ATTEMPTS):
-        for piece, outcome in run_in_processes(partial(_in_process, job), left, jobs=workers):
+    work, left, suspects = partial(_in_process, job), list(pieces), []
+    while left:
+        for piece, outcome in run_in_processes(work, left, jobs=workers):
             left.remove(piece)
             yield piece, outcome
-        if not left:
-            return
-    for piece in left:
-        yield piece, Outcome(fault=LOST)
+        suspects += left[:workers]  # a process was killed: these were under way
+        left = left[workers:]
+    for piece in suspects:
+        outcome = Outcome(fault=LOST)
+        for _ in range(ATTEMPTS - 1):
+            if found := list(run_in_processes(work, [piece], jobs=1)):
+                ((_, outcome),) = found
+                break
+        yield piece, outcome
 
 
 def run_ray(
@@ -95,7 +110,7 @@ def run_ray(
         rows = [{"piece": pickle.dumps((n, piece))} for n, piece in enumerate(pieces)]
         data = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             RayWorker,
-            fn_constructor_args=(job,),
+            fn_constructor_args=(job, ray.remote(num_cpus=0)(Attempts).remote()),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=workers),
             num_cpus=1,
@@ -108,20 +123,42 @@ def run_ray(
             ray.shutdown()
 
 
+class Attempts:
+    """How often each piece was begun; an actor, which outlives those that pieces kill."""
+
+    def __init__(self) -> None:
+        self._begun: Counter[int] = Counter()
+
+    def begin(self, number: int) -> int:
+        """Number of times that a piece was begun, this one included."""
+        self._begun[number] += 1
+        return self._begun[number]
+
+
 class RayWorker:
     """A worker as an actor of Ray Data; pieces and outcomes travel pickled.
 
+    Ray begins a piece whose actor was killed again, without end.
+
     Args:
         job: what is done.
+        attempts: handle of an actor `Attempts`.
     """
 
-    def __init__(self, job: Job) -> None:
-        self.worker = PieceWorker(job)
+    def __init__(self, job: Job, attempts: Any) -> None:
+        self.worker, self._attempts = PieceWorker(job), attempts
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Outcomes of the pieces of a batch."""
         found = [pickle.loads(piece) for piece in batch["piece"]]
-        return {"outcome": [pickle.dumps((n, self.worker(piece))) for n, piece in found]}
+        return {"outcome": [pickle.dumps((n, self._outcome(n, piece))) for n, piece in found]}
+
+    def _outcome(self, number: int, piece: Piece) -> Outcome:
+        import ray
+
+        if ray.get(self._attempts.begin.remote(number)) > ATTEMPTS:
+            return Outcome(fault=LOST)
+        return self.worker(piece)
 
 
 def _start(ray: Any, address: str | None, workers: int) -> None:

@@ -24,7 +24,7 @@ from promptcodec.corpus.sources import Shard
 from promptcodec.corpus.tally import Tally
 from promptcodec.corpus.tasks import Task
 from promptcodec.corpus.worker import CodecWorker
-from promptcodec.errors import DataError, ModelMismatchError, PromptCodecError
+from promptcodec.errors import DataError, ModelMismatchError, PromptCodecError, unexpected
 
 RECORDS = "_parts"  # folder of records; readers of Parquet pass over it
 RECORD_SCHEMA = "promptcodec.part/1"
@@ -39,6 +39,7 @@ class Job:
         task: task on every row.
         codec: arguments of `Codec.load`.
         identity: engine and hashes that every worker must have; see `identity_of`.
+        settings: digest of all settings that a row depends on; files of others are made anew.
         destination: folder of the result; None keeps sums alone.
         format: format of its files.
         block: rows in a file.
@@ -47,6 +48,7 @@ class Job:
     task: Task
     codec: Mapping[str, Any]
     identity: Mapping[str, Any]
+    settings: str
     destination: Place | None
     format: PartFormat
     block: int
@@ -78,6 +80,7 @@ class Part:
         bytes: its bytes.
         sha256: their hash.
         fingerprint: digest of the block that it was made of; "" if not all of it could be read.
+        settings: digest of the settings that it was made with.
         tally: sums over its rows.
         failures: name and reason of each row that failed.
     """
@@ -86,6 +89,7 @@ class Part:
     bytes: int
     sha256: str
     fingerprint: str
+    settings: str
     tally: dict[str, Any]
     failures: list[dict[str, str]] = field(default_factory=list)
 
@@ -136,6 +140,8 @@ class PieceWorker:
             outcome.fault = str(error)
         except PromptCodecError as error:
             outcome.stop = error
+        except Exception as error:  # one shard never ends the job; the reason says that it is a bug
+            outcome.fault = unexpected(error)
         return outcome
 
     def _do(self, work: BlockWork, outcome: Outcome) -> None:
@@ -193,8 +199,10 @@ class BlockWork:
 
     def before(self) -> Part | None:
         """The record of a finished block; None if there is work."""
-        record = self._earlier
-        if record is None or not record.fingerprint:
+        record, destination = self._earlier, self.job.destination
+        if record is None or destination is None or not record.fingerprint:
+            return None
+        if (destination / record.file).size() != record.bytes:
             return None
         return record if record.fingerprint == self.block.fingerprint() else None
 
@@ -211,6 +219,7 @@ class BlockWork:
             size,
             digest,
             "" if self.fault or self._unread else self.block.fingerprint(),
+            self.job.settings,
             self.tally.as_dict(),
             self._failures,
         )
@@ -221,10 +230,11 @@ class BlockWork:
 
     @cached_property
     def _earlier(self) -> Part | None:
-        """The record of an earlier run; None if there is none that can be read."""
+        """The record of an earlier run of these settings; None if there is none to be read."""
         if self._record is None or self._record.size() is None:
             return None
-        return read_part(self._record)
+        part = read_part(self._record)
+        return part if part is not None and part.settings == self.job.settings else None
 
     def _write(self, file: BinaryIO) -> None:
         if self.job.format == "tar":
@@ -283,12 +293,14 @@ def read_part(place: Place) -> Part | None:
 
 
 def identity_of(worker: CodecWorker) -> dict[str, Any]:
-    """Engine, hashes of base and adapters, classes: what the rows of a worker depend on."""
+    """Engine, hashes of all networks, classes: what the rows of a worker depend on."""
     codec = worker.codec
     hashes = [digest.hex() for rate in codec.rates for digest in codec.at(rate.index).hashes]
     found = {"engine": codec.engine.name, "base": codec.base_hash.hex(), "adapters": hashes}
     if worker.task.name == "classify":
-        found["classes"] = list(codec.labels())
+        found |= {"classes": list(codec.labels()), "heads": codec.weights_sha256("heads")}
+    if worker.task.encode.task is not None:
+        found["tasks"] = codec.weights_sha256("tasks")
     return found
 
 

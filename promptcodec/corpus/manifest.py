@@ -7,20 +7,24 @@ which a restart reads.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from promptcodec.corpus.job import RECORDS, Job, Part
+from promptcodec.corpus.job import RECORDS, Part
 from promptcodec.corpus.places import Place
 from promptcodec.corpus.sources import Source
 from promptcodec.corpus.tally import Tally
+from promptcodec.corpus.tasks import Task
 from promptcodec.errors import DataError, OutputError
 from promptcodec.io.provenance import provenance
 
 MANIFEST, FAILURES = "_manifest.json", "_failures.jsonl"
 SCHEMA = "promptcodec.corpus-manifest/1"
+OURS = re.compile(rf"{RECORDS}/.*\.json|[^/]*-\d{{6}}\.(parquet|tar)")
 
 
 @dataclass(frozen=True)
@@ -57,16 +61,31 @@ class Result:
     seconds: float = 0.0
 
 
-def settings_of(job: Job, source: Source) -> dict[str, Any]:
-    """Settings that every row of a result depends on."""
+def settings_of(
+    task: Task, identity: Mapping[str, Any], source: Source, *, kind: str, rows: int
+) -> dict[str, Any]:
+    """Settings that every row of a result depends on.
+
+    Args:
+        task: task with its settings.
+        identity: engine and hashes, by `job.identity_of`.
+        source: pictures or streams.
+        kind: format of the files.
+        rows: rows in a file.
+    """
     return {
-        "task": job.task.settings(),
-        "codec": dict(job.identity),
+        "task": task.settings(),
+        "codec": dict(identity),
         "source": source.place.absolute,
         "column": source.column,
-        "format": job.format,
-        "rows_per_file": job.block,
+        "format": kind,
+        "rows_per_file": rows,
     }
+
+
+def digest_of(settings: Mapping[str, Any]) -> str:
+    """SHA-256 of settings, hexadecimal."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def begin(destination: Place, settings: Mapping[str, Any]) -> None:
@@ -96,7 +115,16 @@ def begin(destination: Place, settings: Mapping[str, Any]) -> None:
 
 
 def finish(destination: Place, settings: Mapping[str, Any], result: Result) -> None:
-    """Write the manifest and the list of failures of a result that is complete."""
+    """Write the manifest and the list of failures of a result that is complete.
+
+    Raises:
+        OutputError: another command has begun a result of other settings there in the meantime.
+    """
+    if digest_of(read_manifest(destination)["settings"]) != digest_of(settings):
+        raise OutputError(
+            f"{destination} was begun anew by a command with other settings: give each command a "
+            "destination of its own, and this one again"
+        )
     parts = sorted(result.parts, key=lambda part: part.file)
     if not result.faults:
         _remove_others(destination, {part.file for part in parts})
@@ -136,7 +164,15 @@ def check_complete(source: Place) -> None:
     """Refuse a source that is a result whose making has not ended."""
     if (source / MANIFEST).size() is None:
         return
-    if not read_manifest(source).get("complete"):
+    values = read_manifest(source)
+    if faults := values.get("shard_faults"):
+        shard, reason = str(faults[0]["shard"]), str(faults[0]["reason"])
+        raise DataError(
+            f"{source} is a corpus without all of its source ({shard}: {reason}): mend that and "
+            f"give its command again, or name the files that there are: '{source}/*"
+            f".{values['settings']['format']}'"
+        )
+    if not values.get("complete"):
         raise DataError(
             f"{source} is a corpus that is not complete: give the command that makes it again, "
             "which goes on where it stopped"
@@ -163,16 +199,11 @@ def _write(place: Place, values: Mapping[str, Any]) -> None:
 
 
 def _remove_others(destination: Place, files: set[str]) -> None:
-    """Remove files of blocks that the source has no longer."""
-    stems = {file.rpartition(".")[0] for file in files}
-    for record in (destination / RECORDS).files() or []:
-        stem = record.name.removesuffix(".json")
-        if stem in stems:
-            continue
-        for file in destination.files() or []:
-            if file.name.rpartition(".")[0] == stem:
-                (destination / file.name).remove()
-        (destination / f"{RECORDS}/{record.name}").remove()
+    """Remove files of blocks that the source has no longer, with or without their records."""
+    kept = {f"{RECORDS}/{file.rpartition('.')[0]}.json" for file in files} | files
+    for file in destination.files() or []:
+        if OURS.fullmatch(file.name) and file.name not in kept:
+            (destination / file.name).remove()
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], at: str = "") -> Sequence[str]:

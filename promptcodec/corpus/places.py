@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import quote
 
 from pyarrow import ArrowException, fs
 
@@ -23,6 +24,7 @@ from promptcodec.io.atomic import write_atomically
 from promptcodec.io.find import find_files
 
 BUFFER = 1 << 20  # bytes that are read or copied at a time
+IN_ADDRESSES = "/:@"  # and letters, digits and _.-~; all else of a name is escaped
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,12 @@ class Place:
     def absolute(self) -> str:
         """The address, from the root of its filesystem."""
         return os.path.abspath(self.path) if self.is_local else self.address.rstrip("/")
+
+    def is_in(self, folder: Place) -> bool:
+        """Whether it is that folder or below it."""
+        if self.is_local and folder.is_local:
+            return self.path.resolve().is_relative_to(folder.path.resolve())
+        return f"{self.absolute}/".startswith(f"{folder.absolute}/")
 
     @property
     def path(self) -> Path:
@@ -181,12 +189,15 @@ class Place:
 
     def _locate(self) -> tuple[fs.FileSystem, str]:
         """The filesystem and the path on it."""
-        if not is_address(self.address):
-            return fs.LocalFileSystem(), os.path.abspath(self.address)
+        if self.is_local:
+            return fs.LocalFileSystem(), os.path.abspath(self.path)
+        scheme, _, rest = self.address.partition("://")
         query = f"?{self.query}" if self.query else ""
         try:
-            return fs.FileSystem.from_uri(self.address + query)
-        except ArrowException as error:  # a scheme that pyarrow does not know
+            return fs.FileSystem.from_uri(f"{scheme}://{quote(rest, safe=IN_ADDRESSES)}{query}")
+        except ArrowException as error:
+            if "Unrecognized filesystem" not in str(error):
+                raise
             return _by_fsspec(self.address, error)
 
 

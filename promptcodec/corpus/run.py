@@ -14,6 +14,7 @@ from promptcodec.corpus.manifest import (
     ShardFault,
     begin,
     check_complete,
+    digest_of,
     finish,
     settings_of,
 )
@@ -67,11 +68,14 @@ def run_job(
     if worker.task.name != "inspect":
         worker.task.check(worker.codec)
         identity = identity_of(worker)
-    job = Job(worker.task, codec, identity, destination, kind, rows)
-    settings = settings_of(job, source)
+    settings = settings_of(worker.task, identity, source, kind=kind, rows=rows)
+    job = Job(worker.task, codec, identity, digest_of(settings), destination, kind, rows)
     if destination is not None:
-        if destination.absolute == source.place.absolute:
-            raise UsageError(f"{destination} is the source: name another destination")
+        if destination.is_in(source.place):
+            raise UsageError(
+                f"{destination} is in the source, where the next run would read it: name a "
+                "destination elsewhere"
+            )
         begin(destination, settings)
     run: Run = partial(run_local, workers=workers, worker=worker)
     if engine == "ray":

@@ -20,8 +20,8 @@ class Tally:
         source_bytes: bytes of the pictures or streams that came in, without failed ones.
         bytes: bytes of what was made of them.
         pixels: sum of width times height.
-        psnr: sum of PSNR over `measured` rows, dB.
-        bpp: sum of bits per pixel over `coded` rows.
+        psnr_sum: sum of PSNR over `measured` rows, dB.
+        bpp_sum: sum of bits per pixel over `coded` rows.
         coded: number of rows with bits per pixel.
         measured: number of rows with a PSNR.
         kinds: rows by format, rate, or most probable class.
@@ -32,8 +32,8 @@ class Tally:
     source_bytes: int = 0
     bytes: int = 0
     pixels: int = 0
-    psnr: float = 0.0
-    bpp: float = 0.0
+    psnr_sum: float = 0.0
+    bpp_sum: float = 0.0
     coded: int = 0
     measured: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
@@ -53,9 +53,9 @@ class Tally:
         self.bytes += len(row.get("bytes") or b"")
         self.pixels += (row.get("width") or 0) * (row.get("height") or 0)
         if row.get("bpp") is not None:
-            self.bpp, self.coded = self.bpp + row["bpp"], self.coded + 1
+            self.bpp_sum, self.coded = self.bpp_sum + row["bpp"], self.coded + 1
         if row.get("psnr") is not None:
-            self.psnr, self.measured = self.psnr + row["psnr"], self.measured + 1
+            self.psnr_sum, self.measured = self.psnr_sum + row["psnr"], self.measured + 1
         kind = row.get("format") or row.get("predicted")
         if kind is None and row.get("rate_index") is not None:
             kind = f"rate {row['rate_index']:g}"
@@ -63,11 +63,18 @@ class Tally:
             self.kinds[kind] += 1
 
     def __iadd__(self, other: Tally) -> Self:
-        for name in ("rows", "failed", "source_bytes", "bytes", "pixels", "psnr", "bpp"):
+        for name in ("rows", "failed", "source_bytes", "bytes", "pixels", "psnr_sum", "bpp_sum"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.coded, self.measured = self.coded + other.coded, self.measured + other.measured
         self.kinds.update(other.kinds)
         return self
+
+    def means(self) -> dict[str, float | None]:
+        """Mean bits per pixel and PSNR of the rows that have them; None if none has."""
+        return {
+            "bpp": self.bpp_sum / self.coded if self.coded else None,
+            "psnr": self.psnr_sum / self.measured if self.measured else None,
+        }
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready values."""

@@ -41,6 +41,7 @@ COLUMNS: dict[TaskName, dict[str, str]] = {
     "inspect": SIZES | RATE | {"format": "string"},
 }
 COMMON = {"id": "string", "name": "string", "label": "string", "error": "string"}
+SMALLEST = 64  # px, edge of a picture that is coded as a trial
 OWN = frozenset(COMMON).union(*COLUMNS.values())  # names of all columns of ours
 
 
@@ -93,10 +94,13 @@ class Task:
 
         Raises:
             RateError: the rate is not installed.
-            CheckpointError: there is no classifier.
+            CheckpointError: there is no classifier, or no prompts of the encoder's task.
+            UsageError: something is not installed.
         """
         if self.name not in ("decode", "inspect") and self.encode.target is None:
             codec.at(self.encode.rate_index)
+        if self.encode.task is not None:
+            codec.encode_detailed(np.zeros((SMALLEST, SMALLEST, 3), np.uint8), self.encode)
         if self.name == "classify":
             codec.labels()
 

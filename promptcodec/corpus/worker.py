@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from promptcodec.corpus.rows import Row, rows_of
 from promptcodec.corpus.tasks import COLUMNS, Task, TaskName, task_of
-from promptcodec.errors import PromptCodecError, UsageError
+from promptcodec.errors import PromptCodecError, UsageError, unexpected
 from promptcodec.io.find import with_ending
 
 if TYPE_CHECKING:
@@ -88,8 +88,7 @@ class CodecWorker:
         except PromptCodecError as error:
             return made | {"error": " ".join(str(error).split())}
         except Exception as error:  # one row never ends the job; the reason says that it is a bug
-            text = " ".join(str(error).split())
-            return made | {"error": f"unexpected, please report it: {type(error).__name__}: {text}"}
+            return made | {"error": unexpected(error)}
         return made if name is None else made | self.names(str(name))
 
     def names(self, name: str) -> Row:

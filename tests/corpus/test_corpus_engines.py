@@ -1,13 +1,19 @@
 """Engines: processes of this machine and Ray Data make the same files."""
 
+import os
 import shutil
 import sys
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from small_collections import files_of
 
 from promptcodec.corpus import engines
-from promptcodec.corpus.job import Outcome
+from promptcodec.corpus.job import Job, Outcome, Piece
+from promptcodec.corpus.places import Place
+from promptcodec.corpus.sources import Source
+from promptcodec.corpus.tasks import Task
 from promptcodec.errors import OutputError, UsageError
 
 ray = pytest.importorskip("ray")
@@ -78,12 +84,31 @@ def test_a_piece_whose_process_dies_is_tried_again_and_then_listed(run, shards, 
     tries = []
 
     def dying(work, items, *, jobs):
-        tries.append(len(items))
-        for item in items[:-1]:
+        """A pool that "b" kills, together with what else is under way."""
+        tries.append((list(items), jobs))
+        for item in items[: items.index("b") - 1 if "b" in items else None]:
             yield item, Outcome()
 
     monkeypatch.setattr(engines, "run_in_processes", dying)
-    found = list(engines.run_local(None, ["a", "b", "c"], workers=2))  # type: ignore[arg-type]
-    assert tries == [3, 1, 1]
-    assert [piece for piece, _ in found] == ["a", "b", "c"]
-    assert "ended from outside" in found[-1][1].fault
+    pieces: Any = ["x", "a", "b", "c", "d"]
+    found = dict(engines.run_local(None, pieces, workers=2))  # type: ignore[arg-type]
+    alone = [(["a"], 1), (["b"], 1), (["b"], 1)]
+    assert tries == [(pieces, 2), (["c", "d"], 2), *alone]
+    assert sorted(found) == sorted(pieces)
+    assert [p for p, outcome in found.items() if outcome.fault == engines.LOST] == ["b"]
+
+
+@pytest.mark.timeout(300)
+def test_an_actor_that_is_killed_costs_its_piece_alone(cluster, shards):
+    job = Job(Task("inspect"), {}, {}, "", None, "parquet", 3)
+    good = [Piece(shard, shard.name) for shard in Source(Place(str(shards))).shards(group=3)]
+    shard: Any = SimpleNamespace(name="deadly", others=(), blocks=os._exit)  # of its process
+    deadly = Piece(shard, "deadly")
+    found = list(engines.run_ray(job, [good[0], deadly, good[1]], workers=2))
+    assert [o.fault for piece, o in found if piece is deadly] == [engines.LOST]
+    assert sorted(o.rows for _, o in found) == [0, 3, 7]
+
+
+def test_far_more_workers_than_processors(run, shards, tmp_path):
+    with pytest.raises(UsageError, match=r"500 workers for \d+ processors.*give at most"):
+        run("encode", shards, tmp_path / "out", workers=500)

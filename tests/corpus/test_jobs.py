@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import shutil
 import tarfile
 
 import pyarrow as pa
@@ -113,8 +115,10 @@ def test_a_changed_source_costs_its_new_rows_alone(run, tmp_path, counted):
 def test_files_of_blocks_that_are_gone_are_removed(run, shards, tmp_path):
     run("encode", shards, tmp_path / "out")
     (shards / "two.tar").unlink()
+    (tmp_path / "out" / "_parts" / "two-000000.json").unlink()  # a kill before it was written
+    (tmp_path / "out" / "notes.txt").write_text("mine")
     run("encode", shards, tmp_path / "out")
-    assert len(rows_of(tmp_path / "out")) == 7
+    assert len(rows_of(tmp_path / "out")) == 7 and (tmp_path / "out" / "notes.txt").exists()
     assert [p.stem for p in sorted((tmp_path / "out" / "_parts").iterdir())] == [
         "one-000000",
         "one-000001",
@@ -130,7 +134,7 @@ def test_a_damaged_shard_is_listed_and_mended_later(run, shards, tmp_path, count
     assert fault.shard == "one.tar" and "one.tar" in fault.reason
     assert (result.tally.rows, result.tally.failed) == (4 + 3, 1)  # those before the damage
     assert not json.loads((tmp_path / "out" / "_manifest.json").read_text())["complete"]
-    with pytest.raises(DataError, match="is a corpus that is not complete"):
+    with pytest.raises(DataError, match="without all of its source"):
         run("decode", tmp_path / "out", tmp_path / "back")
     (shards / "one.tar").write_bytes(whole)
     counted.clear()
@@ -186,8 +190,58 @@ def test_a_destination_with_other_files(run, shards, tmp_path):
         run("encode", shards, tmp_path / "mine" / "table.parquet")
     with pytest.raises(OutputError, match="files that are none of a corpus"):
         run("encode", shards, tmp_path / "mine")
-    with pytest.raises(UsageError, match="is the source"):
-        run("encode", shards, f"{shards}/")
+    (tmp_path / "link").symlink_to(shards)
+    for inside in (f"{shards}/", shards / "streams", tmp_path / "link" / "streams"):
+        with pytest.raises(UsageError, match="is in the source"):
+            run("encode", shards, inside)
+
+
+def test_result_files_that_are_gone_or_cut_are_made_again(run, shards, tmp_path):
+    run("encode", shards, tmp_path / "out")
+    before = files_of(tmp_path / "out")
+    (tmp_path / "out" / "one-000000.parquet").unlink()
+    os.truncate(tmp_path / "out" / "two-000000.parquet", 100)
+    assert run("encode", shards, tmp_path / "out").finished == 2
+    assert files_of(tmp_path / "out") == before
+
+
+def test_two_commands_of_different_settings_never_mix(run, shards, tmp_path):
+    manifest = tmp_path / "out" / "_manifest.json"
+
+    def another(done, total):
+        values = json.loads(manifest.read_text())
+        values["settings"]["rows_per_file"] = 4
+        manifest.write_text(json.dumps(values))
+
+    with pytest.raises(OutputError, match="begun anew by a command with other settings"):
+        run("encode", shards, tmp_path / "out", progress=another)
+    assert not json.loads(manifest.read_text())["complete"]
+    shutil.rmtree(tmp_path / "out")
+    run("encode", shards, tmp_path / "out")
+    record = tmp_path / "out" / "_parts" / "two-000000.json"
+    record.write_text(record.read_text().replace('"settings": "', '"settings": "0'))
+    assert run("encode", shards, tmp_path / "out").rows == 3
+
+
+def test_a_fault_of_ours_is_one_of_its_shard(run, shards, tmp_path, monkeypatch):
+    real = jobs.BlockWork.do
+
+    def do(self):
+        if self.name.startswith("one"):
+            raise KeyError("img.png")
+        return real(self)
+
+    monkeypatch.setattr(jobs.BlockWork, "do", do)
+    result = run("encode", shards, tmp_path / "out")
+    assert result.tally.rows == 3
+    assert [(f.shard, f.reason) for f in result.faults] == [
+        ("one.tar", "unexpected, please report it: KeyError: 'img.png'")
+    ]
+    with pytest.raises(
+        DataError, match=r"without all of its source \(one.tar: .*'.*out/\*.parquet'"
+    ):
+        run("decode", tmp_path / "out", tmp_path / "back")
+    assert run("decode", f"{tmp_path}/out/*.parquet", tmp_path / "back").tally.rows == 3
 
 
 def test_a_damaged_manifest(run, shards, tmp_path):

@@ -4,12 +4,14 @@ import http.server
 import io
 import tarfile
 import threading
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from small_collections import png, write_tar
 
+from promptcodec.corpus import places
 from promptcodec.corpus.places import Place
 from promptcodec.corpus.sources import Source
 from promptcodec.errors import DataError, OutputError, UsageError
@@ -222,6 +224,25 @@ def test_no_such_bucket(empty_store):
         Source(place).shards(group=1)
     with pytest.raises(OutputError, match=r"s3://nothing/pictures/x cannot be written: .+: free"):
         (place / "x").write(lambda file: file.write(b"1"))
+
+
+@pytest.mark.parametrize("name", ["a b.png", "ünï.png", "9%.png", "[1].png", "x%41.png", "q?.png"])
+def test_odd_names_on_other_filesystems(name, monkeypatch):
+    asked = []
+    real = places.fs.FileSystem.from_uri
+
+    def from_uri(uri):
+        asked.append(real(uri.replace("s3://", "mock:///")))
+        return asked[-1]
+
+    monkeypatch.setattr(places.fs, "FileSystem", SimpleNamespace(from_uri=from_uri))
+    _, path = (Place.of("s3://bucket") / name)._locate()
+    assert path == f"bucket/{name}" and asked
+
+
+def test_an_address_of_a_local_file(tmp_path):
+    (tmp_path / "ünï 1.png").write_bytes(png(1))
+    assert [row["bytes"] for row in rows(f"file://{tmp_path}")] == [png(1)]
 
 
 def test_a_query_belongs_to_addresses_alone():

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from small_collections import png
 
+from promptcodec.corpus.job import identity_of
+from promptcodec.corpus.tasks import task_of
 from promptcodec.corpus.worker import CodecWorker
-from promptcodec.errors import UsageError
+from promptcodec.errors import PromptCodecError, UsageError
 
 
 @pytest.fixture
@@ -71,6 +73,20 @@ def test_classify_streams_and_pictures(tiny_checkpoint, tiny_heads, tiny_codec):
     assert made["classes"][0] == made["classes"][1] and len(made["classes"][0]) == 2
     assert made["predicted"][0] == made["classes"][0][0]
     assert made["predicted"][2] is None and made["error"][2]
+
+
+def test_heads_are_part_of_the_identity(tiny_checkpoint, tiny_heads):
+    codec = {"base": tiny_checkpoint, "heads": tiny_heads}
+    digest = hashlib.sha256((tiny_heads / "classify" / "head_model.safetensors").read_bytes())
+    heads = identity_of(CodecWorker("classify", codec=codec))["heads"]
+    assert heads["classify"] == digest.hexdigest() and set(heads) == {"classify", "segment"}
+    assert "heads" not in identity_of(CodecWorker("encode", codec=codec))
+
+
+def test_a_task_without_prompts_is_refused_at_the_start(worker):
+    without = worker(task_of("encode", {"task": "classify"}))
+    with pytest.raises(PromptCodecError, match="tasks"):
+        without.task.check(without.codec)
 
 
 def test_inspect(worker, tiny_codec):
