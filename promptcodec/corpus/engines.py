@@ -156,7 +156,8 @@ class RayWorker:
     def _outcome(self, number: int, piece: Piece) -> Outcome:
         import ray
 
-        if ray.get(self._attempts.begin.remote(number)) > ATTEMPTS:
+        begun: Any = ray.get(self._attempts.begin.remote(number))
+        if begun > ATTEMPTS:
             return Outcome(fault=LOST)
         return self.worker(piece)
 
