@@ -141,6 +141,8 @@ GOLDEN = {
     "tiles-econtext": Golden((70, 130), base="econtext", options={"tile_size": 64}),
     "centroid": Golden((64, 90), base="centroid", noisy=True),
     "econtext": Golden((130, 70), base="econtext"),
+    "units": Golden((90, 130), base="units"),
+    "units-tiles": Golden((130, 60), "LA", base="units", options={"tile_size": 64}, noisy=True),
     "sets": Golden((70, 64), options={"rate_index": 4}, rates=(4,)),
     "sets-tiles": Golden(
         (130, 70), options={"rate_index": 4, "tile_size": 64}, rates=(4,), edit=with_every_set
@@ -158,6 +160,25 @@ BASES: dict[str, CodecConfig] = {
     "centroid": replace(SMALL, reconstruction="centroid", context="none"),
     "econtext": replace(
         SMALL, context="econtext", context_channels=8, context_segments=(2, 4, 6), context_window=4
+    ),
+    # The second shape of the transforms: features in units of their channel, blocks in any order.
+    "units": CodecConfig(
+        name="units",
+        head_channels=8,
+        mlp_ratio=1.5,
+        windows=(8, 8, 4, 4),
+        latent_channels=12,
+        detail_channels=4,
+        encoder_channels=(8, 8, 16, 16),
+        encoder_blocks=("", "", "sc", "ss"),
+        decoder_channels=(8, 8, 8, 16),
+        decoder_blocks=("", "c", "sc", "s"),
+        hyper_channels=8,
+        hyper_kernel=1,
+        z_channels=4,
+        scale_channels=4,
+        context_channels=4,
+        reconstruction="centroid",
     ),
 }
 ADAPTERS = {2: 0, 6: 0, 4: 3, 5: 1}  # of the base "base": by rate index, their sets of tables
@@ -235,6 +256,11 @@ def lively(config: CodecConfig) -> CodecModel:
         model.hyperprior.scale_path.layers[-1].bias.fill_(0.9)
         for parameter in model.context.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)
+        for name, units in model.named_buffers():
+            if name.endswith(("units", ".step")):
+                units.uniform_(0.5, 2.0)
+        if config.in_units:
+            model.g_s.step.mul_(0.02)
     return model
 
 
