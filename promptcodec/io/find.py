@@ -84,8 +84,15 @@ def with_ending(path: AnyPath, suffix: str) -> AnyPath:
         path: path of the input.
         suffix: suffix with its dot.
     """
-    known = path.suffix.lower() in (*PICTURE_SUFFIXES, *STREAM_SUFFIXES)
-    return path.with_name((path.stem if known else path.name) + suffix)
+    return path.with_name(named_with_ending(path.name, suffix))
+
+
+def named_with_ending(name: str, suffix: str) -> str:
+    """A name, of a file or of a row, with another suffix; as `with_ending`, for any text."""
+    base = name.rpartition("/")[2]
+    stem, dot, ending = base.rpartition(".")
+    known = stem and (dot + ending).lower() in (*PICTURE_SUFFIXES, *STREAM_SUFFIXES)
+    return (name.removesuffix(dot + ending) if known else name) + suffix
 
 
 def is_special(path: Path) -> bool:
