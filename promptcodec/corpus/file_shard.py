@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from promptcodec.corpus.fingerprint import of_names
+from promptcodec.corpus.fingerprint import of_values
 from promptcodec.corpus.places import FoundFile, Place
 from promptcodec.corpus.rows import Entry
 
@@ -41,8 +41,8 @@ class FileBlock:
     files: tuple[FoundFile, ...]
 
     def fingerprint(self) -> str:
-        """Digest of names and sizes."""
-        return of_names((file.name, file.size) for file in self.files)
+        """Digest of names, sizes and times of the last change."""
+        return of_values([[file.name, file.size, file.changed] for file in self.files])
 
     def entries(self) -> Iterator[Entry]:
         """The files; reading one raises a DataError if it is gone."""

@@ -2,12 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
-
-
-def of_names(members: Iterable[tuple[str, int]]) -> str:
-    """Digest of names and sizes, in hexadecimal digits."""
-    return of_values([list(member) for member in members])
 
 
 def of_values(values: object) -> str:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from promptcodec.corpus.fingerprint import of_values
-from promptcodec.corpus.places import Place
+from promptcodec.corpus.parquet_columns import Columns
+from promptcodec.corpus.places import BUFFER, Place
 from promptcodec.corpus.rows import Entry, Row
-from promptcodec.corpus.tasks import OWN
+from promptcodec.corpus.tasks import FIELDS
+from promptcodec.corpus.values import plain
 from promptcodec.errors import DataError, PromptCodecError
 
 ROWS_AT_ONCE = 16  # rows in memory
-NAMES = ("name", "path", "file_name", "filename", "__key__", "key")  # columns that name a row
-LABELS = ("label", "cls", "class")
-MARK = b"promptcodec"  # key in the metadata of files that a corpus wrote
 
 
 @dataclass(frozen=True)
@@ -30,51 +30,49 @@ class ParquetShard:
         name: its path below the source.
         size: its bytes.
         column: column of the bytes, or `column.field` of a structure; None is found.
+        changed: time of its last change in ns; None is unknown.
     """
 
     place: Place
     name: str
     size: int
     column: str | None = None
+    changed: int | None = None
 
     @property
     def others(self) -> list[pa.Field]:
         """Columns that stay as they are; one with a name of ours becomes `source_NAME`."""
         with self._file() as file:
             known = file.schema_arrow
-            return [known.field(name).with_name(new) for name, new in self._kept(known).items()]
-
-    def _kept(self, known: pa.Schema) -> dict[str, str]:
-        """New name of each column that stays as it is."""
-        top = self._bytes_column(known).partition(".")[0]
-        used = {top, _first(NAMES, known, but=top), _first(LABELS, known), "error"}
-        is_ours = MARK in (known.metadata or {})
-        names = [name for name in known.names if name not in used]
-        return {
-            name: f"source_{name}" if name in OWN else name
-            for name in names
-            if not (is_ours and name in OWN)
-        }
+            return [known.field(at).with_name(new) for at, new in self._columns(known).kept.items()]
 
     def blocks(self, size: int) -> Iterator[ParquetBlock]:
         """Blocks of `size` rows; a DataError if the file or its column cannot be used."""
         with self._file() as file:
-            column = self._bytes_column(file.schema_arrow)
-            digest = of_values(
-                [[group.num_rows, group.total_byte_size] for group in _groups(file.metadata)]
-                + [self.size, column]
-            )
-            rows = file.metadata.num_rows
+            columns = self._columns(file.schema_arrow)
+            groups = [[group.num_rows, group.total_byte_size] for group in _groups(file)]
+            digest = of_values([self.size, self.changed, groups, columns.data, columns.part])
+            rows, reader = file.metadata.num_rows, _Rows(file)
             for number, start in enumerate(range(0, rows, size)):
-                yield ParquetBlock(self, number, start, min(start + size, rows), column, digest)
+                stop = min(start + size, rows)
+                yield ParquetBlock(self, number, start, stop, columns, reader, digest)
+
+    def _columns(self, known: pa.Schema) -> Columns:
+        try:
+            return Columns.of(known, self.column)
+        except DataError as error:
+            raise DataError(f"{self.place} {error}") from None
 
     @contextlib.contextmanager
     def _file(self) -> Iterator[pq.ParquetFile]:
-        with self.place.open() as file, self._errors():
-            yield pq.ParquetFile(file)
+        with self.place.open() as file:
+            with self.errors():  # with a buffer instead of whole column chunks in memory
+                opened = pq.ParquetFile(file, pre_buffer=False, buffer_size=BUFFER)
+            yield opened
 
     @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
+    def errors(self) -> Iterator[None]:
+        """Turn errors of pyarrow into a DataError with the name of the file."""
         try:
             yield
         except PromptCodecError:
@@ -84,29 +82,6 @@ class ParquetShard:
             raise DataError(
                 f"{self.place} is no whole Parquet file ({line}): fetch or make it again"
             ) from error
-
-    def _bytes_column(self, schema: pa.Schema) -> str:
-        """Name of the column of bytes, with the field of a structure behind a dot."""
-        found = []
-        for column in schema:
-            if _is_binary(column.type):
-                found.append(column.name)
-            elif pa.types.is_struct(column.type):  # pictures of Hugging Face: bytes and path
-                parts = (column.type.field(i) for i in range(column.type.num_fields))
-                found += [f"{column.name}.{p.name}" for p in parts if _is_binary(p.type)]
-        if self.column in found:
-            return str(self.column)
-        if self.column is not None:
-            raise DataError(
-                f"{self.place} has no column {self.column} of bytes: choose from "
-                f"{', '.join(found) or 'another file; this one has none'}"
-            )
-        if "bytes" in found:
-            return "bytes"
-        if len(found) != 1:
-            what = f"columns {', '.join(found)}" if found else "no column"
-            raise DataError(f"{self.place} has {what} of bytes: name one by --column")
-        return found[0]
 
 
 @dataclass(frozen=True)
@@ -118,72 +93,107 @@ class ParquetBlock:
         number: position in the file.
         start: first row.
         stop: row after the last one.
-        column: column of the bytes.
-        digest: digest of the file's row groups.
+        columns: positions of its columns.
+        reader: reader of the file, which all its blocks share.
+        digest: digest of the file's facts.
     """
 
     shard: ParquetShard
     number: int
     start: int
     stop: int
-    column: str
+    columns: Columns
+    reader: _Rows = field(repr=False)
     digest: str = field(repr=False)
 
     def fingerprint(self) -> str:
-        """Digest of the rows' place and of the sizes of the file; nothing is read."""
+        """Digest of the rows' place, and of time and sizes of the file; nothing is read."""
         return of_values([self.digest, self.start, self.stop])
 
     def entries(self) -> Iterator[Entry]:
         """The rows, a few in memory at a time."""
-        top = self.column.partition(".")[0]
-        with self.shard._file() as file:
-            known = file.schema_arrow
-            kept = self.shard._kept(known)
-            name, label = _first(NAMES, known, but=top), _first(LABELS, known)
-            wanted = [n for n in known.names if n in {top, name, label, "error", *kept}]
-            row = 0
-            for group, facts in enumerate(_groups(file.metadata)):
-                first, row = row, row + facts.num_rows
-                if row <= self.start or first >= self.stop:
-                    continue
-                number = first
-                batches = file.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=wanted)
-                for batch in batches:
-                    for values in batch.to_pylist():
-                        if self.start <= number < self.stop:
-                            others = {new: values[old] for old, new in kept.items()}
-                            yield self._entry(values, number, name, label, others)
-                        number += 1
+        number = self.start
+        while number < self.stop:
+            with self.shard.errors():
+                batch = self.reader.at(number)
+            for row in range(min(batch.num_rows, self.stop - number)):
+                yield self._entry(batch, row, number + row)
+            number += batch.num_rows
 
-    def _entry(
-        self, values: Row, number: int, name: str | None, label: str | None, others: Row
-    ) -> Entry:
-        top, _, part = self.column.partition(".")
-        data, path = values[top], None
-        if part:
-            path = (data or {}).get("path")
-            data = (data or {}).get(part)
-        shown = values.get(name or "") or path or f"{self.shard.name}#{number}"
-        text = values.get(label or "")
-        error = values.get("error")
+    def _entry(self, batch: pa.RecordBatch, row: int, number: int) -> Entry:
+        columns = self.columns
+        value = batch.column(columns.data)[row]
+        data, path = value.as_py() if columns.part is None else None, None
+        if columns.part is not None and value.is_valid:
+            names = [each.name for each in value.type.fields]
+            data = value[names.index(columns.part)].as_py()
+            path = _text(value[names.index("path")]) if "path" in names else None
+        label, error = (
+            None if at is None else _text(batch.column(at)[row])
+            for at in (columns.label, columns.error)
+        )
+        name = None if columns.name is None else _text(batch.column(columns.name)[row])
+        others: Row = {new: batch.column(at).slice(row, 1) for at, new in columns.kept.items()}
+        if FIELDS in others:
+            others[FIELDS] = plain(others[FIELDS][0])
         return Entry(
-            str(shown),
+            name or path or f"{self.shard.name}#{number}",
             -1 if data is None else len(data),
             None if data is None else lambda: data,
-            None if text is None else str(text),
-            None if error is None else str(error),
+            label,
+            error,
             others,
         )
 
 
-def _first(names: Sequence[str], known: pa.Schema, *, but: str | None = None) -> str | None:
-    """The first of some names that a file has."""
-    return next((name for name in names if name in known.names and name != but), None)
+class _Rows:
+    """Rows of a file from any position on; those that follow each other are decoded once.
+
+    Args:
+        file: the file.
+    """
+
+    def __init__(self, file: pq.ParquetFile) -> None:
+        self._file = file
+        self._ahead: Iterator[pa.RecordBatch] = iter(())
+        self._batch: pa.RecordBatch | None = None
+        self._first = self._end = 0  # row of the batch, row after its group
+
+    def at(self, row: int) -> pa.RecordBatch:
+        """Some rows from number `row` on."""
+        if self._batch is None or not self._first <= row < self._end:
+            self._begin(row)
+        while True:
+            assert self._batch is not None
+            if row < self._first + self._batch.num_rows:
+                return self._batch.slice(row - self._first)
+            self._first += self._batch.num_rows
+            self._batch = self._next()
+
+    def _begin(self, row: int) -> None:
+        """Read the row group of a row from its start."""
+        self._batch = None
+        end = 0
+        for number, group in enumerate(_groups(self._file)):
+            start, end = end, end + group.num_rows
+            if row < end:
+                self._first, self._end = start, end
+                self._ahead = self._file.iter_batches(ROWS_AT_ONCE, row_groups=[number])
+                self._batch = self._next()
+                return
+        raise IndexError(row)
+
+    def _next(self) -> pa.RecordBatch:
+        batch = next(self._ahead, None)
+        if batch is None:
+            raise pa.ArrowInvalid("a row group has fewer rows than its header states")
+        return batch
 
 
-def _groups(metadata: pq.FileMetaData) -> Iterator[pq.RowGroupMetaData]:
-    return (metadata.row_group(number) for number in range(metadata.num_row_groups))
+def _groups(file: pq.ParquetFile) -> Iterator[pq.RowGroupMetaData]:
+    return (file.metadata.row_group(number) for number in range(file.metadata.num_row_groups))
 
 
-def _is_binary(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+def _text(value: Any) -> str | None:
+    """A value of a name, label or reason as text."""
+    return str(plain(value)) if value.is_valid else None

@@ -7,17 +7,17 @@ import io
 import json
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import PurePosixPath
 from typing import Any, BinaryIO, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from promptcodec.corpus.parquet_shard import MARK
-from promptcodec.corpus.rows import Row
-from promptcodec.corpus.tar_shard import FIELDS, ROW_SCHEMA
-from promptcodec.corpus.tasks import COLUMNS, COMMON, OWN, TaskName
-from promptcodec.io.find import with_ending
+from promptcodec.corpus.parquet_columns import MARK
+from promptcodec.corpus.rows import Row, as_text
+from promptcodec.corpus.samples import ROW_SCHEMA
+from promptcodec.corpus.tasks import COLUMNS, COMMON, FIELDS, OWN, TaskName
+from promptcodec.corpus.values import plain
+from promptcodec.io.find import named_with_ending
 from promptcodec.io.save import OUTPUT_SUFFIXES
 from promptcodec.io.tar import key_of
 
@@ -63,7 +63,8 @@ def write_parquet(
         for row in rows:
             waiting.append(row)
             size += len(row.get("bytes") or b"")
-            size += sum(len(data) for _, data in row.get(FIELDS.name) or ())
+            size += sum(len(data) for _, data in row.get(FIELDS) or ())
+            size += sum(each.nbytes for each in row.values() if isinstance(each, pa.Array))
             if size >= FLUSH_BYTES or len(waiting) >= FLUSH_ROWS:
                 writer.write_table(_table(waiting, columns))
                 waiting, size = [], 0
@@ -87,7 +88,8 @@ def write_tar(rows: Iterable[Row], file: BinaryIO, *, ending: str) -> None:
     with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for number, row in enumerate(rows):
             key = _key(str(row.get("name") or number), keys)
-            facts = {n: v for n, v in row.items() if n in OWN and n != "bytes" and v is not None}
+            own = OWN - {"bytes", FIELDS}
+            facts = {n: v for n, v in row.items() if n in own and v is not None}
             facts = {"schema": ROW_SCHEMA} | facts
             if row.get("bytes") is not None:
                 _add(archive, key + ending, row["bytes"])
@@ -131,32 +133,42 @@ def _row(members: dict[str, bytes]) -> Row:
 
 
 def _table(rows: list[Row], columns: pa.Schema) -> pa.Table:
-    values: dict[str, list[Any]] = {each.name: [] for each in columns}
-    for row in rows:
-        for name, column in values.items():
-            column.append(row.get(name))
+    values = [_column([row.get(each.name) for row in rows], each.type) for each in columns]
     return pa.table(values, schema=columns)
+
+
+def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
+    """A column of values of Python, or of arrays of one value each."""
+    if any(isinstance(each, pa.Array) for each in values):
+        return pa.concat_arrays([pa.nulls(1, kind) if each is None else each for each in values])
+    if pa.types.is_string(kind):  # messages may have names of files that are not UTF-8
+        values = [each if each is None else as_text(each) for each in values]
+    return pa.array(values, kind)
 
 
 def _members(row: Row) -> Iterator[tuple[str, bytes]]:
     """Further members of a sample: those it had, and other columns of its source."""
-    for name, data in row.get(FIELDS.name) or ():
+    for name, data in row.get(FIELDS) or ():
         yield ("source.json" if name == "json" else name), data
-    others = {n: v for n, v in row.items() if n not in OWN and n != FIELDS.name}
+    others = {n: _plain(v) for n, v in row.items() if n not in OWN}
     if others:
-        yield "columns.json", json.dumps(others, sort_keys=True, default=_as_text).encode()
+        yield "columns.json", json.dumps(others, sort_keys=True, default=_as_json).encode()
 
 
-def _as_text(value: object) -> str:
+def _plain(value: Any) -> Any:
+    return plain(value[0]) if isinstance(value, pa.Array) else value
+
+
+def _as_json(value: object) -> str:
     """A value that JSON has no type for, as text: bytes in base64, dates by ISO 8601."""
     return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
 
 
 def _key(name: str, keys: set[str]) -> str:
     """A key that no other row of the file has."""
-    folder, _, base = name.lstrip("/").replace("\\", "/").rpartition("/")
+    folder, _, base = name.strip("/").replace("\\", "/").rpartition("/")
     folder = "/".join(part for part in folder.split("/") if part not in ("", ".", ".."))
-    stem = with_ending(PurePosixPath(base or "row"), "").name.replace(".", "_")
+    stem = named_with_ending(base or "row", "").replace(".", "_")
     key = first = (f"{folder}/" if folder else "") + stem
     count = 1
     while key in keys:

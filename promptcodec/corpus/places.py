@@ -34,10 +34,12 @@ class FoundFile:
     Args:
         name: path below the folder, with slashes.
         size: bytes.
+        changed: time of its last change, ns since 1970; None where the filesystem keeps none.
     """
 
     name: str
     size: int
+    changed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class Place:
             found = system.get_file_info(fs.FileSelector(path, recursive=True))
             start = len(path.rstrip("/")) + 1
             files = [
-                FoundFile(info.path[start:], info.size or 0)
+                FoundFile(info.path[start:], info.size or 0, info.mtime_ns)
                 for info in found
                 if info.type == fs.FileType.File
             ]
@@ -116,17 +118,60 @@ class Place:
         if not self.path.is_dir():
             return None
         paths = find_files(self.path)
-        names = ((path.relative_to(self.path).as_posix(), path) for path in paths)
-        return sorted(
-            (FoundFile(n, p.stat().st_size) for n, p in names), key=lambda file: file.name
-        )
+        names = ((path.relative_to(self.path).as_posix(), path.stat()) for path in paths)
+        files = (FoundFile(name, facts.st_size, facts.st_mtime_ns) for name, facts in names)
+        return sorted(files, key=lambda file: file.name)
+
+    def level(self) -> tuple[list[str], list[FoundFile]]:
+        """Folders and files right below a folder; none if there is no such folder.
+
+        Names that begin with a dot are left out.
+
+        Raises:
+            DataError: the folder cannot be read.
+        """
+        if self.is_local:
+            return self._local_level()
+        with _reading(self):
+            system, path = self._locate()
+            chosen = fs.FileSelector(path, allow_not_found=True)
+            found = [each for each in system.get_file_info(chosen) if each.base_name[:1] != "."]
+        kind = fs.FileType
+        folders = [each.base_name for each in found if each.type == kind.Directory]
+        files = [each for each in found if each.type == kind.File]
+        return folders, [FoundFile(f.base_name, f.size or 0, f.mtime_ns) for f in files]
+
+    def _local_level(self) -> tuple[list[str], list[FoundFile]]:
+        folders, files = [], []
+        with _reading(self), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            for entry in os.scandir(self.path):
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    folders.append(entry.name)
+                elif entry.is_file():
+                    facts = entry.stat()
+                    files.append(FoundFile(entry.name, facts.st_size, facts.st_mtime_ns))
+        return folders, files
+
+    def file(self) -> FoundFile | None:
+        """The file of this name; None if there is none."""
+        with _reading(self):
+            if self.is_local:  # its name need not be UTF-8, as for pyarrow
+                if not self.path.is_file():
+                    return None
+                facts = self.path.stat()
+                return FoundFile(self.path.name, facts.st_size, facts.st_mtime_ns)
+            system, path = self._locate()
+            info = system.get_file_info(path)
+            if info.type != fs.FileType.File:
+                return None
+            return FoundFile(info.base_name, info.size or 0, info.mtime_ns)
 
     def size(self) -> int | None:
         """Bytes of a file; None if there is no such file."""
-        with _reading(self):
-            system, path = self._locate()
-            info = system.get_file_info(path)
-            return info.size or 0 if info.type == fs.FileType.File else None
+        found = self.file()
+        return None if found is None else found.size
 
     @contextlib.contextmanager
     def open(self) -> Iterator[BinaryIO]:
@@ -136,6 +181,10 @@ class Place:
             DataError: the file cannot be opened or read.
         """
         with _reading(self):
+            if self.is_local:
+                with self.path.open("rb", BUFFER) as file:
+                    yield file
+                return
             system, path = self._locate()
             with system.open_input_file(path) as file:
                 yield io.BufferedReader(file, BUFFER)  # type: ignore[arg-type]

@@ -14,12 +14,13 @@ class Entry:
     """A picture or stream of a source, not read yet.
 
     Args:
-        name: path below the source, or name in its shard.
+        name: path below the source, or name in its shard; bytes that are not UTF-8 become %XX.
         size: bytes; -1 is unknown.
         read: function that reads the bytes; None is a row that failed before.
         label: text of its label, if the source has one.
         error: reason of an earlier failure.
-        others: further columns, which stay as they are; those of `Shard.others`.
+        others: further columns, which stay as they are; those of `Shard.others`. A value of a
+            Parquet file is an array of one element, as Python has no types for some.
     """
 
     name: str
@@ -28,6 +29,9 @@ class Entry:
     label: str | None = None
     error: str | None = None
     others: Row = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", as_text(self.name))
 
     def row(self) -> Row:
         """The row of the entry; its `bytes` are read."""
@@ -51,6 +55,11 @@ class Block(Protocol):
     def entries(self) -> Iterator[Entry]:
         """Entries in their order; each can be read until the next one is asked for."""
         ...
+
+
+def as_text(name: str) -> str:
+    """A name of a file as text: bytes that are not UTF-8 (surrogates in a `str`) become %XX."""
+    return "".join(f"%{ord(c) - 0xDC00:02X}" if "\udc80" <= c <= "\udcff" else c for c in name)
 
 
 def rows_of(batch: Mapping[str, Any]) -> list[Row]:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import PurePosixPath
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import pyarrow as pa
@@ -17,7 +16,7 @@ import pyarrow as pa
 from promptcodec.corpus.file_shard import FileShard
 from promptcodec.corpus.parquet_shard import ParquetShard
 from promptcodec.corpus.places import FoundFile, Place
-from promptcodec.corpus.rows import Block
+from promptcodec.corpus.rows import Block, as_text
 from promptcodec.corpus.tar_shard import TarShard
 from promptcodec.errors import DataError, not_found
 from promptcodec.io.find import PICTURE_SUFFIXES, STREAM_SUFFIXES
@@ -89,34 +88,65 @@ class Source:
                 "pattern that has"
             )
         if tars:
-            return [TarShard(root / f.name, f.name, f.size) for f in tars]
+            return [TarShard(root / f.name, as_text(f.name), f.size, f.changed) for f in tars]
         if tables:
-            return [ParquetShard(root / f.name, f.name, f.size, self.column) for f in tables]
+            return [
+                ParquetShard(root / f.name, as_text(f.name), f.size, self.column, f.changed)
+                for f in tables
+            ]
         parts = [files[start : start + group] for start in range(0, len(files), group)]
         return [FileShard(root, f"files-{n:06d}", tuple(part)) for n, part in enumerate(parts)]
 
     def _found(self) -> tuple[Place, list[FoundFile]]:
         """A folder and files below it."""
-        address = self.place.address.rstrip("/") or "/"
-        found = self.place.files()
-        if found is not None:
-            return self.place, found
-        parts = PurePosixPath(address).parts
-        fixed = next((n for n, part in enumerate(parts) if set(PATTERN) & set(part)), None)
-        if fixed is not None:
-            head = address.split("/")
-            cut = next(n for n, part in enumerate(head) if set(PATTERN) & set(part))
-            root, pattern = self.place.moved("/".join(head[:cut]) or "."), "/".join(head[cut:])
-            below = [f for f in root.files() or [] if _matches(f.name, pattern)]
+        parts = (self.place.address.rstrip("/") or "/").split("/")
+        cut = next((n for n, part in enumerate(parts) if set(PATTERN) & set(part)), None)
+        if cut is None or self.place.is_local:
+            found = self.place.files()
+            if found is not None:
+                return self.place, found
+        if cut is not None:
+            root = self._above(parts, cut)
+            below = sorted(_fitting(root, parts[cut:]), key=lambda file: file.name)
             if not below:
                 raise DataError(f"no file matches {self.place}: check the pattern")
             return root, below
-        size = self.place.size()
-        if size is None:
+        file = self.place.file()
+        if file is None:
             message = f"{self.place} does not exist: name a folder, a file or a pattern"
             raise DataError(not_found(self.place, message) if self.place.is_local else message)
-        folder, _, name = address.rpartition("/")
-        return self.place.moved(folder or "."), [FoundFile(name, size)]
+        return self._above(parts, -1), [file]
+
+    def _above(self, parts: list[str], cut: int) -> Place:
+        """The place of the first parts of its address."""
+        return self.place.moved("/".join(parts[:cut]) or ("/" if parts[0] == "" else "."))
+
+
+def _fitting(folder: Place, wanted: list[str], above: str = "") -> Iterator[FoundFile]:
+    """Files below a folder that a pattern fits; no other folder is looked into.
+
+    A file or folder whose name is a part of the pattern, such as `[1].png`, is meant by it.
+
+    Args:
+        folder: folder to search.
+        wanted: parts of the pattern.
+        above: path of the folder below the first one, with a slash.
+    """
+    part, rest = wanted[0], wanted[1:]
+    if part == "**":
+        pattern = "/".join(wanted)
+        found = [file for file in folder.files() or () if _matches(file.name, pattern)]
+        yield from (replace(file, name=above + file.name) for file in found)
+    elif rest and not set(PATTERN) & set(part):
+        yield from _fitting(folder / part, rest, f"{above}{part}/")
+    else:
+        folders, files = folder.level()
+        names = folders if rest else [file.name for file in files]
+        chosen = {part} if part in names else set(fnmatch.filter(names, part))
+        for name in (name for name in folders if rest and name in chosen):
+            yield from _fitting(folder / name, rest, f"{above}{name}/")
+        for file in (file for file in files if not rest and file.name in chosen):
+            yield replace(file, name=above + file.name)
 
 
 def _matches(name: str, pattern: str) -> bool:

@@ -1,133 +1,72 @@
-"""Tar archives by the convention of WebDataset: members of one key are one sample.
-
-Every picture or stream of a sample is a row; `KEY.cls` is its label; `KEY.json` that a corpus wrote
-has its name and error. Other members, such as captions, are in the column `fields`, by what follows
-the key in their names.
-"""
+"""Tar archives: blocks of the rows of their samples."""
 
 from __future__ import annotations
 
 import contextlib
-import json
+import io
 import tarfile
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain, islice
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from promptcodec.corpus.fingerprint import of_names
+from promptcodec.corpus.fingerprint import of_values
 from promptcodec.corpus.places import Place
 from promptcodec.corpus.rows import Entry
+from promptcodec.corpus.samples import SampleRow, Samples, fault_of
+from promptcodec.corpus.tasks import FIELDS
 from promptcodec.errors import DataError
-from promptcodec.io.find import PICTURE_SUFFIXES, STREAM_SUFFIXES
-from promptcodec.io.tar import FAULTS, key_of, open_tar, read_members
+from promptcodec.io.tar import compression_of, open_tar
 
-ROW_SCHEMA = "promptcodec.row/1"
-SMALL = 1 << 20  # bytes; labels and facts above are none of ours
-FACTS = ("schema", "name", "label", "error")
-FIELDS = pa.field("fields", pa.map_(pa.string(), pa.binary()))
+FIELDS_COLUMN = pa.field(FIELDS, pa.map_(pa.string(), pa.binary()))
+TAIL = 16  # last bytes of a compressed file, where gzip has the CRC of its content
 
 
 @dataclass(frozen=True)
 class TarShard:
-    """A tar archive, compressed by gzip or not.
+    """A tar archive, compressed or not.
 
     Args:
         place: file of the archive.
         name: its path below the source.
         size: its bytes.
+        changed: time of its last change in ns; None is unknown.
     """
 
     place: Place
     name: str
     size: int
-    others = (FIELDS,)
+    changed: int | None = None
+    others = (FIELDS_COLUMN,)
 
     def blocks(self, size: int) -> Iterator[TarBlock]:
         """Blocks of `size` rows; a DataError where the archive is damaged or cut off."""
         # The archive is open until all blocks are done, as rows are read after their headers.
-        with self.place.open() as file, contextlib.ExitStack() as stack:
-            with self._named():
-                archive = stack.enter_context(open_tar(file, compressed=True))
-            entries = self._entries(archive)
-            number = 0
-            while (first := next(entries, None)) is not None:
-                block = TarBlock(number, chain([first], islice(entries, size - 1)))
+        with self._opened() as (archive, tail):
+            samples = Samples(self.place, archive, size=None if tail else self.size)
+            facts, rows, number = [self.size, self.changed, tail], iter(samples), 0
+            while True:
+                samples.keeps = True  # the first row; whether it is needed, is not known yet
+                if (first := next(rows, None)) is None:
+                    return
+                block = TarBlock(number, chain([first], islice(rows, size - 1)), samples, facts)
                 yield block
-                block.fingerprint()  # go to its end
+                block.pass_over()
                 number += 1
 
-    def _entries(self, archive: tarfile.TarFile) -> Iterator[Entry]:
-        members, fault = self._members(archive), None
-        sample: list[tarfile.TarInfo] = []
-        while True:
-            try:
-                member = next(members, None)
-            except DataError as error:  # after the rows before it
-                member, fault = None, error
-            if sample and (member is None or key_of(member.name) != key_of(sample[0].name)):
-                yield from self._rows(archive, sample)
-                sample = []
-            if member is None:
-                break
-            if not member.name.rpartition("/")[2].startswith("."):  # hidden: not the user's
-                sample.append(member)
-        if fault is not None:
-            raise fault
-
-    def _members(self, archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-        plain = self.name.lower().endswith(".tar")
-        with self._named():
-            yield from read_members(archive, size=self.size if plain else None)
-
     @contextlib.contextmanager
-    def _named(self) -> Iterator[None]:
-        """Put the name of the archive before what is wrong with it."""
-        try:
-            yield
-        except DataError as error:
-            raise DataError(f"{self.place} {error}: fetch or make it again") from error
-
-    def _rows(self, archive: tarfile.TarFile, sample: list[tarfile.TarInfo]) -> Iterator[Entry]:
-        suffixes = (*PICTURE_SUFFIXES, *STREAM_SUFFIXES)
-        pictures = [m for m in sample if m.name.lower().endswith(suffixes)]
-        facts, label, fields = {}, None, []
-        for member in sample:
-            if member in pictures:
-                continue
-            data = self._read(archive, member)
-            ending = member.name[len(key_of(member.name)) + 1 :]
-            own = _facts(data) if ending == "json" else {}
-            if own:
-                facts = own
-            elif ending == "cls" and member.size <= SMALL:
-                label = data.decode("utf-8", "replace").strip()
-            else:
-                fields.append((ending, data))
-        others = {FIELDS.name: fields}
-        for member in pictures:
-            name = facts.get("name") if len(pictures) == 1 else None
-            read = partial(self._read, archive, member)
-            label = facts.get("label", label)
-            shown = str(name or member.name)
-            yield Entry(shown, member.size, read, label, others=others)
-            others = {FIELDS.name: []}  # they stay with the first picture of a sample
-        if not pictures and facts.get("error"):
-            name, error = str(facts.get("name") or sample[0].name), str(facts["error"])
-            yield Entry(name, -1, None, facts.get("label", label), error, others)
-
-    def _read(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-        try:
-            file = archive.extractfile(member)
-            assert file is not None
-            data = file.read()
-        except FAULTS as error:
-            raise DataError(f"{member.name} of {self.place} cannot be read: {error}") from error
-        if len(data) < member.size:
-            raise DataError(f"{self.place} is cut off in {member.name}: fetch or make it again")
-        return data
+    def _opened(self) -> Iterator[tuple[tarfile.TarFile, str]]:
+        """The archive, and of a compressed one its last bytes in hexadecimal digits."""
+        with self.place.open() as file, contextlib.ExitStack() as stack:
+            try:
+                tail = "" if compression_of(file) is None else _tail(file)
+                archive = stack.enter_context(open_tar(file, compressed=True))
+            except DataError as error:
+                raise fault_of(self.place, str(error)) from error
+            yield archive, tail
 
 
 class TarBlock:
@@ -135,35 +74,41 @@ class TarBlock:
 
     Args:
         number: position in the archive.
-        entries: rows, read from the archive as they are asked for.
+        rows: rows, found in the archive as they are asked for.
+        samples: reader of the archive.
+        facts: size, time of change and last bytes of its file.
     """
 
-    def __init__(self, number: int, entries: Iterator[Entry]) -> None:
+    def __init__(
+        self, number: int, rows: Iterator[SampleRow], samples: Samples, facts: list[Any]
+    ) -> None:
         self.number = number
-        self._left = entries
-        self._passed: list[tuple[str, int]] = []
+        self._left, self._samples, self._facts = rows, samples, facts
+        self._passed: list[Any] = []
 
     def fingerprint(self) -> str:
-        """Digest of names and sizes; reads the headers of the block, not its pictures."""
+        """Digest of the headers of the block, or of a compressed file; no picture is read."""
+        if self._samples.size is None:
+            return of_values([*self._facts, self.number])
         left = list(self._left)
         self._left = iter(left)
-        return of_names([*self._passed, *((entry.name, entry.size) for entry in left)])
+        return of_values([self._facts, [*self._passed, *(row.headers() for row in left)]])
 
     def entries(self) -> Iterator[Entry]:
         """The rows that were not passed yet."""
-        for entry in self._left:
-            self._passed.append((entry.name, entry.size))
-            yield entry
+        self._samples.keeps = True
+        for row in self._left:
+            self._passed.append(row.headers())
+            yield row.entry()
+
+    def pass_over(self) -> None:
+        """Go to the end of the block; no picture is read."""
+        self._samples.keeps = False
+        deque(self._left, maxlen=0)
 
 
-def _facts(data: bytes) -> dict[str, str]:
-    """Facts of a row that a corpus wrote; {} for other JSON."""
-    if len(data) > SMALL:
-        return {}
-    try:
-        values = json.loads(data)
-    except ValueError:
-        return {}
-    if not isinstance(values, dict) or values.get("schema") != ROW_SCHEMA:
-        return {}
-    return {key: v for key in FACTS if (v := values.get(key)) is not None}
+def _tail(file: BinaryIO) -> str:
+    file.seek(-TAIL, io.SEEK_END)
+    tail = file.read(TAIL)
+    file.seek(0)
+    return tail.hex()

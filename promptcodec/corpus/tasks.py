@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -41,8 +41,9 @@ COLUMNS: dict[TaskName, dict[str, str]] = {
     "inspect": SIZES | RATE | {"format": "string"},
 }
 COMMON = {"id": "string", "name": "string", "label": "string", "error": "string"}
+FIELDS = "fields"  # column of the other members of a sample
+OWN = frozenset({*COMMON, FIELDS}).union(*COLUMNS.values())  # names of all columns of ours
 SMALLEST = 64  # px, edge of a picture that is coded as a trial
-OWN = frozenset(COMMON).union(*COLUMNS.values())  # names of all columns of ours
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,8 @@ class Task:
         return facts | {"bytes": encode_file(picture, self.suffix), "notes": notes}
 
     def _transcode(self, codec: Codec, data: bytes, name: str) -> Row:
-        picture = codec.decode_detailed(data, self.decode).picture
+        settings = replace(self.decode, max_pixels=self.encode.max_pixels)
+        picture = codec.decode_detailed(data, settings).picture
         encoded = codec.encode_detailed(picture, self.encode)
         facts = _facts(encoded.data, self.encode.max_pixels)
         return facts | {"bytes": encoded.data, "notes": list(encoded.notes)}

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from promptcodec.corpus.rows import Row, rows_of
 from promptcodec.corpus.tasks import COLUMNS, Task, TaskName, task_of
 from promptcodec.errors import PromptCodecError, UsageError, unexpected
-from promptcodec.io.find import with_ending
+from promptcodec.io.find import named_with_ending
 
 if TYPE_CHECKING:
     from promptcodec.api import Codec
@@ -79,7 +78,10 @@ class CodecWorker:
         made = {key: value for key, value in row.items() if key != "bytes"} | {"error": None}
         if data is None:
             return made | {"error": row.get("error") or "the row has no bytes"}
-        data = bytes(data)
+        try:
+            data = bytes(memoryview(data))
+        except TypeError:
+            return made | {"error": f"`bytes` has a {type(data).__name__}; need bytes of a file"}
         made |= {"id": self.id_of({"bytes": data}), "source_bytes": len(data)}
         try:
             made |= self.task.run(self.codec, data, str(name or "the row's bytes"))
@@ -99,10 +101,8 @@ class CodecWorker:
         """
         if "bytes" not in COLUMNS[self.task.name]:
             return {"name": name}
-        return {
-            "source": name,
-            "name": with_ending(PurePosixPath(name), self.task.ending).as_posix(),
-        }
+        plain = name.removeprefix("./").rstrip("/")
+        return {"source": name, "name": named_with_ending(plain, self.task.ending)}
 
     @staticmethod
     def id_of(row: Row) -> str:

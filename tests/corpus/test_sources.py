@@ -12,7 +12,7 @@ import pytest
 from small_collections import png, write_tar
 
 from promptcodec.corpus import places
-from promptcodec.corpus.places import Place
+from promptcodec.corpus.places import FoundFile, Place
 from promptcodec.corpus.sources import Source
 from promptcodec.errors import DataError, OutputError, UsageError
 
@@ -276,3 +276,35 @@ def test_no_picture(tmp_path):
     (tmp_path / "note.txt").write_text("none")
     with pytest.raises(DataError, match="has no picture, stream, tar or Parquet file"):
         rows(tmp_path)
+
+
+def test_a_pattern_lists_the_folders_that_it_names(tmp_path, monkeypatch):
+    for name in ("a.png", "deep/b.png", "deep/more/c.png", "other/d.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(png(1))
+    seen = []
+    real = Place.level
+    monkeypatch.setattr(Place, "level", lambda self: (seen.append(self.path.name), real(self))[1])
+    monkeypatch.setattr(Place, "files", lambda self: None if "*" in self.address else [])
+    for pattern, names, listed in (
+        ("*.png", ["a.png"], [tmp_path.name]),
+        ("d*/*.png", ["deep/b.png"], [tmp_path.name, "deep"]),
+        ("*/more/c*", ["deep/more/c.png"], [tmp_path.name, "more", "more"]),
+    ):
+        seen.clear()
+        assert blocks(f"{tmp_path}/{pattern}") == {"files-000000": [names]}
+        assert seen == listed
+
+
+@pytest.mark.parametrize("name", ["[1].png", "[1]/a.png", "what?.png"])
+def test_a_file_whose_name_is_like_a_pattern(tmp_path, name):
+    for each in (name, "1.png", "whats.png"):
+        (tmp_path / each).parent.mkdir(exist_ok=True)
+        (tmp_path / each).write_bytes(png(1))
+    assert blocks(tmp_path / name) == {"files-000000": [[name]]}
+
+
+def test_a_pattern_at_the_root(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Place, "level", lambda self: ([], [FoundFile(f"{self}a.png", 1)]))
+    assert blocks("/*.png") == {"files-000000": [["/a.png"]]}

@@ -124,3 +124,10 @@ def test_wrong_options(task, options, says):
 def test_no_column_of_bytes(worker):
     with pytest.raises(UsageError, match="columns image; need `bytes`"):
         worker("encode")({"image": [png(1)]})
+
+
+def test_the_limit_of_pixels_holds_for_what_transcode_decodes(worker, tiny_codec, monkeypatch):
+    transcode = worker("transcode", max_pixels=40 * 24 - 1)
+    monkeypatch.setattr(type(transcode.codec), "encode_detailed", lambda *_: 1 / 0)
+    (error,) = transcode({"bytes": [tiny_codec.encode(png(1))]})["error"]
+    assert "959" in error
