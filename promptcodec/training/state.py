@@ -137,8 +137,8 @@ def check_data(state: TrainingState, digest: str | None) -> None:
     """Log a line if a run resumes on other tar shards: its crops are then other ones."""
     if state.data is not None and state.data != digest:
         logger.warning(
-            "names, sizes or pictures of the tar shards are others than up to step %d, and so are "
-            "the crops from here on: a run on the same shards would differ",
+            "members (name, place, size or time) of the tar shards are others than up to step %d, "
+            "and so are the crops from here on: a run on the same shards would differ",
             state.step,
         )
 

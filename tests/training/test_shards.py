@@ -2,6 +2,7 @@
 
 import gc
 import gzip
+import io
 import os
 import tarfile
 from pathlib import Path
@@ -14,7 +15,6 @@ from promptcodec.errors import DataError, UsageError
 from promptcodec.io.tar import open_tar, read_members
 from promptcodec.training.config import DataConfig
 from promptcodec.training.data.opening import open_pictures
-from promptcodec.training.data.pictures import PictureStore
 from promptcodec.training.data.shard_store import ShardStore
 from promptcodec.training.data.shards import find_shards, open_shards, spread
 from promptcodec.training.data.sources import PictureFile
@@ -66,14 +66,37 @@ def test_a_folder_a_pattern_and_a_shard_are_tar_shards(tmp_path: Path) -> None:
         open_pictures(tmp_path / "missing", CONFIG)
 
 
-def test_pictures_beside_an_archive_are_trained_on_as_before(tmp_path: Path, caplog) -> None:
+@pytest.mark.parametrize("name", ["a.png", "deep/a.zip"])
+def test_pictures_beside_shards_are_refused(tmp_path: Path, name: str) -> None:
     write_shards(tmp_path, 3)
-    for n in range(4):
-        (tmp_path / f"{n}.png").write_bytes(picture(n))
-    store = open_pictures(tmp_path, CONFIG)
-    assert isinstance(store, PictureStore) and len(store) == 2
-    assert "1 tar archives, which are left out" in caplog.text
+    (tmp_path / "deep").mkdir()
+    (tmp_path / name).write_bytes(picture(1))
+    with pytest.raises(DataError, match=r"has 1 tar shards, and pictures .*'/.*/\*\*/\*.tar'"):
+        open_pictures(tmp_path, CONFIG)
     assert len(opened(tmp_path / "*.tar")) == 1
+
+
+def test_a_pattern_has_the_order_of_a_folder(tmp_path: Path) -> None:
+    for name in ("a/b", "a-b/c", "a/a"):
+        write_shards(tmp_path / name, 1)
+    found = find_shards(tmp_path)
+    assert find_shards(tmp_path / "**" / "*.tar") == found == sorted(found) and len(found) == 3
+    assert list(map(str, found)) != sorted(map(str, found))
+
+
+@pytest.mark.parametrize("change", [{"name": "x.png"}, {"mtime": 1}, {}])
+def test_the_digest_of_a_set_is_of_all_members(tmp_path: Path, change: dict) -> None:
+    found = []
+    for facts in ({}, change):
+        with tarfile.open(tmp_path / "a.tar", "w") as archive:
+            for n in range(4):
+                member = tarfile.TarInfo(f"{n}.png")
+                member.size = len(picture(n))
+                for key, value in facts.items() if n == 3 else ():
+                    setattr(member, key, value)
+                archive.addfile(member, io.BytesIO(picture(n)))
+        found.append(opened(tmp_path).digest)
+    assert (found[0] != found[1]) == bool(change)
 
 
 @pytest.mark.parametrize("name", ["a.tar.gz", "a.TGZ"])
@@ -209,14 +232,14 @@ def test_nothing_usable_is_said_and_no_endless_loop(tmp_path: Path) -> None:
     for name in ("none", "few"):
         write_shard(tmp_path / name / "a.tar", [(f"{n}.png", b"nonsense") for n in range(9)])
     write_shard(tmp_path / "few" / "b.tar", [("x.png", picture(1)), ("y.png", picture(2))])
-    with pytest.raises(DataError, match="none has 0 usable pictures of at least 64 px in 1 shards"):
+    with pytest.raises(DataError, match=r"none has no usable picture in 1 shards; need .* 64 px"):
         opened(tmp_path / "none")
     with pytest.raises(DataError, match="in 2 shards beside the 2 held out"):
         opened(tmp_path / "few")
     with pytest.raises(DataError, match="in 1 shards beside the 0 held out"):
         opened(tmp_path / "none", validation=tmp_path / "few" / "b.tar")
     write_shard(tmp_path / "empty" / "a.tar", [("a.txt", b"")])
-    with pytest.raises(DataError, match="empty has 0 usable pictures"):
+    with pytest.raises(DataError, match="empty has no usable picture in 0 shards"):
         opened(tmp_path / "empty")
     # Pictures that become unreadable later.
     store = opened(write_shards(tmp_path / "gone", 5))

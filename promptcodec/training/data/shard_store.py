@@ -121,6 +121,12 @@ class ShardStore:
             held.setdefault(place.path, set()).add(key_of(str(place.member)))
             self.validation.append(self._moved(pixels))
         found = sum(map(len, held.values()))
+        if count and not found:
+            raise DataError(
+                f"{self.name} has no usable picture in {len(shards)} shards; need pictures of at "
+                f"least {self.config.crop} px, and some that data.validation_exclude leaves: see "
+                "the lines above, or name other data"
+            )
         if found < count:
             raise DataError(
                 f"{self.name} has {found} usable pictures of at least {self.config.crop} px in "
@@ -209,6 +215,6 @@ class ShardStore:
 
 
 def _digest(packs: Sequence[Sequence[Shard]]) -> str:
-    """Digest of names, sizes and numbers of pictures of all shards."""
-    facts = [[(s.path.name, s.path.stat().st_size, s.pictures) for s in pack] for pack in packs]
+    """Digest of names of all shards, and of the files in them."""
+    facts = [[(s.path.name, s.pictures, s.digest) for s in pack] for pack in packs]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -6,7 +6,10 @@ Members without a key (their name begins with a dot) and those that are no pictu
 from __future__ import annotations
 
 import glob
+import hashlib
+import json
 import logging
+import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -39,41 +42,48 @@ class Shard:
         exclude: patterns of file names that are left out.
         held: keys of samples that are held out of training.
         pictures: number of pictures that are neither left out nor held out.
+        digest: digest of name, place, size and time of all files in it, by their headers.
     """
 
     path: Path
     exclude: tuple[str, ...] = ()
     held: frozenset[str] = frozenset()
     pictures: int = 0
+    digest: str = ""
 
     def walk(self) -> Iterator[PictureFile]:
         """The pictures, in the order of the archive, up to where it is damaged."""
         try:
-            yield from self._walk()
+            for member in self._members():
+                if self._is_picture(member):
+                    yield PictureFile(self.path, member.name, (member.offset_data, member.size))
         except DataError:
             return  # the log has it since the shard was opened
 
-    def _walk(self) -> Iterator[PictureFile]:
+    def _members(self) -> Iterator[tarfile.TarInfo]:
         with open_tar(self.path) as archive:
-            for member in read_members(archive, size=self.path.stat().st_size):
-                base = member.name.rpartition("/")[2]
-                if (
-                    not base.startswith(".")
-                    and base.lower().endswith(PICTURE_SUFFIXES)
-                    and not matches(base, self.exclude)
-                    and key_of(member.name) not in self.held
-                ):
-                    yield PictureFile(self.path, member.name, (member.offset_data, member.size))
+            yield from read_members(archive, size=self.path.stat().st_size)
+
+    def _is_picture(self, member: tarfile.TarInfo) -> bool:
+        base = member.name.rpartition("/")[2]
+        return (
+            not base.startswith(".")
+            and base.lower().endswith(PICTURE_SUFFIXES)
+            and not matches(base, self.exclude)
+            and key_of(member.name) not in self.held
+        )
 
     def counted(self) -> tuple[Shard, str | None]:
-        """The shard with its number of pictures, and its fault; all headers are read."""
-        pictures, fault = 0, None
+        """The shard with its number of pictures and digest, and its fault; reads all headers."""
+        pictures, fault, digest = 0, None, hashlib.sha256()
         try:
-            for _ in self._walk():
-                pictures += 1
+            for member in self._members():
+                pictures += self._is_picture(member)
+                facts = (member.name, member.offset_data, member.size, member.mtime)
+                digest.update(json.dumps(facts).encode())
         except DataError as error:
             fault = str(error)
-        return replace(self, pictures=pictures), fault
+        return replace(self, pictures=pictures, digest=digest.hexdigest()), fault
 
     def without(self, keys: frozenset[str]) -> Shard:
         """The shard with further samples held out."""
@@ -87,7 +97,8 @@ def find_shards(data: Path) -> list[Path]:
     Args:
         data: a shard, a folder, or a pattern such as `shards/train-*.tar`.
     Raises:
-        DataError: the pattern fits no shard, or shards are compressed.
+        DataError: the pattern fits no shard, shards are compressed, or a folder has shards and
+            pictures.
     """
     data = Path(data)
     if data.is_dir():
@@ -95,7 +106,7 @@ def find_shards(data: Path) -> list[Path]:
     if data.exists():
         found = [data]
     elif set(WILDCARDS) & set(str(data)):
-        found = [Path(name) for name in sorted(glob.glob(str(data), recursive=True))]
+        found = sorted(Path(name) for name in glob.glob(str(data), recursive=True))
         if not any(path.name.lower().endswith((TAR, *COMPRESSED)) for path in found):
             raise DataError(f"no tar shard fits {data}: check the pattern, or name a folder")
     else:
@@ -114,10 +125,9 @@ def _shards_in(folder: Path) -> list[Path]:
         _check_compressed(folder, archives)
         return shards
     if shards:
-        logger.warning(
-            "%s has pictures or zip files, and %d tar archives, which are left out: to train on "
-            "those, name them by a pattern, such as '%s'",
-            *(folder, len(shards), folder / "**" / "*.tar"),
+        raise DataError(
+            f"{folder} has {len(shards)} tar shards, and pictures or zip files: name the shards by "
+            f"a pattern, such as '{folder / '**' / '*.tar'}', or move them to another folder"
         )
     return []
 
