@@ -14,13 +14,13 @@ from promptcodec.api.card_facts import facts_of
 from promptcodec.api.parts import Checked, Network, check, networks_of
 from promptcodec.coding.base_file import StoredBase, read_stored_base
 from promptcodec.errors import CheckpointError, ModelMismatchError, UsageError
-from promptcodec.io.checkpoints import BASE, HEADS, find_base
+from promptcodec.io.checkpoints import BASE, HEADS, TASKS, Part, find_base
 from promptcodec.io.config_files import read_json
 from promptcodec.io.hub.card import CARD, Card, make_card
 from promptcodec.io.hub.fetch import FETCHED
-from promptcodec.io.hub.manifest import MANIFEST, manifest_of
+from promptcodec.io.hub.manifest import MANIFEST, manifest_of, sha256_of
 from promptcodec.io.hub.name import HubName, check_repository
-from promptcodec.io.hub.results import RESULTS, Results, read_figures
+from promptcodec.io.hub.results import RESULTS, Results, Weights, read_figures
 from promptcodec.io.hub.upload import Target, upload
 
 LICENCES = re.compile(r"(licen[cs]e|copying|notice)(\.(txt|md|rst))?", re.IGNORECASE)
@@ -184,20 +184,39 @@ def checked_results(path: Path, base: StoredBase, checked: Sequence[Checked]) ->
     """Results of these networks.
 
     Raises:
-        CheckpointError: the file has another layout, or other networks were measured.
+        CheckpointError: the file has another layout or no hashes, or other networks were measured.
     """
     found = read_figures(path)
-    adapters = {each.sha256.hex() for each in checked if each.sha256 is not None}
-    if found.base_sha256 not in ("", base.sha256.hex()):
-        reason = f"base {found.base_sha256[:16]}, and this one is {base.sha256.hex()[:16]}"
-    elif adapters and not (found.adapters <= adapters or adapters <= found.adapters):
-        reason = "other adapters"
-    else:
+    reason = None if found.weights is None else _differing(found.weights, base, checked)
+    if found.weights is not None and reason is None:
         return found
+    what = "has no hashes of what was measured" if reason is None else f"was measured with {reason}"
     raise CheckpointError(
-        f"{path} was measured with {reason}: measure again with `promptcodec eval --out`, or "
-        "remove it"
+        f"{path} {what}: measure again with `promptcodec eval --out` or `promptcodec eval-task "
+        "--out`, or remove it"
     )
+
+
+def _differing(measured: Weights, base: StoredBase, checked: Sequence[Checked]) -> str | None:
+    """Which networks were measured that are not these; None if there are none."""
+    own = base.sha256.hex()
+    adapters = {each.sha256.hex() for each in checked if each.sha256 is not None}
+    heads, tasks = (_weights_in(checked, part) for part in (HEADS, TASKS))
+    if others := sorted(measured.bases - {own}):
+        return f"base {others[0][:16]}, and this one is {own[:16]}"
+    if adapters and not (measured.adapters <= adapters or adapters <= measured.adapters):
+        return "other adapters"
+    if heads and not measured.heads <= heads:
+        return "other heads"
+    if tasks and not measured.tasks <= tasks:
+        return "other task prompts"
+    return None if measured.bases or measured.heads & heads else "other networks"
+
+
+def _weights_in(checked: Sequence[Checked], part: Part) -> set[str]:
+    """Hashes of the weights of the networks of one kind, hexadecimal."""
+    networks = [each.network for each in checked if each.network.part is part]
+    return {sha256_of(network.folder / part.weights) for network in networks}
 
 
 def notes_on(checked: Sequence[Checked]) -> list[str]:

@@ -9,6 +9,7 @@ from typer import Argument, Option
 from promptcodec.cli import console
 from promptcodec.cli.output import Printer
 from promptcodec.cli.settings import spread_settings
+from promptcodec.errors import UsageError
 from promptcodec.io.atomic import write_atomically
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def card(
 ) -> None:
     """Write the README.md of a checkpoint, or bring it up to date with the files beside it.
 
-    A README.md that is there has markers for its tables, and its text stays.
+    A README.md that is there has markers for its tables, and its text and licence stay.
     """
     from promptcodec.api.parts import networks_of
     from promptcodec.api.push import make_plan
@@ -112,6 +113,11 @@ def card(
 
     readme, notes = folder / CARD, []
     if readme.exists() or not folder.is_dir():
+        if readme.exists() and (license is not None or base is not None):
+            raise UsageError(
+                f"{readme} is there, and `card` renews its tables and figures alone: leave out "
+                "--license and --base, and write them into its metadata (license, base_model)"
+            )
         cards.update_card(folder)
     else:
         plan = make_plan(

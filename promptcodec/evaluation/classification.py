@@ -28,6 +28,8 @@ from promptcodec.evaluation.bootstrap import RESAMPLES, Estimate
 from promptcodec.evaluation.codecs.payload import payload_bytes
 from promptcodec.evaluation.codecs.registry import CLASSIC
 from promptcodec.evaluation.metrics import psnr
+from promptcodec.io.checkpoints import HEADS, TASKS, find_tasks
+from promptcodec.io.hub.manifest import sha256_of
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import Head, read_head
 from promptcodec.training.data.inputs import FORMATS, FileInput
@@ -238,8 +240,24 @@ def evaluate_tasks(
             shown = {name: round(100 * r["accuracy"], 1) for name, r in row["readers"].items()}
             report(f"{source.name} {setting:g} {gain_steps:+g}: {row['bpp']:.4f} bpp, {shown}")
         facts = {"name": source.name, "format": source.format, "task": source.task}
-        rows.append({**facts, "settings": settings})
+        rows.append({**facts, **weights_of(source, codec), "settings": settings})
     return rows
+
+
+def weights_of(source: SourceConfig, codec: TorchCodec | None) -> dict[str, list[str]]:
+    """Hashes of the networks of a source and its readers, as `io.hub.results` reads them."""
+    adapters, bases = set(), []
+    if codec is not None:
+        adapters = {each.hex() for rate in codec.rates for each in codec.at(rate.index).hashes}
+        bases = [codec.base_hash.hex()]
+    heads = [Path(folder) for reader in source.readers for folder in reader.heads]
+    tasks = find_tasks(source.tasks) if source.tasks is not None else []
+    return {
+        "bases_sha256": bases,
+        "adapters_sha256": sorted(adapters),
+        "heads_sha256": sorted({sha256_of(folder / HEADS.weights) for folder in heads}),
+        "tasks_sha256": sorted({sha256_of(folder / TASKS.weights) for folder in tasks}),
+    }
 
 
 def _rates(files: Files, pictures: Tensor) -> dict[str, float]:

@@ -16,6 +16,8 @@ from promptcodec.coding.head_config import PIXELS, HeadConfig
 from promptcodec.errors import StreamError
 from promptcodec.evaluation.classification import Files, paired_difference, predict, shares
 from promptcodec.evaluation.codecs.payload import payload_bytes
+from promptcodec.io.hub.manifest import sha256_of
+from promptcodec.io.hub.results import read_figures
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import build_head, read_head, write_head
 
@@ -55,7 +57,7 @@ def recipe(tiny_checkpoint: Path, tiny_ladder: Path, heads: Path, tmp_path: Path
 
 
 def test_every_reader_of_every_source_is_measured(
-    run, recipe: Path, labelled_pictures: Path, tmp_path: Path
+    run, recipe: Path, labelled_pictures: Path, tiny_checkpoint: Path, heads: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "results.json"
     assert run("eval-task", recipe, "--data", labelled_pictures, "-o", out).code == 0
@@ -73,6 +75,12 @@ def test_every_reader_of_every_source_is_measured(
             for reader in row["readers"].values():
                 assert len(reader["right"]) == len(reader["seeds"]) == 2
                 assert reader["accuracy"] == reader["right"][0].count("1") / 8
+    found = read_figures(out).weights
+    assert found is not None
+    assert found.bases == {TorchCodec.load(tiny_checkpoint, []).base_hash.hex()}
+    assert len(found.adapters) == 3 and not found.tasks and jpeg["bases_sha256"] == []
+    weights = heads / "latents" / "head_model.safetensors"
+    assert sha256_of(weights) in found.heads and len(found.heads) == 2
     again = run("eval-task", recipe, "--data", labelled_pictures, "--json")
     assert json.loads(again.out)["sources"] == report["sources"]
 

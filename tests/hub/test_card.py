@@ -14,7 +14,9 @@ from promptcodec.api.push import Pushed, push
 from promptcodec.coding.adapter_file import adapter_digest
 from promptcodec.errors import CheckpointError, DataError, UsageError
 from promptcodec.io.checkpoints import bundled
+from promptcodec.io.hub.manifest import sha256_of
 from promptcodec.io.hub.name import HubName
+from promptcodec.io.hub.results import WEIGHTS
 from promptcodec.io.hub.upload import Target
 
 NAME = "me/tiny"
@@ -195,7 +197,7 @@ def test_results_of_these_weights(copy: Path, tiny_codec) -> None:
     ("content", "says"),
     [
         (results("ab" * 32), "was measured with base abababababababab, and this one is"),
-        (results("", adapter_hashes={"rate-2": "cd" * 32}), "was measured with other adapters"),
+        (results(""), "has no hashes of what was measured: measure again"),
         (b"{}", "is no results file: write it with `promptcodec eval --out`"),
         (b"[1]", "is no results file"),
         (b"no", "is not JSON"),
@@ -220,16 +222,34 @@ def test_results_of_some_of_the_adapters(copy: Path, tiny_codec) -> None:
         planned(copy)
 
 
-def test_accuracies_of_a_head(copy: Path) -> None:
+def accuracies(**hashes: list[str]) -> bytes:
     row = {"setting": 3, "readers": {"tiny": {"accuracy": 0.75}}}
-    facts = {"data": "things", "split": "val", "sources": [{"name": "nano", "settings": [row]}]}
-    (copy / "heads" / "results.json").write_bytes(json.dumps(facts).encode())
+    none = {f"{name}_sha256": [] for name in WEIGHTS} if hashes else {}
+    source = {"name": "nano", "settings": [row]} | none | hashes
+    return json.dumps({"data": "things", "split": "val", "sources": [source]}).encode()
+
+
+def test_accuracies_of_a_head(copy: Path, tiny_codec) -> None:
+    hashes = {
+        "bases_sha256": [tiny_codec.base_hash.hex()],
+        "heads_sha256": [sha256_of(copy / "heads" / "classify" / "head_model.safetensors")],
+    }
+    (copy / "heads" / "results.json").write_bytes(accuracies(**hashes))
     card = planned(copy / "heads", base=copy / "base").card
     (result,) = metadata(card)["model-index"][0]["results"]
     assert result["dataset"] == {"name": "things", "type": "things", "split": "val"}
     (metric,) = result["metrics"]
     assert metric == {"type": "accuracy", "value": 0.75, "name": "accuracy of tiny on nano at 3"}
     assert "| nano | 3 | tiny | 75.0 |" in card
+    for changes, says in (
+        ({}, "has no hashes of what was measured"),
+        (hashes | {"bases_sha256": ["ab" * 32]}, "was measured with base abababababababab"),
+        (hashes | {"heads_sha256": ["ab" * 32]}, "was measured with other heads"),
+        ({"adapters_sha256": []}, "was measured with other networks"),
+    ):
+        (copy / "heads" / "results.json").write_bytes(accuracies(**changes))
+        with pytest.raises(CheckpointError, match=says):
+            planned(copy / "heads", base=copy / "base")
 
 
 def test_training_data(copy: Path) -> None:

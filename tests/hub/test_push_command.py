@@ -109,6 +109,10 @@ def test_a_card_is_written(copy: Path, run) -> None:
     text = (copy / "README.md").read_text()
     assert "license: mit" in text and 'Codec.load("OWNER/codec")' in text
     assert run("push", copy, NAME, "--dry-run", "--json").code == 0
+    for option in (("--license", "mit"), ("--base", "nowhere/at-all")):
+        outcome = run("card", copy, *option)
+        assert outcome.code == 2 and "leave out --license and --base" in outcome.err
+    assert (copy / "README.md").read_text() == text
 
 
 def test_figures_of_a_card_are_renewed(copy: Path, run) -> None:
@@ -129,3 +133,7 @@ def test_figures_of_a_card_are_renewed(copy: Path, run) -> None:
     assert run("card", folder).code == 0
     text = (folder / "README.md").read_text()
     assert "value: 77.0" in text and "| 77.00 |" in text
+    (folder / "results.json").write_text(json.dumps(results | {"base_hash": "ab" * 32}))
+    outcome = run("card", folder)
+    assert outcome.code == 7 and "was measured with base abababababababab" in outcome.err
+    assert (folder / "README.md").read_text() == text

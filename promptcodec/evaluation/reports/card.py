@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from promptcodec.api.parts import check, networks_of
+from promptcodec.api.push import checked_results
 from promptcodec.evaluation.reports.markdown import (
     render_ladder,
     render_table,
@@ -12,6 +14,7 @@ from promptcodec.evaluation.reports.markdown import (
 )
 from promptcodec.evaluation.results import read_results
 from promptcodec.io.atomic import write_atomically
+from promptcodec.io.checkpoints import BASE
 from promptcodec.io.hub.card import CARD, renew_figures
 from promptcodec.io.hub.results import RESULTS, read_figures
 
@@ -22,10 +25,13 @@ def update_card(folder: Path) -> None:
     Args:
         folder: folder with README.md, results.json, base/ and maybe prompts/.
     Raises:
+        CheckpointError: results of other weights.
         DataError: one of the files cannot be read, or README.md has no place for a table.
         OutputError: README.md cannot be written.
     """
     readme = folder / CARD
+    if (folder / BASE.folder / BASE.weights).is_file():
+        checked_results(folder / RESULTS, *check(networks_of(folder), None))
     update_markers(readme, render_training(folder / "base"), name="training")
     if (folder / "prompts").is_dir():
         update_markers(readme, render_ladder(folder / "prompts"), name="ladder")

@@ -5,7 +5,7 @@ results.json    of `promptcodec eval` (points) or of `promptcodec eval-task` (so
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from promptcodec.errors import CheckpointError
 from promptcodec.io.config_files import read_json
 
 RESULTS = "results.json"
+WEIGHTS = ("bases", "adapters", "heads", "tasks")
 METRICS = {
     "bpp": "bpp",
     "psnr": "PSNR (dB)",
@@ -43,18 +44,33 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Weights:
+    """Weights that were measured, by their hashes, hexadecimal.
+
+    Args:
+        bases: bases; empty where only classic codecs were measured.
+        adapters: adapters.
+        heads: files of weights of heads.
+        tasks: files of weights of task prompts.
+    """
+
+    bases: frozenset[str]
+    adapters: frozenset[str]
+    heads: frozenset[str] = frozenset()
+    tasks: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class Results:
     """A results file.
 
     Args:
-        base_sha256: hash of the base that was measured, hexadecimal; empty if it is unknown.
-        adapters: hashes of the adapters that were measured, hexadecimal.
+        weights: what was measured; None if the file does not have the hashes.
         figures: measured values.
         table: Markdown table of them.
     """
 
-    base_sha256: str
-    adapters: frozenset[str]
+    weights: Weights | None
     figures: tuple[Figure, ...]
     table: str
 
@@ -93,10 +109,11 @@ def _of_eval(facts: Mapping[str, Any]) -> Results:
     rows = [[p["label"], f"{p['bpp']:.3f}", f"{p['psnr']:.2f}"] for p in points]
     table = _table(["rate", "bpp", "PSNR (dB)"], rows)
     origin = facts["provenance"]
+    base = str(facts.get("base_hash", ""))
+    adapters = frozenset(facts.get("adapter_hashes", {}).values())
     table += f"\n\nPictures of `{data}`, from file bytes; {str(origin['date'])[:10]}; "
     return Results(
-        base_sha256=str(facts.get("base_hash", "")),
-        adapters=frozenset(facts.get("adapter_hashes", {}).values()),
+        weights=Weights(frozenset([base]), adapters) if base else None,
         figures=tuple(figures),
         table=table + f"`{origin['command']}`.",
     )
@@ -110,7 +127,16 @@ def _of_tasks(facts: Mapping[str, Any]) -> Results:
         figures.append(Figure("accuracy", accuracy, title, data, split))
         rows.append([source, f"{setting:g}", reader, f"{100 * accuracy:.1f}"])
     table = _table(["source", "setting", "classifier", "accuracy (%)"], rows)
-    return Results("", frozenset(), tuple(figures), f"{table}\n\n`{data}`, {split}.")
+    weights = _weights_of(facts["sources"])
+    return Results(weights, tuple(figures), f"{table}\n\n`{data}`, {split}.")
+
+
+def _weights_of(sources: Sequence[Mapping[str, Any]]) -> Weights | None:
+    """Hashes of `eval-task`; None if a source has none."""
+    if not all(f"{name}_sha256" in source for source in sources for name in WEIGHTS):
+        return None
+    found = ({x for s in sources for x in s[f"{name}_sha256"]} for name in WEIGHTS)
+    return Weights(*map(frozenset, found))
 
 
 def _accuracies(facts: Mapping[str, Any]) -> Iterator[tuple[str, float, str, float]]:
