@@ -48,6 +48,7 @@ GROUPS: Groups = {
         "train-base": ("train:train_base", "Train a base codec on a folder of pictures."),
         "train-prompt": ("train:train_prompt", "Adapt the frozen base to one rate."),
         "train-ladder": ("train:train_ladder", "Train the adapters of all rates."),
+        "adapt": ("adapt:adapt", "Adapt the ladder to your own kind of pictures."),
         "train-head": ("train:train_head", "Train a classifier or a segmentation head."),
         "train-joint": ("train:train_joint", "Train codec and classifier together."),
         "train-aggregation": (

@@ -1,4 +1,4 @@
-"""A photograph of any size, made from the pictures that ship with the package."""
+"""Photographs that ship with the package, as they are and at any size."""
 
 import logging
 from importlib import resources
@@ -22,6 +22,12 @@ def bundled() -> Path:
     if not found:
         raise DataError(f"no picture in {folder}: pass --picture FILE")
     return max(found, key=lambda path: path.stat().st_size)
+
+
+def photographs() -> list[np.ndarray]:
+    """The photographs in `promptcodec/io/assets`, uint8 (H, W, 3)."""
+    paths = find_files(bundled().parent, PICTURE_SUFFIXES)
+    return [load_picture(path).rgb for path in sorted(paths)]
 
 
 def photograph(path: Path, *, width: int, height: int) -> np.ndarray:

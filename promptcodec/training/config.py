@@ -175,6 +175,8 @@ class LoopConfig(Ranged):
         max_rise: largest ratio of the held-out loss to the lowest of the run; beyond it, and above
             the loss of the initial weights, the run stops. None has no limit, the default where
             labels are learned: a head that knows its pictures by heart is far off on others.
+        patience: number of validations in a row without a lower held-out loss, after which the run
+            ends; its result has the weights of the lowest. None trains to the end, with the last.
     """
 
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -189,6 +191,7 @@ class LoopConfig(Ranged):
     tracker: str | None = None
     max_skipped: Count = 10
     max_rise: Rise | None = 4.0
+    patience: Count | None = field(default=None, metadata=ADDED)
 
     def __post_init__(self) -> None:
         super().__post_init__()

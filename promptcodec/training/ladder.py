@@ -19,10 +19,16 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from promptcodec.config import LAMBDAS, Positive, Ranged, RateIndex
+from promptcodec.coding.adapter_file import read_adapter_config
+from promptcodec.config import ADDED, LAMBDAS, Positive, Ranged, RateIndex
 from promptcodec.errors import ConfigError, UsageError
 from promptcodec.io.atomic import write_atomically
-from promptcodec.io.checkpoints import ADAPTER_CONFIG, ADAPTER_WEIGHTS, find_base
+from promptcodec.io.checkpoints import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    find_base,
+    find_prompts,
+)
 from promptcodec.models.checkpoint import read_base
 from promptcodec.training.data.opening import open_pictures
 from promptcodec.training.optim import on_gpu
@@ -41,10 +47,12 @@ class LadderConfig(Ranged):
 
     Args:
         prompts: recipe of every rate; rate_index and init_from are set for each.
-        rates: rate indexes, without gaps.
+        rates: rate indexes, without gaps unless there is `init_from`.
         anchor: rate index of the start; None is that of the base.
         progressive: whether each rate starts from its neighbour, rather than from the base.
         minutes: wall time of all rates, in equal parts; None trains each for its steps.
+        init_from: folder of adapters, or a Hub id; each rate starts from the adapter of its index
+            there. None is a new ladder.
     """
 
     prompts: RateAdapterConfig = field(default_factory=RateAdapterConfig)
@@ -52,11 +60,13 @@ class LadderConfig(Ranged):
     anchor: RateIndex | None = None
     progressive: bool = True
     minutes: Positive | None = None
+    init_from: str | None = field(default=None, metadata=ADDED)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         rates = sorted(self.rates)
-        if not rates or rates != list(range(rates[0], rates[-1] + 1)):
+        whole = rates and rates == list(range(rates[0], rates[-1] + 1))
+        if not whole and (self.init_from is None or not rates or len(set(rates)) < len(rates)):
             raise ConfigError(f"rates are {list(self.rates)}; need neighbours without a gap")
         if self.anchor is not None and self.anchor not in rates:
             raise ConfigError(f"anchor is {self.anchor}, which is none of the rates {rates}")
@@ -98,10 +108,7 @@ def train_ladder(
     Raises:
         UsageError: `out` has an earlier ladder, or the neighbour of a rate is not finished.
     """
-    own = read_base(find_base(config.prompts.base)).config.rate_index
-    anchor = own if config.anchor is None else config.anchor
-    if anchor not in config.rates:
-        raise ConfigError(f"the base is of rate {anchor}, none of the rates; give an anchor")
+    order, starts = _plan(config)
     unknown = set(only) - set(config.rates)
     if unknown:
         raise UsageError(f"rate {min(unknown)} is not in this ladder: {list(config.rates)}")
@@ -118,10 +125,10 @@ def train_ladder(
             validation=validation,
             cache=cache,
         )
-    chosen = [pair for pair in order_of(config.rates, anchor=anchor) if not only or pair[0] in only]
+    chosen = [pair for pair in order if not only or pair[0] in only]
     batch, steps = None, 0
     for number, (rate, neighbour) in enumerate(chosen):
-        start, budget = None, None
+        start, budget = starts.get(rate), None
         if config.minutes is not None:
             budget = Budget(
                 60.0 * config.minutes,
@@ -153,6 +160,24 @@ def train_ladder(
         record = read_record(prompts / f"rate-{rate}")
         batch, steps = record["recipe"]["batch"], record["steps"]
     return prompts
+
+
+def _plan(config: LadderConfig) -> tuple[list[tuple[int, int | None]], dict[int, Path]]:
+    """Rates in the order of training, each with its neighbour, and starts of other ladders."""
+    if config.init_from is not None:
+        folders = find_prompts(config.init_from, base=config.prompts.base)
+        starts = {read_adapter_config(folder).rate_index: folder for folder in folders}
+        if missing := sorted(set(config.rates) - set(starts)):
+            raise UsageError(
+                f"{config.init_from} has no adapter of rate {missing[0]}: choose among "
+                f"{', '.join(map(str, sorted(starts)))}"
+            )
+        return [(rate, None) for rate in sorted(config.rates)], starts
+    own = read_base(find_base(config.prompts.base)).config.rate_index
+    anchor = own if config.anchor is None else config.anchor
+    if anchor not in config.rates:
+        raise ConfigError(f"the base is of rate {anchor}, none of the rates; give an anchor")
+    return order_of(config.rates, anchor=anchor), {}
 
 
 def _finished(folder: Path, run: RateAdapterConfig, *, timed: bool) -> bool:

@@ -25,6 +25,7 @@ from torch import nn
 from promptcodec.errors import ConfigError, UsageError
 from promptcodec.io.provenance import provenance
 from promptcodec.training import state as training_state
+from promptcodec.training.best import Best
 from promptcodec.training.compiled import compile_forward
 from promptcodec.training.divergence import Watch
 from promptcodec.training.graphs import write_graphs
@@ -81,6 +82,8 @@ class Trainer:
         self.main = self.accelerator.is_main_process
         if budget is not None and self.accelerator.num_processes > 1:
             raise UsageError("a run by the clock needs one process: start it without a launcher")
+        if config.patience is not None and self.accelerator.num_processes > 1:
+            raise UsageError("patience needs one process: start the run without a launcher")
         state = self._read_state(resume=resume)
         self.state_file = StateFile(out, state, main=self.main)
         self.store = task.open_store(
@@ -114,6 +117,7 @@ class Trainer:
             state_file=self.state_file,
             held_out=state and state.held_out,
         )
+        self.best = Best(out, patience=config.patience, resumed=state is not None)
         self._memory_faults = MemoryFaults()
         if compiled := task.compiled(self.unwrapped):
             compile_forward(compiled, attempt=self._attempt)
@@ -170,6 +174,8 @@ class Trainer:
                 self._validate()
             config = self.config
             while self.step < stop and (share := self.pace.share(self.step)) < 1.0:
+                if self.best.is_over:
+                    break
                 if share >= before_decay and not decaying:
                     decaying = True
                     self._save_before_decay()
@@ -189,7 +195,8 @@ class Trainer:
             if self.step > start:
                 self.watch.check_step(self.step, last=True)
                 if self.step % config.validate_every:
-                    self._validate()
+                    # One more because of a stop is none of an uninterrupted run.
+                    self._validate(counts=self.pace.share(self.step) >= 1.0)
                 self.state_file.write(self._state(), step=self.step)
                 self.state_file.prove()
         self.accelerator.wait_for_everyone()
@@ -304,12 +311,14 @@ class Trainer:
         self._averaged.load_state_dict(self.average.values)
         return self._averaged.eval()
 
-    def _validate(self) -> None:
+    def _validate(self, *, counts: bool = True) -> None:
         if self.main:
             model, samples = self._averaged_model(), self.out / "samples"
             figures = self.task.validate(model, self.store, samples=samples)
             self.progress.validated(self.step, figures)
             self.watch.check_loss(figures["loss"], step=self.step)
+            if counts:
+                self.best.add(figures["loss"], self.average.values)
 
     def _state(self) -> training_state.TrainingState | None:
         """What a resume needs; None on all processes but the first."""
@@ -347,7 +356,10 @@ class Trainer:
             "pictures": len(self.store),
             "recipe": dataclasses.asdict(self.config) | {"precision": self.precision},
         }
-        facts = self.task.write(self._averaged_model(), folder, store=self.store)
+        model = self._averaged_model()
+        if self.best.values:
+            model.load_state_dict(self.best.values)
+        facts = self.task.write(model, folder, store=self.store)
         write_graphs(folder)
         write_record(folder, {**record, **facts})  # last: a result with it is finished
 

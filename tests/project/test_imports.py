@@ -21,7 +21,7 @@ ORDER = (
     {"api"},
     {"training", "pillow"},
     {"evaluation"},
-    {"corpus"},
+    {"corpus", "packs"},
     {"cli"},
     {"__main__"},
 )
