@@ -21,7 +21,7 @@ from promptcodec.corpus.tar_shard import TarShard
 from promptcodec.errors import DataError, not_found
 from promptcodec.io.find import PICTURE_SUFFIXES, STREAM_SUFFIXES
 
-TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 SHARD_SUFFIXES = (*TAR_SUFFIXES, *PARQUET_SUFFIXES)
 PATTERN = "*?["

@@ -214,7 +214,7 @@ def test_a_hard_link_to_nothing_is_named(source):
         rows_of(source)
 
 
-@pytest.mark.parametrize("name", ["x.tar", "x.tar.gz"])
+@pytest.mark.parametrize("name", ["x.tar", "x.tar.gz", "x.TAR.xz"])
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress])
 def test_compression_is_known_by_the_first_bytes(source, name, pack):
     path = write_tar(source / name, {"a.png": png(1), "b.png": png(2)})
@@ -223,6 +223,8 @@ def test_compression_is_known_by_the_first_bytes(source, name, pack):
 
 
 def test_a_compression_that_is_not_read(source):
-    (source / "x.tar").write_bytes(b"\x28\xb5\x2f\xfd" + bytes(99))
-    with pytest.raises(DataError, match=r"x.tar is compressed by zstd, which is not read here: un"):
+    (source / "x.tar.zst").write_bytes(b"\x28\xb5\x2f\xfd" + bytes(99))
+    with pytest.raises(
+        DataError, match=r"x.tar.zst is compressed by zstd, which is not read here: un"
+    ):
         rows_of(source)
