@@ -1,7 +1,7 @@
 """A domain pack from a folder of pictures: the ladder's adapters, trained on.
 
 pictures -> every tenth held out -> a run for each rate, from the ladder's adapter, with the weights
-of the best validation -> adapters, results.json and README.md in one folder
+of the best validation -> adapters, pack.json and README.md in one folder
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Pack:
     """A finished pack.
 
     Args:
-        folder: folder of its adapters, results and card.
+        folder: folder of its adapters, figures and card.
         held_out: figures on held-out pictures, by rate.
         photographs: figures on photographs of the package, by rate.
     """
@@ -181,6 +181,6 @@ def _write(
         "provenance": provenance(),
     }
     text = json.dumps(results, indent=1)
-    write_atomically(made / "results.json", f"{text}\n".encode(), force=True)
+    write_atomically(made / "pack.json", f"{text}\n".encode(), force=True)
     write_card(made / "README.md", name, results, base=base)
     made.rename(pack.folder)

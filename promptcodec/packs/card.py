@@ -36,7 +36,7 @@ def write_card(path: Path, name: str, results: Mapping[str, Any], *, base: str) 
     Args:
         path: its path.
         name: name of the pack.
-        results: content of its results.json.
+        results: content of its pack.json.
         base: hash of the base, hexadecimal.
     """
     facts = results["provenance"]

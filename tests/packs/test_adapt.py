@@ -55,8 +55,8 @@ def make(screens: Path, tiny_checkpoint: Path, tiny_ladder: Path, tmp_path: Path
 def test_a_pack_has_adapters_figures_and_a_card(make, tiny_checkpoint, tiny_ladder) -> None:
     pack = make()
     names = sorted(path.name for path in pack.folder.iterdir())
-    assert names == ["README.md", "rate-2", "rate-6", "results.json"]
-    results = json.loads((pack.folder / "results.json").read_text())
+    assert names == ["README.md", "pack.json", "rate-2", "rate-6"]
+    results = json.loads((pack.folder / "pack.json").read_text())
     assert [row["rate_index"] for row in results["held_out"]] == [2, 6]
     assert results["held_out"][0]["pictures"] == 1 and results["pictures"] == 9
     card = (pack.folder / "README.md").read_text()
