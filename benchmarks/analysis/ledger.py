@@ -1,14 +1,15 @@
 """Cost of every path to a label, at the edge and on the server: MACs, parameters, time.
 
     python -m benchmarks.analysis.ledger PICTURE --latents DIR --decoded DIR [--small DIR]
-        [--sizes 128,256,512] [--rate 1] [--repeats 40]
+        [--sizes 224,512] [--rate 1] [--repeats 40]
         [--threads 1] [--batch 16]
         [--out docs/results/ledger.json]
 
 A server starts from a file: ours, whose latents a head reads or which is decoded for a network on
 pixels, or that of a classic codec. The edge writes that file; MobileNets with random weights, which
 would classify there instead, are measured beside it. Whole paths from bytes to label are timed in
-turn: one file at a time, and on the server many at once.
+turn: one file at a time, and on the server many at once; that over latents also on ONNX Runtime,
+without torch.
 """
 
 import argparse
@@ -24,6 +25,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.common import parse, parser, write_record
+from promptcodec.api import Codec
+from promptcodec.coding.latents import inside
+from promptcodec.config import LATENT_STRIDE, TILE_STRIDE
 from promptcodec.evaluation.classification import Files, predict
 from promptcodec.evaluation.speed.complexity import complexity_table, count_macs, count_parameters
 from promptcodec.evaluation.speed.timing import in_turn, ratio, summarise
@@ -31,10 +35,11 @@ from promptcodec.io.load import load_picture
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import Head, read_head
 from promptcodec.training.data.augmented import fit
-from promptcodec.training.data.inputs import FORMATS, FileInput
+from promptcodec.training.data.inputs import FileInput
 
 EDGE_RIVALS = ("mobilenetv2_100", "mobilenetv3_large_100")
 CLASSIC = {"jpeg": 20, "webp": 20, "avif": 30}  # qualities
+ONNX = "latents, on ONNX Runtime"
 LATENTS, DECODED, SMALL = "latents", "decode, then classify", "decode, then classify at equal MACs"
 ENTROPY = {"scale path", "h_means", "context"}  # what a server runs before it has y_hat
 
@@ -52,7 +57,7 @@ def main() -> None:
     options.add_argument("--latents", required=True, help="head on latents")
     options.add_argument("--decoded", required=True, help="network on decoded pixels")
     options.add_argument("--small", help="network on decoded pixels with the head's MACs")
-    options.add_argument("--sizes", default="128,256,512", help="edges of the picture, px")
+    options.add_argument("--sizes", default="224,512", help="edges of the picture, px")
     options.add_argument("--rate", type=float, default=1.0)
     options.add_argument("--repeats", type=int, default=40)
     options.add_argument("--batch", type=int, default=16, help="files at once, beside one")
@@ -83,10 +88,10 @@ def main() -> None:
 
 def server_macs(codec: TorchCodec, heads: dict[str, Head], *, size: int) -> dict[str, Any]:
     """Millions of MACs of each path, from the file's symbols to the label."""
-    rows = {r.name: r for r in complexity_table(codec.model, width=size, height=size)}
-    million = {name: row.kmac_per_pixel * size * size / 1000 for name, row in rows.items()}
+    million = codec_macs(codec, size=size)
     shared = sum(million[name] for name in ENTROPY)
-    latents = (1, codec.config.codec.latent_channels, size // 16, size // 16)
+    grid = -(-size // LATENT_STRIDE)
+    latents = (1, codec.config.codec.latent_channels, grid, grid)
     found = {}
     for name, head in heads.items():
         shape = latents if name == LATENTS else (1, 3, size, size)
@@ -102,14 +107,19 @@ def server_macs(codec: TorchCodec, heads: dict[str, Head], *, size: int) -> dict
     return found
 
 
+def codec_macs(codec: TorchCodec, *, size: int) -> dict[str, float]:
+    """Millions of MACs of each part of a codec, for a square picture with its padding."""
+    padded = -(-size // TILE_STRIDE) * TILE_STRIDE
+    rows = complexity_table(codec.model, width=padded, height=padded)
+    return {row.name: row.kmac_per_pixel * padded * padded / 1000 for row in rows}
+
+
 def edge_macs(codec: TorchCodec, rivals: dict[str, nn.Module], *, size: int) -> dict[str, Any]:
     """Millions of MACs and parameters of what runs where the picture is taken."""
-    rows = {r.name: r for r in complexity_table(codec.model, width=size, height=size)}
+    million = codec_macs(codec, size=size)
+    rows = {r.name: r for r in complexity_table(codec.model)}
     found = {
-        name: {
-            "mmac": rows[name].kmac_per_pixel * size * size / 1000,
-            "parameters": rows[name].parameters,
-        }
+        name: {"mmac": million[name], "parameters": rows[name].parameters}
         for name in ("g_a", "h_a", "encoding")
     }
     for name, model in rivals.items():
@@ -132,13 +142,19 @@ def timings(
     data, lmbda = codec.encode(array, rate_index=rate), codec.at(rate).lmbda
 
     def from_latents() -> Tensor:
-        return predict(heads[LATENTS], Files([], picture[None], lmbda, codec.latents(data)))
+        height, width = array.shape[:2]
+        y_hat = inside(codec.latents(data), height=height, width=width)
+        return predict(heads[LATENTS], Files([], picture[None], lmbda, y_hat))
 
     def from_pixels(head: Head) -> Tensor:
         rgb = np.asarray(codec.decode(data).convert("RGB"))
         return predict(head, _shown(rgb))
 
-    server: dict[str, Callable[[], object]] = {LATENTS: from_latents}
+    without_torch = Codec.load(heads=arguments.latents, engine="onnx", threads=arguments.threads)
+    server: dict[str, Callable[[], object]] = {
+        LATENTS: from_latents,
+        ONNX: lambda: without_torch.classify(data),
+    }
     for name in (DECODED, SMALL):
         if name in heads:
             server[name] = lambda name=name: from_pixels(heads[name])
@@ -149,7 +165,7 @@ def timings(
     for name, model in rivals.items():
         edge[name] = torch.inference_mode()(lambda model=model: model(x))
     for name, quality in CLASSIC.items():
-        file_input = FileInput(FORMATS[name])
+        file_input = FileInput(name)
         content = file_input.compress(picture, quality)
         edge[name] = lambda file_input=file_input, quality=quality: file_input.compress(
             picture, quality
@@ -164,7 +180,10 @@ def timings(
             head, _shown(*(np.asarray(p.convert("RGB")) for p in codec.decode_batch(files)))
         )
 
-    batches: dict[str, Callable[[], object]] = {LATENTS: lambda: codec.classify_batch(files)}
+    batches: dict[str, Callable[[], object]] = {
+        LATENTS: lambda: codec.classify_batch(files),
+        ONNX: lambda: without_torch.classify_batch(files),
+    }
     for name in (DECODED, SMALL):
         if name in heads:
             batches[name] = lambda name=name: many_from_pixels(heads[name])

@@ -20,7 +20,7 @@ from promptcodec.coding.decoder import TileDecoder, decode_together
 from promptcodec.coding.encoder import Candidate, CodingPoint, PreparedPicture, encode_together
 from promptcodec.coding.engine import Engine
 from promptcodec.coding.gains import Gains, finer
-from promptcodec.coding.latents import Latents
+from promptcodec.coding.latents import Latents, inside
 from promptcodec.coding.tiling import Box, Tiling
 from promptcodec.config import TILE_STRIDE
 from promptcodec.io.pictures import Pixels, join_rows
@@ -138,8 +138,14 @@ def latents_batch(engine: Engine, streams: Sequence[OpenStream]) -> list[NDArray
 def scores_batch(
     engine: Engine, task: str, streams: Sequence[OpenStream]
 ) -> list[NDArray[np.float32]]:
-    """Scores of the head of a task for each stream, with a batch of one; see `Engine.predict`."""
-    latents = latents_batch(engine, streams)
+    """Scores of the head of a task for each stream, with a batch of one; see `Engine.predict`.
+
+    Latents that lie in the padding of a picture alone are left out.
+    """
+    latents = [
+        inside(y_hat, height=stream.header.height, width=stream.header.width)
+        for y_hat, stream in zip(latents_batch(engine, streams), streams, strict=True)
+    ]
     keys: dict[int, Hashable] = {number: y_hat.shape for number, y_hat in enumerate(latents)}
     found: dict[int, NDArray[np.float32]] = {}
     for numbers in _passes(keys, pixels=lambda _: PASS_PIXELS // HEAD_PICTURES):

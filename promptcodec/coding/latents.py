@@ -31,6 +31,18 @@ class Latents(Generic[Array]):
     y_hat: Array
 
 
+def inside(y_hat: Array, *, height: int, width: int) -> Array:
+    """Latents (B, M, h, w) of a picture without those that lie in its padding alone.
+
+    Args:
+        y_hat: latents of the padded picture.
+        height: rows of the picture, px.
+        width: columns of the picture, px.
+    """
+    rows, columns = -(-height // LATENT_STRIDE), -(-width // LATENT_STRIDE)
+    return y_hat[:, :, :rows, :columns]  # type: ignore[index]
+
+
 def blank_latents(box: Box, channels: int) -> NDArray[np.float32]:
     """y_hat of a rectangle, zeros (1, M, h, w); channels last in memory, for faster networks."""
     shape = (1, box.height // LATENT_STRIDE, box.width // LATENT_STRIDE, channels)

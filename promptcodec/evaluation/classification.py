@@ -4,8 +4,8 @@
                          '----> pixels -> network on pixels -> label
 
 A recipe has sources (our codec with some base, prompts or task; or a classic codec), the settings
-of each, and the classifiers of its files. Right or wrong is recorded for each picture, so that
-classifiers are compared in pairs.
+of each, and the classifiers of its files. A classifier may have more classes than the set. Right
+or wrong is recorded for each picture, so that classifiers are compared in pairs.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from torch import Tensor
 
 from promptcodec.coding.head_config import CLASSIFY, LATENTS
 from promptcodec.coding.head_file import read_head_config
+from promptcodec.coding.latents import inside
 from promptcodec.config import Count, NotNegative, Ranged
 from promptcodec.errors import ConfigError
 from promptcodec.evaluation.bootstrap import RESAMPLES, Estimate
 from promptcodec.evaluation.codecs.payload import payload_bytes
-from promptcodec.evaluation.codecs.registry import CLASSIC
 from promptcodec.evaluation.metrics import psnr
 from promptcodec.io.checkpoints import HEADS, TASKS, find_tasks
 from promptcodec.io.hub.manifest import sha256_of
@@ -35,6 +35,7 @@ from promptcodec.models.heads.checkpoint import Head, read_head
 from promptcodec.training.data.inputs import FORMATS, FileInput
 from promptcodec.training.data.labelled import LabelledPictures
 
+ORIGINAL = "original"
 BATCH = 50  # pictures in one pass of a network
 
 
@@ -57,7 +58,8 @@ class SourceConfig(Ranged):
 
     Args:
         name: label in the results.
-        format: format of the files, "pc", "jpeg", "webp" or "avif".
+        format: format of the files, "pc", "jpeg", "jpeg-progressive", "webp" or "avif"; "original"
+            is the pictures as they are, of 24 bits a pixel.
         settings: rate indexes or qualities, lowest rate first.
         gain_steps: gain of our codec at each setting; empty is 0 at all settings.
         readers: classifiers of its files.
@@ -79,8 +81,8 @@ class SourceConfig(Ranged):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.format != "pc" and self.format not in FORMATS:
-            known = ", ".join(["pc", *FORMATS])
+        if self.format not in ("pc", ORIGINAL, *FORMATS):
+            known = ", ".join(["pc", ORIGINAL, *FORMATS])
             raise ConfigError(f"source {self.name}: format is {self.format!r}; need one of {known}")
         if not self.settings or not self.readers:
             raise ConfigError(f"source {self.name}: need settings and readers, one or more")
@@ -141,18 +143,21 @@ def write_files(
     gain_steps: float = 0.0,
 ) -> Files:
     """Encode uint8 pictures (N, 3, H, W) to files and decode them; `codec` is None for others."""
+    if source.format == ORIGINAL:
+        return Files([picture.numpy().tobytes() for picture in pictures], pictures, 1.0, None)
     if codec is None:
-        file_input = FileInput(FORMATS[source.format])
+        file_input = FileInput(source.format)
         data = [file_input.compress(picture, setting) for picture in pictures]
-        shown = _stack([CLASSIC[source.format].decompress(d) for d in data])
-        return Files(data, shown.contiguous(), 1.0, None)
+        return Files(data, torch.stack([file_input.show(d) for d in data]), 1.0, None)
     arrays = [picture.permute(1, 2, 0).numpy() for picture in pictures]
     if source.task is None:
         data = codec.encode_batch(arrays, rate_index=setting, gain_steps=gain_steps)
     else:
         options = {"rate_index": setting, "gain_steps": gain_steps, "task": source.task}
         data = [codec.encode(a, **options) for a in arrays]
-    y_hat = torch.cat([codec.latents(d) for d in data])
+    height, width = pictures.shape[2:]
+    latents = [inside(codec.latents(d), height=height, width=width) for d in data]
+    y_hat = torch.cat(latents)
     return Files(data, _stack(codec.decode_batch(data)), codec.at(setting).lmbda, y_hat)
 
 
@@ -164,7 +169,7 @@ def _stack(pictures: Sequence[Image.Image]) -> Tensor:
 
 @torch.inference_mode()
 def predict(head: Head, files: Files) -> Tensor:
-    """Indexes of the most likely labels, (N,)."""
+    """Logits, (N, classes)."""
     found = []
     inputs = files.y_hat if head.config.reads == LATENTS else files.shown
     if inputs is None:
@@ -172,16 +177,16 @@ def predict(head: Head, files: Files) -> Tensor:
     for part in inputs.split(BATCH):
         x = part.float() / 255.0 if part.dtype == torch.uint8 else part
         lmbda = torch.full((len(x),), files.lmbda)
-        found.append(head.model(x, lmbda).argmax(dim=1))
+        found.append(head.model(x, lmbda))
     return torch.cat(found)
 
 
 def open_heads(folders: Sequence[str], *, labels: Sequence[str], base: bytes) -> list[Head]:
-    """Read the heads of a reader and check their classes.
+    """Read the heads of a reader and check that they have the classes of a set.
 
     Raises:
         CheckpointError: a folder has no usable head.
-        ConfigError: a head has another task or other classes.
+        ConfigError: a head has another task, or lacks a class.
         ModelMismatchError: a head belongs to another base.
     """
     heads = []
@@ -189,13 +194,20 @@ def open_heads(folders: Sequence[str], *, labels: Sequence[str], base: bytes) ->
         config = read_head_config(Path(folder))
         own = base if config.reads == LATENTS else b""
         head = read_head(Path(folder), base_sha256=own)
-        if config.task != CLASSIFY or config.labels != tuple(labels):
+        missing = {plain(label) for label in labels} - {plain(label) for label in config.labels}
+        if config.task != CLASSIFY or missing:
             raise ConfigError(
                 f"head {folder} has {len(config.labels)} classes to {config.task}, and the set has "
-                f"{len(labels)}, not all the same: name a classifier of this set"
+                f"{len(labels)}, of which it lacks {min(missing, default='none')}: name a "
+                "classifier of this set"
             )
         heads.append(head)
     return heads
+
+
+def plain(label: str) -> str:
+    """Name of a class as it is compared: sets have underscores and small letters."""
+    return label.lower().replace(" ", "_")
 
 
 def evaluate_tasks(
@@ -232,9 +244,7 @@ def evaluate_tasks(
                 "setting": setting,
                 "gain_steps": gain_steps,
                 **_rates(files, pictures),
-                "readers": {
-                    name: _judge(heads, files, data.labels) for name, heads in readers.items()
-                },
+                "readers": {name: _judge(heads, files, data) for name, heads in readers.items()},
             }
             settings.append(row)
             shown = {name: round(100 * r["accuracy"], 1) for name, r in row["readers"].items()}
@@ -264,7 +274,8 @@ def _rates(files: Files, pictures: Tensor) -> dict[str, float]:
     """Means over the set."""
     area = pictures.shape[2] * pictures.shape[3]
     whole = [8 * len(d) / area for d in files.data]
-    bare = [8 * payload_bytes(d) / area for d in files.data]
+    raw = 3 * area  # bytes of an original, which has no headers
+    bare = [8 * (raw if len(d) == raw else payload_bytes(d)) / area for d in files.data]
     quality = [
         psnr(x.permute(1, 2, 0).numpy(), y.permute(1, 2, 0).numpy())
         for x, y in zip(pictures, files.shown, strict=True)
@@ -276,9 +287,30 @@ def _rates(files: Files, pictures: Tensor) -> dict[str, float]:
     }
 
 
-def _judge(heads: list[Head], files: Files, labels: Tensor) -> dict[str, Any]:
-    """Accuracy of a reader's heads: mean over seeds, each seed, and right or wrong by picture."""
-    right = np.stack([(predict(head, files) == labels).numpy() for head in heads])
+def _judge(heads: list[Head], files: Files, data: LabelledPictures) -> dict[str, Any]:
+    """Accuracy of a reader's heads, of all their classes and, if the set has fewer, more.
+
+    Further entries are then `top5`, whether the right class is among the five most probable, and
+    `among`, accuracy where only the classes of the set can be named.
+    """
+    right: dict[str, list[np.ndarray]] = {"top1": [], "top5": [], "among": []}
+    fewer = False
+    for head in heads:
+        labels = [plain(label) for label in head.config.labels]
+        places = torch.tensor([labels.index(plain(label)) for label in data.classes])
+        logits, truth = predict(head, files), places[data.labels]
+        best = logits.topk(min(5, logits.shape[1])).indices
+        right["top1"].append((best[:, 0] == truth).numpy())
+        right["top5"].append((best == truth[:, None]).any(dim=1).numpy())
+        right["among"].append((logits[:, places].argmax(dim=1) == data.labels).numpy())
+        fewer = fewer or len(labels) > len(places)
+    found = {name: _tally(np.stack(rows)) for name, rows in right.items()}
+    more = {"top5": found["top5"], "among": found["among"]} if fewer else {}
+    return found["top1"] | more
+
+
+def _tally(right: np.ndarray) -> dict[str, Any]:
+    """Mean over seeds, each seed, and right or wrong by picture, from (seeds, N)."""
     each = right.mean(axis=1)
     return {
         "accuracy": float(each.mean()),

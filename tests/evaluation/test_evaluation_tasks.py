@@ -92,8 +92,33 @@ def test_predictions_from_a_file_are_those_of_the_forward_pass(
     data = codec.encode(np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8))
     head = read_head(heads / "latents", base_sha256=codec.base_hash)
     files = Files([data], torch.empty(1), codec.at().lmbda, codec.latents(data))
-    (place,) = predict(head, files).tolist()
+    (place,) = predict(head, files).argmax(dim=1).tolist()
     assert codec.classify(data, top=1)[0].label == ("blue", "red")[place]
+
+
+def test_a_head_of_more_classes_than_the_set(
+    run, recipe: Path, heads: Path, labelled_pictures: Path, tmp_path: Path
+) -> None:
+    labels = ("Blue", "lamp", "red", "sea", "sky", "tree")
+    config = HeadConfig(labels=labels, reads=PIXELS, widths=(32,), depths=(1,))
+    torch.manual_seed(2)
+    model = build_head(config)
+    with torch.no_grad():
+        model.out.bias.copy_(torch.tensor([1.0, 9.0, 2.0, 8.0, 0.0, 0.0]))
+        model.out.weight.zero_()
+    write_head(tmp_path / "many", model, config=config)
+    readers = [{"name": "many", "heads": [str(tmp_path / "many")]}]
+    source = {"name": "original", "format": "original", "settings": [0], "readers": readers}
+    facts = {"split": "val", "size": 64, "sources": [source]}
+    recipe.write_text(yaml.safe_dump(facts))
+    out = tmp_path / "results.json"
+    assert run("eval-task", recipe, "--data", labelled_pictures, "-o", out).code == 0
+    (row,) = json.loads(out.read_text())["sources"][0]["settings"]
+    assert row["bpp"] == row["bpp_payload"] == 24.0
+    found = row["readers"]["many"]
+    assert found["accuracy"] == 0.0  # always "lamp"
+    assert found["top5"]["accuracy"] == 1.0
+    assert found["among"]["right"] == ["00001111"]  # always red of the two
 
 
 def edited(path: Path, **changes: object) -> Path:

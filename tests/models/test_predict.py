@@ -14,6 +14,7 @@ from promptcodec.coding import predict as masks
 from promptcodec.coding.gains import Gains
 from promptcodec.coding.head_config import HeadConfig
 from promptcodec.coding.head_file import read_head_config
+from promptcodec.coding.latents import inside
 from promptcodec.config import TILE_STRIDE
 from promptcodec.errors import (
     CheckpointError,
@@ -80,7 +81,9 @@ def test_a_file_says_what_the_forward_pass_says(
             in_memory = predict.scores(head, expected, lmbda=[lmbda])
         assert float(from_file.std()) > 1e-3
         torch.testing.assert_close(from_file, in_memory, atol=1e-5, rtol=1e-5)
-    logits = predict.scores(codec.head("classify"), expected, lmbda=[lmbda])[0]
+    shown = inside(expected, height=83, width=117)
+    assert shown.shape == (1, 12, 6, 8)  # without those of the padding
+    logits = predict.scores(codec.head("classify"), shown, lmbda=[lmbda])[0]
     found = dict(codec.classify(data))
     for label, probability in zip(codec.labels(), torch.softmax(logits, dim=0), strict=True):
         assert found[label] == pytest.approx(float(probability), abs=1e-5)
@@ -123,8 +126,7 @@ def test_the_mask_has_the_size_of_the_picture(codec: TorchCodec, picture: np.nda
     assert mask.shape == picture.shape[:2] and mask.dtype == np.uint8
     assert codec.labels("segment") == ("road", "sky")
     assert set(np.unique(mask)) == {0, 1}
-    # The head reads padded latents; what is cut off is padding alone.
-    head, y_hat = codec.head("segment"), codec.latents(data)
+    head, y_hat = codec.head("segment"), inside(codec.latents(data), height=83, width=117)
     with torch.inference_mode():
         scores = predict.scores(head, y_hat, lmbda=[codec.at().lmbda])
     expected = upsampled(scores, height=83, width=117)[0].argmax(dim=0)
@@ -143,7 +145,7 @@ def test_a_stream_is_read_at_its_own_rate(codec: TorchCodec, picture: np.ndarray
     """The head is told the lambda that the gain amounts to: 6 steps of a gain halve the step."""
     finer = float(Gains.constant(1, 6 * 256).multipliers()[0]) ** 2
     data = codec.encode(picture, rate_index=4, gain_steps=6)
-    y_hat = codec.latents(data)
+    y_hat = inside(codec.latents(data), height=83, width=117)
     logits = predict.scores(codec.head("classify"), y_hat, lmbda=[codec.at(4).lmbda * finer])
     expected = torch.softmax(logits[0], dim=0).sort(descending=True).values
     found = [label.probability for label in codec.classify(data)]

@@ -74,7 +74,7 @@ def test_views_are_a_function_of_seed_and_step(
     assert not set(training.names) & set(held.names)
     config = ViewConfig(size=48, views=2, settings=(10.0, 90.0))
     store, again = (
-        AugmentedPictures("x", training, held, head_input=FileInput("WEBP"), config=config, seed=3)
+        AugmentedPictures("x", training, held, head_input=FileInput("webp"), config=config, seed=3)
         for _ in range(2)
     )
     first, same = (s.batch(6, seed=1, step=5) for s in (store, again))

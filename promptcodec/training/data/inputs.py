@@ -8,20 +8,27 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from promptcodec.coding.latents import inside
 from promptcodec.config import TILE_STRIDE
 from promptcodec.io.save import encode_lossy
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.tensors import crop, pad
 
 BATCH = 32  # pictures in one pass of the codec
-FORMATS = {"jpeg": "JPEG", "webp": "WEBP", "avif": "AVIF"}
+FORMATS: dict[str, tuple[str, dict[str, Any] | None]] = {
+    "jpeg": ("JPEG", None),
+    "jpeg-progressive": ("JPEG", {"optimize": True, "progressive": True, "subsampling": "4:2:0"}),
+    "webp": ("WEBP", None),
+    "avif": ("AVIF", None),
+}
+"""Formats of classic codecs: Pillow's name, and options other than the usual ones."""
 INPUTS = ("latents", "decoded", "original", *FORMATS)
 
 
@@ -64,7 +71,7 @@ class CodecInput(HeadInput):
             x = pad(batch.float() / 255.0, TILE_STRIDE)
             latents = model.analyse(x, gains=point.gains, adapter=point.network)
             if not self.decoded:
-                parts.append(latents.y_hat)
+                parts.append(inside(latents.y_hat, height=height, width=width))
                 continue
             x_hat = model.synthesise(latents.y_hat, adapter=point.network)
             x_hat = crop(x_hat, height, width).clamp(0.0, 1.0)
@@ -81,24 +88,29 @@ class FileInput(HeadInput):
     """Through the files of a classic codec by Pillow.
 
     Args:
-        format: name of the format for Pillow, "JPEG", "WEBP" or "AVIF".
+        format: name of the format, of `FORMATS`.
     """
 
     format: str
 
+    def __str__(self) -> str:
+        return f"{self.format} {FORMATS[self.format]}"
+
     def transmit(self, pictures: Tensor, setting: float) -> Tensor:
         """Pixels at quality `setting`."""
-        shown = []
-        for picture in pictures:
-            data = self.compress(picture, setting)
-            rgb = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-            shown.append(torch.from_numpy(rgb.copy()).permute(2, 0, 1))
-        return torch.stack(shown)
+        return torch.stack([self.show(self.compress(p, setting)) for p in pictures])
+
+    def show(self, data: bytes) -> Tensor:
+        """Pixels of a file, uint8 (3, H, W)."""
+        with Image.open(io.BytesIO(data)) as picture:
+            rgb = np.asarray(picture.convert("RGB"))
+        return torch.from_numpy(rgb.copy()).permute(2, 0, 1).contiguous()
 
     def compress(self, picture: Tensor, setting: float) -> bytes:
         """The file of a uint8 picture (3, H, W)."""
         pixels = Image.fromarray(picture.permute(1, 2, 0).numpy())
-        return encode_lossy(pixels, self.format, round(setting))
+        kind, options = FORMATS[self.format]
+        return encode_lossy(pixels, kind, round(setting), options)
 
 
 @dataclass(frozen=True)
@@ -115,5 +127,5 @@ def input_of(name: str, codec: TorchCodec) -> HeadInput:
     if name == "original":
         return OriginalInput()
     if name in FORMATS:
-        return FileInput(FORMATS[name])
+        return FileInput(name)
     return CodecInput(codec, decoded=name == "decoded")

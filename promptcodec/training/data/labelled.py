@@ -2,10 +2,12 @@
 
 train/n01440764_tench/1.webp        class "tench", without the WordNet number before the name
 val/...                             another split, with folders of the same classes
+tench/1.webp                        to train on, without any splits
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,7 +19,11 @@ from promptcodec.errors import DataError
 from promptcodec.training.data.picture_cache import decode_usable
 from promptcodec.training.data.sources import PictureFile, find_pictures
 
+logger = logging.getLogger(__name__)
+
 WORDNET = re.compile(r"^n\d{8}_")
+TRAIN = "train"
+SPLITS = (TRAIN, "val", "test")
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +61,9 @@ class LabelledPictures:
 
 
 def read_labelled(source: Path, *, split: str) -> LabelledPictures:
-    """Read one split of a labelled set; pictures that cannot be read are named and left out.
+    """Read one split of a labelled set.
+
+    Pictures that cannot be read are left out; the log names and counts them.
 
     Args:
         source: folder or zip file.
@@ -64,11 +72,7 @@ def read_labelled(source: Path, *, split: str) -> LabelledPictures:
         DataError: the split is missing, has fewer than two classes, or a class of which no picture
             can be read.
     """
-    found: list[tuple[str, str, PictureFile]] = []
-    for place in find_pictures(source):
-        parts = PurePosixPath(place.member or place.path.as_posix()).parts
-        if len(parts) >= 3 and parts[-3] == split:
-            found.append((WORDNET.sub("", parts[-2]), parts[-1], place))
+    found = _find(source, split=split)
     classes = tuple(sorted({label for label, _, _ in found}))
     if len(classes) < 2:
         raise DataError(
@@ -77,6 +81,8 @@ def read_labelled(source: Path, *, split: str) -> LabelledPictures:
         )
     found.sort(key=lambda item: item[:2])
     decoded = decode_usable([place for _, _, place in found])
+    if len(decoded) < len(found):
+        logger.warning("%d of %d pictures skipped", len(found) - len(decoded), len(found))
     found = [item for item in found if item[2] in decoded]
     empty = set(classes) - {label for label, _, _ in found}
     if empty:
@@ -90,3 +96,28 @@ def read_labelled(source: Path, *, split: str) -> LabelledPictures:
         classes=classes,
         names=[f"{label}/{name}" for label, name, _ in found],
     )
+
+
+def _find(source: Path, *, split: str) -> list[tuple[str, str, PictureFile]]:
+    """Class, name and place of every picture of a split; the one to train on may be all there is.
+
+    Without a folder `train` it is every folder of pictures, other splits excepted.
+    """
+    found, without = [], []
+    for place in find_pictures(source):
+        parts = _parts(place, source)
+        if len(parts) < 2:
+            continue
+        item = WORDNET.sub("", parts[-2]), parts[-1], place
+        if len(parts) >= 3 and parts[-3] == split:
+            found.append(item)
+        elif len(parts) == 2 or parts[-3] not in SPLITS:
+            without.append(item)
+    return found if found or split != TRAIN else without
+
+
+def _parts(place: PictureFile, source: Path) -> tuple[str, ...]:
+    """Folders below the source, and the file name."""
+    if place.member is not None:
+        return PurePosixPath(place.member).parts
+    return place.path.relative_to(source).parts if source.is_dir() else place.path.parts[-1:]
