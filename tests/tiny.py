@@ -1,5 +1,9 @@
-"""The architecture that tests of single parts run on."""
+"""The architectures that tests of single parts run on."""
 
+from dataclasses import replace
+
+from promptcodec.coding.head_config import LATENTS, TRUNK, HeadConfig
+from promptcodec.coding.trunk import StageConfig, StemConfig, TrunkConfig
 from promptcodec.config import CodecConfig
 
 TINY = CodecConfig(
@@ -15,3 +19,19 @@ TINY = CodecConfig(
     scale_channels=4,
     context_channels=4,
 )
+
+
+def of_trunk(head: HeadConfig, *, begins: int = 16, channels: int = 8) -> HeadConfig:
+    """A head like another one, with stages of a trained network as its body."""
+    stages = (
+        StageConfig(width=8, blocks=2, kernel=5, stride=2, expansion=2),
+        StageConfig(width=12, blocks=1, expansion=3),
+        StageConfig(width=12, blocks=2, stride=2, expansion=1),
+    )
+    trunk = TrunkConfig(network="tiny", begins=16, channels=channels, stages=stages, last=16)
+    if head.reads != LATENTS or begins == 1:
+        trunk = replace(trunk, begins=1, channels=3, entry=8, stages=stages + stages[-1:])
+    else:
+        trunk = replace(trunk, begins=begins)
+    stem = StemConfig(width=16, blocks=2) if head.reads == LATENTS else None
+    return replace(head, body=TRUNK, stem=stem, trunk=trunk)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +55,8 @@ def read_stored_head(folder: Path, *, base_sha256: bytes | None) -> StoredHead:
     for name, shape in head_shapes(config):
         kind = np.int64 if name.endswith(COUNTER) else None
         weights[name] = take(left, name, shape=shape, kind=kind, where=str(path))
+    if config.trunk is not None and config.trunk.is_timm:  # which alone has the shapes
+        weights, left = weights | left, {}
     check_all_taken(left, where=str(path))
     return StoredHead(config, weights)
 
@@ -97,5 +99,9 @@ def head_text(config: HeadConfig) -> bytes:
         *("task", "reads", "latent_channels", "body", "stride", "film"),
         *("widths", "depths", "window", "head_channels", "mlp_ratio"),
     ]
+    if config.trunk is not None:
+        names = ["task", "reads", "latent_channels", "body"]
     values = {name: getattr(config, name) for name in names} | {"classes": len(config.labels)}
+    if config.trunk is not None:
+        values |= {"stem": config.stem and asdict(config.stem), "trunk": asdict(config.trunk)}
     return json.dumps(values, sort_keys=True).encode()

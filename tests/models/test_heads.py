@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny import of_trunk
 
 from promptcodec.coding.head_config import HeadConfig
 from promptcodec.coding.head_shapes import COUNTER, head_shapes
@@ -93,6 +94,14 @@ KINDS = {
     "pixels-segment": replace(
         SMALL, reads="pixels", latent_channels=0, task="segment", widths=(8, 16, 24),
         depths=(1, 1, 2),
+    ),
+    "trunk": of_trunk(SMALL),
+    "trunk-finer": of_trunk(SMALL, begins=4, channels=6),
+    "trunk-segment": of_trunk(replace(SMALL, task="segment"), begins=8),
+    "trunk-whole": of_trunk(SMALL, begins=1),
+    "trunk-pixels": of_trunk(replace(SMALL, reads="pixels", latent_channels=0)),
+    "trunk-pixels-segment": of_trunk(
+        replace(SMALL, reads="pixels", latent_channels=0, task="segment")
     ),
 }  # fmt: skip
 

@@ -13,6 +13,7 @@ from promptcodec.io.checkpoints import HEAD_CONFIG, HEAD_WEIGHTS
 from promptcodec.models.heads.classifier import LatentClassifier
 from promptcodec.models.heads.pixel_classifier import PixelClassifier
 from promptcodec.models.heads.segmenter import LatentSegmenter, PixelSegmenter
+from promptcodec.models.heads.trunk_heads import TrunkClassifier, TrunkSegmenter
 from promptcodec.models.weights import as_half, network_of, write_files
 
 
@@ -33,8 +34,10 @@ def build_head(config: HeadConfig) -> nn.Module:
     """A fresh network for the task of a config.
 
     Raises:
-        ConfigError: the number of stages is not that of the task.
+        ConfigError: the number of stages is not that of the task, or timm lacks the network.
     """
+    if config.trunk is not None:
+        return TrunkClassifier(config) if config.task == CLASSIFY else TrunkSegmenter(config)
     if config.task == CLASSIFY:
         return LatentClassifier(config) if config.reads == LATENTS else PixelClassifier(config)
     return LatentSegmenter(config) if config.reads == LATENTS else PixelSegmenter(config)

@@ -74,12 +74,20 @@ class LatentStem(nn.Module):
             y_hat: latents, (B, M, h, w).
             lmbda: rate-distortion weight of each picture's rate, (B,), clamped to the ladder.
         """
+        return self.tokens(*self.shaded(y_hat, lmbda))
+
+    def shaded(self, y_hat: Tensor, lmbda: Tensor) -> tuple[Tensor, Tensor]:
+        """Standardised latents with scale and shift of the rate, (B, h, w, M); the rate, (B, 1)."""
         center, spread = self.center[:, None, None], self.spread[:, None, None]
         x = self.drop((y_hat - center) / spread).permute(0, 2, 3, 1)
         rate = (torch.log(lmbda.clamp(LAMBDAS[0], LAMBDAS[-1])) - LOG_MIDDLE)[:, None]
         if self.film is not None:
             scale, shift = self.film(rate)[:, None, None, :].chunk(2, dim=-1)
             x = x * (1.0 + scale) + shift
+        return x, rate
+
+    def tokens(self, x: Tensor, rate: Tensor) -> Tensor:
+        """Tokens, (B, h, w, width), of what `shaded` returns."""
         return self.norm(self.embed(x)) + self.rate(rate)[:, None, None, :]
 
 

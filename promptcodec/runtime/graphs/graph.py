@@ -104,6 +104,10 @@ class Graph:
         """A constant scalar."""
         return self._constant(np.array(value, np.float32))
 
+    def floats(self, *values: float) -> str:
+        """A constant vector."""
+        return self._constant(np.array(values, np.float32))
+
     def int32(self, value: int) -> str:
         """A constant whole number of 32 bits."""
         return self._constant(np.array(value, np.int32))
@@ -134,9 +138,11 @@ class Graph:
         kernel: int,
         stride: int = 1,
         dilation: int = 1,
+        groups: int = 1,
+        borders: tuple[int, int] | None = None,
         edge: bool = False,
     ) -> str:
-        """Convolution of (B, C, H, W), padded by its dilation where the kernel is 3.
+        """Convolution of (B, C, H, W).
 
         Args:
             x: features.
@@ -144,16 +150,27 @@ class Graph:
             kernel: edge of the kernel.
             stride: step of the kernel.
             dilation: distance between the taps of the kernel.
+            groups: number of groups of channels that are convolved apart.
+            borders: rows and columns that are added before and after; None is the dilation on all
+                sides where the kernel is 3, and none elsewhere.
             edge: whether the border is repeated; otherwise zeros lie around it.
         """
-        pads = [dilation if kernel == 3 else 0] * 4
+        same = dilation if kernel == 3 else 0
+        before, after = borders or (same, same)
+        pads = [before, before, after, after]
         if edge and any(pads):
             more = self.ints(0, 0, *pads[:2], 0, 0, *pads[2:])
             x, pads = self.op("Pad", x, more, mode="edge"), [0] * 4
         weight, bias = self.parameter(f"{name}.weight"), self.parameter(f"{name}.bias")
-        shape = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": pads}
+        shape: dict[str, Any] = {
+            "kernel_shape": [kernel] * 2,
+            "strides": [stride] * 2,
+            "pads": pads,
+        }
         if dilation > 1:
             shape["dilations"] = [dilation] * 2
+        if groups > 1:
+            shape["group"] = groups
         return self.op("Conv", x, weight, bias, **shape)
 
     def to_grid(self, tokens: str, size: str) -> str:

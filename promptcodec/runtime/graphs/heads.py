@@ -4,9 +4,9 @@
     segment   y_hat -> embed, norm, + rate -> blocks at 1/16 -> norm, linear, GELU -> pixel shuffle
               -> dilated convolutions, summed -> logits at 1/8
 
-Folded into the weights: mean and deviation of the latents, also through the scale and shift of a
-rate, the order of channels before a pixel shuffle. Latents are tokens in raster order, of a grid
-that is padded to whole windows.
+Heads with stages of a trained network are in `trunk`.
+Folded into the weights: the order of channels before a pixel shuffle. Latents are tokens in raster
+order, of a grid that is padded to whole windows.
 """
 
 from __future__ import annotations
@@ -24,7 +24,15 @@ from promptcodec.runtime.graphs.head_stages import (
     fold_residual_stages,
     fold_swin_stages,
 )
+from promptcodec.runtime.graphs.head_stem import (
+    build_stem,
+    fold_stem,
+    linear,
+    norm,
+    squares_first,
+)
 from promptcodec.runtime.graphs.layout import Layout
+from promptcodec.runtime.graphs.trunk import build_trunk_head, fold_trunk_head
 
 RASTER = Layout(LATENT_STRIDE)
 FINER = 2  # scores for each latent of a segmentation head, along an axis
@@ -39,7 +47,7 @@ def build_head(config: HeadConfig) -> Graph:
     Args:
         config: configuration of the head.
     Raises:
-        UsageError: the head reads pixels.
+        UsageError: the head reads pixels, or has a network of timm.
     """
     if config.reads != LATENTS:
         raise UsageError(
@@ -47,10 +55,14 @@ def build_head(config: HeadConfig) -> Graph:
             "install 'promptcodec[train]'; train one on latents with `promptcodec train-head`"
         )
     graph = Graph(config.task)
+    if config.trunk is not None:
+        build_trunk_head(graph, config, config.trunk)
+        return graph
+    _, tokens = build_stem(graph, config.latent_channels, film=config.film)
     if config.task == CLASSIFY:
-        _classify(graph, config, _stem(graph, config))
+        _classify(graph, config, tokens)
     else:
-        _segment(graph, config, _stem(graph, config))
+        _segment(graph, config, tokens)
     return graph
 
 
@@ -61,49 +73,19 @@ def fold_head(weights: Parameters, config: HeadConfig) -> dict[str, Array]:
         weights: float32 arrays of the head, by name.
         config: configuration of the head.
     """
+    if config.stem is not None:
+        return fold_trunk_head(weights, config.stem)
     if config.task == CLASSIFY:
-        found = _fold_stem(weights, config, finer=config.finer)
-        found |= _norm(weights, "norm") | _linear(weights, "out")
+        found = fold_stem(weights, film=config.film, finer=config.finer)
+        found |= norm(weights, "norm") | linear(weights, "out")
         if config.body == RESNET:
             return found | fold_residual_stages(weights)
         return found | fold_swin_stages(weights, config, stages=len(config.widths))
-    found = _fold_stem(weights, config, finer=1)
-    found |= _norm(weights, "pyramid.norm")
-    found |= _linear(weights, "pyramid.up", order=_squares_first(FINER, 4 * config.widths[0]))
+    found = fold_stem(weights, film=config.film)
+    found |= norm(weights, "pyramid.norm")
+    found |= linear(weights, "pyramid.up", order=squares_first(FINER, 4 * config.widths[0]))
     found |= {name: weights[name] for name in weights if name.startswith("pyramid.dilated.")}
     return found | fold_swin_stages(weights, config, stages=1)
-
-
-def _stem(graph: Graph, config: HeadConfig) -> str:
-    """Tokens in raster order."""
-    x = graph.input("y_hat", np.float32, "batch", "latents", config.latent_channels)
-    rate = graph.input("rate", np.float32, "batch", 1, 1)
-    if config.film:
-        hidden = graph.op("Gelu", graph.linear(rate, "stem.film"))
-        x = graph.op("Mul", x, graph.linear(hidden, "stem.scale"))
-        x = graph.op("Add", x, graph.linear(hidden, "stem.shift"))
-    x = graph.norm(graph.linear(x, "stem.embed"), "stem.norm")
-    return graph.op("Add", x, graph.linear(rate, "stem.rate"))
-
-
-def _fold_stem(weights: Parameters, config: HeadConfig, *, finer: int) -> dict[str, Array]:
-    center, spread = weights["stem.center"], weights["stem.spread"]
-    order = _squares_first(finer, len(weights["stem.embed.bias"]))
-    found = _linear(weights, "stem.embed", order=order) | _norm(weights, "stem.norm", order=order)
-    found |= _linear(weights, "stem.rate", order=order)
-    if not config.film:
-        embed = found["stem.embed.weight"] / spread[:, None]
-        found["stem.embed.weight"] = embed
-        found["stem.embed.bias"] = found["stem.embed.bias"] - center @ embed
-        return found
-    hidden, film = _linear(weights, "stem.film.0"), _linear(weights, "stem.film.2")
-    for part in ("weight", "bias"):
-        scale, shift = np.split(film[f"stem.film.2.{part}"], 2, axis=-1)
-        scale = (scale + (part == "bias")) / spread
-        found[f"stem.film.{part}"] = hidden[f"stem.film.0.{part}"]
-        found[f"stem.scale.{part}"] = scale
-        found[f"stem.shift.{part}"] = shift - center * scale
-    return found
 
 
 def _classify(graph: Graph, config: HeadConfig, tokens: str) -> None:
@@ -142,22 +124,3 @@ def _shuffled(graph: Graph, squares: str, layout: Layout, *, width: int, stride:
     tokens = graph.op("Reshape", squares, graph.ints(0, -1, width))
     brothers = (layout.stride // stride) ** 2
     return Features(graph, tokens, stride, layout, brothers=brothers)
-
-
-def _squares_first(ratio: int, channels: int) -> Array:
-    """Places of channels before a pixel shuffle such that each token of a square has its own."""
-    return np.arange(channels).reshape(-1, ratio**2).T.ravel()
-
-
-def _linear(weights: Parameters, name: str, *, order: Array | None = None) -> dict[str, Array]:
-    """Parameters of a linear map, its outputs in another order."""
-    weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
-    if order is not None:
-        weight, bias = weight[order], bias[order]
-    return {f"{name}.weight": weight.T, f"{name}.bias": bias}
-
-
-def _norm(weights: Parameters, name: str, *, order: Array | None = None) -> dict[str, Array]:
-    """Parameters of a normalisation, its channels in another order."""
-    names = (f"{name}.weight", f"{name}.bias")
-    return {own: weights[own] if order is None else weights[own][order] for own in names}
