@@ -164,6 +164,34 @@ def tiny_heads(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="session")
+def tiny_body(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of an untrained classifier of the tiny base with stages of a network."""
+    import torch
+    from tiny import of_trunk
+
+    from promptcodec.coding.head_config import HeadConfig
+    from promptcodec.models.checkpoint import read_base
+    from promptcodec.models.heads.checkpoint import build_head, write_head
+    from promptcodec.runtime.export import export
+
+    base = read_base(tiny_checkpoint)
+    channels = base.config.codec.latent_channels
+    config = HeadConfig(
+        labels=("cat", "dog", "fish"), latent_channels=channels, base_sha256=base.sha256.hex()
+    )
+    config = of_trunk(config, begins=8)
+    torch.manual_seed(4)
+    model = build_head(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+    folder = tmp_path_factory.mktemp("body") / "classify"
+    write_head(folder, model, config=config)
+    export(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def labelled_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two classes that differ in colour, 12 noisy pictures of each."""
     folder = tmp_path_factory.mktemp("labelled")

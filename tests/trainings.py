@@ -8,6 +8,9 @@ from promptcodec.training.classifier import ClassifierTask, ClassifierTrainingCo
 from promptcodec.training.config import BaseTrainingConfig, read_recipe
 from promptcodec.training.segmenter import SegmenterTask, SegmenterTrainingConfig
 from promptcodec.training.trainer import run_training
+from promptcodec.training.transfer import TransferConfig
+
+HeadRecipe = ClassifierTrainingConfig | SegmenterTrainingConfig | TransferConfig
 
 
 def train_base(
@@ -19,9 +22,9 @@ def train_base(
     return run_training(task, budget=budget, **options)
 
 
-def read_head_recipe(path: Path) -> ClassifierTrainingConfig | SegmenterTrainingConfig:
+def read_head_recipe(path: Path) -> HeadRecipe:
     """The recipe of a head, by its task."""
-    return read_recipe(path, ClassifierTrainingConfig, SegmenterTrainingConfig)
+    return read_recipe(path, ClassifierTrainingConfig, SegmenterTrainingConfig, TransferConfig)
 
 
 def train_head(config: ClassifierTrainingConfig | SegmenterTrainingConfig, **options) -> Path:

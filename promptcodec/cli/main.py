@@ -50,6 +50,10 @@ GROUPS: Groups = {
         "train-ladder": ("train:train_ladder", "Train the adapters of all rates."),
         "adapt": ("adapt:adapt", "Adapt the ladder to your own kind of pictures."),
         "train-head": ("train:train_head", "Train a classifier or a segmentation head."),
+        "import-network": (
+            "train:import_network",
+            "Read a trained classifier that a head takes over.",
+        ),
         "train-joint": ("train:train_joint", "Train codec and classifier together."),
         "train-aggregation": (
             "train:train_aggregation",

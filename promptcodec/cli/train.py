@@ -11,6 +11,7 @@ from typer import Argument, Option
 from promptcodec.cli import options
 from promptcodec.cli.output import Printer
 from promptcodec.cli.settings import spread_settings
+from promptcodec.errors import UsageError
 
 TrainingData = Annotated[
     Path,
@@ -176,33 +177,97 @@ def train_ladder(
 @spread_settings
 def train_head(
     *,
-    recipe: options.Recipe,
+    recipe: Annotated[
+        Path | None,
+        Argument(
+            metavar="[RECIPE]",
+            help="YAML file, for instance recipes/classify/classify-nano.yaml; not needed with "
+            "--body.",
+        ),
+    ] = None,
     data: Annotated[
         Path,
-        Option(help="Folder or zip file with train/CLASS/..., or train/images and train/masks."),
+        Option(
+            help="Folder or zip file with CLASS/... or train/CLASS/..., train/images and "
+            "train/masks, or pictures without labels, as the recipe needs them."
+        ),
     ],
+    body: Annotated[
+        str | None,
+        Option(help="Head to start from, of all but its classes: a folder, or bundled."),
+    ] = None,
     run: Annotated[RunOptions, RUN],
     cache: Annotated[
-        Path | None, Option(help="File to keep the codec's views in, for other runs on them.")
+        Path | None,
+        Option(help="File, or folder of a transfer, to keep the codec's views in for other runs."),
     ] = None,
     seed: Seed = None,
     printer: Printer,
 ) -> None:
     """Train a classifier or a segmentation head on what the frozen base transmits."""
-    from promptcodec.training.classifier import ClassifierTask, ClassifierTrainingConfig
+    from promptcodec.training.classifier import (
+        ClassifierTask,
+        ClassifierTrainingConfig,
+        own_classes,
+    )
     from promptcodec.training.config import read_recipe
     from promptcodec.training.segmenter import SegmenterTask, SegmenterTrainingConfig
     from promptcodec.training.trainer import run_training
+    from promptcodec.training.transfer import TransferConfig, TransferTask
 
-    config = read_recipe(recipe, ClassifierTrainingConfig, SegmenterTrainingConfig)
-    if seed is not None:
-        config = dataclasses.replace(config, seed=seed)
+    kinds = SegmenterTrainingConfig, TransferConfig
+    if recipe is not None:
+        config = read_recipe(recipe, ClassifierTrainingConfig, *kinds)
+    elif body is not None:
+        config = own_classes(body)
+    else:
+        raise UsageError("name a recipe, or a head to start from by --body, such as bundled")
+    changes = {"seed": seed, "start": body}
+    config = dataclasses.replace(config, **{n: v for n, v in changes.items() if v is not None})
     if isinstance(config, SegmenterTrainingConfig):
         task = SegmenterTask(config)
+    elif isinstance(config, TransferConfig):
+        task = TransferTask(config, cache=cache)
     else:
         task = ClassifierTask(config, cache=cache)
-    folder = run_training(task, data=data, **run.arguments(recipe.stem))
+    name = "own-classes" if recipe is None else recipe.stem
+    folder = run_training(task, data=data, **run.arguments(name))
     printer.report_run("train-head", folder, f"head: {folder}; use it with --heads {folder}")
+
+
+@spread_settings
+def import_network(
+    *,
+    network: Annotated[
+        str, Argument(metavar="NETWORK", help="Name in timm, for instance tf_efficientnet_lite0.")
+    ],
+    weights: Annotated[Path, Option(help="Its weights: safetensors, or a state of torch.")],
+    out: Annotated[Path, Option(help="Folder to write, a head on pixels.")],
+    labels: Annotated[
+        Path | None, Option(help="File of one label a line; default: ImageNet's thousand.")
+    ] = None,
+    mean: Annotated[
+        float | None, Option(help="Mean of the normalisation of pixels; default: timm's.")
+    ] = None,
+    spread: Annotated[
+        float | None, Option(min=1e-3, help="Divisor of that normalisation; default: timm's.")
+    ] = None,
+    licence: Annotated[str, Option(help="Licence of the weights, for the record.")] = "",
+    printer: Printer,
+) -> None:
+    """Read a trained classifier, whose stages a head on latents takes over."""
+    from promptcodec.training.networks import import_network, read_labels
+
+    import_network(
+        network,
+        weights,
+        out,
+        labels=None if labels is None else read_labels(labels),
+        mean=mean,
+        spread=spread,
+        licence=licence,
+    )
+    printer.report_run("import-network", out, f"network: {out}; name it as `teacher` in a recipe")
 
 
 @spread_settings

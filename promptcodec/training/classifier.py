@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from promptcodec.coding.head_config import CLASSIFY, LATENTS, PIXELS, SEGMENT, HeadConfig, Ratio
-from promptcodec.config import Count, ShareBelow1, Within
+from promptcodec.config import Count, Positive, Share, ShareBelow1, Within
 from promptcodec.errors import ConfigError
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import build_head, write_head
@@ -34,6 +34,7 @@ from promptcodec.training.data.labelled import read_labelled
 from promptcodec.training.distillation import DistilledHead, TeacherConfig, read_teacher
 from promptcodec.training.losses import ClassificationLoss
 from promptcodec.training.optim import device_of
+from promptcodec.training.start import copy_known, is_end, read_start
 from promptcodec.training.task import Task
 
 TEMPERATURES = torch.logspace(-1.0, 1.0, 201)
@@ -48,6 +49,10 @@ class ClassifierTrainingConfig(LoopConfig):
         base: folder of the frozen base, or a Hub id; None is the bundled one.
         input: kind of input: "latents", "decoded" pixels, the "original", or pixels of "jpeg",
             "webp" or "avif" files.
+        start: folder of a head with stages of a trained network, which the new head begins as, of
+            all but its classes; "bundled" is that of the base. None trains all of a new one.
+        thaw: share of the run after which a start's layers learn as well as the classes.
+        body_factor: their learning rate over that of the classes.
         body: kind of stages as in `HeadConfig`.
         stride: px between tokens of latents as in `HeadConfig`.
         patch: px between tokens of pixels as in `HeadConfig`.
@@ -67,6 +72,9 @@ class ClassifierTrainingConfig(LoopConfig):
     max_rise: Rise | None = None
     base: str | None = None
     input: str = "latents"
+    start: str | None = None
+    thaw: Share = 0.3
+    body_factor: Positive = 0.1
     body: str = "swin"
     stride: int = 16
     patch: int = 4
@@ -95,6 +103,8 @@ class ClassifierTrainingConfig(LoopConfig):
             raise ConfigError(f"task is {self.task!r}; need {CLASSIFY!r} or {SEGMENT!r}")
         if self.input not in INPUTS:
             raise ConfigError(f"input is {self.input!r}; need one of {', '.join(INPUTS)}")
+        if self.start is not None and self.teacher is not None:
+            raise ConfigError("a start and a teacher are given; need one of them")
         self.head_config(labels=("a", "b"), latent_channels=1, base_sha256="")
 
     def head_config(
@@ -126,6 +136,23 @@ class ClassifierTrainingConfig(LoopConfig):
         )
 
 
+def own_classes(start: str) -> ClassifierTrainingConfig:
+    """Recipe for a few hundred pictures of own classes.
+
+    Args:
+        start: head to start from, as in `ClassifierTrainingConfig`.
+    """
+    return ClassifierTrainingConfig(
+        start=start,
+        views=ViewConfig(size=224, views=4),
+        optimizer=OptimizerConfig(
+            name="adamw", learning_rate=1e-3, warmup_steps=20, decay_fraction=0.7, ema_decay=0.98
+        ),
+        steps=300,
+        validate_every=100,
+    )
+
+
 def cross_entropy(logits: Tensor, targets: Tensor, *, smoothing: float) -> ClassificationLoss:
     """Cross-entropy with smoothed targets; logits and targets (B, classes)."""
     smooth = (1.0 - smoothing) * targets + smoothing / targets.shape[1]
@@ -148,6 +175,11 @@ class ClassifierTask(Task):
     def __init__(self, config: ClassifierTrainingConfig, *, cache: Path | None = None) -> None:
         self.config, self.cache = config, cache
         self.codec = TorchCodec.load(config.base)
+        self._start = None
+        if config.start is not None:
+            latents = config.input == LATENTS
+            self._start = read_start(config.start, codec=self.codec, latents=latents)
+            self.resting = config.thaw > 0.0
 
     def open_store(self, data: Path, *, device: str, validation: Path | None) -> AugmentedPictures:
         """Read the pictures and send them through the codec once."""
@@ -176,12 +208,21 @@ class ClassifierTask(Task):
     def build(self, store: AugmentedPictures) -> nn.Module:
         """A fresh head of the classes that the store has; with a teacher a `DistilledHead`."""
         head = build_head(self._head_config(store.classes))
+        if self._start is not None:
+            copy_known(head, self._start.model.state_dict())
         if not store.feature_channels:
             return head
         assert isinstance(head, LatentClassifier | PixelClassifier)
         return DistilledHead(head, store.feature_channels)
 
+    def factor(self, name: str) -> float:
+        """What a start knows learns more slowly than its new classes."""
+        known = self._start is not None and not is_end(name)
+        return self.config.body_factor if known else 1.0
+
     def _head_config(self, classes: tuple[str, ...]) -> HeadConfig:
+        if self._start is not None:
+            return replace(self._start.config, labels=classes, temperature=1.0)
         return self.config.head_config(
             labels=classes,
             latent_channels=self.codec.config.codec.latent_channels,
@@ -200,6 +241,9 @@ class ClassifierTask(Task):
     ) -> ClassificationLoss:
         """Cross-entropy on a batch, plus the loss on a teacher's features."""
         config = self.config
+        if self._start is not None:
+            for name, parameter in model.named_parameters():
+                parameter.requires_grad_(is_end(name) or share >= config.thaw)
         logits = model(batch.inputs, batch.lmbda)
         if config.teacher is None:
             return cross_entropy(logits, batch.targets, smoothing=config.smoothing)

@@ -59,7 +59,8 @@ class DataConfig(Ranged):
             pixels; None keeps `crop`.
         last_fraction: share of the steps that are this last part.
         packs: parts of `--data` to read, with their shares of the crops; empty is all of it.
-        exclude: patterns of file names that are left out, such as `syn_*`.
+        exclude: patterns of file names that are left out, such as `syn_*`, or of folders and file
+            names, such as `val/*/*`.
         reduce_probability: share of crops taken after an antialiased reduction, which hides
             artefacts of lossy source files.
         reduce_min: smallest scale of that reduction.

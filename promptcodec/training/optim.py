@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +17,20 @@ TABLES = ("position_bias", "hyperprior.prior", "context.slot", "centroids")
 FEWEST = 4  # smallest number of rows and columns for Muon
 
 
-def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """The optimiser that `config` names, over the parameters of `model` that are trained."""
+def build_optimizer(
+    model: nn.Module, config: OptimizerConfig, *, factor: Callable[[str], float] = lambda _: 1.0
+) -> torch.optim.Optimizer:
+    """The optimiser that `config` names, over the parameters of `model` that are trained.
+
+    Args:
+        model: the module in training.
+        config: optimiser and schedule.
+        factor: learning rate of a parameter over that of others, by its name.
+    """
     groups: dict[tuple[float, bool], list[Tensor]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            key = _factor(name, config), is_matrix(name, parameter)
+            key = factor(name) * _factor(name, config), is_matrix(name, parameter)
             groups.setdefault(key, []).append(parameter)
     options = [
         {"params": parameters, "factor": factor, "matrices": matrices}

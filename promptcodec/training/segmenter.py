@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from promptcodec.coding.head_config import IGNORE, LATENTS, PIXELS, SEGMENT, HeadConfig, Ratio
 from promptcodec.coding.predict import SCORE_STRIDE, classes_of
-from promptcodec.config import Count, Share, ShareBelow1, Within
+from promptcodec.config import Count, Positive, Share, ShareBelow1, Within
 from promptcodec.errors import ConfigError
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import build_head, write_head
@@ -30,6 +30,7 @@ from promptcodec.training.data.segmentation_crops import (
 )
 from promptcodec.training.losses import ClassificationLoss
 from promptcodec.training.optim import device_of
+from promptcodec.training.start import copy_known, is_end, read_start
 from promptcodec.training.task import Task
 
 MOST_IGNORED = 16
@@ -47,6 +48,10 @@ class SegmenterTrainingConfig(LoopConfig):
         base: folder of the frozen base, or a Hub id; None is the bundled one.
         input: kind of input: "latents", "decoded" pixels, the "original", or pixels of "jpeg",
             "webp" or "avif" files.
+        start: folder of a classifier with stages of a trained network, which the new head begins
+            as, of all but its classes; "bundled" is that of the base. None trains a new one, of
+            widths and depths.
+        body_factor: learning rate of a start's layers over that of the others.
         widths: channels of the stages: one at 1/16 for latents, three at 1/4, 1/8 and 1/16 for
             pixels.
         depths: Swin blocks of each stage.
@@ -64,6 +69,8 @@ class SegmenterTrainingConfig(LoopConfig):
     max_rise: Rise | None = None
     base: str | None = None
     input: str = LATENTS
+    start: str | None = None
+    body_factor: Positive = 0.1
     widths: tuple[Count, ...] = (128,)
     depths: tuple[Count, ...] = (4,)
     mlp_ratio: Ratio = 2.0
@@ -88,7 +95,7 @@ class SegmenterTrainingConfig(LoopConfig):
         if self.input not in INPUTS:
             raise ConfigError(f"input is {self.input!r}; need one of {', '.join(INPUTS)}")
         stages = 1 if self.input == LATENTS else PIXEL_STAGES
-        if len(self.widths) != stages:
+        if self.start is None and len(self.widths) != stages:
             raise ConfigError(
                 f"widths has {len(self.widths)} entries; input {self.input!r} needs {stages}"
             )
@@ -154,6 +161,10 @@ class SegmenterTask(Task):
     def __init__(self, config: SegmenterTrainingConfig) -> None:
         self.config = config
         self.codec = TorchCodec.load(config.base)
+        self._start = None
+        if config.start is not None:
+            latents = config.input == LATENTS
+            self._start = read_start(config.start, codec=self.codec, latents=latents)
         self._weights = torch.ones(len(config.labels))
 
     def open_store(self, data: Path, *, device: str, validation: Path | None) -> SegmentationCrops:
@@ -174,9 +185,21 @@ class SegmenterTask(Task):
 
     def build(self, store: SegmentationCrops) -> nn.Module:
         """A fresh head."""
-        return build_head(self._head_config())
+        head = build_head(self._head_config())
+        if self._start is not None:
+            copy_known(head, self._start.model.state_dict())
+        return head
+
+    def factor(self, name: str) -> float:
+        """What a start knows learns more slowly than the rest."""
+        known = self._start is not None and not is_end(name)
+        return self.config.body_factor if known else 1.0
 
     def _head_config(self) -> HeadConfig:
+        if self._start is not None:
+            return replace(
+                self._start.config, task=SEGMENT, labels=self.config.labels, temperature=1.0
+            )
         return self.config.head_config(
             latent_channels=self.codec.config.codec.latent_channels,
             base_sha256=self.codec.base_hash.hex(),

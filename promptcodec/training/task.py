@@ -66,6 +66,10 @@ class Task(ABC):
     def initialise(self, model: Any, store: Any) -> None:  # noqa: B027
         """Set the initial weights of a fresh module; by default they stay as built."""
 
+    def factor(self, name: str) -> float:
+        """Learning rate of a parameter over the recipe's, by its name."""
+        return 1.0
+
     def compiled(self, model: Any) -> Sequence[nn.Module]:
         """Modules to compile for training."""
         return ()

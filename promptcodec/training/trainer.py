@@ -96,7 +96,7 @@ class Trainer:
         model = task.build(self.store).to(memory_format=torch.channels_last)
         if state is None or state.step == 0:
             task.initialise(model, self.store)
-        optimizer = build_optimizer(model, config.optimizer)
+        optimizer = build_optimizer(model, config.optimizer, factor=task.factor)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self._averaged: nn.Module | None = None
         self.average = Average(self.unwrapped, decay=config.optimizer.ema_decay)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from promptcodec.coding.trunk import StemConfig
 from promptcodec.config import BaseConfig, CodecConfig
 from promptcodec.training.ablation import AblationConfig, Method
 from promptcodec.training.aggregation import AggregationTrainingConfig
@@ -21,12 +22,14 @@ from promptcodec.training.config import (
 )
 from promptcodec.training.data.augmented import ViewConfig
 from promptcodec.training.data.segmentation_crops import SceneConfig
+from promptcodec.training.data.taught_views import TaughtViewConfig
 from promptcodec.training.distillation import TeacherConfig
 from promptcodec.training.fine_tuning import FineTuneConfig
 from promptcodec.training.joint.config import JointTrainingConfig
 from promptcodec.training.ladder import LadderConfig
 from promptcodec.training.rate_adapter import RateAdapterConfig
 from promptcodec.training.segmenter import SegmenterTrainingConfig
+from promptcodec.training.transfer import TransferConfig
 
 CONFIGS = (
     AblationConfig,
@@ -47,7 +50,10 @@ CONFIGS = (
     RateConfig,
     SceneConfig,
     SegmenterTrainingConfig,
+    StemConfig,
+    TaughtViewConfig,
     TeacherConfig,
+    TransferConfig,
     ViewConfig,
 )
 RECORDED = yaml.safe_load(Path(__file__).with_name("defaults.yaml").read_text("utf-8"))

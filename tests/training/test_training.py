@@ -292,7 +292,7 @@ def test_every_recipe_loads(path: Path) -> None:
         assert read_recipe(path, LadderConfig).prompts.steps > 0
     elif path.name.startswith("ablation"):
         assert read_recipe(path, AblationConfig).methods
-    elif path.name.startswith(("classify", "segment")):
+    elif path.name.startswith(("classify", "segment", "transfer")):
         assert read_head_recipe(path).steps > 0
     elif path.name.startswith("eval-"):
         assert read_recipe(path, TaskEvaluation).sources

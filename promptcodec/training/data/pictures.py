@@ -140,6 +140,12 @@ class PictureStore:
         for entry in self._training[::stride][:count]:
             yield self._pictures[entry].permute(2, 0, 1).to(self.device)
 
+    def draw(self, rng: np.random.Generator, count: int) -> list[Tensor]:
+        """Training pictures, uint8 (3, H, W), with the probabilities of the recipe's crops."""
+        places = np.searchsorted(self._weights[self.config.crop], rng.random(count), side="right")
+        chosen = [self._training[min(place, len(self) - 1)] for place in places]
+        return [self._pictures[entry].permute(2, 0, 1) for entry in chosen]
+
     def batch(
         self, count: int, *, seed: int, step: int, rank: int = 0, share: float = 0.0
     ) -> Tensor:

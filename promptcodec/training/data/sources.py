@@ -47,6 +47,13 @@ class PictureFile:
         """File name without folders."""
         return Path(self.member or self.path).name
 
+    def matches(self, patterns: Sequence[str]) -> bool:
+        """Whether one of the patterns fits: `syn_*` the file name, `val/*` the folders too."""
+        whole = f"/{self.member or self.path.as_posix()}"
+        return matches(self.name, [p for p in patterns if "/" not in p]) or matches(
+            whole, [f"*/{p}" for p in patterns if "/" in p]
+        )
+
     def read(self) -> bytes:
         """The bytes of the file.
 
@@ -141,7 +148,7 @@ def find_training_pictures(data: Path, config: DataConfig) -> list[TrainingPictu
                 f"data {data} has no {place.name}: give the folder that holds the packs "
                 f"{', '.join(names)}, or drop data.packs from the recipe"
             )
-        sources = [s for s in find_pictures(place) if not matches(s.name, config.exclude)]
+        sources = [s for s in find_pictures(place) if not s.matches(config.exclude)]
         if names and not sources:
             raise DataError(f"pack {place} has no picture; see data.packs and data.exclude")
         for source in sources:

@@ -1,6 +1,6 @@
 """The second set of pictures with labels of a thousand classes: one picture of each, as a zip file.
 
-    python -m benchmarks.analysis.second_set DATA/train_photos OUT.zip [--prefix ineta_]
+    python -m benchmarks.analysis.thousand_set DATA/train_photos OUT.zip [--prefix ineta_]
 
 The pictures lie among unlabelled ones; their sources' paths, in `manifest.json`, begin with the
 WordNet number of the class. They are copied as they are to val/NUMBER_CLASS/NAME, which `eval-task`

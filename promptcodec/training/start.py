@@ -1,0 +1,57 @@
+"""Heads with stages of a trained network, from which other heads start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from promptcodec.coding.head_config import LATENTS, PIXELS
+from promptcodec.coding.head_file import head_folder
+from promptcodec.config import CLASSIFY
+from promptcodec.errors import ConfigError
+from promptcodec.io.checkpoints import find_heads
+from promptcodec.models.codec import TorchCodec
+from promptcodec.models.heads.checkpoint import Head, read_head
+
+BUNDLED = "bundled"
+ENDS = ("trunk.out.", "pyramid.")  # what is not taken from a start: classes and their layers
+
+
+def read_start(place: str, *, codec: TorchCodec, latents: bool) -> Head:
+    """A head to start from.
+
+    Args:
+        place: folder of the head; "bundled" is the classifier of the bundled codec.
+        codec: codec of the new head.
+        latents: whether the new head reads latents; otherwise pixels.
+    Raises:
+        CheckpointError: there is no usable head.
+        ModelMismatchError: it belongs to another base.
+        ConfigError: it has no stages of a trained network, or reads something else.
+    """
+    folder = head_folder(find_heads(None), CLASSIFY) if place == BUNDLED else Path(place)
+    head = read_head(folder, base_sha256=codec.base_hash if latents else b"")
+    wanted = LATENTS if latents else PIXELS
+    if head.config.trunk is None or head.config.reads != wanted:
+        kind = "without" if head.config.trunk is None else "with"
+        raise ConfigError(
+            f"{folder} is a head on {head.config.reads}, {kind} stages of a trained network; need "
+            f"one with them on {wanted}: train it with a recipe of task transfer"
+        )
+    return head
+
+
+@torch.no_grad()
+def copy_known(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Copy the weights that a network has by the same name and in the same shape."""
+    for name, value in model.state_dict().items():
+        if name in weights and weights[name].shape == value.shape:
+            value.copy_(weights[name])
+
+
+def is_end(name: str) -> bool:
+    """Whether a parameter belongs to the classes, which every head has of its own."""
+    return name.startswith(ENDS)
