@@ -70,20 +70,20 @@ PIECES = {
 }
 
 
-def seal(fields: bytes) -> bytes:
+def seal(fields: bytes, *, version: int = 1) -> bytes:
     """Magic, version, length and a right CRC around header fields, independent of the writer."""
     length, spelled = len(fields) + 4, b""
     while length > 0x7F:
         spelled += bytes([length & 0x7F | 0x80])
         length >>= 7
-    header = b"\x8fPC\n\x01" + spelled + bytes([length]) + fields
+    header = b"\x8fPC\n" + bytes([version]) + spelled + bytes([length]) + fields
     return header + zlib.crc32(header).to_bytes(4, "little")
 
 
-def written(**changes: str) -> bytes:
+def written(*, version: int = 1, **changes: str) -> bytes:
     """A sealed header of PIECES with some replaced, in hex."""
     assert changes.keys() <= PIECES.keys()
-    return seal(bytes.fromhex(" ".join((PIECES | changes).values())))
+    return seal(bytes.fromhex(" ".join((PIECES | changes).values())), version=version)
 
 
 def refusal(data: bytes, **limits: int) -> str:

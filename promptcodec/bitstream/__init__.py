@@ -1,9 +1,9 @@
-"""The container of a compressed picture, version 1: bytes <-> dataclasses, and nothing else.
+"""The container of a compressed picture: bytes <-> dataclasses, and nothing else.
 
 FORMAT.md is the specification; this package is its reference reader and writer::
 
     magic | version | header length | fields | tile table | chunk table | CRC-32
-    tile 0: z, y | tile 1: z, y | ... | chunk 0 | chunk 1 | ...
+    tile 0: z, y | tile 1: WebP | ... | chunk 0 | chunk 1 | ...
 
 It needs only the standard library.
 """
@@ -17,8 +17,10 @@ from promptcodec.bitstream.fields import MAX_PIXELS as MAX_PIXELS
 from promptcodec.bitstream.fields import MAX_TILES as MAX_TILES
 from promptcodec.bitstream.fields import OWN_TABLES as OWN_TABLES
 from promptcodec.bitstream.fields import RATE_STEPS as RATE_STEPS
+from promptcodec.bitstream.fields import AnyTile as AnyTile
 from promptcodec.bitstream.fields import Chunk as Chunk
 from promptcodec.bitstream.fields import Container as Container
+from promptcodec.bitstream.fields import ExactTile as ExactTile
 from promptcodec.bitstream.fields import Header as Header
 from promptcodec.bitstream.fields import Tile as Tile
 from promptcodec.bitstream.fields import decoded_pixels as decoded_pixels

@@ -1,8 +1,10 @@
-"""Parts of a stream as dataclasses, and the constants of version 1."""
+"""Parts of a stream as dataclasses, and the constants of versions 1 and 2."""
 
 import math
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from promptcodec.bitstream.varint import LONGEST_VARINT
 from promptcodec.config import TILE_STRIDE
@@ -10,7 +12,8 @@ from promptcodec.errors import UsageError
 
 # Not ASCII, so no text file starts with it; the newline shows a transfer that rewrote line ends.
 MAGIC = b"\x8fPC\n"
-VERSION = 1
+ALL_LATENTS, SOME_EXACT = VERSIONS = (1, 2)  # version 2 has a kind for each tile
+LATENTS, EXACT = TILE_KINDS = (0, 1)
 # Numerics profiles: see "Payload" in FORMAT.md.
 BASE_TABLES = 1  # z is coded with the base's tables
 OWN_TABLES = 2  # z is coded with a set of an adapter's tables, whose number is in the payload
@@ -30,14 +33,22 @@ GREY_FLAG = 1  # bit 0; the others are reserved and must be zero
 FIXED = struct.Struct("<BBHh8sB")  # flags, profile, rate, gain, base hash, number of adapters
 CRC = struct.Struct("<I")
 CRC_PAIR = struct.Struct("<II")
-LEAST_TILE_RECORD = 1 + 1 + CRC_PAIR.size
-MIN_HEADER_BYTES = len(MAGIC) + 2 + FIXED.size + 3 + LEAST_TILE_RECORD + 1 + CRC.size
-# Longest header that version 1 can have (1.2 MB): reading this much of a file always suffices.
-MAX_HEADER_BYTES = (
-    (len(MAGIC) + 1 + 3 + FIXED.size + MAX_ADAPTERS * HASH_BYTES + 3 * LONGEST_VARINT)
-    + MAX_TILES * (2 * LONGEST_VARINT + CRC_PAIR.size)
+# Bytes of the shortest and of the longest record of a tile, by version.
+LEAST_TILE_RECORD = {ALL_LATENTS: 2 + CRC_PAIR.size, SOME_EXACT: 2 + CRC.size}
+_LONGEST_TILE_RECORD = {
+    ALL_LATENTS: 2 * LONGEST_VARINT + CRC_PAIR.size,
+    SOME_EXACT: 1 + 2 * LONGEST_VARINT + CRC_PAIR.size,
+}
+MIN_HEADER_BYTES = {
+    version: len(MAGIC) + 2 + FIXED.size + 3 + record + 1 + CRC.size
+    for version, record in LEAST_TILE_RECORD.items()
+}
+MAX_HEADER_BYTES = {
+    version: (len(MAGIC) + 1 + 3 + FIXED.size + MAX_ADAPTERS * HASH_BYTES + 3 * LONGEST_VARINT)
+    + MAX_TILES * record
     + (1 + MAX_CHUNKS * (4 + LONGEST_VARINT + CRC.size) + CRC.size)
-)
+    for version, record in _LONGEST_TILE_RECORD.items()
+}
 
 
 @dataclass(frozen=True)
@@ -50,9 +61,25 @@ class Tile:
         index_crc: CRC-32 of the tile's table indexes (uint8, C order), for the entropy decoder.
     """
 
+    is_exact: ClassVar[bool] = False
     z: bytes
     y: bytes
     index_crc: int
+
+
+@dataclass(frozen=True)
+class ExactTile:
+    """Pixels of one tile without loss.
+
+    Args:
+        webp: a lossless WebP file of the tile's part of the picture.
+    """
+
+    is_exact: ClassVar[bool] = True
+    webp: bytes
+
+
+AnyTile = Tile | ExactTile
 
 
 @dataclass(frozen=True)
@@ -72,10 +99,25 @@ class Chunk:
 class TileRecord:
     """One row of the tile table: payload lengths in bytes, CRC-32 of z and y, of the indexes."""
 
+    is_exact: ClassVar[bool] = False
     z_bytes: int
     y_bytes: int
     crc: int
     index_crc: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of the payload."""
+        return self.z_bytes + self.y_bytes
+
+
+@dataclass(frozen=True)
+class ExactRecord:
+    """The row of an exact tile: length of its payload in bytes, and CRC-32."""
+
+    is_exact: ClassVar[bool] = True
+    size: int
+    crc: int
 
 
 @dataclass(frozen=True)
@@ -123,24 +165,53 @@ class Fields:
 class Header(Fields):
     """The header of a stream: its fields and tables, and its own size in bytes."""
 
-    tiles: tuple[TileRecord, ...]
+    tiles: tuple[TileRecord | ExactRecord, ...]
     chunks: tuple[ChunkRecord, ...]
     size: int
 
     @property
+    def exact_tiles(self) -> frozenset[int]:
+        """Numbers of the exact tiles."""
+        return exact_of(self.tiles)
+
+    @property
+    def version(self) -> int:
+        """Version of the format."""
+        return version_of(self.tiles)
+
+    @property
     def payload_bytes(self) -> int:
         """Bytes after the header."""
-        tiles = sum(tile.z_bytes + tile.y_bytes for tile in self.tiles)
-        return tiles + sum(chunk.size for chunk in self.chunks)
+        return sum(part.size for part in (*self.tiles, *self.chunks))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Container(Fields):
     """A whole stream; `header_size` is known once parsed and takes no part in equality."""
 
-    tiles: tuple[Tile, ...]
+    tiles: tuple[AnyTile, ...]
     chunks: tuple[Chunk, ...]
     header_size: int = field(default=0, compare=False)
+
+    @property
+    def exact_tiles(self) -> frozenset[int]:
+        """Numbers of the exact tiles."""
+        return exact_of(self.tiles)
+
+    @property
+    def version(self) -> int:
+        """Version of the format that it is written in."""
+        return version_of(self.tiles)
+
+
+def exact_of(tiles: Iterable[AnyTile | TileRecord | ExactRecord]) -> frozenset[int]:
+    """Numbers of the exact ones among tiles or their records."""
+    return frozenset(number for number, tile in enumerate(tiles) if tile.is_exact)
+
+
+def version_of(tiles: Iterable[AnyTile | TileRecord | ExactRecord]) -> int:
+    """The lowest version that has these tiles."""
+    return SOME_EXACT if exact_of(tiles) else ALL_LATENTS
 
 
 def rate_to_fixed(rate_index: float) -> int:

@@ -14,8 +14,11 @@ from typing import BinaryIO
 from promptcodec.bitstream.fields import (
     MAX_HEADER_BYTES,
     MAX_PIXELS,
+    AnyTile,
     Chunk,
     Container,
+    ExactRecord,
+    ExactTile,
     Fields,
     Header,
     Tile,
@@ -45,19 +48,20 @@ class StreamFile:
     _starts: tuple[int, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        sizes = [tile.z_bytes + tile.y_bytes for tile in self.header.tiles]
-        sizes += [chunk.size for chunk in self.header.chunks]
+        sizes = [part.size for part in (*self.header.tiles, *self.header.chunks)]
         starts = tuple(accumulate(sizes, initial=self.header.size))
         object.__setattr__(self, "_starts", starts)
 
-    def tile(self, number: int) -> Tile:
+    def tile(self, number: int) -> AnyTile:
         """Payload of a tile, its checksum verified.
 
         Raises:
             StreamError: the file ends before it, or it is damaged.
         """
         row = self.header.tiles[number]
-        data = self._part(number, row.z_bytes + row.y_bytes, row.crc, f"tile {number}")
+        data = self._part(number, row.size, row.crc, f"tile {number}")
+        if isinstance(row, ExactRecord):
+            return ExactTile(data)
         return Tile(data[: row.z_bytes], data[row.z_bytes :], row.index_crc)
 
     def chunk(self, kind: bytes) -> bytes | None:
@@ -207,4 +211,4 @@ def _read_header(read: ReadAt, *, max_pixels: int) -> Header:
         except StreamError:
             if len(start) < size:  # there is no more
                 raise
-    return parse_header(read(0, MAX_HEADER_BYTES), max_pixels=max_pixels)
+    return parse_header(read(0, max(MAX_HEADER_BYTES.values())), max_pixels=max_pixels)

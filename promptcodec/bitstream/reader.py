@@ -10,6 +10,7 @@ from promptcodec.bitstream.fields import (
     CHUNK_KINDS,
     CRC,
     CRC_PAIR,
+    EXACT,
     FIXED,
     GREY_FLAG,
     HASH_BYTES,
@@ -22,7 +23,10 @@ from promptcodec.bitstream.fields import (
     MAX_TILES,
     MIN_HEADER_BYTES,
     PROFILES,
+    SOME_EXACT,
+    TILE_KINDS,
     ChunkRecord,
+    ExactRecord,
     Header,
     TileRecord,
     decoded_pixels,
@@ -35,7 +39,7 @@ from promptcodec.errors import StreamError
 
 
 def parse_header(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Header:
-    """Read the header from the first bytes of a file; `MAX_HEADER_BYTES` of them always suffice.
+    """Read the header from the first bytes of a file; the greatest of `MAX_HEADER_BYTES` suffices.
 
     Args:
         data: bytes of the file, or a prefix of them.
@@ -44,11 +48,12 @@ def parse_header(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Header:
     Raises:
         StreamError: the data is no stream, of a newer version, damaged, truncated or too large.
     """
-    check_start(data)
-    reader = _Reader(data, start=len(MAGIC) + 1, short=truncated(len(data), MIN_HEADER_BYTES))
+    version = check_start(data)
+    least = MIN_HEADER_BYTES[version]
+    reader = _Reader(data, start=len(MAGIC) + 1, short=truncated(len(data), least))
     length = reader.varint("header length")
     end = reader.position + length
-    if not MIN_HEADER_BYTES <= end <= MAX_HEADER_BYTES:
+    if not least <= end <= MAX_HEADER_BYTES[version]:
         raise StreamError(f"the header claims {end} bytes, which no stream has: {AGAIN}")
     if end > len(data):
         raise StreamError(truncated(len(data), end))
@@ -56,7 +61,7 @@ def parse_header(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Header:
     if zlib.crc32(body) != CRC.unpack_from(data, len(body))[0]:
         raise StreamError(f"the header is damaged, its checksum does not match: {AGAIN}")
     reader = _Reader(body, start=reader.position, short=f"a field overruns the header: {AGAIN}")
-    header = _read_fields(reader, max_pixels=max_pixels, size=end)
+    header = _read_fields(reader, version, max_pixels=max_pixels, size=end)
     if reader.remaining:
         raise StreamError(f"the header has {reader.remaining} bytes left over: {AGAIN}")
     return header
@@ -106,7 +111,7 @@ class _Reader:
         return value
 
 
-def _read_fields(reader: _Reader, *, max_pixels: int, size: int) -> Header:
+def _read_fields(reader: _Reader, version: int, *, max_pixels: int, size: int) -> Header:
     flags, profile, rate, gain, base_hash, adapters = FIXED.unpack(reader.take(FIXED.size))
     if flags & ~GREY_FLAG:
         raise StreamError(f"the stream sets unknown flags ({flags:#04x}): upgrade promptcodec")
@@ -132,24 +137,41 @@ def _read_fields(reader: _Reader, *, max_pixels: int, size: int) -> Header:
         gain=gain,
         profile=profile,
         tile_size=tile_size,
-        tiles=_read_tile_table(reader, rows * columns),
+        tiles=_read_tile_table(reader, version, rows * columns),
         chunks=_read_chunk_table(reader),
         size=size,
     )
 
 
-def _read_tile_table(reader: _Reader, count: int) -> tuple[TileRecord, ...]:
+def _read_tile_table(
+    reader: _Reader, version: int, count: int
+) -> tuple[TileRecord | ExactRecord, ...]:
     if count > MAX_TILES:
         raise StreamError(f"the stream declares {count} tiles, at most {MAX_TILES} can be: {AGAIN}")
-    if count * LEAST_TILE_RECORD > reader.remaining:
+    if count * LEAST_TILE_RECORD[version] > reader.remaining:
         raise StreamError(f"the header has no room for its {count} tiles: {AGAIN}")
-    return tuple(
-        TileRecord(
-            reader.varint("length of z"),
-            reader.varint("length of y"),
-            *CRC_PAIR.unpack(reader.take(CRC_PAIR.size)),
-        )
-        for _ in range(count)
+    if version != SOME_EXACT:
+        return tuple(_read_latents(reader) for _ in range(count))
+    records = tuple(_read_record(reader) for _ in range(count))
+    if not any(record.is_exact for record in records):
+        raise StreamError(f"the stream has version {version} and no exact tile: {AGAIN}")
+    return records
+
+
+def _read_record(reader: _Reader) -> TileRecord | ExactRecord:
+    (kind,) = reader.take(1)
+    if kind not in TILE_KINDS:
+        raise StreamError(f"the stream has a tile of the unknown kind {kind}: upgrade promptcodec")
+    if kind == EXACT:
+        return ExactRecord(reader.varint("length of a tile"), *CRC.unpack(reader.take(CRC.size)))
+    return _read_latents(reader)
+
+
+def _read_latents(reader: _Reader) -> TileRecord:
+    return TileRecord(
+        reader.varint("length of z"),
+        reader.varint("length of y"),
+        *CRC_PAIR.unpack(reader.take(CRC_PAIR.size)),
     )
 
 

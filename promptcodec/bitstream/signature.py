@@ -1,6 +1,6 @@
 """Signature of a stream, and messages about other files."""
 
-from promptcodec.bitstream.fields import MAGIC, MIN_HEADER_BYTES, VERSION
+from promptcodec.bitstream.fields import ALL_LATENTS, MAGIC, MIN_HEADER_BYTES, VERSIONS
 from promptcodec.errors import StreamError
 
 _OTHER_FILES = (  # kind, offset, signature
@@ -17,8 +17,8 @@ _REWRITTEN_MAGICS = (b"\x8fPC\r\n", b"\xef\xbf\xbdPC", b"\xc2\x8fPC", b"\x0fPC\n
 AGAIN = "copy the file again from its source, or encode the picture again"
 
 
-def check_start(data: bytes) -> None:
-    """Check magic and version.
+def check_start(data: bytes) -> int:
+    """Check magic and version; the version, of a file that ends before it that of the oldest.
 
     Raises:
         StreamError: the file is no stream, or of another version; the message has its kind.
@@ -27,7 +27,7 @@ def check_start(data: bytes) -> None:
         raise StreamError("the input is empty (0 bytes): give a file that `encode` wrote")
     if not data.startswith(MAGIC):
         if MAGIC.startswith(data):
-            raise StreamError(truncated(len(data), MIN_HEADER_BYTES))
+            raise StreamError(truncated(len(data), MIN_HEADER_BYTES[ALL_LATENTS]))
         if data.startswith(_REWRITTEN_MAGICS):
             raise StreamError(
                 "the stream was transferred as text, which damages it: copy as binary"
@@ -39,11 +39,13 @@ def check_start(data: bytes) -> None:
         raise StreamError(
             f"not a promptcodec stream (starts with {start}): give what `encode` wrote"
         )
-    if len(data) > len(MAGIC) and data[len(MAGIC)] != VERSION:
+    version = data[len(MAGIC)] if len(data) > len(MAGIC) else ALL_LATENTS
+    if version not in VERSIONS:
         raise StreamError(
-            f"the stream has format version {data[len(MAGIC)]}, this promptcodec supports"
-            f" {VERSION}: upgrade promptcodec"
+            f"the stream has format version {version}, this promptcodec supports"
+            f" {' and '.join(map(str, VERSIONS))}: upgrade promptcodec"
         )
+    return version
 
 
 def truncated(there: int, needed: int) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from promptcodec.bitstream.fields import GAIN_STEPS, VERSION, Header, fixed_to_rate
+from promptcodec.bitstream.fields import GAIN_STEPS, ExactRecord, Header, fixed_to_rate
 
 
 def describe(header: Header, *, file_bytes: int) -> dict[str, object]:
@@ -14,9 +14,11 @@ def describe(header: Header, *, file_bytes: int) -> dict[str, object]:
         file_bytes: size of the whole file; `bpp` is 8 times this by the pixels of the picture.
     """
     rows, columns = header.tile_grid
+    latents = [tile for tile in header.tiles if not isinstance(tile, ExactRecord)]
+    exact = [tile for tile in header.tiles if isinstance(tile, ExactRecord)]
     return {
         "schema": "promptcodec.info/1",
-        "version": VERSION,
+        "version": header.version,
         "width": header.width,
         "height": header.height,
         "grey": header.grey,
@@ -25,15 +27,21 @@ def describe(header: Header, *, file_bytes: int) -> dict[str, object]:
         "profile": header.profile,
         "base_hash": header.base_hash.hex(),
         "adapter_hashes": [item.hex() for item in header.adapter_hashes],
-        "tiles": {"size": header.tile_size, "rows": rows, "columns": columns},
+        "tiles": {
+            "size": header.tile_size,
+            "rows": rows,
+            "columns": columns,
+            "exact": len(exact),
+        },
         "chunks": [
             {"kind": chunk.kind.decode("ascii"), "bytes": chunk.size} for chunk in header.chunks
         ],
         "bytes": {
             "file": file_bytes,
             "header": header.size,
-            "z": sum(tile.z_bytes for tile in header.tiles),
-            "y": sum(tile.y_bytes for tile in header.tiles),
+            "z": sum(tile.z_bytes for tile in latents),
+            "y": sum(tile.y_bytes for tile in latents),
+            "exact": sum(tile.size for tile in exact),
             "chunks": sum(chunk.size for chunk in header.chunks),
         },
         "bpp": 8 * file_bytes / (header.width * header.height),
@@ -51,7 +59,8 @@ def as_text(facts: Mapping[str, Any]) -> str:
         "rate index": f"{facts['rate_index']:g}, gain {facts['gain_steps']:+g} steps",
         "base": facts["base_hash"],
         "adapters": ", ".join(facts["adapter_hashes"]) or "none",
-        "tiles": f"{tiles['rows']} x {tiles['columns']}",
+        "tiles": f"{tiles['rows']} x {tiles['columns']}, {tiles['exact']} exact",
+        "exact": f"{sizes['exact']:,} bytes",
         "latents": f"{sizes['y']:,} bytes",
         "side": f"{sizes['z']:,} bytes",
         "chunks": ", ".join(chunks) or "none",

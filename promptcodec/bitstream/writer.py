@@ -6,12 +6,16 @@ import zlib
 from promptcodec.bitstream.fields import (
     CRC,
     CRC_PAIR,
+    EXACT,
     FIXED,
     GREY_FLAG,
     HASH_BYTES,
+    LATENTS,
     MAGIC,
-    VERSION,
+    SOME_EXACT,
+    AnyTile,
     Container,
+    ExactTile,
 )
 from promptcodec.bitstream.reader import parse_header
 from promptcodec.bitstream.varint import pack_varint
@@ -27,14 +31,29 @@ def pack(container: Container) -> bytes:
     """
     try:
         body = _pack_fields(container)
-        header = MAGIC + bytes([VERSION]) + pack_varint(len(body) + CRC.size) + body
+        header = MAGIC + bytes([container.version]) + pack_varint(len(body) + CRC.size) + body
         header += CRC.pack(zlib.crc32(header))
         # Checked by the reader, so that both have the same rules.
         parse_header(header, max_pixels=1 << 64)
     except (struct.error, ValueError) as error:
         raise UsageError(f"this container cannot be written: {error}") from error
-    payload = [part for tile in container.tiles for part in (tile.z, tile.y)]
+    payload = [part for tile in container.tiles for part in _parts(tile)]
     return b"".join([header, *payload, *(chunk.data for chunk in container.chunks)])
+
+
+def _parts(tile: AnyTile) -> tuple[bytes, ...]:
+    """Payloads of a tile."""
+    return (tile.webp,) if isinstance(tile, ExactTile) else (tile.z, tile.y)
+
+
+def _pack_record(tile: AnyTile, version: int) -> bytes:
+    """Row of the tile table."""
+    kind = bytes([EXACT if tile.is_exact else LATENTS]) if version == SOME_EXACT else b""
+    sizes = b"".join(pack_varint(len(part)) for part in _parts(tile))
+    crc = zlib.crc32(b"".join(_parts(tile)))
+    if isinstance(tile, ExactTile):
+        return kind + sizes + CRC.pack(crc)
+    return kind + sizes + CRC_PAIR.pack(crc, tile.index_crc)
 
 
 def _pack_fields(container: Container) -> bytes:
@@ -60,13 +79,8 @@ def _pack_fields(container: Container) -> bytes:
     rows, columns = container.tile_grid
     if len(container.tiles) != rows * columns:
         raise ValueError(f"{len(container.tiles)} tiles given; {rows}x{columns} cover the picture")
-    for tile in container.tiles:
-        crc = zlib.crc32(tile.y, zlib.crc32(tile.z))
-        parts += [
-            pack_varint(len(tile.z)),
-            pack_varint(len(tile.y)),
-            CRC_PAIR.pack(crc, tile.index_crc),
-        ]
+    version = container.version
+    parts += [_pack_record(tile, version) for tile in container.tiles]
     parts.append(pack_varint(len(container.chunks)))
     for chunk in container.chunks:
         if len(chunk.kind) != 4:
