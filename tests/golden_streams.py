@@ -17,12 +17,17 @@ from places import GOLDEN_FOLDER
 from tiny import TINY
 
 from promptcodec import bitstream
-from promptcodec.bitstream import Chunk
+from promptcodec.bitstream import Chunk, ExactTile
 from promptcodec.coding.adapter import AdapterConfig
 from promptcodec.coding.codec import PictureCodec
+from promptcodec.coding.encoder import CodingPoint, prepare
 from promptcodec.coding.entropy import rans
 from promptcodec.coding.entropy.z_tables import ZTables
+from promptcodec.coding.graphics import exact_file
+from promptcodec.coding.tiling import Box, Tiling
 from promptcodec.config import LAMBDAS, BaseConfig, CodecConfig
+from promptcodec.io.exact import decode_exact
+from promptcodec.io.load import load_picture
 from promptcodec.models.adapters.checkpoint import write_adapter
 from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
 from promptcodec.models.checkpoint import read_base, write_base
@@ -112,6 +117,25 @@ def as_profile_1(codec: TorchCodec, data: bytes) -> bytes:
     return bitstream.pack(replace(container, tiles=(tile,), profile=bitstream.BASE_TABLES))
 
 
+def with_exact(*numbers: int) -> Callable[[TorchCodec, bytes], bytes]:
+    """An edit after which these tiles alone are exact."""
+
+    def edit(codec: TorchCodec, data: bytes) -> bytes:
+        header = bitstream.parse_header(data)
+        prepared = prepare(
+            codec.engine,
+            load_picture(codec.decode(data)),
+            tile_size=header.tile_size,
+            effort=0,
+            max_pixels=bitstream.MAX_PIXELS,
+        )
+        files = {n: exact_file(prepared, prepared.tiling.tile(n)) for n in numbers}
+        point = CodingPoint(codec.ladder.of_stream(header), header.rate, header.gain)
+        return replace(prepared, exact=files).encode_at(point).stream()
+
+    return edit
+
+
 def indexes_of(codec: TorchCodec, z_hat: np.ndarray, container: bitstream.Container) -> np.ndarray:
     gains = codec.ladder.of_stream(container).gains.shifted(container.gain)
     return codec.engine.indexes(z_hat, gains=gains)[0]
@@ -152,6 +176,20 @@ GOLDEN = {
     "sets-none": Golden((64, 90), options={"rate_index": 3}, rates=(2, 4)),
     "sets-single": Golden((64, 64), "LA", options={"rate_index": 5}, rates=(5,), noisy=True),
     "sets-no-words": Golden((64, 64), options={"rate_index": 5}, rates=(5,), edit=without_words),
+    "exact": Golden((70, 50), options={"graphics": "always"}),
+    "exact-grey": Golden((131, 65), "LA", options={"graphics": "always", "tile_size": 64}),
+    # Learned tiles beside, above, below exact ones, and with exact ones in corners alone.
+    "exact-mixed": Golden(
+        (250, 200),
+        options={"graphics": "always", "tile_size": 64, "gain_steps": 2.5},
+        edit=with_exact(0, 6, 7, 10, 15),
+    ),
+    "exact-sets": Golden(
+        (130, 100),
+        options={"graphics": "always", "tile_size": 64, "rate_index": 4.5},
+        rates=(4, 5),
+        edit=with_exact(2),
+    ),
     "sets-of-base": Golden((64, 64), options={"rate_index": 5}, rates=(5,), edit=as_profile_1),
 }
 
@@ -215,14 +253,45 @@ def load(name: str) -> TorchCodec:
 
 
 def describe(codec: PictureCodec, data: bytes) -> dict[str, object]:
-    """Hashes of what every decoder must get, and what the picture is."""
-    latents = codec.decode_latents(data)
-    parts = {"z": latents.z_hat, "indexes": latents.indexes, "symbols": latents.symbols}
-    found: dict[str, object] = {
-        name: hashlib.sha256(part.tobytes()).hexdigest() for name, part in parts.items()
-    }
+    """Hashes of what every decoder must get, and what the picture is.
+
+    Of a stream with exact tiles the latents are those of the others, one tile after the other.
+    """
+    container = bitstream.parse(data)
+    found: dict[str, object] = {}
+    if exact := container.exact_tiles:
+        boxes = boxes_of(container)
+        tiles = [(n, tile) for n, tile in enumerate(container.tiles) if isinstance(tile, ExactTile)]
+        pixels = [
+            decode_exact(t.webp, width=boxes[n].width, height=boxes[n].height) for n, t in tiles
+        ]
+        found["exact"] = hashlib.sha256(b"".join(part.tobytes() for part in pixels)).hexdigest()
+    streams = alone(container) if exact else [data]
+    latents = [codec.decode_latents(each) for each in streams]
+    for name, part in {"z": "z_hat", "indexes": "indexes", "symbols": "symbols"}.items():
+        joined = b"".join(getattr(each, part).tobytes() for each in latents)
+        found[name] = hashlib.sha256(joined).hexdigest()
     picture = codec.decode(data)
     return found | {"mode": picture.mode, "size": list(picture.size)}
+
+
+def boxes_of(container: bitstream.Container) -> list[Box]:
+    """Boxes of the tiles, inside the picture."""
+    tiling = Tiling(container.width, container.height, container.tile_size, halo=0)
+    return [tiling.tile(number).within(tiling.picture) for number in range(len(tiling))]
+
+
+def alone(container: bitstream.Container) -> list[bytes]:
+    """Each tile that is not exact as a picture of its own."""
+    return [
+        bitstream.pack(
+            replace(
+                container, width=box.width, height=box.height, tile_size=0, tiles=(tile,), chunks=()
+            )
+        )
+        for box, tile in zip(boxes_of(container), container.tiles, strict=True)
+        if not tile.is_exact
+    ]
 
 
 def add_missing() -> None:

@@ -2,16 +2,18 @@
 
 Plain Python and numpy, no import of promptcodec: what this file and the package agree on is what
 the specification says. It is slow and stops at the numbers that every decoder must get: z, the
-table indexes, the symbols r, and r' of "Reconstruction".
+table indexes, the symbols r, and r' of "Reconstruction"; of an exact tile at its pixels.
 """
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 from stranger_files import RANGES, Adapter, Base, Refused
 
 # --- varints and header --------------------------------------------------------------------------
@@ -60,6 +62,7 @@ class Place:
     z: bytes
     y: bytes
     index_crc: int
+    webp: bytes | None = None  # of an exact tile
 
 
 @dataclass
@@ -77,12 +80,14 @@ class Stream:
 
 
 def parse(data: bytes) -> Stream:
-    if data[:4] != b"\x8fPC\n" or data[4] != 1:
+    if data[:4] != b"\x8fPC\n" or data[4] not in (1, 2):
         raise Refused("magic or version")
+    exact = data[4] == 2
     cursor = Cursor(data, 5)
     length = cursor.varint()
     end = cursor.position + length
-    if not 39 <= end <= min(len(data), 1_180_539):
+    least, most = (35, 1_246_075) if exact else (39, 1_180_539)
+    if not least <= end <= min(len(data), most):
         raise Refused("header length")
     if zlib.crc32(data[: end - 4]) != int.from_bytes(data[end - 4 : end], "little"):
         raise Refused("header CRC")
@@ -100,7 +105,9 @@ def parse(data: bytes) -> Stream:
     if not width or not height:
         raise Refused("empty picture")
     places = tile_places(width, height, size)
-    records = [(cursor.varint(), cursor.varint(), cursor.u32(), cursor.u32()) for _ in places]
+    records = [read_record(cursor, with_kind=exact) for _ in places]
+    if exact and all(index_crc is not None for *_, index_crc in records):
+        raise Refused("version 2 without exact tiles")
     chunk_records = []
     count = cursor.varint()
     if count > 64:
@@ -115,7 +122,10 @@ def parse(data: bytes) -> Stream:
         z, y = body.take(z_bytes), body.take(y_bytes)
         if zlib.crc32(z + y) != crc:
             raise Refused("payload CRC")
-        tiles.append(Place(*place, z, y, index_crc))
+        if index_crc is None:
+            tiles.append(Place(*place, b"", b"", 0, webp=z))
+        else:
+            tiles.append(Place(*place, z, y, index_crc))
     chunks: dict[bytes, bytes] = {}
     for kind, bytes_, crc in chunk_records:
         chunk = body.take(bytes_)
@@ -127,6 +137,16 @@ def parse(data: bytes) -> Stream:
         raise Refused("trailing bytes")
     grey = flags == 1
     return Stream(grey, profile, rate, gain, base_hash, hashes, width, height, tiles, chunks)
+
+
+def read_record(cursor: Cursor, *, with_kind: bool) -> tuple[int, int, int, int | None]:
+    """Bytes of both payloads, CRC, and CRC of the indexes; None is an exact tile, with one."""
+    kind = cursor.u8() if with_kind else 0
+    if kind > 1:
+        raise Refused("kind of a tile")
+    if kind:
+        return cursor.varint(), 0, cursor.u32(), None
+    return cursor.varint(), cursor.varint(), cursor.u32(), cursor.u32()
 
 
 def tile_places(width: int, height: int, size: int) -> list[tuple[int, int, int, int]]:
@@ -189,13 +209,31 @@ def starts_of(table: np.ndarray) -> np.ndarray:
 
 
 def decode(stream: Stream, base: Base, adapters: list[Adapter]) -> list[Symbols]:
-    """Symbols of each tile, in the order of the stream."""
+    """Symbols of each tile that is not exact, in the order of the stream."""
     if base.digest[:8] != stream.base_hash:
         raise Refused("another base")
     log_gains = own_log_gains(stream, base, adapters).astype(np.int64) + stream.gain
     log_gains = log_gains.clip(-32768, 32767)
     sets = sets_of(stream, adapters)
-    return [decode_tile(tile, base, log_gains, sets) for tile in stream.tiles]
+    tiles = [tile for tile in stream.tiles if tile.webp is None]
+    return [decode_tile(tile, base, log_gains, sets) for tile in tiles]
+
+
+def exact_pixels(tile: Place) -> np.ndarray:
+    """Pixels of an exact tile, by any decoder of WebP, here Pillow's."""
+    webp = tile.webp or b""
+    if len(webp) < 25 or webp[:4] != b"RIFF" or webp[8:16] != b"WEBPVP8L" or webp[20] != 0x2F:
+        raise Refused("no lossless WebP")
+    size, n, fields = (int.from_bytes(webp[at : at + 4], "little") for at in (4, 16, 21))
+    if size != len(webp) - 8 or 20 + n + n % 2 != len(webp):
+        raise Refused("length of a WebP")
+    if (fields & 0x3FFF, fields >> 14 & 0x3FFF, fields >> 28) != (
+        tile.width - 1,
+        tile.height - 1,
+        0,
+    ):
+        raise Refused("size, alpha or version of a WebP")
+    return np.asarray(Image.open(io.BytesIO(webp)).convert("RGB"))
 
 
 def named(stream: Stream, adapters: list[Adapter]) -> list[Adapter]:

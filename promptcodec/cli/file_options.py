@@ -71,9 +71,12 @@ ENCODE = {
     "effort": Option(
         min=0, max=MAX_EFFORT, help="Seconds (1 to 6) to minutes (9) a picture for fewer bytes."
     ),
+    "graphics": Option(
+        help="Code tiles exactly, without loss: where it costs less (auto), none or all of them."
+    ),
     "tile_size": Option(
         help="Cut the picture into tiles of so many px, a multiple of 64; 0 is one tile.",
-        show_default="512 beyond 4 megapixels",
+        show_default="512 beyond 4 megapixels, 256 beside exact tiles",
     ),
     "task": Option(help="Move the encoder toward a task, by its prompts: classify."),
     "max_pixels": options.MaxPixels,

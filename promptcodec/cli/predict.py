@@ -199,7 +199,10 @@ def _stream(
         return content, ()
     name = "standard input" if source == "-" else source
     encoded = codec.encode_detailed(
-        named_bytes(content, name), rate_index=rate_index, max_pixels=max_pixels
+        named_bytes(content, name),
+        rate_index=rate_index,
+        graphics="never",  # a head needs latents
+        max_pixels=max_pixels,
     )
     notes = encoded.notes[:1] if encoded.frames > 1 else ()  # others are of metadata
     printer.report_notes(source, notes)

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from promptcodec.bitstream import Header, StreamFile
+from promptcodec.bitstream import Header, StreamFile, Tile
 from promptcodec.coding.adapter import RatePoint
 from promptcodec.coding.decoder import TileDecoder, decode_together
 from promptcodec.coding.encoder import Candidate, CodingPoint, PreparedPicture, encode_together
 from promptcodec.coding.engine import Engine
 from promptcodec.coding.gains import Gains, finer
 from promptcodec.coding.latents import Latents, inside
+from promptcodec.coding.stream_latents import latents_of_stream
 from promptcodec.coding.tiling import Box, Tiling
 from promptcodec.config import TILE_STRIDE
 from promptcodec.io.pictures import Pixels, join_rows
@@ -36,7 +37,7 @@ def encode_batch(
     found: dict[int, Candidate] = {}
     keys: dict[int, Hashable] = {}
     for number, (prepared, point) in enumerate(zip(pictures, points, strict=True)):
-        if prepared.is_tiled:
+        if prepared.is_tiled or prepared.exact:
             found[number] = prepared.encode_at(point)
         else:
             keys[number] = (prepared.tiling.whole, point.rate, point.gain)
@@ -64,9 +65,9 @@ class OpenStream:
         return self.file.header
 
     @property
-    def is_tiled(self) -> bool:
-        """Whether the picture has several tiles."""
-        return len(self.header.tiles) > 1
+    def is_alone(self) -> bool:
+        """Whether it shares no pass of the networks: it has several tiles, or an exact one."""
+        return len(self.header.tiles) > 1 or bool(self.header.exact_tiles)
 
     @property
     def lmbda(self) -> float:
@@ -92,6 +93,7 @@ class OpenStream:
             self.gains,
             Tiling.of(self.header, engine.config.codec),
             self.file.tile,
+            self.header.exact_tiles,
             **options,
         )
 
@@ -105,7 +107,7 @@ def decode_batch(engine: Engine, streams: Sequence[OpenStream]) -> list[NDArray[
     rgb: dict[int, NDArray[np.uint8] | Pixels] = {}
     for numbers in _alike(streams):
         first = streams[numbers[0]]
-        if first.is_tiled:
+        if first.is_alone:
             height, width, grey = first.header.height, first.header.width, first.header.grey
             rows = first.decoder(engine).rows(Box(0, 0, height, width))
             rgb[numbers[0]] = join_rows(rows, height=height, width=width, grey=grey)
@@ -127,8 +129,8 @@ def latents_batch(engine: Engine, streams: Sequence[OpenStream]) -> list[NDArray
     found: dict[int, NDArray[Any]] = {}
     for numbers in _alike(streams):
         alike = [streams[n] for n in numbers]
-        if alike[0].is_tiled:
-            found[numbers[0]] = alike[0].decoder(engine).all_latents().y_hat
+        if alike[0].is_alone:
+            found[numbers[0]] = latents_of_stream(alike[0].decoder(engine)).y_hat
         else:
             y_hat = _latents_together(engine, alike).y_hat
             found |= {number: y_hat[n : n + 1] for n, number in enumerate(numbers)}
@@ -156,11 +158,11 @@ def scores_batch(
 
 
 def _alike(streams: Sequence[OpenStream]) -> Iterator[list[int]]:
-    """Numbers of the streams that share a pass of the networks; a tiled one is alone."""
+    """Numbers of the streams that share a pass of the networks; some are alone."""
     keys: dict[int, Hashable] = {}
     for number, stream in enumerate(streams):
         header = stream.header
-        if stream.is_tiled:
+        if stream.is_alone:
             yield [number]
         else:
             rate = (header.rate, header.gain, header.adapter_hashes, header.profile)
@@ -170,10 +172,14 @@ def _alike(streams: Sequence[OpenStream]) -> Iterator[list[int]]:
 
 def _latents_together(engine: Engine, streams: list[OpenStream]) -> Latents[Any]:
     """Latents of one-tile streams of one padded size at one rate."""
-    first = streams[0]
+    first, tiles = streams[0], []
+    for stream in streams:
+        tile = stream.file.tile(0)
+        assert isinstance(tile, Tile)  # one that is exact is alone
+        tiles.append(tile)
     return decode_together(
         engine,
-        [stream.file.tile(0) for stream in streams],
+        tiles,
         size=first.padded,
         point=first.point,
         gains=first.gains,

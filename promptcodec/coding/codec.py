@@ -16,12 +16,13 @@ from promptcodec.coding.adapter import RatePoint
 from promptcodec.coding.batch import encode_batch
 from promptcodec.coding.encoder import Candidate, CodingPoint, prepare
 from promptcodec.coding.engine import Progress
+from promptcodec.coding.graphics import ExactSearch, exact_everywhere, exact_tile_size
 from promptcodec.coding.ladder import gain_to_fixed
 from promptcodec.coding.many import listed, rates_for
-from promptcodec.coding.rate_search import encode_to_target
 from promptcodec.coding.results import Encoded, Stopwatch
-from promptcodec.coding.settings import EncodeOptions, EncodeSettings
+from promptcodec.coding.settings import EncodeOptions, EncodeSettings, Graphics
 from promptcodec.coding.stream_reader import StreamReader
+from promptcodec.coding.targets import encode_to_target
 from promptcodec.config import TILE_STRIDE
 from promptcodec.errors import UsageError
 from promptcodec.io.load import load_picture
@@ -89,6 +90,7 @@ class PictureCodec(StreamReader):
             target_met=met,
             seconds=seconds,
             engine=candidate.prepared.engine.name,
+            exact_tiles=len(header.exact_tiles),
             frames=candidate.prepared.picture.frames,
             notes=candidate.prepared.picture.notes,
         )
@@ -114,27 +116,40 @@ class PictureCodec(StreamReader):
             strip=settings.strip,
             in_place=True,
         )
+        exact, size = settings.graphics == "always", settings.tile_size
         prepared = prepare(
             self.engine,
             picture,
-            tile_size=settings.tile_size,
+            tile_size=exact_tile_size(size, picture) if exact else size,
             effort=settings.effort,
             max_pixels=settings.max_pixels,
+            exact=exact,
             on_stage=watch.lap,
         )
         watch.lap("load")
+        search = None
+        if settings.graphics == "auto" and settings.task is None:
+            search = ExactSearch.of(prepared, tile_size=size, effort=settings.effort)
+            prepared = search.prepared
+            watch.lap("exact")
         passes, met = 1, True
         if settings.target is not None:
             candidate, passes, met = encode_to_target(
                 prepared,
                 settings.target,
+                search=search,
                 point_at=point_at,
                 indexes=ladder.indexes,
                 start=self.config.rate_index,
             )
         else:
+            prepared = exact_everywhere(prepared) if exact else prepared
             candidate = prepared.encode_at(CodingPoint(point_at(rate), rate, gain))
             candidate = candidate.refine(settings.effort, progress=progress)
+            if search is not None:
+                watch.lap("g_a")
+                candidate = search.best(candidate)
+                watch.lap("exact")
         data = candidate.stream()
         watch.lap("pack")
         return data, candidate, passes, met, watch.laps
@@ -145,6 +160,7 @@ class PictureCodec(StreamReader):
         *,
         rate_index: float | Iterable[float] | None = None,
         gain_steps: float = 0.0,
+        graphics: Graphics = "auto",
         max_pixels: int = MAX_PIXELS,
     ) -> list[bytes]:
         """Compress many pictures; those of one padded size and rate share the networks' passes.
@@ -157,6 +173,7 @@ class PictureCodec(StreamReader):
             rate_index: position on the ladder for all, or positions for each: a list, array,
                 tensor or generator.
             gain_steps: finer or coarser quantisation, as in `EncodeSettings`.
+            graphics: tiles that are coded exactly, as in `EncodeSettings`.
             max_pixels: largest allowed number of pixels of a picture.
         Returns:
             Streams in the order of the pictures.
@@ -166,19 +183,36 @@ class PictureCodec(StreamReader):
             RateError: see `encode`.
         """
         self._check_writes()
-        settings = EncodeSettings(gain_steps=gain_steps, max_pixels=max_pixels)
+        settings = EncodeSettings(gain_steps=gain_steps, graphics=graphics, max_pixels=max_pixels)
+        exact = settings.graphics == "always"
         ladder, gain = self._ladder, gain_to_fixed(settings.gain_steps)
         sources = listed(sources, what="pictures")
         rates = [ladder.position(rate) for rate in rates_for(len(sources), rate_index)]
         points = [CodingPoint(ladder.at(rate), rate, gain) for rate in rates]
         pictures = [load_picture(source, max_pixels=max_pixels) for source in sources]
         prepared = [
-            prepare(self.engine, picture, tile_size=None, effort=0, max_pixels=max_pixels)
+            prepare(
+                self.engine,
+                picture,
+                tile_size=exact_tile_size(None, picture) if exact else None,
+                effort=0,
+                max_pixels=max_pixels,
+                exact=exact,
+            )
             for picture in pictures
         ]
         for picture in pictures:
             _warn(picture)
-        return [candidate.stream() for candidate in encode_batch(prepared, points)]
+        if exact:
+            prepared = [exact_everywhere(each) for each in prepared]
+        if settings.graphics != "auto":
+            return [candidate.stream() for candidate in encode_batch(prepared, points)]
+        searches = [ExactSearch.of(each, tile_size=None, effort=0) for each in prepared]
+        found = encode_batch([each.prepared for each in searches], points)
+        return [
+            search.best(candidate).stream()
+            for search, candidate in zip(searches, found, strict=True)
+        ]
 
     def _check_writes(self) -> None:
         if self.config.codec.scale == "context":

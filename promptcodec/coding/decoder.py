@@ -1,6 +1,7 @@
 """Decoder of pixels, a row of tiles at a time: memory is bounded by a row, not by the picture.
 
 Tile -> y_hat of this row and the next -> window of y_hat -> g_s -> the tile's pixels
+exact tile -> WebP decoder -> the tile's pixels
 
 A picture of one tile has one window, the whole.
 """
@@ -16,17 +17,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from promptcodec.bitstream import Header, StreamFile, Tile
+from promptcodec.bitstream import AnyTile, ExactTile, Header, StreamFile, Tile
 from promptcodec.coding.adapter import RatePoint
 from promptcodec.coding.engine import Engine
 from promptcodec.coding.entropy import rans
 from promptcodec.coding.gains import Gains
+from promptcodec.coding.halo import fill_corners, window_beside
 from promptcodec.coding.latents import Latents, blank_latents
 from promptcodec.coding.settings import Region
 from promptcodec.coding.tiling import Box, Tiling
 from promptcodec.config import LATENT_STRIDE, TILE_STRIDE
 from promptcodec.errors import StreamError, UsageError
 from promptcodec.io.alpha import decode_alpha
+from promptcodec.io.exact import decode_exact
 from promptcodec.io.metadata import stored_resolution
 from promptcodec.io.pictures import Picture, Pixels
 
@@ -46,6 +49,7 @@ class TileDecoder:
         tiling: tiles of the picture.
         read_tile: function from the number of a tile to its payload; raises StreamError for an
             incomplete one.
+        exact: numbers of the exact tiles.
         allow_partial: whether an incomplete tile becomes grey; otherwise its error is raised.
         on_stage: function that receives the name of each part when it is done.
     """
@@ -54,11 +58,13 @@ class TileDecoder:
     point: RatePoint
     gains: Gains
     tiling: Tiling
-    read_tile: Callable[[int], Tile]
+    read_tile: Callable[[int], AnyTile]
+    exact: frozenset[int] = frozenset()
     allow_partial: bool = False
     on_stage: OnStage = lambda _: None
     missing: set[int] = field(default_factory=set)
     _rows: dict[int, tuple[Box, NDArray[Any]]] = field(default_factory=dict)  # y_hat, by their top
+    _exact: dict[int, NDArray[np.uint8]] = field(default_factory=dict)  # of a row, by number
     _decoded: set[int] = field(default_factory=set)
 
     def rows(self, region: Box) -> Iterator[NDArray[np.uint8]]:
@@ -69,7 +75,8 @@ class TileDecoder:
         Yields:
             (rows, region.width, 3) uint8; together region.height rows.
         Raises:
-            StreamError: a tile is incomplete, or its payload does not hold exactly its symbols.
+            StreamError: a tile is incomplete, its payload does not hold exactly its symbols, or an
+                exact tile is none.
         """
         tiles: dict[int, list[int]] = {}
         for number in self.tiling.touching(region):
@@ -78,6 +85,7 @@ class TileDecoder:
             for bands in zip(*map(self.tiling.bands, numbers), strict=True):
                 if bands[0].within(region).height:
                     yield self._pixels_of_row(dict(zip(numbers, bands, strict=True)), region)
+            self._exact.clear()
             self._drop_rows_above(self.tiling.tile(numbers[0]).bottom - self.tiling.halo)
 
     def _pixels_of_row(self, bands: dict[int, Box], region: Box) -> NDArray[np.uint8]:
@@ -89,7 +97,7 @@ class TileDecoder:
             self._decode_tile(number)
             if number in self.missing:
                 continue
-            found = self._pixels(band, part)
+            found = self._pixels(number, band, part)
             if part == wanted:  # a single tile
                 return found
             if pixels is None:
@@ -99,17 +107,21 @@ class TileDecoder:
             return np.full((wanted.height, wanted.width, 3), MISSING, np.uint8)
         return pixels
 
-    def _pixels(self, band: Box, part: Box) -> NDArray[np.uint8]:
-        """Run g_s on the window of a band and cut out a part of it."""
-        window = self.tiling.window(band)
-        rgb = self.engine.synthesise(self._y_hat(window), network=self.point.network)[0]
+    def _pixels(self, number: int, band: Box, part: Box) -> NDArray[np.uint8]:
+        """A part of an exact tile, or of the output of g_s for the window of a band."""
+        if number in self.exact:
+            return self._exact[number][part.slices(self.tiling.tile(number))]
+        window = window_beside(self.tiling, number, band, self.exact)
+        y_hat = self._y_hat(number, window)
+        rgb = self.engine.synthesise(y_hat, network=self.point.network)[0]
         self.on_stage("g_s")
         return rgb[part.slices(window)]
 
-    def _y_hat(self, window: Box) -> NDArray[Any]:
-        """y_hat of a window; zero where a tile is missing."""
-        for number in self.tiling.touching(window):
-            self._decode_tile(number)
+    def _y_hat(self, number: int, window: Box) -> NDArray[Any]:
+        """y_hat of a window of a tile; zero where a tile is missing."""
+        for each in self.tiling.touching(window):
+            if each not in self.exact:
+                self._decode_tile(each)
         if len(self.tiling) == 1:
             return self._rows[window.top][1]
         out = blank_latents(window, self.engine.config.codec.latent_channels)
@@ -118,11 +130,19 @@ class TileDecoder:
             rows, columns = part.slices(window, stride=LATENT_STRIDE)
             here = part.slices(box, stride=LATENT_STRIDE)
             out[:, :, rows, columns] = y_hat[:, :, here[0], here[1]]
+        fill_corners(
+            out,
+            window,
+            tiling=self.tiling,
+            number=number,
+            exact=self.exact,
+            stride=LATENT_STRIDE,
+        )
         return out
 
     def _decode_tile(self, number: int) -> None:
-        """Decode the latents of a tile, unless they are decoded or missing."""
-        if number in self._decoded or number in self.missing:
+        """Decode the latents or pixels of a tile, unless they are decoded or missing."""
+        if number in self._decoded or number in self._exact or number in self.missing:
             return
         try:
             tile = self.read_tile(number)
@@ -130,6 +150,10 @@ class TileDecoder:
             if not self.allow_partial:
                 raise
             self.missing.add(number)
+            return
+        if isinstance(tile, ExactTile):
+            self._exact[number] = self.exact_pixels(number, tile)
+            self.on_stage("exact")
             return
         y_hat, box = self.latents_of(number, tile).y_hat, self.tiling.tile(number)
         self._decoded.add(number)
@@ -170,17 +194,14 @@ class TileDecoder:
             on_stage=self.on_stage,
         )
 
-    def all_latents(self) -> Latents[Any]:
-        """Latents of the whole picture, assembled from those of its tiles."""
-        rows, columns = self.tiling.grid
-        numbers = range(len(self.tiling))
-        parts = [self.latents_of(number, self.read_tile(number)) for number in numbers]
-        joined = {}
-        for name in vars(parts[0]):
-            arrays = [getattr(part, name) for part in parts]
-            grid = [arrays[row * columns : (row + 1) * columns] for row in range(rows)]
-            joined[name] = np.block(grid) if len(arrays) > 1 else arrays[0]
-        return Latents(**joined)
+    def exact_pixels(self, number: int, tile: ExactTile) -> NDArray[np.uint8]:
+        """Pixels of an exact tile, inside the picture.
+
+        Raises:
+            StreamError: the payload is no file of that size, or is damaged.
+        """
+        box = self.tiling.tile(number).within(self.tiling.picture)
+        return decode_exact(tile.webp, width=box.width, height=box.height)
 
 
 def decode_together(

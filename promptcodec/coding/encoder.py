@@ -10,8 +10,8 @@ inverse.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from numbers import Integral
 from typing import Any
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptcodec import bitstream
-from promptcodec.bitstream import HASH_BYTES, MAX_TILES, Chunk, Container, Tile
+from promptcodec.bitstream import HASH_BYTES, MAX_TILES, AnyTile, Chunk, Container, ExactTile, Tile
 from promptcodec.coding import memory_limit
 from promptcodec.coding.adapter import RatePoint
 from promptcodec.coding.decoder import OnStage, TileDecoder
@@ -29,6 +29,7 @@ from promptcodec.coding.engine import Engine, Progress
 from promptcodec.coding.entropy import rans
 from promptcodec.coding.entropy.rans import EntropyTables
 from promptcodec.coding.gains import Gains, finer
+from promptcodec.coding.halo import fill_corners, window_beside
 from promptcodec.coding.latents import Latents, blank_latents
 from promptcodec.coding.tiling import Box, Tiling
 from promptcodec.config import LATENT_STRIDE, TILE_STRIDE
@@ -61,6 +62,11 @@ class CodingPoint:
         """Log-gains of the stream."""
         return self.rate_point.gains.shifted(self.gain)
 
+    @property
+    def lmbda(self) -> float:
+        """Rate-distortion weight: cost = bits + lmbda * squared error of a channel, in levels."""
+        return self.rate_point.lmbda * finer(self.gain)
+
 
 @dataclass(frozen=True, eq=False)
 class PreparedPicture:
@@ -71,12 +77,17 @@ class PreparedPicture:
         picture: loaded picture.
         tiling: tiles of the picture.
         on_stage: function that receives "g_a" or "coding" when a part of either is done.
+        exact: WebP files of the exact tiles, by number.
+        cell: side of the squares whose bits are kept apart, px, a multiple of 64 that tiles
+            consist of; 0 is one for each tile.
     """
 
     engine: Engine
     picture: Picture
     tiling: Tiling
     on_stage: OnStage = lambda _: None
+    exact: Mapping[int, bytes] = field(default_factory=dict)
+    cell: int = 0
 
     @property
     def is_tiled(self) -> bool:
@@ -96,7 +107,7 @@ class PreparedPicture:
 
     def encode_at(self, point: CodingPoint) -> Candidate:
         """The candidate at a position."""
-        if self.is_tiled:
+        if self.is_tiled or self.exact:
             return Candidate(self, point, None)
         return encode_together([self], point)[0]
 
@@ -105,8 +116,13 @@ class PreparedPicture:
         box, network = self.tiling.tile(tile), point.rate_point.network
         y = blank_latents(box, self.engine.config.codec.latent_channels)
         for band in self.tiling.bands(tile):
-            window = self.tiling.window(band)
-            found = self.engine.analyse(self.window(window), network=network)
+            window = window_beside(self.tiling, tile, band, self.exact)
+            pixels = self.window(window)
+            if self.exact:
+                pixels = pixels.copy()  # of a view of the picture
+                planes = np.moveaxis(pixels, 3, 1)
+                fill_corners(planes, window, tiling=self.tiling, number=tile, exact=self.exact)
+            found = self.engine.analyse(pixels, network=network)
             rows, columns = band.slices(window, stride=LATENT_STRIDE)
             own_rows, own_columns = band.slices(box, stride=LATENT_STRIDE)
             y[:, :, own_rows, own_columns] = found[:, :, rows, columns]
@@ -148,6 +164,11 @@ class Candidate:
         """Entropy tables of the position."""
         return self.prepared.engine.tables.with_sets(self.point.rate_point.z_sets)
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether every tile is exact."""
+        return len(self.prepared.exact) == len(self.prepared.tiling)
+
     def with_gain(self, gain: int) -> Candidate:
         """The same position with another gain; g_a runs again for a picture of many tiles."""
         point = replace(self.point, gain=gain)
@@ -167,7 +188,7 @@ class Candidate:
             size=(prepared.picture.height, prepared.picture.width),
             tables=self.tables,
             gains=point.gains,
-            lmbda=point.rate_point.lmbda * finer(point.gain),
+            lmbda=point.lmbda,
             effort=effort,
             network=point.rate_point.network,
             progress=progress,
@@ -175,41 +196,63 @@ class Candidate:
         return replace(self, kept=replace(self.kept, latents=latents))
 
     @property
-    def tiles(self) -> tuple[Tile, ...]:
-        """The entropy-coded tiles."""
+    def tiles(self) -> tuple[AnyTile, ...]:
+        """The coded tiles."""
         return self._coded[0]
 
     def bits(self) -> float:
-        """Ideal code length of y and z, without headers."""
+        """Ideal code length of y and z, and the bits of exact tiles, without headers."""
         if self.kept is not None:
             return sum(rans.estimate_bits(self.kept.latents, self.tables))
+        return sum(self._coded[1].values())
+
+    def cell_bits(self, cell: int) -> Mapping[Box, float]:
+        """Ideal code length of each square of the picture.
+
+        Args:
+            cell: side of a square, px; that of the prepared picture if it has many tiles.
+        """
+        if self.kept is not None:
+            return bits_of_cells(self.kept.latents, self.tables, self.prepared.tiling.whole, cell)
         return self._coded[1]
 
     @cached_property
-    def _coded(self) -> tuple[tuple[Tile, ...], float]:
-        """Coded tiles, and the ideal code length of many of them."""
-        prepared, tables, bits = self.prepared, self.tables, 0.0
-        tiles = []
-        for latents in self._latents():
+    def _coded(self) -> tuple[tuple[AnyTile, ...], Mapping[Box, float]]:
+        """Coded tiles, and the ideal code length of the squares of many of them."""
+        prepared, tables, bits = self.prepared, self.tables, {}
+        tiles: list[AnyTile] = []
+        for number in range(len(prepared.tiling)):
+            box = prepared.tiling.tile(number)
+            if number in prepared.exact:
+                tiles.append(ExactTile(prepared.exact[number]))
+                bits[box] = 8.0 * len(prepared.exact[number])
+                continue
+            latents = self._latents(number)
             prepared.on_stage("g_a")
             tiles.append(code_tile(latents, tables))
             if self.kept is None:
-                bits += sum(rans.estimate_bits(latents, tables))
+                bits |= bits_of_cells(latents, tables, box, prepared.cell)
             prepared.on_stage("coding")
         return tuple(tiles), bits
 
-    def _latents(self) -> Iterator[Latents[Any]]:
+    def _latents(self, number: int) -> Latents[Any]:
         if self.kept is not None:
-            yield self.kept.latents
-            return
-        for tile in range(len(self.prepared.tiling)):
-            yield self.prepared.latents_of(tile, self.point)
+            return self.kept.latents
+        return self.prepared.latents_of(number, self.point)
 
     def stream(self) -> bytes:
         """The whole file."""
+        return bitstream.pack(self._container(chunks_of(self.prepared.picture)))
+
+    def cost_of(self, error: float) -> float:
+        """Rate-distortion cost, bits: those of header and tiles, and of a sum of squared errors."""
+        size = len(bitstream.pack(self._container(())))
+        return 8.0 * size + self.point.lmbda * error / 3
+
+    def _container(self, chunks: tuple[Chunk, ...]) -> Container:
         prepared, rate_point = self.prepared, self.point.rate_point
         picture = prepared.picture
-        container = Container(
+        return Container(
             width=picture.width,
             height=picture.height,
             grey=picture.grey,
@@ -220,22 +263,43 @@ class Candidate:
             profile=bitstream.OWN_TABLES if rate_point.z_sets else bitstream.BASE_TABLES,
             tile_size=prepared.tiling.size if prepared.is_tiled else 0,
             tiles=self.tiles,
-            chunks=chunks_of(picture),
+            chunks=chunks,
         )
-        return bitstream.pack(container)
 
     def psnr(self) -> float:
         """PSNR over RGB, dB, of the decoded pixels; those with an alpha of 0 are not counted."""
-        picture, top, error, visible = self.prepared.picture, 0, 0.0, 0
+        picture = self.prepared.picture
+        visible = picture.height * picture.width
+        if picture.alpha is not None:
+            visible = int(np.count_nonzero(picture.alpha))
+        return psnr_of(sum(self.errors()), 3 * max(visible, 1))
+
+    def errors(self, boxes: Sequence[Box] = ()) -> list[float]:
+        """Sum of squared errors of each box, in squared levels, as `psnr` counts them.
+
+        Args:
+            boxes: boxes in the padded picture; none is one box, the whole.
+        """
+        picture = self.prepared.picture
+        boxes = boxes or [self.prepared.tiling.picture]
+        found, top = [0.0] * len(boxes), 0
         for rows in self._reconstruct():
-            bottom = top + len(rows)
-            source, alpha = picture.pixels[top:bottom, :], picture.alpha
-            if alpha is not None:
-                seen = alpha[top:bottom] > 0
-                source, rows = source[seen][None], rows[seen][None]
-            error += squared_error(source, rows, grey=picture.grey)
-            top, visible = bottom, visible + rows.shape[0] * rows.shape[1]
-        return psnr_of(error, 3 * max(visible, 1))
+            strip = Box(top, 0, top + len(rows), picture.width)
+            for number, box in enumerate(boxes):
+                part = box.within(strip)
+                if part.area:
+                    found[number] += self._error(rows[part.slices(strip)], part)
+            top = strip.bottom
+        return found
+
+    def _error(self, shown: NDArray[np.uint8], box: Box) -> float:
+        """Sum of squared errors of decoded pixels, (H, W, 3), in a box of the picture."""
+        picture, here = self.prepared.picture, box.slices(self.prepared.tiling.picture)
+        source = picture.pixels[here]
+        if picture.alpha is not None:
+            seen = picture.alpha[here] > 0
+            source, shown = source[seen][None], shown[seen][None]
+        return squared_error(source, shown, grey=picture.grey)
 
     def _reconstruct(self) -> Iterator[NDArray[np.uint8]]:
         """Decoded pixels, (rows, W, 3) from top to bottom."""
@@ -251,8 +315,33 @@ class Candidate:
             gains=point.gains,
             tiling=prepared.tiling,
             read_tile=self.tiles.__getitem__,
+            exact=frozenset(prepared.exact),
         )
-        yield from decoder.rows(Box(0, 0, height, width))
+        yield from decoder.rows(prepared.tiling.picture)
+
+
+def bits_of_cells(
+    latents: Latents[Any], tables: EntropyTables, tile: Box, cell: int
+) -> dict[Box, float]:
+    """Ideal code length of each square of a tile.
+
+    Args:
+        latents: latents of the tile.
+        tables: entropy tables of the position.
+        tile: box of the tile.
+        cell: side of a square, px; 0 is the whole tile.
+    """
+    if not cell:
+        return {tile: sum(rans.estimate_bits(latents, tables))}
+    found = {}
+    for top in range(tile.top, tile.bottom, cell):
+        for left in range(tile.left, tile.right, cell):
+            box = Box(top, left, top + cell, left + cell).within(tile)
+            y, z = (box.slices(tile, stride=stride) for stride in (LATENT_STRIDE, TILE_STRIDE))
+            parts = {name: array[:, :, y[0], y[1]] for name, array in vars(latents).items()}
+            parts["z_hat"] = latents.z_hat[:, :, z[0], z[1]]
+            found[box] = sum(rans.estimate_bits(Latents(**parts), tables))
+    return found
 
 
 def encode_together(pictures: Sequence[PreparedPicture], point: CodingPoint) -> list[Candidate]:
@@ -276,6 +365,7 @@ def prepare(
     tile_size: int | None,
     effort: int,
     max_pixels: int,
+    exact: bool = False,
     on_stage: OnStage = lambda _: None,
 ) -> PreparedPicture:
     """Check a picture and cut it.
@@ -286,6 +376,7 @@ def prepare(
         tile_size: side of a tile, px; 0 is one tile; None is 512 px for large pictures.
         effort: amount of refinement; above 0 needs one tile.
         max_pixels: largest allowed number of pixels in decoding.
+        exact: whether every tile will be exact, so that no network runs.
         on_stage: function as in `PreparedPicture`.
     Raises:
         PictureError: decoding would cost more than `max_pixels`.
@@ -299,12 +390,11 @@ def prepare(
         )
     size = tile_size
     if size is None:
-        work = bitstream.decoded_pixels(width, height)  # a thin picture is wide once it is padded
-        size = TILE_SIZE if work > ONE_TILE_PIXELS and not effort else 0
+        size = 0 if effort else default_tile_size(width, height)
     size = _checked_tile_size(size, width=width, height=height)
     config = engine.config.codec
     tiling = Tiling(width, height, size, config.halo)
-    more = memory_limit.excess(config, tiling, Box(0, 0, height, width), max_pixels=max_pixels)
+    more = memory_limit.excess(config, tiling, tiling.picture, max_pixels=max_pixels, exact=exact)
     if more:
         raise PictureError(
             f"{more}: {'leave --effort out' if effort else 'take smaller tiles (--tile-size)'}, "
@@ -318,6 +408,12 @@ def prepare(
             f"{len(tiling)}: leave one of them out"
         )
     return PreparedPicture(engine, picture, tiling, on_stage)
+
+
+def default_tile_size(width: int, height: int) -> int:
+    """Side of the tiles of a picture where none is given, px; 0 is one tile."""
+    work = bitstream.decoded_pixels(width, height)  # a thin picture is wide once it is padded
+    return TILE_SIZE if work > ONE_TILE_PIXELS else 0
 
 
 def _checked_tile_size(size: int, *, width: int, height: int) -> int:

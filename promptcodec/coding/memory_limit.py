@@ -14,10 +14,16 @@ ALLOWED = 48  # bytes for each pixel of the limit: 4.3 GB at the default one
 _PICTURE = 7  # bytes/px: 4 in Pillow, 3 in the array
 _TENSORS = 3  # tensors of a stage in memory at a time: input, output, work space
 _CODING = 4  # numbers in memory for each latent during entropy coding
+_WEBP = 32  # bytes/px of an exact tile in libwebp, which takes more to write than to read
 
 
 def estimate(
-    config: CodecConfig, tiling: Tiling, region: Box, *, latents_alone: bool = False
+    config: CodecConfig,
+    tiling: Tiling,
+    region: Box,
+    *,
+    latents_alone: bool = False,
+    exact: bool = False,
 ) -> int:
     """Bytes to rebuild a region, without the weights; an upper bound for encoding it as well.
 
@@ -26,19 +32,23 @@ def estimate(
         tiling: tiles of the picture.
         region: rectangle to rebuild, px.
         latents_alone: whether to leave out g_s.
+        exact: whether every tile is exact, so that no network runs.
     """
     first = next(tiling.touching(region))
     window = tiling.window(next(tiling.bands(first)))
     tile = tiling.tile(first)
+    latent = 4 * config.latent_channels / 256  # bytes/px of y_hat
+    latents = latent * (_CODING * tile.area + region.within(tiling.whole).area)
+    if exact:
+        webp = _PICTURE * region.area + _WEBP * tile.area
+        return int(webp + latents) if latents_alone else webp
+    if latents_alone:
+        return int(latents)
     widths = config.channels
     if config.in_units:  # either side may be the wider one at a resolution
         widths = tuple(map(max, config.encoder_channels, config.decoder_channels))
     stages = sum(width / 4 ** (n + 1) for n, width in enumerate(widths))
     networks = 4 * _TENSORS * stages * window.area
-    latent = 4 * config.latent_channels / 256  # bytes/px of y_hat
-    latents = latent * (_CODING * tile.area + region.within(tiling.whole).area)
-    if latents_alone:
-        return int(latents)
     return int(_PICTURE * region.area + networks + latents)
 
 
@@ -49,6 +59,7 @@ def excess(
     *,
     max_pixels: int,
     latents_alone: bool = False,
+    exact: bool = False,
 ) -> str:
     """Message about a picture that takes more memory than allowed; empty for other pictures.
 
@@ -58,8 +69,9 @@ def excess(
         region: rectangle to rebuild, px.
         max_pixels: limit of pixels; values below the default count as the default.
         latents_alone: whether to leave out g_s.
+        exact: whether every tile is exact.
     """
-    needed = estimate(config, tiling, region, latents_alone=latents_alone)
+    needed = estimate(config, tiling, region, latents_alone=latents_alone, exact=exact)
     allowed = ALLOWED * max(max_pixels, MAX_PIXELS)
     if needed <= allowed:
         return ""
@@ -84,7 +96,14 @@ def check_stream(
         StreamError: the estimate is above the limit.
     """
     tiling = Tiling.of(header, config)
-    more = excess(config, tiling, region, max_pixels=max_pixels, latents_alone=latents_alone)
+    more = excess(
+        config,
+        tiling,
+        region,
+        max_pixels=max_pixels,
+        latents_alone=latents_alone,
+        exact=header.exact_tiles.issuperset(tiling.touching(region)),
+    )
     if more:
         raise StreamError(
             f"{more}: if you trust the stream, raise --max-pixels (in Python max_pixels)"

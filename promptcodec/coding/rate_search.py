@@ -1,4 +1,4 @@
-"""Encoding to a size or a PSNR, by a search over positions of the ladder.
+"""Search over positions of the ladder for a size or a PSNR.
 
 A trial at a position runs g_a once. Its measure, the logarithm of a size or a PSNR, is nearly
 linear in the position. The next trial is therefore where the line through the two nearest ones
@@ -9,15 +9,11 @@ target within a fraction of the tolerance.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-from promptcodec.bitstream import GAIN_STEPS, RATE_STEPS, fixed_to_rate, rate_to_fixed
-from promptcodec.coding.adapter import RatePoint
-from promptcodec.coding.encoder import Candidate, CodingPoint, PreparedPicture
-from promptcodec.coding.settings import Target
-from promptcodec.errors import RateError
+from promptcodec.bitstream import GAIN_STEPS, RATE_STEPS, fixed_to_rate
 
 MAX_PASSES = 6  # of g_a
 TUNING_STEPS = 12
@@ -110,53 +106,6 @@ class TargetUnreachable(Exception):
         self.lowest, self.highest = lowest, highest
 
 
-def encode_to_target(
-    prepared: PreparedPicture,
-    target: Target,
-    *,
-    point_at: Callable[[int], RatePoint],
-    indexes: Sequence[int],
-    start: float,
-) -> tuple[Candidate, int, bool]:
-    """The nearest candidate, the number of runs of g_a, and whether the target is met.
-
-    Args:
-        prepared: prepared picture.
-        target: size or quality to reach.
-        point_at: function from a position, in 1/4096 of an index, to its point.
-        indexes: rate indexes of the ladder.
-        start: rate index of the first trial.
-    Raises:
-        RateError: the target is out of range, or no stream is small enough for a strict one.
-    """
-    pixels = prepared.picture.height * prepared.picture.width
-    if target.psnr is not None:
-        goal, measure = Goal.psnr(target.psnr), Candidate.psnr
-    else:
-        size = target.size if target.bpp is None else target.bpp * pixels / 8
-        goal, measure = Goal.size(float(size or 0), strict=target.strict), _log_size
-
-    def encode_at(index: float) -> Candidate:
-        rate = rate_to_fixed(index)
-        return prepared.encode_at(CodingPoint(point_at(rate), rate))
-
-    low, high = min(indexes), max(indexes)
-    try:
-        trial, passes = search_rate(encode_at, measure, goal=goal, low=low, high=high, start=start)
-    except TargetUnreachable as error:
-        raise RateError(_out_of_reach(target, error, pixels=pixels)) from None
-    if target.strict and trial.measure > goal.most + 1e-12:
-        raise RateError(
-            f"no stream of this picture of at most {math.exp(goal.most):,.0f} bytes was found; "
-            f"the nearest has {math.exp(trial.measure):,.0f}: allow a little more"
-        )
-    return trial.candidate, passes, goal.met_by(trial)
-
-
-def _log_size(candidate: Candidate) -> float:
-    return math.log(len(candidate.stream()))
-
-
 def search_rate(
     encode_at: Callable[[float], T],
     measure: Callable[[T], float],
@@ -244,22 +193,3 @@ def _tune(trial: Trial[T], measure: Callable[[T], float], goal: Goal) -> Trial[T
         slope = measured if measured > 0.3 * goal.tuning_slope / GAIN_STEPS else slope
         last_gain, last = gain, found
     return best
-
-
-def _out_of_reach(target: Target, error: TargetUnreachable, *, pixels: int) -> str:
-    if target.psnr is not None:
-        # Every codec of ours has learned from photographs; its card has figures.
-        why = " (flat saturated colour and sharp edges, as in graphics, limit it)"
-        return (
-            f"target_psnr {target.psnr:g} dB cannot be reached: with the installed rates this "
-            f"picture gets {error.lowest:.2f} to {error.highest:.2f} dB"
-            f"{why if target.psnr > error.highest else ''}: give one between"
-        )
-    low, high = (math.exp(measure) for measure in (error.lowest, error.highest))
-    bpp = target.bpp is not None
-    wanted = f"target_bpp {target.bpp:g}" if bpp else f"target_bytes {target.size:g}"
-    return (
-        f"{wanted} cannot be reached: with the installed rates this picture takes {low:,.0f} to "
-        f"{high:,.0f} bytes, {8 * low / pixels:.4f} to {8 * high / pixels:.4f} bpp: give a "
-        "target between"
-    )

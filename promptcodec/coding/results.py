@@ -29,13 +29,15 @@ class Encoded:
         data: bytes of the file.
         rate_index: position on the ladder.
         gain_steps: shift of the gains of that position, in steps of the scale tables.
-        bpp_estimate: ideal code length of y and z by the pixels of the picture, no header.
+        bpp_estimate: ideal code length of y and z, and the bits of exact tiles, by the pixels of
+            the picture, no header.
         header_bytes: bytes of the header, checksums included.
         passes: number of runs of g_a; more than one after a search for a target.
         target_met: whether the target is met; False if one byte is more than its tolerance.
         seconds: time of each part: "load", "g_a" (with hyperprior and context; the whole search
-            for a target), "coding", "pack".
+            for a target), "coding", "exact" (files of exact tiles and their choice), "pack".
         engine: name of the engine, "onnx", "openvino" or "torch".
+        exact_tiles: number of tiles that are coded without loss.
         frames: frames or pages of the source, of which the first is coded.
         notes: what the source has and the stream has not, each in a few words.
     """
@@ -49,6 +51,7 @@ class Encoded:
     target_met: bool
     seconds: dict[str, float] = field(compare=False)
     engine: str = field(compare=False)
+    exact_tiles: int = 0
     frames: int = 1
     notes: tuple[str, ...] = ()
 
@@ -59,7 +62,8 @@ class Decoded:
 
     Args:
         picture: mode L, LA, RGB or RGBA.
-        seconds: time of each part: "scale_path", "coding", "context", "g_s", "picture".
+        seconds: time of each part: "scale_path", "coding", "context", "g_s", "exact",
+            "picture".
         engine: name of the engine, "onnx", "openvino" or "torch".
         missing: names of the tiles and chunks missing in a partial stream; such tiles are grey.
     """

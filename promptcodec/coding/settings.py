@@ -4,13 +4,14 @@ import math
 from dataclasses import dataclass, fields
 from numbers import Number
 from types import NoneType
-from typing import Any, TypedDict, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 from promptcodec.bitstream import MAX_PIXELS
 from promptcodec.errors import UsageError
 
 MAX_EFFORT = 9
 
+Graphics = Literal["auto", "never", "always"]
 Region = tuple[int, int, int, int]  # x, y, width, height, px
 
 
@@ -62,17 +63,20 @@ class EncodeSettings:
         effort: amount of refinement, 0 to 9; above 0 the latents of this picture are searched for
             a lower rate-distortion cost, which takes seconds to minutes and about 1 GB for each
             megapixel; any decoder reads the result.
+        graphics: tiles that are coded exactly, without loss, as screenshots and drawings are best:
+            "auto", those that cost less so at the rate, "never", none, or "always", all.
         tile_size: side of the tiles that the picture is cut into, px, a multiple of 64; 0 is one
-            tile; None is one tile up to 4 megapixels and with an effort, else 512 px.
+            tile; None is one tile up to 4 megapixels and with an effort, else 512 px; where
+            graphics and photographs are mixed 256 px, and one tile where all is exact.
         task: name of a task, "classify" for instance, whose prompts adapt the encoder to it; any
-            decoder of the rate reads the result.
+            decoder of the rate reads the result. No tile is exact then.
         max_pixels: largest allowed number of pixels of a picture.
         allow_8bit: permission to code the upper 8 bits of files with 9 to 16 bits a channel,
             which are refused otherwise.
         strip: omission of EXIF, XMP, ICC profile and resolution.
     Raises:
-        UsageError: no number where one is needed, the effort is outside 0 to 9, or options
-            contradict each other.
+        UsageError: no number where one is needed, the effort is outside 0 to 9, there is no such
+            choice of graphics, or options contradict each other.
     Examples:
         >>> EncodeSettings(target_bytes=20_000, strict=True).target
         Target(bpp=None, size=20000, psnr=None, strict=True)
@@ -88,6 +92,7 @@ class EncodeSettings:
     target_psnr: float | None = None
     strict: bool = False
     effort: int = 0
+    graphics: Graphics = "auto"
     tile_size: int | None = None
     task: str | None = None
     max_pixels: int = MAX_PIXELS
@@ -100,6 +105,14 @@ class EncodeSettings:
             raise UsageError(f"effort is {self.effort}; need a whole number from 0 to {MAX_EFFORT}")
         if self.task is not None and self.effort:
             raise UsageError("effort refines latents for PSNR, not for the task: leave out one")
+        if not isinstance(self.graphics, str) or self.graphics not in get_args(Graphics):
+            known = ", ".join(get_args(Graphics))
+            raise UsageError(f"graphics is {shown(self.graphics)}; need one of {known}")
+        if self.graphics == "always" and (self.target or self.effort or self.task is not None):
+            raise UsageError(
+                "graphics 'always' codes every pixel exactly, at one size: leave out target, "
+                "effort and task"
+            )
         if self.target and (self.rate_index is not None or self.gain_steps or self.effort):
             raise UsageError(
                 "a target determines the rate, at effort 0: leave out rate_index, "
@@ -127,6 +140,7 @@ class EncodeOptions(TypedDict, total=False):
     target_psnr: float | None
     strict: bool
     effort: int
+    graphics: Graphics
     tile_size: int | None
     task: str | None
     max_pixels: int

@@ -25,6 +25,7 @@ from promptcodec.coding.many import listed
 from promptcodec.coding.predict import Label, classes_of, most_probable
 from promptcodec.coding.results import Decoded, Stopwatch
 from promptcodec.coding.settings import DecodeOptions, DecodeSettings
+from promptcodec.coding.stream_latents import latents_of_stream
 from promptcodec.coding.tiling import Box
 from promptcodec.config import CLASSIFY, SEGMENT
 from promptcodec.errors import ModelMismatchError, StreamError, UsageError
@@ -119,6 +120,9 @@ class StreamReader(LoadedBase):
     def decode_latents(self, data: Source, *, max_pixels: int = MAX_PIXELS) -> Latents[NDArray]:
         """Decode latents of a stream, without rebuilding pixels.
 
+        An exact tile has none: those of its pixels are made, as `encode` would have. Made on
+        another machine, they may differ in a few symbols.
+
         Args:
             data: a whole stream, or the path of its file.
             max_pixels: largest allowed number of pixels of the picture.
@@ -126,7 +130,8 @@ class StreamReader(LoadedBase):
             StreamError: see `decode`.
             ModelMismatchError: see `decode`.
         """
-        return self._load_whole(data, max_pixels=max_pixels).decoder(self.engine).all_latents()
+        opened = self._load_whole(data, max_pixels=max_pixels)
+        return latents_of_stream(opened.decoder(self.engine))
 
     def classify(self, data: Source, *, top: int = 5, max_pixels: int = MAX_PIXELS) -> list[Label]:
         """Classify a stream from its latents, without g_s.

@@ -98,6 +98,11 @@ class Tiling:
         return tile_grid_of(self.width, self.height, self.size)
 
     @property
+    def picture(self) -> Box:
+        """The picture."""
+        return Box(0, 0, self.height, self.width)
+
+    @property
     def whole(self) -> Box:
         """The padded picture."""
         height, width = (-(-side // TILE_STRIDE) for side in (self.height, self.width))

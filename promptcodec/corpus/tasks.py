@@ -145,7 +145,8 @@ class Task:
 
     def _classify(self, codec: Codec, data: bytes, name: str) -> Row:
         if not data.startswith(MAGIC):
-            data = codec.encode_detailed(named_bytes(data, name), self.encode).data
+            latents = replace(self.encode, graphics="never")  # which a head needs
+            data = codec.encode_detailed(named_bytes(data, name), latents).data
         labels = codec.classify(data, top=self.top, max_pixels=self.encode.max_pixels)
         return _facts(data, self.encode.max_pixels) | {
             "predicted": labels[0].label,
@@ -161,9 +162,12 @@ class Task:
         )
         stream = codec.encode_detailed(named_bytes(data, name), self.encode).data
         shown = codec.decode(stream, max_pixels=self.encode.max_pixels).convert("RGB")
-        rgb = picture.coded_rgb
-        error = squared_error(rgb, np.asarray(shown))
-        return _facts(stream, self.encode.max_pixels) | {"psnr": psnr_of(error, rgb.size)}
+        rgb, pixels = picture.rgb, np.asarray(shown)
+        if picture.alpha is not None:  # as in a target of PSNR
+            seen = picture.alpha > 0
+            rgb, pixels = rgb[seen][None], pixels[seen][None]
+        psnr = psnr_of(squared_error(rgb, pixels), max(rgb.size, 1))
+        return _facts(stream, self.encode.max_pixels) | {"psnr": psnr}
 
     def _inspect(self, codec: Codec, data: bytes, name: str) -> Row:
         if data.startswith(MAGIC):

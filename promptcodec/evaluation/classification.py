@@ -151,7 +151,9 @@ def write_files(
         return Files(data, torch.stack([file_input.show(d) for d in data]), 1.0, None)
     arrays = [picture.permute(1, 2, 0).numpy() for picture in pictures]
     if source.task is None:
-        data = codec.encode_batch(arrays, rate_index=setting, gain_steps=gain_steps)
+        data = codec.encode_batch(
+            arrays, rate_index=setting, gain_steps=gain_steps, graphics="never"
+        )
     else:
         options = {"rate_index": setting, "gain_steps": gain_steps, "task": source.task}
         data = [codec.encode(a, **options) for a in arrays]

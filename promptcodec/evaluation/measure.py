@@ -74,7 +74,11 @@ def curve_points(
         CurvePoint(
             label=f"rate {index:g}" + (f", gain {steps:+g}" if steps else ""),
             encode=partial(
-                codec.encode_detailed, rate_index=index, gain_steps=steps, max_pixels=max_pixels
+                codec.encode_detailed,
+                rate_index=index,
+                gain_steps=steps,
+                graphics="never",
+                max_pixels=max_pixels,
             ),
             decode=partial(codec.decode, max_pixels=max_pixels),
         )

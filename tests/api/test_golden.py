@@ -16,6 +16,7 @@ from golden_streams import (
     GOLDEN,
     HASHES,
     add_missing,
+    boxes_of,
     describe,
     load,
     prompt_folders,
@@ -25,6 +26,7 @@ from PIL import Image
 from promptcodec import bitstream
 from promptcodec.api import Codec
 from promptcodec.coding.codec import PictureCodec
+from promptcodec.coding.tiling import Box
 from promptcodec.runtime.export import export
 
 
@@ -60,6 +62,10 @@ def test_golden_stream(codecs: dict[str, PictureCodec], name: str) -> None:
         expected = np.asarray(kept).astype(int)
     difference = np.abs(np.asarray(codecs[name].decode(stream(name))).astype(int) - expected)
     assert difference.max() <= 1
+    container = bitstream.parse(stream(name))
+    boxes = boxes_of(container)
+    for number in container.exact_tiles:
+        assert not difference[boxes[number].slices(Box(0, 0, *expected.shape[:2]))].any()
 
 
 def test_golden_metadata_comes_back(codecs: dict[str, PictureCodec]) -> None:
@@ -81,7 +87,10 @@ def test_golden_streams_walk_every_path(codecs: dict[str, PictureCodec]) -> None
     assert min(c.gain for c in containers.values()) < 0 < max(c.gain for c in containers.values())
     assert containers["no-words"].tiles[0].z == b"" == containers["certain"].tiles[0].y[1:]
     # Escapes: bytes of the section, which a varint of one byte counts here.
-    assert sum(container.tiles[0].y[0] for container in containers.values()) > 100
+    latents = [tile for c in containers.values() for tile in c.tiles[:1] if not tile.is_exact]
+    assert sum(tile.y[0] for tile in latents) > 100
+    kinds = {(c.version, tile.is_exact) for c in containers.values() for tile in c.tiles}
+    assert kinds == {(1, False), (2, False), (2, True)}
 
 
 def test_every_golden_file_is_listed() -> None:

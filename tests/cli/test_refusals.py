@@ -126,7 +126,7 @@ class TestBadStreams:
     def test_version_from_the_future(self, refused, data, base, tmp_path):
         path = tmp_path / "a.pc"
         magic = len(bitstream.MAGIC)
-        path.write_bytes(data[:magic] + bytes([data[magic] + 1]) + data[magic + 1 :])
+        path.write_bytes(data[:magic] + bytes([data[magic] + 2]) + data[magic + 1 :])
         refused(4, "version", "decode", path, *base, folder=tmp_path)
         refused(4, "version", "info", path, folder=tmp_path)
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 
 from mutate import mutate_bytes, number
 
-from promptcodec.bitstream import Container
+from promptcodec.bitstream import AnyTile, Container, ExactTile
+
+LooseTile = tuple[bytes, bytes, int | None]
 
 
 @dataclass(frozen=True)
@@ -21,18 +23,20 @@ class Loose:
         base: hash of the base.
         adapters: hashes of the adapters.
         numbers: width, height, tile size in units of 64 px.
-        tiles: z, y and index CRC of each tile.
+        tiles: z, y and index CRC of each tile; WebP file, nothing and None of an exact one.
         chunks: kind and content of each chunk.
         counts: written numbers of adapters and chunks; None is the true number.
+        version: written version; None is the right one.
     """
 
     fixed: tuple[int, int, int, int]
     base: bytes
     adapters: tuple[bytes, ...]
     numbers: tuple[int, int, int]
-    tiles: tuple[tuple[bytes, bytes, int], ...]
+    tiles: tuple[LooseTile, ...]
     chunks: tuple[tuple[bytes, bytes], ...]
     counts: tuple[int | None, int | None] = (None, None)
+    version: int | None = None
 
 
 def loosen(container: Container) -> Loose:
@@ -42,9 +46,15 @@ def loosen(container: Container) -> Loose:
         base=container.base_hash,
         adapters=container.adapter_hashes,
         numbers=(container.width, container.height, container.tile_size // 64),
-        tiles=tuple((tile.z, tile.y, tile.index_crc) for tile in container.tiles),
+        tiles=tuple(map(_loosen_tile, container.tiles)),
         chunks=tuple((chunk.kind, chunk.data) for chunk in container.chunks),
     )
+
+
+def _loosen_tile(tile: AnyTile) -> LooseTile:
+    if isinstance(tile, ExactTile):
+        return tile.webp, b"", None
+    return tile.z, tile.y, tile.index_crc
 
 
 def write(loose: Loose) -> bytes:
@@ -58,13 +68,19 @@ def write(loose: Loose) -> bytes:
         *loose.adapters,
         *map(varint, loose.numbers),
     ]
+    version = loose.version or 1 + any(index_crc is None for *_, index_crc in loose.tiles)
     for z, y, index_crc in loose.tiles:
-        body += [varint(len(z)), varint(len(y)), crc(z + y), struct.pack("<I", index_crc)]
+        kind = bytes([index_crc is None]) if version == 2 else b""
+        if index_crc is None:
+            body += [kind, varint(len(z)), crc(z)]
+        else:
+            body += [kind, varint(len(z)), varint(len(y)), crc(z + y)]
+            body.append(struct.pack("<I", index_crc))
     body.append(varint(len(loose.chunks) if chunks is None else chunks))
     for kind, data in loose.chunks:
         body += [kind, varint(len(data)), crc(data)]
     fields = b"".join(body)
-    header = b"\x8fPC\n\x01" + varint(len(fields) + 4) + fields
+    header = b"\x8fPC\n" + bytes([version]) + varint(len(fields) + 4) + fields
     payload = [part for z, y, _ in loose.tiles for part in (z, y)]
     return header + crc(header) + b"".join([*payload, *(data for _, data in loose.chunks)])
 
@@ -85,7 +101,7 @@ def crc(data: bytes) -> bytes:
 
 def mutate_fields(rng: random.Random, loose: Loose, other: Loose) -> Loose:
     """Change one field, or take one from another stream."""
-    turn = rng.randrange(9)
+    turn = rng.randrange(10)
     if turn == 0:
         fixed = list(loose.fixed)
         place = rng.randrange(4)
@@ -115,6 +131,8 @@ def mutate_fields(rng: random.Random, loose: Loose, other: Loose) -> Loose:
         tiles = list(loose.tiles)
         del tiles[rng.randrange(len(tiles) or 1) :]
         return replace(loose, tiles=tuple(tiles))
+    if turn == 8:
+        return replace(loose, version=rng.choice((1, 2, 2, 3)))
     return mutate_payload(rng, loose, other)
 
 
@@ -136,6 +154,9 @@ def mutate_payload(rng: random.Random, loose: Loose, other: Loose) -> Loose:
     z, y, index_crc = tiles[place]
     theirs = rng.choice(other.tiles) if other.tiles else (b"", b"", 0)
     turn = rng.random()
+    if index_crc is None:
+        tiles[place] = _exact_tile(rng, z, theirs)
+        return replace(loose, tiles=tuple(tiles))
     if turn < 0.05:
         z = bytes([rng.choice((0, 1, 2, 3, 4, 255))]) + z[1:]  # number of a set in profile 2
     elif turn < 0.35:
@@ -151,3 +172,16 @@ def mutate_payload(rng: random.Random, loose: Loose, other: Loose) -> Loose:
         z, y = rng.choice(((theirs[0], y), (z, theirs[1]), (b"", y), (z, b""), (y, z)))
     tiles[place] = (z, y, index_crc)
     return replace(loose, tiles=tuple(tiles))
+
+
+def _exact_tile(rng: random.Random, webp: bytes, theirs: LooseTile) -> LooseTile:
+    """Change the bit stream, the header or the kind of an exact tile."""
+    turn = rng.random()
+    if turn < 0.6 and len(webp) > 25:  # a valid header, a damaged bit stream
+        body = webp[20:25] + mutate_bytes(rng, webp[25:])
+        odd = len(body) % 2
+        start = struct.pack("<4sI8sI", b"RIFF", len(body) + odd + 12, b"WEBPVP8L", len(body))
+        return start + body + bytes(odd), b"", None
+    if turn < 0.85:
+        return mutate_bytes(rng, webp[:25]) + webp[25:], b"", None
+    return rng.choice(((webp, webp, 0), theirs, (theirs[0], b"", None)))

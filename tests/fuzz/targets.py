@@ -11,6 +11,7 @@ import random
 import shutil
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -150,7 +151,7 @@ def resealed(rng: random.Random, data: bytes) -> bytes:
     """Header bytes changed at random, with valid length and checksum."""
     header = bitstream_header(data)
     body = mutate_bytes(rng, data[header[0] : header[1] - 4])
-    spelled = b"\x8fPC\n\x01" + bytes([(len(body) + 4) & 0x7F | 0x80, (len(body) + 4) >> 7 & 0x7F])
+    spelled = data[:5] + bytes([(len(body) + 4) & 0x7F | 0x80, (len(body) + 4) >> 7 & 0x7F])
     if len(body) + 4 < 0x80:
         spelled = spelled[:5] + bytes([len(body) + 4])
     sealed = spelled + body
@@ -188,10 +189,9 @@ def with_index_crcs(codec: PictureCodec, loose: Loose) -> Loose:
     tiling, tiles = Tiling(parsed.width, parsed.height, parsed.tile_size, halo=0), []
     for number, (z, y, index_crc) in enumerate(loose.tiles):
         box = tiling.tile(number)
-        try:
-            index_crc = _index_crc(codec, z, box, point=point, gain=parsed.gain)
-        except StreamError:
-            pass
+        if index_crc is not None:
+            with suppress(StreamError):
+                index_crc = _index_crc(codec, z, box, point=point, gain=parsed.gain)
         tiles.append((z, y, index_crc))
     return replace(loose, tiles=tuple(tiles))
 

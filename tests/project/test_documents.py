@@ -41,6 +41,7 @@ def between(document: Path, name: str) -> str:
         "shards",
         "base-search",
         "graphics",
+        "exact-tiles",
     ],
 )
 def test_tables_of_benchmarks(name: str) -> None:

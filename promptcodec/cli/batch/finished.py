@@ -1,8 +1,9 @@
 """Test whether a job is finished, from its files alone.
 
 An output is finished if it is complete, of the right size and not older than its input; a stream
-also needs the right rate, gain, tiles, base and adapters. Settings that a stream does not contain
-(effort, task, a target of PSNR) are not compared. Any other file in the output's place is an error.
+also needs the right rate, gain, tiles, exact ones included, base and adapters. Settings that a
+stream does not contain (effort, task, a target of PSNR) are not compared. Any other file in the
+output's place is an error.
 """
 
 import os
@@ -99,8 +100,14 @@ def _fits(container: Container, codec: "Codec", wanted: EncodeSettings, *, file_
     size = wanted.target_bytes
     if wanted.target_bpp is not None:
         size = wanted.target_bpp * container.width * container.height / 8
-    if size is not None and abs(file_bytes - size) > max(COARSEST, TOLERANCE * size):
+    exact = len(container.exact_tiles)
+    whole = exact == len(container.tiles)  # which may take fewer bytes than a target
+    if {"never": exact > 0, "auto": False, "always": not whole}[wanted.graphics]:
         return False
+    if size is not None:
+        off = file_bytes - size if whole else abs(file_bytes - size)
+        if off > max(COARSEST, TOLERANCE * size):
+            return False
     if wanted.target is None:
         index = codec.config.rate_index if wanted.rate_index is None else wanted.rate_index
         place = rate_to_fixed(index), round(wanted.gain_steps * GAIN_STEPS)

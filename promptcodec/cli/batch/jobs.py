@@ -88,6 +88,7 @@ class EncodeJob:
             "gain_steps": encoded.gain_steps,
             "effort": self.settings.effort,
             "tiles": len(header.tiles),
+            "exact_tiles": encoded.exact_tiles,
             "passes": encoded.passes,
             "target_met": encoded.target_met,
             "bytes": size,
@@ -101,6 +102,10 @@ class EncodeJob:
             "seconds": dict(encoded.seconds),
         }
         summary = f"{size:,} bytes, {bpp:.3f} bpp"
+        if encoded.exact_tiles == len(header.tiles):
+            summary += ", exact"
+        elif encoded.exact_tiles:
+            summary += f", {encoded.exact_tiles} of {len(header.tiles)} tiles exact"
         if not encoded.target_met:
             summary += (
                 "; target missed: in a file this small one byte is more than the 1 % tolerance"

@@ -148,7 +148,7 @@ def _compare(
     threads: int,
 ) -> dict[str, Any]:
     first = next(iter(ours))
-    data = ours[first].encode(rgb, rate_index=rate)
+    data = ours[first].encode(rgb, rate_index=rate, graphics="never")
     parts: dict[str, list[dict[str, float]]] = {name: [] for name in ours}
     codecs: dict[str, Actions] = {
         name: _our_actions(codec, rgb, rate=rate, data=data, parts=parts[name])
@@ -164,7 +164,10 @@ def _compare(
     seconds = in_turn(actions, repeats=repeats)
     # The detailed call also estimates the rate, which is no part of encoding: it is not timed.
     encode_parts = {
-        name: [codec.encode_detailed(rgb, rate_index=rate).seconds for _ in range(repeats + 1)]
+        name: [
+            codec.encode_detailed(rgb, rate_index=rate, graphics="never").seconds
+            for _ in range(repeats + 1)
+        ]
         for name, codec in ours.items()
     }
     bits = 8 / (rgb.shape[0] * rgb.shape[1])
@@ -195,7 +198,7 @@ def _our_actions(
     parts: list[dict[str, float]],
 ) -> Actions:
     return Actions(
-        encode=lambda: codec.encode(rgb, rate_index=rate),
+        encode=lambda: codec.encode(rgb, rate_index=rate, graphics="never"),
         decode=lambda: parts.append(codec.decode_detailed(data).seconds),
         size=len(data),
         setting="",
