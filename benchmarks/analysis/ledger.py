@@ -139,7 +139,7 @@ def timings(
 ) -> dict[str, Any]:
     """Seconds of each path, whole, and ratios to the path over latents."""
     rate, array = arguments.rate, picture.permute(1, 2, 0).numpy()
-    data, lmbda = codec.encode(array, rate_index=rate), codec.at(rate).lmbda
+    data, lmbda = codec.encode(array, rate_index=rate, graphics="never"), codec.at(rate).lmbda
 
     def from_latents() -> Tensor:
         height, width = array.shape[:2]
@@ -160,7 +160,7 @@ def timings(
             server[name] = lambda name=name: from_pixels(heads[name])
     x = picture[None].float() / 255.0
     edge: dict[str, Callable[[], object]] = {
-        "encoding": lambda: codec.encode(array, rate_index=rate)
+        "encoding": lambda: codec.encode(array, rate_index=rate, graphics="never")
     }
     for name, model in rivals.items():
         edge[name] = torch.inference_mode()(lambda model=model: model(x))

@@ -44,7 +44,7 @@ def stream_of(
     """The file of a picture, kept in a folder of its rate and of the base that wrote it."""
     path = folder / codec.base_hash.hex()[:16] / f"rate-{rate:g}" / f"{name}.pc"
     if not path.exists():
-        data = codec.encode(picture.permute(1, 2, 0).numpy(), rate_index=rate)
+        data = codec.encode(picture.permute(1, 2, 0).numpy(), rate_index=rate, graphics="never")
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, data)
     return path.read_bytes()

@@ -96,7 +96,7 @@ def targets(codec: TorchCodec, pictures: list[Path]) -> list[dict[str, Any]]:
         for path in pictures:
             rgb = load_picture(path).rgb
             try:
-                encoded = codec.encode_detailed(path, **wanted)
+                encoded = codec.encode_detailed(path, graphics="never", **wanted)
             except LookupError as error:
                 unreachable.append(f"{path.name}: {error}")
                 continue
@@ -160,7 +160,9 @@ def swap(codec: TorchCodec, folders: list[Path], pictures: list[Path]) -> dict[s
     work = []
     for number in range(40):
         data = codec.encode(
-            crops[number % len(crops)], rate_index=positions[number % len(positions)]
+            crops[number % len(crops)],
+            rate_index=positions[number % len(positions)],
+            graphics="never",
         )
         work.append((data, np.asarray(codec.decode(data))))
     wrong, done, count = [], threading.Event(), 16

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from benchmarks.common import ROOT, parse, parser, write_json
 from promptcodec.api import Codec
-from promptcodec.bitstream import Container
+from promptcodec.bitstream import Container, Tile
 from promptcodec.bitstream import parse as parse_stream
 from promptcodec.coding.entropy.rans import decode_y, decode_z
 from promptcodec.config import TILE_STRIDE
@@ -112,6 +112,7 @@ def decode(codec: TorchCodec, container: Container, variant: Variant) -> Decoded
     gains = point.gains.shifted(container.gain)
     adapter: Any = point.network and point.network.to(device)
     (tile,) = container.tiles
+    assert isinstance(tile, Tile)
     rows, columns = -(-container.height // TILE_STRIDE), -(-container.width // TILE_STRIDE)
     steps = (model.indexes, model.reconstruct_latents, model.synthesise)
     find_indexes, rebuild, synthesise = map(compiled, steps) if variant.compiled else steps

@@ -105,7 +105,7 @@ def partial(settings: Settings) -> dict[str, Any]:
 def _without_tile(data: bytes, number: int) -> bytes:
     """A stream with a damaged tile."""
     header = bitstream.parse_header(data)
-    at = header.size + sum(tile.z_bytes + tile.y_bytes for tile in header.tiles[:number])
+    at = header.size + sum(tile.size for tile in header.tiles[:number])
     return data[:at] + bytes([data[at] ^ 255]) + data[at + 1 :]
 
 

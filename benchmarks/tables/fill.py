@@ -290,6 +290,46 @@ def graphics(report: dict[str, Any]) -> str:
     return "\n".join([*lines, "", _source(report["provenance"], base=report["base_sha256"])])
 
 
+def exact_tiles(report: dict[str, Any]) -> str:
+    """Costs with and without exact tiles, photographs, and tiles between exact ones."""
+    lines = [
+        "| pictures | rate | exact | mixed | bpp | never: bpp | PSNR (dB) | WebP: bpp "
+        "| most by WebP | cost | never: cost | most by never | missed |",
+        "| --- |" + " ---: |" * 12,
+    ]
+    for name in ("graphics", "mixed"):
+        for row in report[name]:
+            most = row["most_bytes_by_webp"]
+            lines.append(
+                f"| {row['pictures']} {name} | {row['rate_index']:g} | {row['wholly_exact']} "
+                f"| {row['mixed']} | {row['bpp']:.3f} | {row['bpp_never']:.3f} "
+                f"| {row['psnr_never']:.2f} | {row['bpp_webp']:.3f} "
+                f"| {'' if most is None else f'{most:.3f}'} | {row['cost']:.3f} "
+                f"| {row['cost_never']:.3f} | {row['most_cost_by_never']:.3f} "
+                f"| {100 * row['most_missed']:.2f} % |"
+            )
+    lines += [
+        "",
+        '"Most by WebP": of pictures whose WebP is smaller than the stream without exact tiles.',
+    ]
+    if found := report["photographs"]:
+        ratio, look = found["time_ratio"], 1000 * found["look_seconds"]
+        lines.append(
+            f"{found['same_bytes']} of {found['streams']} streams of {found['pictures']} "
+            f"photographs are those of `never`, in {ratio:.3f} times its processor time; the look "
+            f"takes {look:.1f} ms; missed: {100 * found['most_missed']:.2f} %."
+        )
+    if rows := report["seams"]:
+        extra = [row["extra_percent"] for row in rows]
+        loss = [row["loss_db"] for row in rows]
+        lines.append(
+            f"Tiles of photographs of {report['seam_tile']} px between four exact ones take "
+            f"{sum(extra) / len(rows):+.2f} % bytes (at most {max(extra):+.2f}) and lose "
+            f"{sum(loss) / len(rows):.3f} dB (at most {max(loss):.3f})."
+        )
+    return "\n".join([*lines, "", _source(report["provenance"], base=report["base_sha256"])])
+
+
 def errors() -> str:
     """Every exit code: class, cause, remedy."""
     from promptcodec import errors as module
@@ -349,6 +389,7 @@ TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
     "speed-small": (ROOT / "docs" / "evaluation.md", speed),
     "anchors": (ROOT / "docs" / "evaluation.md", anchors),
     "graphics": (CHECKPOINT / "README.md", graphics),
+    "exact-tiles": (ROOT / "docs" / "graphics.md", exact_tiles),
     "analysis": (ROOT / "docs" / "analysis.md", analysis.analysis),
     "cifar": (ROOT / "docs" / "analysis.md", analysis.cifar),
     "ledger": (ROOT / "docs" / "analysis.md", analysis.ledger),

@@ -1,0 +1,1 @@
+"""Exact tiles: pictures for them, and what they save."""
