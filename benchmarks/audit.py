@@ -92,7 +92,11 @@ def compute(pictures: list[Image.Image], rivals: set[str]) -> dict[str, float]:
     """
     codec = Codec.load()
     rates = [rate.index for rate in codec.rates]
-    ours = curve(pictures, rates, lambda p, rate: codec.encode(p, rate_index=rate), codec.decode)
+
+    def encode(picture: Image.Image, rate: float) -> bytes:
+        return codec.encode(picture, rate_index=rate, graphics="never")
+
+    ours = curve(pictures, rates, encode, codec.decode)
     found = {}
     for index, bpp, decibels in zip(rates, *ours, strict=True):
         found |= {f"rate {index}: bpp": float(bpp), f"rate {index}: PSNR": float(decibels)}
