@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import RESULTS, ROOT, read_result, write_json
-from benchmarks.tables import analysis, training
+from benchmarks.tables import analysis, thousand, training
 from benchmarks.tables.corpus import render as corpus
 from benchmarks.tables.items import render as items
 from benchmarks.tables.mutations import render as mutations
@@ -394,6 +394,8 @@ TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
     "cifar": (ROOT / "docs" / "analysis.md", analysis.cifar),
     "ledger": (ROOT / "docs" / "analysis.md", analysis.ledger),
     "aggregation": (ROOT / "docs" / "analysis.md", analysis.aggregation),
+    "thousand-128": (ROOT / "docs" / "analysis.md", thousand.thousand),
+    "thousand-224": (ROOT / "docs" / "analysis.md", thousand.thousand),
     "z-tables": (ROOT / "docs" / "training.md", z_tables),
     "base-search": (ROOT / "docs" / "training.md", training.search),
     "throughput": (ROOT / "docs" / "training.md", training.throughput),

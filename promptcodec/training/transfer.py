@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from promptcodec.coding.trunk import BEGINS, COARSE, PIXEL, StemConfig
 from promptcodec.config import NotNegative, Positive, Share
 from promptcodec.errors import ConfigError
 from promptcodec.io.checkpoints import HEAD_WEIGHTS
+from promptcodec.io.config_files import read_json
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import Head, build_head, read_head, write_head
 from promptcodec.models.heads.feature_stem import FeatureStem
@@ -40,6 +41,7 @@ from promptcodec.training.data.taught_views import TaughtBatch, TaughtViewConfig
 from promptcodec.training.losses import rounded
 from promptcodec.training.networks import begin_at, taken_over
 from promptcodec.training.optim import device_of
+from promptcodec.training.record import TRAINING_FILE
 from promptcodec.training.start import copy_known, read_start
 from promptcodec.training.task import Task
 
@@ -319,8 +321,12 @@ class TransferTask(Task):
         temperature = best_temperature(torch.cat(outputs), torch.cat(wanted))
         config = replace(self._head_config(), temperature=round(temperature, 4))
         write_head(folder, model.head, config=config)
-        facts = {"base_sha256": self.codec.base_hash.hex(), "classes": len(config.labels)}
-        return facts | {"stem": asdict(self.config.stem)}
+        own = self.codec.base_hash.hex()
+        facts: dict[str, Any] = {"base_sha256": own, "classes": len(config.labels)}
+        imported = Path(self.config.teacher) / TRAINING_FILE
+        if imported.is_file():  # origin and licence of what was taken over
+            facts["network"] = read_json(imported, what="network")
+        return facts
 
 
 def read_network(folder: Path) -> Head:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,16 +12,19 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from places import RECIPES
 from safetensors.torch import save_file
 from tiny import of_trunk
 
 from promptcodec.coding.head_config import HeadConfig
+from promptcodec.coding.head_file import read_head_config
+from promptcodec.coding.head_shapes import head_shapes
 from promptcodec.coding.trunk import StemConfig, TrunkConfig
 from promptcodec.errors import CheckpointError, ConfigError, UsageError
 from promptcodec.models.heads.checkpoint import build_head, read_head, write_head
 from promptcodec.models.heads.timm_trunk import TimmTrunk, create
 from promptcodec.models.heads.trunk_heads import TrunkClassifier
-from promptcodec.training.config import DataConfig, OptimizerConfig
+from promptcodec.training.config import DataConfig, OptimizerConfig, read_recipe
 from promptcodec.training.data.taught_views import TaughtViewConfig
 from promptcodec.training.networks import begin_at, imagenet_labels, import_network, taken_over
 from promptcodec.training.start import copy_known
@@ -146,6 +150,17 @@ def test_swin_is_cut_as_well() -> None:
         levels = trunk.levels(torch.randn(1, 384, 14, 14))
         assert levels[32].shape == (1, 768, 7, 7)
         assert trunk.judge(levels[32]).shape == (1, 3)
+
+
+def test_the_head_of_the_recipe_takes_less_than_10_mb(lite: Path) -> None:
+    recipe = read_recipe(RECIPES / "classify" / "transfer.yaml", TransferConfig)
+    whole = read_head_config(lite)
+    assert whole.trunk is not None
+    head = replace(
+        whole, labels=tuple(imagenet_labels()), reads="latents", latent_channels=320,
+        stem=recipe.stem, trunk=begin_at(whole.trunk, recipe.begins), base_sha256="ab" * 32,
+    )  # fmt: skip
+    assert 2 * sum(math.prod(shape) for _, shape in head_shapes(head)) < 10e6
 
 
 def test_names_of_a_thousand_classes() -> None:
