@@ -9,6 +9,7 @@ from PIL import Image
 from promptcodec import bitstream
 from promptcodec.api import Codec
 from promptcodec.coding import encoder, graphics
+from promptcodec.coding.decoder import TileDecoder
 from promptcodec.coding.encoder import CodingPoint, prepare
 from promptcodec.coding.graphics import ExactSearch, exact_file
 from promptcodec.coding.halo import fill_corners, window_beside
@@ -114,6 +115,15 @@ class TestChoice:
         rgb[:, :128] = 9 * dots.repeat(2, axis=1)
         chosen = [exact_of(trained.encode(rgb, rate_index=r, tile_size=128)) for r in (0, 3, 7)]
         assert chosen[0] == frozenset() and chosen[-1] == {0}
+
+    @pytest.mark.usefixtures("cells_of_64")
+    def test_what_was_tried_and_costs_more_is_not_written(self, trained, monkeypatch):
+        monkeypatch.setattr(graphics, "WHOLE_SHARE", 0.0)  # the whole picture is always tried
+        dots = np.random.default_rng(0).integers(0, 4, (64, 64, 1), dtype=np.uint8)
+        rgb = 9 * dots.repeat(2, axis=1).repeat(3, axis=2)
+        never = trained.encode(rgb, rate_index=0, graphics="never")
+        assert trained.encode(rgb, rate_index=0) == never
+        assert exact_of(trained.encode(rgb, rate_index=7)) == {0}
 
     def test_given_tiles_are_kept(self, codec):
         data = codec.encode(FLAT, tile_size=64)
@@ -280,9 +290,24 @@ class TestReading:
             with pytest.raises(StreamError, match=says):
                 codec.decode_batch([data])
 
+    def test_one_row_of_exact_tiles_is_in_memory(self, codec):
+        container = bitstream.parse(codec.encode(FLAT, graphics="always", tile_size=64))
+        tiling = Tiling(container.width, container.height, 64, halo=64)
+        decoder = TileDecoder(
+            codec.engine,
+            codec.at(),
+            codec.at().gains,
+            tiling,
+            container.tiles.__getitem__,
+            container.exact_tiles,
+        )
+        assert [len(decoder._exact) for _ in decoder.rows(tiling.picture)] == [4, 4, 4]
+
     def test_latents_are_those_of_the_pixels(self, codec):
-        exact = codec.encode(FLAT, graphics="always", rate_index=6)
-        learned = codec.encode(FLAT, graphics="never", rate_index=6)
+        exact, learned = (
+            codec.encode(FLAT, graphics=choice, rate_index=6, gain_steps=3)
+            for choice in ("always", "never")
+        )
         found, own = codec.decode_latents(exact), codec.decode_latents(learned)
         for name in ("z_hat", "indexes", "symbols", "y_hat"):
             assert np.array_equal(getattr(found, name), getattr(own, name)), name
@@ -374,6 +399,14 @@ class TestLook:
         assert self.look(codec, rgb) == (0,)
         rgb[:, 50, 1] = 60
         assert self.look(codec, rgb) == ()
+
+    def test_hidden_colours_do_not_count(self, codec):
+        hidden = np.dstack([noise(64, 128), np.zeros((64, 128), np.uint8)])
+        hidden[:, 64:, 3] = 255
+        prepared = prepare(
+            codec.engine, load_picture(hidden), tile_size=64, effort=0, max_pixels=10**6
+        )
+        assert ExactSearch.of(prepared, tile_size=64, effort=0).flat == (0,)
 
     def test_large_pictures_are_looked_at_in_pillow(self, codec, tmp_path):
         Image.fromarray(FLAT).save(tmp_path / "a.png")
