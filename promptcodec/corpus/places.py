@@ -41,6 +41,16 @@ class FoundFile:
     size: int
     changed: int | None = None
 
+    @classmethod
+    def here(cls, name: str, facts: os.stat_result) -> FoundFile:
+        """A file of this machine."""
+        return cls(name, facts.st_size, facts.st_mtime_ns)
+
+    @classmethod
+    def at(cls, name: str, info: fs.FileInfo) -> FoundFile:
+        """A file of a filesystem of pyarrow."""
+        return cls(name, info.size or 0, info.mtime_ns)
+
 
 @dataclass(frozen=True)
 class Place:
@@ -108,7 +118,7 @@ class Place:
             found = system.get_file_info(fs.FileSelector(path, recursive=True))
             start = len(path.rstrip("/")) + 1
             files = [
-                FoundFile(info.path[start:], info.size or 0, info.mtime_ns)
+                FoundFile.at(info.path[start:], info)
                 for info in found
                 if info.type == fs.FileType.File
             ]
@@ -119,8 +129,7 @@ class Place:
             return None
         paths = find_files(self.path)
         names = ((path.relative_to(self.path).as_posix(), path.stat()) for path in paths)
-        files = (FoundFile(name, facts.st_size, facts.st_mtime_ns) for name, facts in names)
-        return sorted(files, key=lambda file: file.name)
+        return sorted((FoundFile.here(*each) for each in names), key=lambda file: file.name)
 
     def level(self) -> tuple[list[str], list[FoundFile]]:
         """Folders and files right below a folder; none if there is no such folder.
@@ -139,7 +148,7 @@ class Place:
         kind = fs.FileType
         folders = [each.base_name for each in found if each.type == kind.Directory]
         files = [each for each in found if each.type == kind.File]
-        return folders, [FoundFile(f.base_name, f.size or 0, f.mtime_ns) for f in files]
+        return folders, [FoundFile.at(each.base_name, each) for each in files]
 
     def _local_level(self) -> tuple[list[str], list[FoundFile]]:
         folders, files = [], []
@@ -150,8 +159,7 @@ class Place:
                 if entry.is_dir():
                     folders.append(entry.name)
                 elif entry.is_file():
-                    facts = entry.stat()
-                    files.append(FoundFile(entry.name, facts.st_size, facts.st_mtime_ns))
+                    files.append(FoundFile.here(entry.name, entry.stat()))
         return folders, files
 
     def file(self) -> FoundFile | None:
@@ -160,13 +168,10 @@ class Place:
             if self.is_local:  # its name need not be UTF-8, as for pyarrow
                 if not self.path.is_file():
                     return None
-                facts = self.path.stat()
-                return FoundFile(self.path.name, facts.st_size, facts.st_mtime_ns)
+                return FoundFile.here(self.path.name, self.path.stat())
             system, path = self._locate()
             info = system.get_file_info(path)
-            if info.type != fs.FileType.File:
-                return None
-            return FoundFile(info.base_name, info.size or 0, info.mtime_ns)
+            return FoundFile.at(info.base_name, info) if info.type == fs.FileType.File else None
 
     def size(self) -> int | None:
         """Bytes of a file; None if there is no such file."""
