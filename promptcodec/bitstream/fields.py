@@ -2,7 +2,6 @@
 
 import math
 import struct
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -161,23 +160,29 @@ class Fields:
         return tile_grid_of(self.width, self.height, self.tile_size)
 
 
+class Tiled:
+    """What has tiles, or a record for each."""
+
+    tiles: tuple[AnyTile | TileRecord | ExactRecord, ...]
+
+    @property
+    def exact_tiles(self) -> frozenset[int]:
+        """Numbers of the exact tiles."""
+        return frozenset(number for number, tile in enumerate(self.tiles) if tile.is_exact)
+
+    @property
+    def version(self) -> int:
+        """Version of the format, the lowest that has these tiles."""
+        return SOME_EXACT if self.exact_tiles else ALL_LATENTS
+
+
 @dataclass(frozen=True, kw_only=True)
-class Header(Fields):
+class Header(Fields, Tiled):
     """The header of a stream: its fields and tables, and its own size in bytes."""
 
     tiles: tuple[TileRecord | ExactRecord, ...]
     chunks: tuple[ChunkRecord, ...]
     size: int
-
-    @property
-    def exact_tiles(self) -> frozenset[int]:
-        """Numbers of the exact tiles."""
-        return exact_of(self.tiles)
-
-    @property
-    def version(self) -> int:
-        """Version of the format."""
-        return version_of(self.tiles)
 
     @property
     def payload_bytes(self) -> int:
@@ -186,32 +191,12 @@ class Header(Fields):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Container(Fields):
+class Container(Fields, Tiled):
     """A whole stream; `header_size` is known once parsed and takes no part in equality."""
 
     tiles: tuple[AnyTile, ...]
     chunks: tuple[Chunk, ...]
     header_size: int = field(default=0, compare=False)
-
-    @property
-    def exact_tiles(self) -> frozenset[int]:
-        """Numbers of the exact tiles."""
-        return exact_of(self.tiles)
-
-    @property
-    def version(self) -> int:
-        """Version of the format that it is written in."""
-        return version_of(self.tiles)
-
-
-def exact_of(tiles: Iterable[AnyTile | TileRecord | ExactRecord]) -> frozenset[int]:
-    """Numbers of the exact ones among tiles or their records."""
-    return frozenset(number for number, tile in enumerate(tiles) if tile.is_exact)
-
-
-def version_of(tiles: Iterable[AnyTile | TileRecord | ExactRecord]) -> int:
-    """The lowest version that has these tiles."""
-    return SOME_EXACT if exact_of(tiles) else ALL_LATENTS
 
 
 def rate_to_fixed(rate_index: float) -> int:
