@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from promptcodec.coding.architecture import StageSpec
 from promptcodec.config import CodecConfig
+from promptcodec.models.linear_maps import weights_of
 from promptcodec.models.swin import PromptTokens, SwinBlock, swin_blocks
 
 
@@ -55,9 +56,14 @@ class ConvolutionBranch(nn.Module):
         super().__init__()
         self.conv1, self.last = halved_convolutions(channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to the same shape."""
-        return self.last(torch.relu(self.conv1(x)))
+    def forward(self, x: Tensor, units: Tensor) -> Tensor:
+        """Map (B, C, H, W) to the same shape.
+
+        Args:
+            x: features.
+            units: divisor of each channel of the input, (C,).
+        """
+        return self.last(torch.relu(weights_of(self.conv1, None, units)(x)))
 
 
 class Stage(nn.Module):
@@ -71,6 +77,7 @@ class Stage(nn.Module):
     def __init__(self, config: CodecConfig, spec: StageSpec) -> None:
         super().__init__()
         count = spec.blocks.count("r")
+        self.units: Tensor | None = None
         self.residual = nn.Sequential(*(ResidualBlock(spec.channels) for _ in range(count)))
         self.swin = nn.ModuleList(swin_of(config, spec))
 
@@ -86,7 +93,7 @@ class Stage(nn.Module):
 
 
 class Blocks(nn.Module):
-    """Blocks of one stage in their order, each x + branch(x / units).
+    """Blocks of one stage in their order, each x + branch(x / units); what follows divides too.
 
     Args:
         config: architecture of the base.
@@ -104,7 +111,7 @@ class Blocks(nn.Module):
         self.register_buffer("units", torch.ones(spec.channels))
 
     def forward(self, x: Tensor, prompts: Sequence[PromptTokens | None] | None = None) -> Tensor:
-        """Map (B, C, H, W) to the same shape, in units of each channel.
+        """Map (B, C, H, W) to the same shape.
 
         Args:
             x: features.
@@ -116,8 +123,8 @@ class Blocks(nn.Module):
                 grid = block(x.permute(0, 2, 3, 1), prompts=next(own), units=self.units)
                 x = grid.permute(0, 3, 1, 2)
             else:
-                x = x + block(x / self.units[:, None, None])
-        return x / self.units[:, None, None]
+                x = x + block(x, self.units)
+        return x
 
 
 def swin_of(config: CodecConfig, spec: StageSpec) -> Iterator[SwinBlock]:

@@ -18,36 +18,26 @@ from itertools import accumulate, pairwise
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from promptcodec.coding.architecture import (
     RATIO,
-    LinearMap,
     analysis_maps,
     decoder_stages,
     encoder_stages,
     synthesis_maps,
 )
 from promptcodec.config import CodecConfig
+from promptcodec.models.linear_maps import (
+    Weights,
+    build_map,
+    joined_patches,
+    render,
+    shuffle,
+    weights_of,
+)
 from promptcodec.models.stages import build_stage
 from promptcodec.models.swin import PromptTokens
-
-
-def build_map(shape: LinearMap) -> nn.Conv2d:
-    """The convolution of a linear map."""
-    padding = int(shape.kernel == 3)
-    return nn.Conv2d(
-        shape.inputs, shape.outputs, shape.kernel, stride=shape.stride, padding=padding
-    )
-
-
-def apply_map(layer: nn.Module, x: Tensor, update: Tensor | None) -> Tensor:
-    """Convolve, with an update of the weights, (outputs, inputs, k, k), where there is one."""
-    conv = cast("nn.Conv2d", layer)
-    if update is None:
-        return conv(x)
-    return F.conv2d(x, conv.weight + update, conv.bias, conv.stride, conv.padding)
 
 
 class Analysis(nn.Module):
@@ -61,6 +51,11 @@ class Analysis(nn.Module):
         super().__init__()
         stages, maps = encoder_stages(config), analysis_maps(config)
         self.counts = [stage.swin_blocks for stage in stages]
+        ends = len(stages) - (2 if config.detail_channels else 1)  # where latents come from
+        self.joined = [
+            config.in_units and not stage.blocks and number < ends
+            for number, stage in enumerate(stages)
+        ]
         self.down = nn.ModuleList(build_map(shape) for shape in maps[: len(stages)])
         self.stages = nn.ModuleList(build_stage(config, stage) for stage in stages)
         self.head = build_map(maps[len(stages)])
@@ -88,15 +83,25 @@ class Analysis(nn.Module):
         count = len(self.down)
         deltas = updates or [None] * (count + 2)
         below = x = x - 0.5
+        below_units: Tensor | None = None
+        units: Tensor | None = None
+        entering: Weights | None = None
         shares = split_prompts(prompts, self.counts)
-        for down, stage, own, delta in zip(
-            self.down, self.stages, shares, deltas[:count], strict=True
+        for number, (down, stage, own) in enumerate(
+            zip(self.down, self.stages, shares, strict=True)
         ):
-            below, x = x, stage(apply_map(down, x, delta), own)
-        y = apply_map(self.head, x, deltas[count])
+            weights = weights_of(down, deltas[number], units)
+            if entering is not None:
+                weights = joined_patches(entering, weights)
+            below_units, units = units, stage.units
+            entering = weights if self.joined[number] else None
+            if entering is None:
+                below, x = x, stage(weights(x), own)
+        y = weights_of(self.head, deltas[count], units)(x)
         if self.detail is None:
             return y
-        return torch.cat([y, apply_map(self.detail, below, deltas[count + 1])], dim=1)
+        detail = weights_of(self.detail, deltas[count + 1], below_units)
+        return torch.cat([y, detail(below)], dim=1)
 
 
 class Synthesis(nn.Module):
@@ -111,6 +116,7 @@ class Synthesis(nn.Module):
         stages, (stem, *up) = decoder_stages(config), synthesis_maps(config)
         latents = config.latent_channels
         self.counts = [stage.swin_blocks for stage in stages]
+        self.joined = config.in_units and not stages[-1].blocks  # the last two maps
         self.detail_channels = config.detail_channels
         self.stem = build_map(stem)
         self.stages = nn.ModuleList(build_stage(config, stage) for stage in stages)
@@ -139,17 +145,28 @@ class Synthesis(nn.Module):
         Returns:
             RGB, not clamped, (B, 3, 16 h, 16 w).
         """
-        y = y_hat if self.units is None else y_hat / self.units[:, None, None]
-        deep = y.shape[1] - self.detail_channels
-        stem, *deltas = updates or [None] * (len(self.up) + 1)
-        x, detail = apply_map(self.stem, y[:, :deep], stem), y[:, deep:]
+        deep = y_hat.shape[1] - self.detail_channels
+        y, detail = y_hat[:, :deep], y_hat[:, deep:]
+        units = None if self.units is None else self.units[:deep]
+        delta, *deltas = updates or [None] * (len(self.up) + 1)
+        x = weights_of(self.stem, delta, units)(y)
         shares = split_prompts(prompts, self.counts)
         levels = zip(self.up, self.stages, shares, deltas, strict=True)
+        squares: Weights | None = None
         for number, (up, stage, own, delta) in enumerate(levels):
-            x = stage(x, own)
+            x, units = stage(x, own), stage.units
             if number == 0 and self.detail_channels:
                 x = torch.cat([x, detail], dim=1)
-            x = F.pixel_shuffle(apply_map(up, x, delta), RATIO)
+                if self.units is not None:
+                    units = torch.cat([units, self.units[deep:]])
+            weights = weights_of(up, delta, units)
+            if self.joined and number == len(self.up) - 2:
+                squares = weights
+            elif squares is None:
+                x = shuffle(weights.by_square(RATIO)(x), RATIO)
+            else:
+                x = render(x, squares, weights)
+        x = x.float()
         return (x if self.step is None else x * self.step) + 0.5
 
 

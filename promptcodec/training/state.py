@@ -19,7 +19,7 @@ from promptcodec.training.config import LoopConfig
 from promptcodec.training.record import IGNORED_KEYS, recipe_of, with_new_keys
 
 MAY_CHANGE = ("steps", *IGNORED_KEYS)
-MAY_FALL = ("learning_rate", "clip_norm")  # of the optimiser, where a run diverged
+MAY_FALL = ("learning_rate", "entropy_factor", "clip_norm")  # of the optimiser
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ def check_recipe(state: TrainingState, config: LoopConfig) -> None:
 
     Raises:
         ConfigError: the recipe differs in more than its length, its record keeping and a lower
-            learning rate or norm of clipping.
+            learning rate, of the entropy model too, or norm of clipping.
     """
     before, now = state.extra["recipe"], recipe_of(config)
     for name in MAY_FALL:

@@ -52,9 +52,9 @@ def test_shapes_at_every_size(model: CodecModel, size: tuple[int, int]) -> None:
 def test_a_branch_keeps_its_shape_and_sees_only_its_own_picture() -> None:
     torch.manual_seed(1)
     branch = ConvolutionBranch(8)
-    x = torch.rand(2, 8, 4, 6)
+    x, units = torch.rand(2, 8, 4, 6), torch.ones(8)
     with torch.no_grad():
-        both, one = branch(x), branch(x[1:])
+        both, one = branch(x, units), branch(x[1:], units)
     assert both.shape == x.shape
     torch.testing.assert_close(both[1:], one)
     assert not torch.allclose(both, x)
