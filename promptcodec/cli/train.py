@@ -279,20 +279,27 @@ def train_joint(
         Path | None,
         Option(help="Folder or shards of pictures that only the recipe's teacher judges."),
     ] = None,
+    cache: PictureCache = None,
     run: Annotated[RunOptions, RUN],
     seed: Seed = None,
     printer: Printer,
 ) -> None:
     """Train codec and classifier together, or task prompts for a frozen codec."""
     from promptcodec.training.config import read_recipe
-    from promptcodec.training.joint.config import JointTrainingConfig
+    from promptcodec.training.joint.config import JointTrainingConfig, TaughtJointConfig
     from promptcodec.training.joint.task import JointTask
+    from promptcodec.training.joint.taught import TaughtJointTask
     from promptcodec.training.trainer import run_training
 
-    config = read_recipe(recipe, JointTrainingConfig)
+    config = read_recipe(recipe, JointTrainingConfig, TaughtJointConfig)
     if seed is not None:
         config = dataclasses.replace(config, seed=seed)
-    task = JointTask(config, unlabelled=unlabelled)
+    if isinstance(config, TaughtJointConfig):
+        if unlabelled is not None:
+            raise UsageError("--unlabelled: a network judges all pictures of --data here; drop it")
+        task = TaughtJointTask(config, cache=cache)
+    else:
+        task = JointTask(config, unlabelled=unlabelled)
     folder = run_training(task, data=data, **run.arguments(recipe.stem))
     use = f"--base {folder / 'base'} --prompts {folder / 'prompts'}"
     if folder.name == "task":

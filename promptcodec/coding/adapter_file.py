@@ -145,7 +145,7 @@ def _prompt_shapes(
         "norm.bias": (width,),
     }
     number = 0
-    while stride < max(PROMPT_REDUCTION * block.stride for block in blocks):
+    while stride < max((PROMPT_REDUCTION * block.stride for block in blocks), default=0):
         shapes[f"down.{number}.weight"] = (width, width, 3, 3)
         shapes[f"down.{number}.bias"] = (width,)
         stride, number = 2 * stride, number + 1

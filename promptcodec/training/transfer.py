@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from promptcodec.coding.head_config import CLASSIFY, LATENTS, PIXELS, HeadConfig
+from promptcodec.coding.head_file import read_head_config
 from promptcodec.coding.trunk import BEGINS, COARSE, PIXEL, StemConfig
 from promptcodec.config import NotNegative, Positive, Share
 from promptcodec.errors import ConfigError
@@ -336,17 +337,18 @@ def read_network(folder: Path) -> Head:
         CheckpointError: the folder has no usable head.
         ConfigError: it is a head of another kind.
     """
-    head = read_head(folder, base_sha256=b"")
-    _classifier(head)
-    return head
+    _check_network(read_head_config(folder))
+    return read_head(folder, base_sha256=b"")
 
 
-def _classifier(head: Head) -> TrunkClassifier:
-    config = head.config
+def _check_network(config: HeadConfig) -> None:
     if config.task != CLASSIFY or config.reads != PIXELS or config.trunk is None:
         raise ConfigError(
             f"the head to {config.task} on {config.reads} is no network to take over: name a "
             "folder that `promptcodec import-network` wrote"
         )
+
+
+def _classifier(head: Head) -> TrunkClassifier:
     assert isinstance(head.model, TrunkClassifier)
     return head.model

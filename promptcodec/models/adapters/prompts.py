@@ -61,7 +61,7 @@ class PromptNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.stride, self.blocks = stride, tuple(blocks)
-        deepest = max(REDUCTION * block.stride for block in blocks)
+        deepest = max((REDUCTION * block.stride for block in blocks), default=stride)
         self.stem = nn.Conv2d(channels, width, 1)
         self.down = nn.ModuleList()
         while stride < deepest:

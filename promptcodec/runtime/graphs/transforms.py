@@ -36,7 +36,7 @@ def build_analysis(config: CodecConfig, *, prompted: bool) -> Graph:
     levels = encoder_levels(config)
     x = _pixels(graph, config, levels[0])
     prompts: dict[str, str] = {}
-    if prompted:
+    if prompted and swin_blocks(levels):
         source = _patches(graph, PROMPT_PIXELS)
         prompts = build_prompts(graph, source, stride=PROMPT_PIXELS, blocks=swin_blocks(levels))
     below, channels = x, [3, *(level.spec.channels for level in levels)]
@@ -66,7 +66,7 @@ def build_synthesis(config: CodecConfig, *, prompted: bool) -> Graph:
     raster = Layout(LATENT_STRIDE)
     y = graph.input("y_hat", np.float32, "batch", "latents", config.latent_channels)
     prompts: dict[str, str] = {}
-    if prompted:
+    if prompted and swin_blocks(levels):
         prompts = build_prompts(graph, y, stride=LATENT_STRIDE, blocks=swin_blocks(levels))
     first, *others = levels
     y = Features(graph, y, LATENT_STRIDE, raster).tokens(first.layout)

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from promptcodec.coding.adapter import RateAdapter
+from promptcodec.coding.trunk import COARSE
 from promptcodec.config import TILE_STRIDE
 from promptcodec.models.adapters.task_prompts import RateAndTask, TaskPrompts
 from promptcodec.models.codec_model import Adapter, CodecModel, TrainingOutput
 from promptcodec.models.heads.classifier import LatentClassifier
+from promptcodec.models.heads.trunk_heads import TrunkClassifier
 from promptcodec.models.tensors import crop, pad
 from promptcodec.training.distillation import FeatureProjection, split_pass
 from promptcodec.training.frozen import WithFrozen
@@ -25,13 +27,13 @@ class JointOutput:
     Args:
         codec: output of the codec.
         logits: logits of the head, (B, classes).
-        middle: features of the head at 1/16, (B, width, h, w).
+        features: features of the head, at 1/16 those of a Swin head, (B, width, h, w).
         apart: mean squared error of features to a teacher's, scalar; 0 without a teacher.
     """
 
     codec: TrainingOutput
     logits: Tensor
-    middle: Tensor
+    features: Tensor
     apart: Tensor
 
 
@@ -40,8 +42,9 @@ class JointModel(WithFrozen):
 
     Args:
         codec: model of a base.
-        head: classifier.
+        head: classifier on latents.
         task: task prompts; None has none.
+        compared: px between the features of a head with stages of a trained network.
         hint: `FeatureProjection` to a teacher's features; None has no teacher.
         adapters: adapters by rate index.
         teacher: network of the teacher; None has no teacher.
@@ -50,16 +53,17 @@ class JointModel(WithFrozen):
     def __init__(
         self,
         codec: CodecModel,
-        head: LatentClassifier,
+        head: LatentClassifier | TrunkClassifier,
         task: TaskPrompts | None,
         *,
+        compared: int = COARSE,
         hint: FeatureProjection | None = None,
         adapters: dict[int, RateAdapter],
         teacher: nn.Module | None = None,
     ) -> None:
         networks = [adapter.network for adapter in adapters.values()]
         super().__init__(networks if teacher is None else [*networks, teacher])
-        self.codec, self.head = codec, head
+        self.codec, self.head, self.compared = codec, head, compared
         self.task = nn.Identity() if task is None else task
         self.hint = nn.Identity() if hint is None else hint
         self.adapters = adapters
@@ -104,13 +108,13 @@ class JointModel(WithFrozen):
             output = self.codec(padded, round_z=True, adapter=adapter)
             y_hat = output.y_hat + (self.transmitted(padded, rate=rate) - output.y_hat.detach())
         assert output.x_hat is not None
-        middle, logits = split_pass(self.head, self.tokens(y_hat, rate=rate))
+        found, logits = self.judge(y_hat, rate=rate)
         output = replace(output, x_hat=crop(output.x_hat, *x.shape[2:]))
         apart = x.new_zeros(())
         if features is not None and isinstance(self.hint, FeatureProjection):
             with torch.autocast(x.device.type, enabled=False):
-                apart = self.hint(middle.float(), features.float())
-        return JointOutput(codec=output, logits=logits, middle=middle, apart=apart)
+                apart = self.hint(found.float(), features.float())
+        return JointOutput(codec=output, logits=logits, features=found, apart=apart)
 
     def transmitted(self, x: Tensor, *, rate: int) -> Tensor:
         """y_hat as decoded from a stream, without a gradient.
@@ -122,11 +126,10 @@ class JointModel(WithFrozen):
         gains, adapter = self.adapters[rate].gains, self.adapter(rate)
         return self.codec.analyse(x, gains=gains, adapter=adapter).y_hat.clone()
 
-    def logits(self, y_hat: Tensor, *, rate: int) -> Tensor:
-        """Logits of the head for y_hat (B, M, h, w) of a rate, (B, classes)."""
-        return split_pass(self.head, self.tokens(y_hat, rate=rate))[1]
-
-    def tokens(self, y_hat: Tensor, *, rate: int) -> Tensor:
-        """Input of the head's body for y_hat (B, M, h, w) of a rate, (B, h', w', width)."""
+    def judge(self, y_hat: Tensor, *, rate: int) -> tuple[Tensor, Tensor]:
+        """Features, (B, C, h', w'), and logits, (B, classes), of y_hat (B, M, h, w) of a rate."""
         lmbda = y_hat.new_full((len(y_hat),), self.adapters[rate].config.lmbda)
-        return self.head.tokens(y_hat, lmbda)
+        if isinstance(self.head, TrunkClassifier):
+            levels = self.head.levels(y_hat, lmbda)
+            return levels[self.compared], self.head.judge(levels)
+        return split_pass(self.head, self.head.tokens(y_hat, lmbda))

@@ -11,9 +11,6 @@ the base stays frozen. Steps take all rates in turn, so one run trains them all.
 
 from __future__ import annotations
 
-import copy
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,32 +20,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from promptcodec.coding.adapter import RateAdapter
 from promptcodec.coding.distortion import psnr_of
-from promptcodec.coding.entropy.rans import EntropyTables, estimate_bits
+from promptcodec.coding.entropy.rans import EntropyTables
 from promptcodec.errors import ConfigError
-from promptcodec.io.checkpoints import find_base, find_heads, find_prompts
-from promptcodec.models.adapters.checkpoint import read_adapter, write_adapter
-from promptcodec.models.adapters.task_checkpoint import TaskConfig, write_task
-from promptcodec.models.adapters.task_prompts import TaskPrompts
-from promptcodec.models.checkpoint import Base, density_tables, read_base, write_base
-from promptcodec.models.heads.checkpoint import Head, read_head, write_head
 from promptcodec.models.heads.classifier import LatentClassifier
-from promptcodec.models.tensors import arrays_of
 from promptcodec.training.config import DataConfig
 from promptcodec.training.data.augmented import fit
 from promptcodec.training.data.labelled import read_labelled
 from promptcodec.training.data.opening import open_pictures
 from promptcodec.training.distillation import FeatureProjection, read_teacher, stage_at_16
-from promptcodec.training.entropy_tables import TABLE_PICTURES, fit_tables
-from promptcodec.training.joint.config import CODEC_PARTS, PARTS, JointTrainingConfig
+from promptcodec.training.entropy_tables import TABLE_PICTURES
+from promptcodec.training.joint.codec_and_head import CodecAndHeadTask
+from promptcodec.training.joint.config import JointTrainingConfig
 from promptcodec.training.joint.data import JointBatch, JointStore
 from promptcodec.training.joint.model import JointModel
 from promptcodec.training.losses import RateDistortion, rate_distortion, rounded
 from promptcodec.training.optim import device_of
-from promptcodec.training.rate_adapter import rescale_gains
-from promptcodec.training.task import Task
-from promptcodec.training.validation import transmit
 
 HINT_PICTURES = 200  # for the initial least squares of a hint
 # Parts of 1 to 2.5 times the crop's edge: most of a small photograph.
@@ -88,7 +75,7 @@ class JointLoss:
         }
 
 
-class JointTask(Task):
+class JointTask(CodecAndHeadTask):
     """Joint training, or training of some parts.
 
     Args:
@@ -101,8 +88,8 @@ class JointTask(Task):
     """
 
     def __init__(self, config: JointTrainingConfig, *, unlabelled: Path | None = None) -> None:
+        super().__init__(config)
         self.config, self.unlabelled = config, unlabelled
-        self.resting = config.plain_steps > 0
         if unlabelled is not None and config.teacher is None and config.alpha:
             raise ConfigError("pictures without labels need a teacher: name one in the recipe")
         others = round(config.unlabelled_share * config.batch)
@@ -115,25 +102,6 @@ class JointTask(Task):
             raise ConfigError(
                 f"views.size is {config.views.size}; with --unlabelled it needs a multiple of 64"
             )
-        self.base: Base = read_base(find_base(config.base))
-        folders = find_prompts(config.prompts, base=config.base)
-        found = [read_adapter(folder, base=self.base) for folder in folders]
-        self.weights = {a.config.rate_index: config.beta * a.config.lmbda for a in found}
-        moves = "prompts" not in config.parts and config.beta not in (0.0, 1.0)
-        if moves:
-            found = [rescale_adapter(adapter, found, beta=config.beta) for adapter in found]
-        self.own_codec = moves or bool(set(config.parts) & CODEC_PARTS)
-        self.result = "joint" if self.own_codec else "task"
-        self.adapters = {adapter.config.rate_index: adapter for adapter in found}
-        missing = sorted(set(config.rates) - set(self.adapters))
-        if missing:
-            raise ConfigError(
-                f"rate {missing[0]} has no adapter; there are {', '.join(map(str, self.adapters))}"
-            )
-        heads = find_heads(config.head, base=config.base)
-        if not heads:
-            raise ConfigError("head is None, and this base has none: name a trained head")
-        self.head: Head = read_head(heads[0], base_sha256=self.base.sha256)
         self.teacher = None
         if config.teacher is not None:
             self.teacher = read_teacher(config.teacher, classes=self.head.config.labels)
@@ -165,27 +133,12 @@ class JointTask(Task):
 
     def build(self, store: JointStore) -> JointModel:
         """Copies of base and head; parts that are not trained are frozen."""
-        config, codec = self.config, copy.deepcopy(self.base.model)
-        task = hint = None
-        if "prompts" in config.parts:
-            task = TaskPrompts(self.base.config.codec, width=config.width, rank=config.rank)
-        head = copy.deepcopy(self.head.model)
+        if self.teacher is None:
+            return self.joined()
+        head, teacher = self.head.model, self.teacher.model
         assert isinstance(head, LatentClassifier)
-        if self.teacher is not None:
-            teacher = self.teacher.model
-            hint = FeatureProjection(*(m.config.widths[stage_at_16(m)] for m in (head, teacher)))
-        model = JointModel(
-            codec,
-            head,
-            task,
-            hint=hint,
-            adapters=self.adapters,
-            teacher=None if self.teacher is None else self.teacher.model,
-        )
-        prefixes = tuple(prefix for part in config.parts for prefix in PARTS[part])
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(name.startswith((*prefixes, "hint.")))
-        return model
+        hint = FeatureProjection(*(m.config.widths[stage_at_16(m)] for m in (head, teacher)))
+        return self.joined(hint=hint, teacher=teacher)
 
     @torch.no_grad()
     def initialise(self, model: JointModel, store: JointStore) -> None:
@@ -197,7 +150,7 @@ class JointTask(Task):
         model.eval()  # keeps the statistics
         output = [model(x.float() / 255.0, rate=rate) for x in pictures.split(self.config.batch)]
         model.train()
-        middle = torch.cat([part.middle for part in output])
+        middle = torch.cat([part.features for part in output])
         rows, columns = features.shape[2:]
         model.hint.fit(middle[:, :, :rows, :columns], features)
 
@@ -236,13 +189,10 @@ class JointTask(Task):
     @torch.inference_mode()
     def validate(self, model: JointModel, store: JointStore, *, samples: Path) -> dict[str, float]:
         """Rate, PSNR and accuracy on held-out pictures at every rate, rounded as in files."""
-        tables = self.base.tables
-        if self.own_codec:
-            model.codec.freeze_scale_path()
-            tables = density_tables(model.codec)
+        tables = self.tables(model)
         figures, losses = {}, []
         for rate in self.config.rates:
-            own = tables if self.own_codec else tables.with_sets(self.adapters[rate].z_sets)
+            own = tables[rate]
             bpp, psnr, mse, nats, accuracy = self._measure(model, store, rate=rate, tables=own)
             figures |= {f"bpp_{rate}": bpp, f"psnr_{rate}": psnr, f"accuracy_{rate}": accuracy}
             distortion = self.weights[rate] * 255.0**2 * mse
@@ -255,17 +205,15 @@ class JointTask(Task):
         self, model: JointModel, store: JointStore, *, rate: int, tables: EntropyTables
     ) -> tuple[float, ...]:
         """bpp, PSNR, mean squared error, cross-entropy and accuracy of a rate."""
-        adapter, gains = model.adapter(rate), self.adapters[rate].gains
         bits = pixels = 0.0
         errors, logits = [], []
         size, device = store.config.size, device_of(model)
         for picture in store.held.pictures:
             x = fit(picture, size)[None].to(device).float() / 255.0
-            latents, x_hat = transmit(model.codec, x, gains=gains, adapter=adapter)
-            bits += sum(estimate_bits(arrays_of(latents), tables))
-            pixels += size * size
+            y_hat, x_hat, own = self.sent(model, x, rate=rate, tables=tables)
+            bits, pixels = bits + own, pixels + size * size
             errors.append(float((x_hat - x).square().mean()))
-            logits.append(model.logits(latents.y_hat, rate=rate))
+            logits.append(model.judge(y_hat, rate=rate)[1])
         scores = torch.cat(logits).cpu()
         right = (scores.argmax(dim=1) == store.held.labels).float().mean()
         nats = F.cross_entropy(scores.float(), store.held.labels)
@@ -274,47 +222,6 @@ class JointTask(Task):
         return bits / pixels, float(psnr), float(np.mean(errors)), float(nats), float(right)
 
     def write(self, model: JointModel, folder: Path, *, store: JointStore) -> dict[str, Any]:
-        """Write the trained parts, each with the hash of its base."""
-        own = self.base.sha256
-        if self.own_codec:
-            codec = model.codec.requires_grad_(False).eval()
-            tables = fit_tables(codec, store.sample(TABLE_PICTURES))
-            own = write_base(folder / "base", codec, config=self.base.config, tables=tables)
-            for rate in self.config.rates:
-                adapter = self.adapters[rate]
-                config = replace(adapter.config, base_sha256=own.hex(), init_from=None)
-                write_adapter(folder / "prompts" / f"rate-{rate}", adapter.network, config=config)
-        if "head" in self.config.parts or self.own_codec:
-            config = replace(self.head.config, base_sha256=own.hex())
-            write_head(folder / "heads" / "classify", model.head, config=config)
-        if isinstance(model.task, TaskPrompts):
-            config = TaskConfig(
-                task=self.head.config.task,
-                base_sha256=own.hex(),
-                width=self.config.width,
-                rank=self.config.rank,
-            )
-            write_task(folder / "prompts", model.task, config=config)
-        return {"base_sha256": self.base.sha256.hex(), "classes": store.classes}
-
-
-def rescale_adapter(
-    adapter: RateAdapter, ladder: Sequence[RateAdapter], *, beta: float
-) -> RateAdapter:
-    """An adapter for beta times the lambda of one.
-
-    The initial networks are those of the nearest lambda of the ladder: networks of a higher rate,
-    quantised more coarsely, lose more than those of a low rate. The gains are rescaled by half the
-    logarithm of the ratio, as at the start of a ladder.
-
-    Args:
-        adapter: adapter of the rate.
-        ladder: all adapters.
-        beta: factor on lambda, above 0.
-    """
-    lmbda = beta * adapter.config.lmbda
-    nearest = min(ladder, key=lambda each: abs(math.log(each.config.lmbda / lmbda)))
-    prompts = copy.deepcopy(nearest.network)
-    rescale_gains(prompts, known=nearest.config.lmbda, lmbda=lmbda)
-    config = replace(nearest.config, rate_index=adapter.config.rate_index, lmbda=lmbda)
-    return replace(nearest, config=config, network=prompts, gains=prompts.gains())
+        """Write the trained parts."""
+        facts = self.write_parts(model, folder, pictures=store.sample(TABLE_PICTURES))
+        return {**facts, "classes": store.classes}
