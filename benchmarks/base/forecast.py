@@ -1,6 +1,7 @@
 """Held-out loss of a base's training run so far, and what it will be after more pictures.
 
-    python -m benchmarks.base.forecast RUN [--before GPX] [--out docs/results/base-run.json]
+    python -m benchmarks.base.forecast RUN [--before GPX] [--processes STEP:N ...]
+        [--out docs/results/base-run.json]
 
 Model: loss = floor + scale * pixels ** -power, by least squares over the validations of the
 constant part of the schedule. A law of this form is extrapolated, so the forecast is repeated on
@@ -10,6 +11,7 @@ the last half and on the first three quarters of the points; the spread is part 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,15 @@ START = 0.5  # gigapixels of a run; before, the loss still falls from its start,
 BOUNDS = ([0.0, 0.0, 0.05], [np.inf, np.inf, 2.0])  # floor, scale, power
 
 
-def read_run(run: Path, *, before: float = 0.0) -> dict[str, Any]:
+def read_run(
+    run: Path, *, before: float = 0.0, processes: Mapping[int, int] | None = None
+) -> dict[str, Any]:
     """Validations of a run and how its schedule divides it.
 
     Args:
         run: folder with `run.json` and `log.jsonl`.
         before: gigapixels that its initial weights had seen.
+        processes: number of processes from a step on; None is one from the first step.
 
     Returns:
         `points`, each with `step`, `gigapixels` and the figures of the validation; `constant`,
@@ -37,6 +42,14 @@ def read_run(run: Path, *, before: float = 0.0) -> dict[str, Any]:
     """
     recipe = json.loads((run / "run.json").read_text())
     pixels = recipe["batch"] * recipe["accumulate"] * recipe["data"]["crop"] ** 2 / 1e9
+    changes = sorted({0: 1, **(processes or {})}.items())
+
+    def batches(step: int) -> int:
+        """Batches of all processes up to a step."""
+        ends = [*(begin for begin, _ in changes[1:]), step]
+        parts = zip(changes, ends, strict=True)
+        return sum(count * max(0, min(end, step) - begin) for (begin, count), end in parts)
+
     found: dict[int, dict[str, Any]] = {}  # a resumed run repeats steps: the last one counts
     for line in (run / "log.jsonl").read_text().splitlines():
         record = json.loads(line)
@@ -44,11 +57,11 @@ def read_run(run: Path, *, before: float = 0.0) -> dict[str, Any]:
             step = record["step"]
             found[step] = {
                 "step": step,
-                "gigapixels": before + step * pixels,
+                "gigapixels": before + batches(step) * pixels,
                 **record["validation"],
             }
     decay = recipe["optimizer"]["decay_fraction"]
-    constant = before + (1.0 - decay) * recipe["steps"] * pixels
+    constant = before + batches(round((1.0 - decay) * recipe["steps"])) * pixels
     points = [found[step] for step in sorted(found)]
     return {"points": points, "constant": constant, "before": before, "recipe": recipe}
 
@@ -85,13 +98,27 @@ def _law(x: np.ndarray, floor: float, scale: float, power: float) -> np.ndarray:
     return floor + scale * x**-power
 
 
+def _change(text: str) -> tuple[int, int]:
+    """Read "STEP:N"."""
+    step, _, count = text.partition(":")
+    return int(step), int(count)
+
+
 def main() -> None:
     """Read a run, fit, write one JSON file."""
     options = parser(__doc__, out="base-run", threads=False)
     options.add_argument("run", type=Path, help="run folder")
+    options.add_argument(
+        "--processes",
+        type=_change,
+        action="append",
+        metavar="STEP:N",
+        help="number of processes from a step on; may be repeated",
+    )
     options.add_argument("--before", type=float, default=0.0, help="gigapixels of its start")
     arguments = parse(options)
-    run = read_run(arguments.run, before=arguments.before)
+    changes = dict(arguments.processes or [])
+    run = read_run(arguments.run, before=arguments.before, processes=changes)
     constant = [point for point in run["points"] if point["gigapixels"] <= run["constant"]]
     report = {**run, "forecast": forecast(constant, before=run["before"])}
     write_record(arguments.out, report)

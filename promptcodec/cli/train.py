@@ -383,13 +383,17 @@ def convert_state(
     raw: Annotated[
         Path | None, Option(help="Also write the weights alone, to start another run from.")
     ] = None,
+    processes: Annotated[
+        int | None,
+        Option(min=1, help="Processes that go on, each with batches of the recipe's size."),
+    ] = None,
     printer: Printer,
 ) -> None:
     """Carry the state of a base's training from an older version to this one."""
     from promptcodec.training.convert import Rename, convert_state
 
     renames = [Rename.parse(text) for text in rename or ()]
-    convert_state(old, new, recipe=recipe, renames=renames, weights=raw)
+    convert_state(old, new, recipe=recipe, renames=renames, weights=raw, processes=processes)
     printer.report_run("convert-state", new, f"state: {new}")
 
 

@@ -50,6 +50,7 @@ def convert_state(
     recipe: Path,
     renames: Sequence[Rename] = (),
     weights: Path | None = None,
+    processes: int | None = None,
 ) -> None:
     """Convert the state of a base's run; step, weights, moments and averages stay exact.
 
@@ -59,6 +60,8 @@ def convert_state(
         recipe: recipe of the run for this version.
         renames: renamed parts; the first that fits a name counts.
         weights: file for the weights alone, for `init_from`; None writes none.
+        processes: number of processes that go on; None is that of the state. Each has batches of
+            the recipe's size, so that a step has another number of pictures from there on.
     Raises:
         CheckpointError: `old` is no state, or does not fit the recipe after renaming.
         OutputError: `new` exists.
@@ -72,6 +75,8 @@ def convert_state(
         tensors[f"{group}.{_renamed(name, renames)}"] = value
     scalars = {_renamed(name, renames): v for name, v in state.extra["scalars"].items()}
     state = replace(state, tensors=tensors, extra={**state.extra, "scalars": scalars})
+    if processes is not None:
+        state = replace(state, processes=processes)
     write_state(new, _rebuilt(state, config))
     if weights is not None:
         write_weights(weights, {k[6:]: v for k, v in tensors.items() if k.startswith("model.")})

@@ -60,3 +60,13 @@ def test_pictures_that_the_start_had_seen_count(tmp_path: Path) -> None:
     assert after["constant"] == pytest.approx(alone["constant"] + 3.2)
     seen = [run["points"][0]["gigapixels"] for run in (alone, after)]
     assert seen[1] == pytest.approx(seen[0] + 3.2)
+
+
+def test_steps_of_more_processes_have_more_pictures(tmp_path: Path) -> None:
+    write_run(tmp_path, {2000: 1.4, 4000: 1.3, 6000: 1.2})
+    points = forecast.read_run(tmp_path, processes={3000: 2, 5000: 1})["points"]
+    pixels = 4 * 256**2 / 1e9
+    seen = {point["step"]: point["gigapixels"] / pixels for point in points}
+    assert {s: seen[s] for s in (2000, 4000, 6000)} == pytest.approx(
+        {2000: 2000, 4000: 5000, 6000: 8000}
+    )

@@ -176,6 +176,13 @@ def test_a_state_is_carried_to_this_tree(
     assert same(whole / "state.safetensors", out / "state.safetensors")
 
 
+def test_a_state_goes_on_with_other_processes(whole: Path, tmp_path: Path) -> None:
+    new = tmp_path / "new.safetensors"
+    convert_state(whole / "state.safetensors", new, recipe=write_recipe(tmp_path), processes=3)
+    assert same(whole / "state.safetensors", new)
+    assert json.loads(metadata(new)["extra"])["processes"] == 3
+
+
 def with_older_keys(state: Path, keys: dict[str, str]) -> None:
     """Give the recipe in a state the keys of an older version."""
     facts = metadata(state)
