@@ -23,6 +23,7 @@ from promptcodec.io.checkpoints import (
     locate,
     locate_each,
 )
+from promptcodec.io.packs import PacksSource, StoredPack, find_packs, packs_beside
 
 if TYPE_CHECKING:
     from promptcodec.api.push import Pushed
@@ -35,6 +36,7 @@ class Codec(PictureCodec):
         super().__init__(engine)
         self._source: tuple[Path, EngineOptions] | None = None
         self._installed: list[list[Path]] = []
+        self._stored_packs: list[StoredPack] = []
         self._in_torch: Codec | None = None
         self._origin: Origin | None = None
 
@@ -44,6 +46,7 @@ class Codec(PictureCodec):
         base: str | Path | None = None,
         prompts: PromptsSource | None = None,
         *,
+        packs: PacksSource | None = None,
         engine: EngineName | None = None,
         local_files_only: bool = False,
         **options: Unpack[EngineOptions],
@@ -57,6 +60,9 @@ class Codec(PictureCodec):
             prompts: an adapter, a folder of adapters, the folder of a codec, a Hub id of any,
                 several of these, or a dict of them by rate index; None is `prompts/` in the folder
                 of `base`, where there is one. An empty list is the base alone.
+            packs: domain packs for `encode(pack=...)`, whose streams are read as well: a pack, a
+                folder of packs, a Hub id of either, or several of these; None is those in
+                `packs/` in the folder of `base` and beside the bundled codecs.
             engine: "onnx", ONNX Runtime on the CPU; "openvino", the same with g_a and g_s in
                 OpenVINO; or "torch". None is torch for a GPU, bfloat16, task prompts or a base
                 without graphs, and ONNX Runtime for all else; a call that needs gradients or task
@@ -65,11 +71,11 @@ class Codec(PictureCodec):
                 sent then. So it is in any case where HF_HUB_OFFLINE is set.
             options: fields of `EngineOptions`: heads, tasks, device, precision, threads.
         Raises:
-            CheckpointError: `base` or `prompts` has nothing usable; a repository or its revision
-                does not exist, is not in the cache and cannot be fetched, or was damaged.
+            CheckpointError: `base`, `prompts` or `packs` has nothing usable; a repository or its
+                revision does not exist, is not in the cache and cannot be fetched, or was damaged.
             ModelMismatchError: an adapter belongs to another base.
-            UsageError: engine, device or precision is unknown or not installed, or a key of a dict
-                is not the rate index of its adapter.
+            UsageError: engine, device or precision is unknown or not installed, a key of a dict is
+                not the rate index of its adapter, or two packs have one name.
         Examples:
             >>> codec = Codec.load()
             >>> [rate.index for rate in codec.rates]
@@ -92,6 +98,11 @@ class Codec(PictureCodec):
             root, base is None, named, options.get("heads"), options.get("tasks")
         )
         codec.install(prompts, find_prompts(prompts, base=root))
+        codec.install_packs(
+            packs_beside(root, base_sha256=codec.base_hash)
+            if packs is None
+            else find_packs(packs, locate=find)
+        )
         return codec
 
     def weights_sha256(self, part: Literal["heads", "tasks"]) -> dict[str, str]:
@@ -179,6 +190,13 @@ class Codec(PictureCodec):
             self._installed.append(list(folders))
             self._in_torch = None
 
+    def install_packs(self, packs: Sequence[StoredPack]) -> None:
+        """Install packs, each beside the ladder; one of the same name is replaced."""
+        super().install_packs(packs)
+        with self._adding:
+            self._stored_packs.extend(packs)
+            self._in_torch = None
+
     def _encode(
         self, source: Any, settings: EncodeSettings, *, progress: Progress | None
     ) -> tuple[bytes, Candidate, int, bool, dict[str, float]]:
@@ -196,5 +214,6 @@ class Codec(PictureCodec):
                 other = Codec(load_engine(base, "torch", **options))
                 for folders in self._installed:
                     other.install(None, folders)
+                other.install_packs(self._stored_packs)
                 self._in_torch = other
             return self._in_torch

@@ -26,6 +26,9 @@ def adapt(
         float | None,
         Option(min=0.1, help="End in this time, figures included.", show_default="by steps"),
     ] = None,
+    description: Annotated[
+        str | None, Option(help="Kind of pictures in a few words, for the card and `packs`.")
+    ] = None,
     out: Annotated[
         Path | None, Option(help="Folder of the pack.", show_default="packs/NAME")
     ] = None,
@@ -62,6 +65,7 @@ def adapt(
         prompts=prompts,
         rates=_indexes(rates),
         minutes=minutes,
+        description=description,
         recipe=None if recipe is None else read_recipe(recipe, RateAdapterConfig),
         resume=resume,
         device=device,

@@ -1,7 +1,12 @@
 """Options of the codec of a command; its engine is imported when the codec is loaded."""
 
-from dataclasses import asdict, dataclass
+import os
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
+
+from promptcodec.coding.settings import EncodeSettings
+from promptcodec.errors import UsageError
+from promptcodec.io.packs import find_packs
 
 if TYPE_CHECKING:
     from promptcodec.api import Codec
@@ -24,6 +29,7 @@ class CodecOptions:
         heads: a head, a folder of heads or a Hub id; None is those in the folder of the base.
         tasks: task prompts, a folder of them or a Hub id; None is those in the folder of the base.
         engine: name of the engine; None is chosen as `Codec.load` does.
+        packs: packs, folders of packs or Hub ids; empty is those beside the checkpoints.
     """
 
     base: str | None = None
@@ -34,10 +40,35 @@ class CodecOptions:
     heads: str | None = None
     tasks: str | None = None
     engine: EngineName | None = None
+    packs: tuple[str, ...] = ()
 
     def load(self) -> "Codec":
         """Load the codec; errors as `Codec.load`."""
         from promptcodec.api import Codec
 
         values: dict[str, Any] = asdict(self)
-        return Codec.load(values.pop("base"), values.pop("prompts") or None, **values)
+        for name in ("prompts", "packs"):
+            values[name] = values[name] or None
+        return Codec.load(values.pop("base"), values.pop("prompts"), **values)
+
+    def with_pack_of(self, settings: EncodeSettings) -> tuple["CodecOptions", EncodeSettings]:
+        """Options and settings in which a pack that is given as a folder or Hub id has its name.
+
+        Args:
+            settings: settings whose pack is a name, or a place, which has a slash.
+        Raises:
+            CheckpointError: there is no pack.
+            UsageError: there are several.
+        """
+        place = settings.pack
+        if place is None or not set(place) & {"/", os.sep}:
+            return self, settings
+        found = find_packs(place)
+        if len(found) > 1:
+            names = ", ".join(pack.name for pack in found)
+            raise UsageError(
+                f"--pack {place} holds {len(found)} packs, {names}: give it by --packs, and the "
+                "name of one by --pack"
+            )
+        packs = dict.fromkeys((*self.packs, place))
+        return replace(self, packs=tuple(packs)), replace(settings, pack=found[0].name)

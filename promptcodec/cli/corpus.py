@@ -1,6 +1,6 @@
 """Commands of collections: `corpus encode` and its like."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -78,7 +78,7 @@ class JobOptions(CorpusOptions):
     ] = None
 
 
-CODEC = {name: options.CODEC[name] for name in ("base", "prompts")}
+CODEC = {name: options.CODEC[name] for name in ("base", "prompts")} | {"packs": options.PACKS}
 ENCODE = CODEC | {"tasks": file_options.TASKS}
 DECODE = {name: entry for name, entry in file_options.DECODE.items() if name != "region"}
 HEADS = {"heads": Option(help="Head or folder of heads; default: the bundled ones.")}
@@ -219,8 +219,11 @@ def _run(
 
     if job.address is not None and job.engine != "ray":
         raise UsageError("--address is that of a Ray cluster: add --engine ray, or leave it out")
+    codec_options, encode = codec_options.with_pack_of(task.encode)
+    task = replace(task, encode=encode)
     codec = asdict(codec_options) | {"engine": job.codec_engine, "threads": 1}
-    codec["prompts"] = list(codec["prompts"]) or None
+    for name in ("prompts", "packs"):
+        codec[name] = list(codec[name]) or None
     with progress_bar(task.name) as progress, console.sigterm_as_interrupt():
         result = run_job(
             Source(Place.of(source), job.column),

@@ -50,6 +50,7 @@ def encode(
     from promptcodec.cli.progress import progress_bar
 
     inputs = InputSpec(tuple(pictures or ["-"]), PICTURE_SUFFIXES, recursive=files.recursive)
+    codec_options, settings = codec_options.with_pack_of(settings)
     job = EncodeJob(codec_options, settings)
     if files.are_many or inputs.are_several(output):
         code_files(job, inputs.select(output, suffix=".pc"), files, printer)

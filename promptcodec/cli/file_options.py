@@ -52,6 +52,7 @@ class FileOptions:
 TASKS = Option(help="Task prompts or folder of them; default: bundled.")
 
 CODEC = options.CODEC | {
+    "packs": options.PACKS,
     "threads": Option(
         min=1,
         max=options.MAX_THREADS,
@@ -79,6 +80,11 @@ ENCODE = {
         show_default="512 beyond 4 megapixels, 256 beside exact tiles",
     ),
     "task": Option(help="Move the encoder toward a task, by its prompts: classify."),
+    "pack": Option(
+        metavar="NAME",
+        help="Adapters of a pack instead of the ladder's: its name, or its folder with a slash; "
+        "auto: the better for each picture.",
+    ),
     "max_pixels": options.MaxPixels,
     "allow_8bit": Option(
         "--allow-8bit", help="Of 16 bits a channel code the upper 8; else a refusal."

@@ -1,13 +1,14 @@
 """Commands `info` and `rates`, without torch."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 from typer import Argument
 
-from promptcodec.bitstream import MAX_PIXELS, describe, parse, parse_header
+from promptcodec.bitstream import MAX_PIXELS, Header, describe, parse, parse_header
 from promptcodec.bitstream.summary import as_text
 from promptcodec.cli import console, options
 from promptcodec.cli.codec_options import CodecOptions
@@ -22,6 +23,7 @@ from promptcodec.io.checkpoints import (
     find_prompts,
     root_of,
 )
+from promptcodec.io.packs import StoredPack, find_packs, packs_beside_bundled
 
 RESULTS = "results.json"
 
@@ -32,6 +34,7 @@ def info(
     stream: Annotated[
         str, Argument(metavar="STREAM", help="Stream file; - is standard input.")
     ] = "-",
+    codec_options: Annotated[CodecOptions, {"packs": options.PACKS}],
     max_pixels: options.MaxPixels = MAX_PIXELS,
     printer: Printer,
 ) -> None:
@@ -40,7 +43,22 @@ def info(
     header = parse_header(data, max_pixels=max_pixels)
     parse(data, max_pixels=max_pixels)  # also checks the data after the header
     facts = describe(header, file_bytes=len(data))
-    printer.print_result("info", facts, as_text(facts))
+    text = as_text(facts)
+    pack = _pack_of(header, codec_options.packs)
+    facts["pack"] = None if pack is None else {"name": pack.name, "folder": str(pack.folder)}
+    if pack is not None:
+        text += f"\n{'pack:':<12}{pack.name}, {pack.folder}"
+    printer.print_result("info", facts, text)
+
+
+def _pack_of(header: Header, places: Sequence[str]) -> StoredPack | None:
+    """The pack that has the adapters of a stream, among those named or beside the checkpoints."""
+    packs = find_packs(places) if places else packs_beside_bundled()
+    if not packs or not header.adapter_hashes:
+        return None
+    from promptcodec.coding.packs import pack_of
+
+    return pack_of(header.adapter_hashes, packs)
 
 
 @spread_settings

@@ -27,6 +27,7 @@ GROUPS: Groups = {
         "decode": ("encode_decode:decode", "Decode streams."),
         "info": ("info:info", "Check a stream and show what it holds."),
         "rates": ("info:rates", "List the installed rates, with bpp and PSNR."),
+        "packs": ("packs:packs", "List the packs for kinds of pictures."),
     },
     "Understanding": {
         "classify": ("predict:classify", "Name what streams or pictures show."),

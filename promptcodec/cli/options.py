@@ -101,6 +101,14 @@ CODEC = {
     "threads": Threads,
 }
 
+PACKS = Annotated[
+    list[str],
+    Option(
+        help="Packs: a folder of one or of several, or owner/name on the Hub; may be repeated.",
+        show_default="those beside the checkpoints",
+    ),
+]
+
 # Rates and pictures.
 RateIndex = Annotated[
     float | None,

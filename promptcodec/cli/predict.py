@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 
 CODEC = options.CODEC | {
-    "heads": Option(help="Head or folder of heads; default: the bundled ones.")
+    "packs": options.PACKS,
+    "heads": Option(help="Head or folder of heads; default: the bundled ones."),
 }
 
 

@@ -79,6 +79,7 @@ class RatePoint:
         hashes: hashes of its one or two adapters, lower rate first, as in a stream.
         z_sets: tables of z of the nearer adapter, of the lower in the middle; empty uses those of
             the base.
+        pack: name of the pack of its adapters; None for those of the ladder.
     """
 
     network: Any
@@ -86,3 +87,4 @@ class RatePoint:
     lmbda: float
     hashes: tuple[bytes, ...]
     z_sets: tuple[ZTables, ...] = ()
+    pack: str | None = None

@@ -40,7 +40,8 @@ def encode_batch(
         if prepared.is_tiled or prepared.exact:
             found[number] = prepared.encode_at(point)
         else:
-            keys[number] = (prepared.tiling.whole, point.rate, point.gain)
+            adapters = point.rate_point.hashes
+            keys[number] = (prepared.tiling.whole, point.rate, point.gain, adapters)
     for numbers in _passes(keys, pixels=lambda n: pictures[n].tiling.whole.area):
         alike = [pictures[n] for n in numbers]
         found |= zip(numbers, encode_together(alike, points[numbers[0]]), strict=True)

@@ -8,23 +8,25 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import chain
 from typing import Any, Unpack
 
 from promptcodec import bitstream
 from promptcodec.bitstream import MAX_PIXELS
 from promptcodec.coding.adapter import RatePoint
 from promptcodec.coding.batch import encode_batch
-from promptcodec.coding.encoder import Candidate, CodingPoint, prepare
+from promptcodec.coding.encoder import Candidate, CodingPoint, PreparedPicture, prepare
 from promptcodec.coding.engine import Progress
 from promptcodec.coding.graphics import ExactSearch, exact_everywhere, exact_tile_size
-from promptcodec.coding.ladder import gain_to_fixed
+from promptcodec.coding.ladder import Ladder, gain_to_fixed
 from promptcodec.coding.many import listed, rates_for
+from promptcodec.coding.packs import Attempt, cheapest
 from promptcodec.coding.results import Encoded, Stopwatch
 from promptcodec.coding.settings import EncodeOptions, EncodeSettings, Graphics
 from promptcodec.coding.stream_reader import StreamReader
 from promptcodec.coding.targets import encode_to_target
 from promptcodec.config import TILE_STRIDE
-from promptcodec.errors import UsageError
+from promptcodec.errors import RateError, UsageError
 from promptcodec.io.load import load_picture
 from promptcodec.io.pictures import Picture
 
@@ -93,21 +95,16 @@ class PictureCodec(StreamReader):
             exact_tiles=len(header.exact_tiles),
             frames=candidate.prepared.picture.frames,
             notes=candidate.prepared.picture.notes,
+            pack=candidate.point.rate_point.pack,
         )
 
     def _encode(
         self, source: Any, settings: EncodeSettings, *, progress: Progress | None
     ) -> tuple[bytes, Candidate, int, bool, dict[str, float]]:
         self._check_writes()
-        ladder = self._ladder  # the same for all of the encoding; others may be installed meanwhile
-        rate, gain = ladder.position(settings.rate_index), gain_to_fixed(settings.gain_steps)
-
-        def point_at(rate: int) -> RatePoint:
-            point = ladder.at(rate)
-            if settings.task is None:
-                return point
-            return replace(point, network=self.engine.with_task(point.network, settings.task))
-
+        gain_to_fixed(settings.gain_steps)  # checks it before any work
+        # The same for all of the encoding; others may be installed meanwhile.
+        ladders = self.ladders_for(settings)
         watch = Stopwatch()
         picture = load_picture(
             source,
@@ -132,9 +129,43 @@ class PictureCodec(StreamReader):
             search = ExactSearch.of(prepared, tile_size=size, effort=settings.effort)
             prepared = search.prepared
             watch.lap("exact")
-        passes, met = 1, True
+        prepared = exact_everywhere(prepared) if exact else prepared
+        attempts, refusals = [], []
+        for number, ladder in enumerate(ladders):
+            part = _part_of(progress, number, len(ladders))
+            try:
+                attempts.append(self._attempt(ladder, prepared, search, settings, watch, part))
+            except RateError as error:  # the target is out of its reach
+                refusals.append(error)
+        if not attempts:
+            raise refusals[0]
+        best = cheapest(attempts)
+        if len(attempts) > 1:
+            watch.lap("choice")
+        data = best.candidate.stream()
+        watch.lap("pack")
+        passes = sum(attempt.passes for attempt in attempts)
+        return data, best.candidate, passes, best.met, watch.laps
+
+    def _attempt(
+        self,
+        ladder: Ladder,
+        prepared: PreparedPicture,
+        search: ExactSearch | None,
+        settings: EncodeSettings,
+        watch: Stopwatch,
+        progress: Progress | None,
+    ) -> Attempt:
+        """The encoding with one ladder; RateError if a target is out of its reach."""
+
+        def point_at(rate: int) -> RatePoint:
+            point = ladder.at(rate)
+            if settings.task is None:
+                return point
+            return replace(point, network=self.engine.with_task(point.network, settings.task))
+
         if settings.target is not None:
-            candidate, passes, met = encode_to_target(
+            found = encode_to_target(
                 prepared,
                 settings.target,
                 search=search,
@@ -142,17 +173,15 @@ class PictureCodec(StreamReader):
                 indexes=ladder.indexes,
                 start=self.config.rate_index,
             )
-        else:
-            prepared = exact_everywhere(prepared) if exact else prepared
-            candidate = prepared.encode_at(CodingPoint(point_at(rate), rate, gain))
-            candidate = candidate.refine(settings.effort, progress=progress)
-            if search is not None:
-                watch.lap("g_a")
-                candidate = search.best(candidate)
-                watch.lap("exact")
-        data = candidate.stream()
-        watch.lap("pack")
-        return data, candidate, passes, met, watch.laps
+            return Attempt(*found)
+        rate, gain = ladder.position(settings.rate_index), gain_to_fixed(settings.gain_steps)
+        candidate = prepared.encode_at(CodingPoint(point_at(rate), rate, gain))
+        candidate = candidate.refine(settings.effort, progress=progress)
+        if search is not None:
+            watch.lap("g_a")
+            candidate = search.best(candidate)
+            watch.lap("exact")
+        return Attempt(candidate)
 
     def encode_batch(
         self,
@@ -161,6 +190,7 @@ class PictureCodec(StreamReader):
         rate_index: float | Iterable[float] | None = None,
         gain_steps: float = 0.0,
         graphics: Graphics = "auto",
+        pack: str | None = None,
         max_pixels: int = MAX_PIXELS,
     ) -> list[bytes]:
         """Compress many pictures; those of one padded size and rate share the networks' passes.
@@ -174,6 +204,7 @@ class PictureCodec(StreamReader):
                 tensor or generator.
             gain_steps: finer or coarser quantisation, as in `EncodeSettings`.
             graphics: tiles that are coded exactly, as in `EncodeSettings`.
+            pack: name of a loaded pack, or "auto", as in `EncodeSettings`.
             max_pixels: largest allowed number of pixels of a picture.
         Returns:
             Streams in the order of the pictures.
@@ -183,12 +214,15 @@ class PictureCodec(StreamReader):
             RateError: see `encode`.
         """
         self._check_writes()
-        settings = EncodeSettings(gain_steps=gain_steps, graphics=graphics, max_pixels=max_pixels)
+        settings = EncodeSettings(
+            gain_steps=gain_steps, graphics=graphics, pack=pack, max_pixels=max_pixels
+        )
         exact = settings.graphics == "always"
-        ladder, gain = self._ladder, gain_to_fixed(settings.gain_steps)
         sources = listed(sources, what="pictures")
-        rates = [ladder.position(rate) for rate in rates_for(len(sources), rate_index)]
-        points = [CodingPoint(ladder.at(rate), rate, gain) for rate in rates]
+        points = [
+            self._points(replace(settings, rate_index=rate))
+            for rate in rates_for(len(sources), rate_index)
+        ]
         pictures = [load_picture(source, max_pixels=max_pixels) for source in sources]
         prepared = [
             prepare(
@@ -205,14 +239,26 @@ class PictureCodec(StreamReader):
             _warn(picture)
         if exact:
             prepared = [exact_everywhere(each) for each in prepared]
-        if settings.graphics != "auto":
-            return [candidate.stream() for candidate in encode_batch(prepared, points)]
-        searches = [ExactSearch.of(each, tile_size=None, effort=0) for each in prepared]
-        found = encode_batch([each.prepared for each in searches], points)
-        return [
-            search.best(candidate).stream()
-            for search, candidate in zip(searches, found, strict=True)
-        ]
+        searches: list[ExactSearch | None] = [None] * len(prepared)
+        if settings.graphics == "auto":
+            searches = [ExactSearch.of(each, tile_size=None, effort=0) for each in prepared]
+            prepared = [search.prepared for search in searches if search is not None]
+        numbers = [number for number, own in enumerate(points) for _ in own]
+        found = encode_batch([prepared[n] for n in numbers], list(chain(*points)))
+        attempts: list[list[Attempt]] = [[] for _ in pictures]
+        for number, candidate in zip(numbers, found, strict=True):
+            search = searches[number]
+            best = candidate if search is None else search.best(candidate)
+            attempts[number].append(Attempt(best))
+        return [cheapest(own).candidate.stream() for own in attempts]
+
+    def _points(self, settings: EncodeSettings) -> list[CodingPoint]:
+        """Positions of a rate, one on each ladder that pictures may be coded with."""
+        gain, points = gain_to_fixed(settings.gain_steps), []
+        for ladder in self.ladders_for(settings):
+            rate = ladder.position(settings.rate_index)
+            points.append(CodingPoint(ladder.at(rate), rate, gain))
+        return points
 
     def _check_writes(self) -> None:
         if self.config.codec.scale == "context":
@@ -221,6 +267,13 @@ class PictureCodec(StreamReader):
                 "streams could not be decoded elsewhere; it serves research by bpp_estimate alone: "
                 "write files with a codec of scale 'hyperprior'"
             )
+
+
+def _part_of(progress: Progress | None, number: int, count: int) -> Progress | None:
+    """Progress of one of several encodings as that of all."""
+    if progress is None or count == 1:
+        return progress
+    return lambda done, total: progress(number * total + done, count * total)
 
 
 def _warn(picture: Picture) -> None:

@@ -244,10 +244,15 @@ class Candidate:
         """The whole file."""
         return bitstream.pack(self._container(chunks_of(self.prepared.picture)))
 
-    def cost_of(self, error: float) -> float:
-        """Rate-distortion cost, bits: those of header and tiles, and of a sum of squared errors."""
+    def cost_of(self, error: float, *, lmbda: float | None = None) -> float:
+        """Rate-distortion cost, bits: those of header and tiles, and of a sum of squared errors.
+
+        Args:
+            error: sum of squared errors, in squared levels.
+            lmbda: weight of the error; None is that of the position.
+        """
         size = len(bitstream.pack(self._container(())))
-        return 8.0 * size + self.point.lmbda * error / 3
+        return 8.0 * size + (self.point.lmbda if lmbda is None else lmbda) * error / 3
 
     def _container(self, chunks: tuple[Chunk, ...]) -> Container:
         prepared, rate_point = self.prepared, self.point.rate_point

@@ -1,12 +1,13 @@
 """Positions of a codec: those of its adapters, between two of them, or the base alone.
 
 A ladder is immutable; `with_adapters` makes another one. An encoding keeps the ladder it began
-with. Replaced adapters stay available to decode the streams that were written with them.
+with. Replaced adapters stay available to decode the streams that were written with them. The
+adapters of a pack are a ladder of their own, without the base alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -19,10 +20,12 @@ from promptcodec.bitstream import HASH_BYTES, RATE_STEPS, Container, Header
 from promptcodec.coding.adapter import RateAdapter, RatePoint
 from promptcodec.coding.engine import Engine
 from promptcodec.coding.gains import Gains
+from promptcodec.coding.packs import pack_of
 from promptcodec.coding.results import Rate
 from promptcodec.coding.settings import shown
 from promptcodec.config import LAMBDAS
 from promptcodec.errors import ModelMismatchError, RateError, StreamError, UsageError
+from promptcodec.io.packs import packs_beside_bundled
 
 MAX_GAIN_STEPS = 24.0
 
@@ -48,6 +51,7 @@ class Ladder:
         engine: networks of the base.
         adapters: adapters for writing, by rate index.
         known: all adapters ever installed, for reading, by the part of the hash in streams.
+        pack: name of the pack that it is; None is the ladder of the codec.
     """
 
     engine: Engine
@@ -57,31 +61,34 @@ class Ladder:
     known: MappingProxyType[bytes, RateAdapter] = field(
         default_factory=lambda: MappingProxyType({})
     )
+    pack: str | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Plain dicts: read-only ones cannot be pickled."""
-        return _restored, (self.engine, dict(self.adapters), dict(self.known))
+        return _restored, (self.engine, dict(self.adapters), dict(self.known), self.pack)
 
     @property
     def indexes(self) -> list[int]:
         """Rate indexes of the adapters; that of the base if there are none."""
         return list(self.adapters) or [self.engine.config.rate_index]
 
-    def with_adapters(self, adapters: Sequence[RateAdapter]) -> Ladder:
+    def with_adapters(self, adapters: Iterable[RateAdapter]) -> Ladder:
         """A ladder with these adapters added; each replaces the one of its rate."""
+        adapters = list(adapters)
         by_rate = {**self.adapters, **{each.config.rate_index: each for each in adapters}}
+        adapted = MappingProxyType(dict(sorted(by_rate.items())))
+        return replace(self.with_known(adapters), adapters=adapted)
+
+    def with_known(self, adapters: Iterable[RateAdapter]) -> Ladder:
+        """A ladder that reads the streams of these adapters as well, and writes none."""
         known = {**self.known, **{each.sha256[:HASH_BYTES]: each for each in adapters}}
-        return replace(
-            self,
-            adapters=MappingProxyType(dict(sorted(by_rate.items()))),
-            known=MappingProxyType(known),
-        )
+        return replace(self, known=MappingProxyType(known))
 
     def rates(self) -> tuple[Rate, ...]:
         """Rates that can be written, lowest first."""
         config = self.engine.config
         found = [Rate(a.config.rate_index, a.config.lmbda) for a in self.adapters.values()]
-        if not self._covers(self._own):
+        if self._is_base(self._own):
             found.append(Rate(config.rate_index, config.lmbda))  # the base alone
         return tuple(sorted(found, key=lambda rate: rate.index))
 
@@ -96,9 +103,10 @@ class Ladder:
             rate = bitstream.rate_to_fixed(float(index))
         except (TypeError, ValueError, OverflowError, RuntimeError):  # RuntimeError: of torch
             rate = -1
-        inside = rate >= 0 and (rate == self._own or self._covers(rate))
-        if inside:
+        if rate >= 0 and (self._covers(rate) or self._is_base(rate)):
             self.at(rate)  # raises if two adapters cannot be interpolated
+        elif self.pack is not None:
+            raise RateError(self._outside(shown(index)))
         else:
             known = ", ".join(f"{each.index:g}" for each in self.rates())
             hint = "choose one of these, or a number between two adapters"
@@ -118,11 +126,11 @@ class Ladder:
         Raises:
             RateError: the position is neither installed nor between two that are.
         """
-        if rate == self._own and not self._covers(rate):
+        if self._is_base(rate):
             return self.base()
         index, rest = divmod(rate, RATE_STEPS)
         if not rest and index in self.adapters:
-            return _alone(self.adapters[index])
+            return replace(_alone(self.adapters[index]), pack=self.pack)
         below = [i for i in self.adapters if i * RATE_STEPS < rate]
         above = [i for i in self.adapters if i * RATE_STEPS > rate]
         if not below or not above:
@@ -131,7 +139,8 @@ class Ladder:
                 f"rate index {rate / RATE_STEPS:g} is not installed and lies between no two that "
                 f"are; installed: {known}"
             )
-        return self._between(self.adapters[max(below)], self.adapters[min(above)], rate)
+        point = self._between(self.adapters[max(below)], self.adapters[min(above)], rate)
+        return replace(point, pack=self.pack)
 
     def of_stream(self, header: Header | Container) -> RatePoint:
         """Point that a stream was coded at.
@@ -161,10 +170,17 @@ class Ladder:
         for digest in hashes:
             if digest not in self.known:
                 installed = ", ".join(each.hex() for each in self.known) or "none"
+                pack = pack_of([digest], packs_beside_bundled())
+                remedy = (
+                    "load the folder of that adapter with `--prompts` (in Python `add_prompts`), "
+                    "or its pack with `--packs`"
+                    if pack is None
+                    else f"it is of pack {pack.name!r}: add `--packs {pack.folder}` (in Python "
+                    "`packs`)"
+                )
                 raise ModelMismatchError(
                     f"the stream was written at rate {rate / RATE_STEPS:g} with rate adapter "
-                    f"{digest.hex()}, which is not installed (there: {installed}): load the folder "
-                    "of that adapter with `--prompts` (in Python `add_prompts`)"
+                    f"{digest.hex()}, which is not installed (there: {installed}): {remedy}"
                 )
         found = [self.known[digest] for digest in hashes]
         ends = [adapter.config.rate_index * RATE_STEPS for adapter in found]
@@ -206,15 +222,31 @@ class Ladder:
         places = [index * RATE_STEPS for index in self.adapters]
         return bool(places) and min(places) <= rate <= max(places)
 
+    def _is_base(self, rate: int) -> bool:
+        """Whether a position is that of the base alone."""
+        return self.pack is None and rate == self._own and not self._covers(rate)
+
+    def _outside(self, index: str) -> str:
+        """Message that a pack does not serve a rate."""
+        known = ", ".join(map(str, self.adapters))
+        also = " and all between" if len(self.adapters) > 1 else ""
+        return (
+            f"rate index {index} is outside pack {self.pack!r}, which has {known}{also}: choose "
+            "one of these, or leave the pack out"
+        )
+
     @property
     def _own(self) -> int:
         return bitstream.rate_to_fixed(self.engine.config.rate_index)
 
 
 def _restored(
-    engine: Engine, adapters: dict[int, RateAdapter], known: dict[bytes, RateAdapter]
+    engine: Engine,
+    adapters: dict[int, RateAdapter],
+    known: dict[bytes, RateAdapter],
+    pack: str | None,
 ) -> Ladder:
-    return Ladder(engine, MappingProxyType(adapters), MappingProxyType(known))
+    return Ladder(engine, MappingProxyType(adapters), MappingProxyType(known), pack)
 
 
 def _alone(adapter: RateAdapter) -> RatePoint:

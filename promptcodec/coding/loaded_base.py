@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,15 +15,18 @@ from promptcodec.coding.adapter import RatePoint
 from promptcodec.coding.engine import Engine
 from promptcodec.coding.ladder import Ladder
 from promptcodec.coding.results import Rate
+from promptcodec.coding.settings import EncodeSettings
 from promptcodec.config import BaseConfig
-from promptcodec.errors import UsageError
+from promptcodec.errors import RateError, UsageError
 from promptcodec.io.checkpoints import PromptsSource, find_prompts
+from promptcodec.io.packs import AUTO, StoredPack
 
 
 class LoadedBase:
     """A base codec and its rates, safe to share among threads.
 
-    Only `add_prompts` changes it, atomically: an encoding under way keeps the rates it began with.
+    Only `add_prompts` and `install_packs` change it, atomically: an encoding under way keeps the
+    rates it began with.
 
     Args:
         engine: networks of the base.
@@ -31,6 +35,7 @@ class LoadedBase:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._ladder = Ladder(engine)
+        self._packs: dict[str, Ladder] = {}  # never changed, but replaced
         self._adding = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -62,6 +67,11 @@ class LoadedBase:
         """Current positions for writing and reading; immutable."""
         return self._ladder
 
+    @property
+    def packs(self) -> dict[str, tuple[Rate, ...]]:
+        """Rates of the loaded packs, by name; any position between two of a pack too."""
+        return {name: ladder.rates() for name, ladder in self._packs.items()}
+
     def at(self, rate_index: float | None = None) -> RatePoint:
         """Point of a rate: networks, gains, lambda.
 
@@ -72,6 +82,35 @@ class LoadedBase:
         """
         ladder = self._ladder
         return ladder.at(ladder.position(rate_index))
+
+    def ladders_for(self, settings: EncodeSettings) -> list[Ladder]:
+        """Ladders that pictures may be coded with, the codec's own first; one but for "auto".
+
+        Raises:
+            RateError: none has the rate.
+            UsageError: the pack is not loaded.
+        """
+        packs, pack = self._packs, settings.pack
+        if pack is not None and pack != AUTO and pack not in packs:
+            raise UsageError(
+                f"pack {pack!r} is not loaded (there: {', '.join(packs) or 'none'}): choose one of "
+                "these, or name its folder by `--packs` (in Python `packs` of `Codec.load`)"
+            )
+        named = self._ladder if pack in (None, AUTO) else packs[pack]
+        ladders = [named, *(packs.values() if pack == AUTO else ())]
+        if settings.target is not None:
+            return ladders
+        found, refusals = [], []
+        for ladder in ladders:
+            try:
+                ladder.position(settings.rate_index)
+            except RateError as error:
+                refusals.append(error)
+            else:
+                found.append(ladder)
+        if not found:
+            raise refusals[0]
+        return found
 
     def add_prompts(self, prompts: PromptsSource) -> None:
         """Install adapters while the codec is in use; each replaces the one of its rate.
@@ -100,6 +139,23 @@ class LoadedBase:
                 )
         with self._adding:
             self._ladder = self._ladder.with_adapters(adapters)
+
+    def install_packs(self, packs: Sequence[StoredPack]) -> None:
+        """Install packs, each beside the ladder; one of the same name is replaced.
+
+        Raises:
+            CheckpointError: an adapter is unusable; no pack is installed then.
+            ModelMismatchError: an adapter belongs to another base.
+        """
+        read = self.engine.read_adapter
+        adapters = {pack.name: [read(folder) for folder in pack.adapters] for pack in packs}
+        ladders = {
+            name: Ladder(self.engine, pack=name).with_adapters(own)
+            for name, own in adapters.items()
+        }
+        with self._adding:
+            self._ladder = self._ladder.with_known(chain(*adapters.values()))
+            self._packs = self._packs | ladders
 
 
 Kind = TypeVar("Kind", bound=LoadedBase)

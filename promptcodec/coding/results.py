@@ -35,11 +35,13 @@ class Encoded:
         passes: number of runs of g_a; more than one after a search for a target.
         target_met: whether the target is met; False if one byte is more than its tolerance.
         seconds: time of each part: "load", "g_a" (with hyperprior and context; the whole search
-            for a target), "coding", "exact" (files of exact tiles and their choice), "pack".
+            for a target), "coding", "exact" (files of exact tiles and their choice), "choice" (of
+            a pack), "pack" (the file).
         engine: name of the engine, "onnx", "openvino" or "torch".
         exact_tiles: number of tiles that are coded without loss.
         frames: frames or pages of the source, of which the first is coded.
         notes: what the source has and the stream has not, each in a few words.
+        pack: name of the pack whose adapters are used; None is the ladder.
     """
 
     data: bytes
@@ -54,6 +56,7 @@ class Encoded:
     exact_tiles: int = 0
     frames: int = 1
     notes: tuple[str, ...] = ()
+    pack: str | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypedDict, get_args
 
 from promptcodec.bitstream import MAX_PIXELS
 from promptcodec.errors import UsageError
+from promptcodec.io.packs import AUTO
 
 MAX_EFFORT = 9
 
@@ -70,6 +71,9 @@ class EncodeSettings:
             graphics and photographs are mixed 256 px, and one tile where all is exact.
         task: name of a task, "classify" for instance, whose prompts adapt the encoder to it; any
             decoder of the rate reads the result. No tile is exact then.
+        pack: name of a loaded pack, whose adapters are taken instead of the ladder's; "auto" codes
+            with the ladder and with every pack that has the rate, and keeps the lowest
+            rate-distortion cost; None is the ladder.
         max_pixels: largest allowed number of pixels of a picture.
         allow_8bit: permission to code the upper 8 bits of files with 9 to 16 bits a channel,
             which are refused otherwise.
@@ -95,6 +99,7 @@ class EncodeSettings:
     graphics: Graphics = "auto"
     tile_size: int | None = None
     task: str | None = None
+    pack: str | None = None
     max_pixels: int = MAX_PIXELS
     allow_8bit: bool = False
     strip: bool = False
@@ -108,11 +113,16 @@ class EncodeSettings:
         if not isinstance(self.graphics, str) or self.graphics not in get_args(Graphics):
             known = ", ".join(get_args(Graphics))
             raise UsageError(f"graphics is {shown(self.graphics)}; need one of {known}")
-        if self.graphics == "always" and (self.target or self.effort or self.task is not None):
+        others = (self.task, self.pack)
+        if self.graphics == "always" and (self.target or self.effort or others != (None, None)):
             raise UsageError(
                 "graphics 'always' codes every pixel exactly, at one size: leave out target, "
-                "effort and task"
+                "effort, task and pack"
             )
+        if self.pack is not None and not isinstance(self.pack, str):
+            raise UsageError(f"pack is {shown(self.pack)}; need the name of a pack, or 'auto'")
+        if self.pack == AUTO and self.task is not None:
+            raise UsageError("pack 'auto' chooses by PSNR, not for the task: name a pack")
         if self.target and (self.rate_index is not None or self.gain_steps or self.effort):
             raise UsageError(
                 "a target determines the rate, at effort 0: leave out rate_index, "
@@ -143,6 +153,7 @@ class EncodeOptions(TypedDict, total=False):
     graphics: Graphics
     tile_size: int | None
     task: str | None
+    pack: str | None
     max_pixels: int
     allow_8bit: bool
     strip: bool

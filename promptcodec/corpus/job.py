@@ -299,6 +299,11 @@ def identity_of(worker: CodecWorker) -> dict[str, Any]:
     found = {"engine": codec.engine.name, "base": codec.base_hash.hex(), "adapters": hashes}
     if worker.task.name == "classify":
         found |= {"classes": list(codec.labels()), "heads": codec.weights_sha256("heads")}
+    if worker.task.encode.pack is not None:
+        found["packs"] = {
+            str(ladder.pack): [adapter.sha256.hex() for adapter in ladder.adapters.values()]
+            for ladder in codec.ladders_for(worker.task.encode)
+        }
     if worker.task.encode.task is not None:
         found["tasks"] = codec.weights_sha256("tasks")
     return found

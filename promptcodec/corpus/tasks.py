@@ -96,10 +96,10 @@ class Task:
         Raises:
             RateError: the rate is not installed.
             CheckpointError: there is no classifier, or no prompts of the encoder's task.
-            UsageError: something is not installed.
+            UsageError: something is not installed, or the pack is not loaded.
         """
-        if self.name not in ("decode", "inspect") and self.encode.target is None:
-            codec.at(self.encode.rate_index)
+        if self.name not in ("decode", "inspect"):
+            codec.ladders_for(self.encode)
         if self.encode.task is not None:
             codec.encode_detailed(np.zeros((SMALLEST, SMALLEST, 3), np.uint8), self.encode)
         if self.name == "classify":

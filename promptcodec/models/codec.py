@@ -14,6 +14,7 @@ from promptcodec.coding.engine import EngineOptions, Precision
 from promptcodec.coding.entropy.rans import EntropyTables
 from promptcodec.coding.stream_reader import Source
 from promptcodec.io.checkpoints import PromptsSource, find_prompts, root_of
+from promptcodec.io.packs import PacksSource, find_packs
 from promptcodec.models.codec_model import CodecModel
 from promptcodec.models.engine import TorchEngine
 from promptcodec.models.heads.checkpoint import Head
@@ -35,12 +36,18 @@ class TorchCodec(PictureCodec):
         cls,
         base: str | Path | None = None,
         prompts: PromptsSource | None = None,
+        *,
+        packs: PacksSource = (),
         **options: Unpack[EngineOptions],
     ) -> Self:
-        """Load a base codec and the adapters of its rates; see `promptcodec.Codec.load`."""
+        """Load a base codec and the adapters of its rates, and packs where they are named.
+
+        Arguments and errors are those of `promptcodec.Codec.load`.
+        """
         root = root_of(base)
         codec = cls(TorchEngine.load(root, **options))
         codec.install(prompts, find_prompts(prompts, base=root))
+        codec.install_packs(find_packs(packs))
         return codec
 
     @property

@@ -10,15 +10,17 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from promptcodec.api import Codec
 from promptcodec.coding.adapter_file import read_adapter_config
 from promptcodec.errors import DataError, UsageError
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.checkpoints import ADAPTERS, find_prompts, root_of
+from promptcodec.io.packs import AUTO, PACK_FACTS
 from promptcodec.io.provenance import provenance
 from promptcodec.io.samples import photographs
 from promptcodec.packs.card import write_card
@@ -29,7 +31,7 @@ from promptcodec.training.ladder import LadderConfig, train_ladder
 from promptcodec.training.rate_adapter import RateAdapterConfig
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-RESERVED = {"auto", "best", "none", "plain"}  # words of `encode --pack`
+RESERVED = {AUTO, "best", "none", "plain"}  # words of `encode --pack`
 FEWEST = 5  # pictures, one of them held out
 EVERY = 10  # of the pictures one is held out
 MOST_HELD_OUT = 24
@@ -63,6 +65,7 @@ def adapt(
     prompts: str | None = None,
     rates: Sequence[int] | None = None,
     minutes: float | None = None,
+    description: str | None = None,
     recipe: RateAdapterConfig | None = None,
     resume: bool = False,
     device: str | None = None,
@@ -78,6 +81,7 @@ def adapt(
         prompts: ladder to start from: a folder or a Hub id; None is that of the base.
         rates: rate indexes; None is all of the ladder.
         minutes: wall time in all; None trains for the steps of the recipe.
+        description: kind of pictures in a few words, for the card and lists of packs.
         recipe: recipe of every rate; base, start and held-out pictures are set here.
         resume: whether to continue a stopped run.
         device: "cpu" or "cuda"; None is the GPU if there is one.
@@ -116,7 +120,13 @@ def adapt(
         savings(plain, adapted, photographs(), rates=chosen),
     )
     minutes, base_hash = _since(began), plain.base_hash.hex()
-    _write(pack, name, adapters, pictures=len(store), minutes=minutes, base=base_hash)
+    facts = {
+        "name": name,
+        "description": description,
+        "pictures": len(store),
+        "minutes": round(minutes, 1),
+    }
+    _write(pack, facts, adapters, base=base_hash)
     return pack
 
 
@@ -163,9 +173,7 @@ def _drawing(data: Path, drawing: DataConfig) -> DataConfig:
     return replace(drawing, crop=crop, validation_pictures=held_out)
 
 
-def _write(
-    pack: Pack, name: str, adapters: Path, *, pictures: int, minutes: float, base: str
-) -> None:
+def _write(pack: Pack, facts: Mapping[str, Any], adapters: Path, *, base: str) -> None:
     """Write the folder of a pack; it appears whole."""
     made = pack.folder.with_name(f".{pack.folder.name}.part")
     shutil.rmtree(made, ignore_errors=True)
@@ -173,14 +181,12 @@ def _write(
     shutil.copytree(adapters, made)
     results = {
         "schema": SCHEMA,
-        "name": name,
-        "pictures": pictures,
-        "minutes": round(minutes, 1),
+        **facts,
         "held_out": [asdict(saving) for saving in pack.held_out],
         "photographs": [asdict(saving) for saving in pack.photographs],
         "provenance": provenance(),
     }
     text = json.dumps(results, indent=1)
-    write_atomically(made / "pack.json", f"{text}\n".encode(), force=True)
-    write_card(made / "README.md", name, results, base=base)
+    write_atomically(made / PACK_FACTS, f"{text}\n".encode(), force=True)
+    write_card(made / "README.md", results, base=base)
     made.rename(pack.folder)

@@ -11,12 +11,13 @@ from promptcodec.io.atomic import write_atomically
 TEXT = """\
 # {name}
 
-A domain pack for promptcodec: adapters of some rates of its ladder, trained on {pictures} pictures
-of one kind in {minutes:.0f} minutes, for the base {base}.
+{description}A domain pack for promptcodec: adapters of some rates of its ladder, trained on
+{pictures} pictures of one kind in {minutes:.0f} minutes, for the base {base}.
 
 ```
-promptcodec encode picture.png -o picture.pc --prompts {folder}
-promptcodec decode picture.pc -o picture.png --prompts {folder}
+promptcodec encode picture.png --pack ./{name}
+promptcodec encode pictures --recursive -o streams --pack auto --packs ./{name}
+promptcodec decode picture.pc --packs ./{name}
 ```
 
 ## Rate saved at equal PSNR
@@ -30,22 +31,21 @@ Measured on {cpu}, commit {commit}.
 """
 
 
-def write_card(path: Path, name: str, results: Mapping[str, Any], *, base: str) -> None:
+def write_card(path: Path, results: Mapping[str, Any], *, base: str) -> None:
     """Write README.md.
 
     Args:
         path: its path.
-        name: name of the pack.
         results: content of its pack.json.
         base: hash of the base, hexadecimal.
     """
-    facts = results["provenance"]
+    facts, description = results["provenance"], results["description"]
     text = TEXT.format(
-        name=name,
+        name=results["name"],
+        description=f"{description}.\n\n" if description else "",
         pictures=results["pictures"],
         minutes=results["minutes"],
         base=base[:16],
-        folder=name,
         table="\n".join(table(results["held_out"], results["photographs"])),
         cpu=facts["machine"]["cpu"],
         commit=facts["commit"] or "unknown",

@@ -44,8 +44,8 @@ def test_info_counts_them(run, drawing, base):
 def test_other_choices_are_refused(run, drawing, base):
     for words, says in (
         (("--graphics", "maybe"), "'maybe'"),
-        (("--graphics", "always", "--target-bytes", "900"), "leave out target, effort and task"),
-        (("--graphics", "always", "--effort", "1"), "leave out target, effort and task"),
+        (("--graphics", "always", "--target-bytes", "900"), "effort, task and pack"),
+        (("--graphics", "always", "--effort", "1"), "effort, task and pack"),
     ):
         outcome = run("encode", drawing, *words, *base)
         assert outcome.code == 2 and says in outcome.err and outcome.err.count("\n") == 1

@@ -19,6 +19,7 @@ from promptcodec.bitstream import (
     rate_to_fixed,
 )
 from promptcodec.cli.inputs import FilePair
+from promptcodec.coding.ladder import Ladder
 from promptcodec.coding.settings import EncodeSettings
 from promptcodec.errors import OutputError, StreamError
 
@@ -108,17 +109,27 @@ def _fits(container: Container, codec: "Codec", wanted: EncodeSettings, *, file_
         off = file_bytes - size if whole else abs(file_bytes - size)
         if off > max(COARSEST, TOLERANCE * size):
             return False
+    ladders = codec.ladders_for(wanted)
+    if not any(_is_of(container, ladder) for ladder in ladders):
+        return False
     if wanted.target is None:
         index = codec.config.rate_index if wanted.rate_index is None else wanted.rate_index
         place = rate_to_fixed(index), round(wanted.gain_steps * GAIN_STEPS)
         if place != (container.rate, container.gain):
             return False
-        hashes = tuple(digest[:HASH_BYTES] for digest in codec.at(index).hashes)
-        if container.adapter_hashes != hashes:
+        points = [ladder.at(place[0]) for ladder in ladders]
+        hashes = [tuple(digest[:HASH_BYTES] for digest in point.hashes) for point in points]
+        if container.adapter_hashes not in hashes:
             return False
     if wanted.strip and any(chunk.kind in METADATA for chunk in container.chunks):
         return False
     return wanted.tile_size in (None, container.tile_size) or len(container.tiles) == 1
+
+
+def _is_of(container: Container, ladder: Ladder) -> bool:
+    """Whether all adapters of a stream are those of a ladder; the base alone has none."""
+    own = {adapter.sha256[:HASH_BYTES] for adapter in ladder.adapters.values()}
+    return own.issuperset(container.adapter_hashes)
 
 
 def _picture_size(path: Path) -> tuple[int, int] | None:

@@ -50,9 +50,8 @@ class EncodeJob:
     command = "encode"
 
     def check(self, codec: "Codec") -> None:
-        """Raise RateError if the rate is not installed."""
-        if self.settings.target is None:
-            codec.at(self.settings.rate_index)
+        """Raise RateError if the rate is not installed, UsageError if the pack is not loaded."""
+        codec.ladders_for(self.settings)
 
     def is_finished(self, pair: FilePair, codec: "Codec") -> bool:
         """Whether the target is finished; errors as `finished.is_encoded`."""
@@ -86,6 +85,7 @@ class EncodeJob:
             "height": header.height,
             "rate_index": encoded.rate_index,
             "gain_steps": encoded.gain_steps,
+            "pack": encoded.pack,
             "effort": self.settings.effort,
             "tiles": len(header.tiles),
             "exact_tiles": encoded.exact_tiles,
@@ -102,6 +102,8 @@ class EncodeJob:
             "seconds": dict(encoded.seconds),
         }
         summary = f"{size:,} bytes, {bpp:.3f} bpp"
+        if encoded.pack is not None:
+            summary += f", pack {encoded.pack}"
         if encoded.exact_tiles == len(header.tiles):
             summary += ", exact"
         elif encoded.exact_tiles:
