@@ -18,6 +18,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from promptcodec.bitstream import MAX_TILES
 from promptcodec.coding.encoder import Candidate, CodingPoint, PreparedPicture
 from promptcodec.coding.tiling import Box, Tiling
 from promptcodec.config import TILE_STRIDE
@@ -58,8 +59,9 @@ class ExactSearch:
             tile_size: given side of a tile, px; None lets the search cut the picture.
             effort: amount of refinement, which needs one tile.
         """
-        free = tile_size is None and not effort
-        cells = replace(prepared.tiling, size=CELL) if free else prepared.tiling
+        small = replace(prepared.tiling, size=CELL)
+        free = tile_size is None and not effort and len(small) <= MAX_TILES
+        cells = small if free else prepared.tiling
         longest = max(prepared.picture.height, prepared.picture.width)
         as_whole = (free or not prepared.is_tiled) and longest <= LONGEST_SIDE
         search = cls(prepared, cells, as_whole)
@@ -78,7 +80,7 @@ class ExactSearch:
             for number in range(row * columns, (row + 1) * columns):
                 box = self.cells.tile(number)
                 part = changed[:, box.left : box.right - 1]
-                if not part.size or part.mean() <= MOST_CHANGES:
+                if self._fits(number) and (not part.size or part.mean() <= MOST_CHANGES):
                     found.append(number)
         return tuple(found)
 
@@ -125,11 +127,18 @@ class ExactSearch:
         candidate = self.whole(point)
         return candidate if len(candidate.stream()) <= size else None
 
-    def everywhere(self, point: CodingPoint) -> Candidate:
-        """The picture with nothing but exact tiles, in one if it may be."""
+    def everywhere(self, point: CodingPoint) -> Candidate | None:
+        """The picture with nothing but exact tiles, in one if it may be; None where WebP ends."""
         if self.as_whole:
             return self.whole(point)
+        if not all(map(self._fits, range(len(self.cells)))):
+            return None
         return exact_everywhere(self.with_exact({})).encode_at(point)
+
+    def _fits(self, number: int) -> bool:
+        """Whether a WebP file can hold a cell."""
+        box = self.cells.tile(number).within(self.cells.picture)
+        return max(box.height, box.width) <= LONGEST_SIDE
 
     def _whole_within(self, bits: float) -> bytes | None:
         """File of the whole picture; None where it may not be or takes more in all likelihood."""

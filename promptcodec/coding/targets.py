@@ -132,18 +132,21 @@ class _Hunt:
         point = CodingPoint(self.point_at(rate), rate)
         found = self._with_exact_tiles(search, search.prepared.encode_at(point))
         if not found and above and self.target.psnr is not None:
-            return self.trial(search.everywhere(point))
+            everywhere = search.everywhere(point)
+            return None if everywhere is None else self.trial(everywhere)
         return found[0] if found else None
 
     def _with_exact_tiles(self, search: ExactSearch, near: Candidate) -> list[Trial[Candidate]]:
         """A trial with exact tiles, those of the lowest cost where a search ended; [] without."""
         if self.target.psnr is None:
-            whole = search.within(math.exp(self.goal.most), near.point)
+            whole = search.within(math.exp(self.goal.most + _CLOSE), near.point)
             if whole is not None:  # within the size there is none better
                 return [self.trial(whole)]
         chosen = search.best(near)
-        if chosen.is_exact:  # as a whole it is too large for a size
-            return [] if self.target.psnr is None else [self.trial(chosen)]
+        if chosen.is_exact:  # it has one size
+            exact = self.trial(chosen)
+            fits = self.target.psnr is not None or exact.measure <= self.goal.most + _CLOSE
+            return [exact] if fits else []
         if not chosen.prepared.exact:
             return []
         try:

@@ -16,6 +16,7 @@ from promptcodec.coding.halo import fill_corners, window_beside
 from promptcodec.coding.settings import EncodeSettings
 from promptcodec.coding.tiling import Box, Tiling
 from promptcodec.errors import RateError, StreamError, UsageError
+from promptcodec.io import exact as io_exact
 from promptcodec.io.load import load_picture
 
 FLAT = np.zeros((150, 200, 3), np.uint8)
@@ -196,6 +197,22 @@ class TestAlways:
         with pytest.raises(UsageError, match="exact tiles of 16384 px, and a WebP file has at"):
             codec.encode(strip, graphics="always", tile_size=0)
 
+    @pytest.mark.parametrize("options", [{"tile_size": 0}, {"effort": 1}, {"tile_size": 128}])
+    def test_tiles_that_no_webp_holds_are_not_exact(self, codec, monkeypatch, options):
+        for module in (graphics, io_exact):
+            monkeypatch.setattr(module, "LONGEST_SIDE", 127)
+        data = codec.encode(FLAT, **options)
+        shown = np.asarray(codec.decode(data))
+        assert exact_of(data) == ({3} if options == {"tile_size": 128} else frozenset())
+        assert np.array_equal(shown[128:, 128:], FLAT[128:, 128:]) == bool(exact_of(data))
+        with pytest.raises(RateError, match="cannot be reached"):
+            codec.encode(FLAT, target_psnr=90, tile_size=0)
+
+    @pytest.mark.usefixtures("cells_of_64")
+    def test_no_more_tiles_than_a_stream_has(self, codec, monkeypatch):
+        monkeypatch.setattr(graphics, "MAX_TILES", 19)  # one less than the cells of the page
+        assert bitstream.parse_header(codec.encode(page())).tile_size == 0
+
     @pytest.mark.parametrize("value", ["", "Auto", "yes", None, 1, True, np.zeros(2)])
     def test_other_choices(self, value):
         with pytest.raises(UsageError, match=r"graphics is .*; need one of auto, never, always"):
@@ -216,6 +233,21 @@ class TestTargets:
             encoded = codec.encode_detailed(FLAT, **options)
             assert exact_of(encoded.data) == {0} and encoded.target_met
             assert len(encoded.data) <= len(exact) + 8
+
+    def test_a_size_to_the_byte(self, codec):
+        for width in range(150, 158):  # the logarithms of some sizes are rounded down
+            exact = codec.encode(FLAT[:, :width])
+            again = codec.encode(FLAT[:, :width], target_bytes=len(exact), strict=True)
+            assert exact_of(again) == {0}
+
+    @pytest.mark.usefixtures("cells_of_64")
+    def test_a_size_with_room_for_many_exact_tiles(self, codec, monkeypatch):
+        monkeypatch.setattr(graphics, "LONGEST_SIDE", 127)  # never one tile
+        exact = codec.encode(FLAT, rate_index=6)
+        assert len(exact_of(exact)) == 12
+        for size in (1.5, 10):
+            found = codec.encode(FLAT, target_bytes=size * len(exact))
+            assert np.array_equal(np.asarray(codec.decode(found)), FLAT)
 
     @pytest.mark.usefixtures("cells_of_64")
     def test_a_size_of_a_mixed_picture(self, trained):
