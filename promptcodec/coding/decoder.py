@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from promptcodec.bitstream import AnyTile, ExactTile, Header, StreamFile, Tile
+from promptcodec.bitstream import AnyTile, ExactTile, Header, StreamFile, Tile, decoded_pixels
 from promptcodec.coding.adapter import RatePoint
 from promptcodec.coding.engine import Engine
 from promptcodec.coding.entropy import rans
@@ -64,6 +64,7 @@ class TileDecoder:
     on_stage: OnStage = lambda _: None
     missing: set[int] = field(default_factory=set)
     _rows: dict[int, tuple[Box, NDArray[Any]]] = field(default_factory=dict)  # y_hat, by their top
+    _columns: tuple[int, int] = (0, 0)  # px, those of the rows
     _exact: dict[int, NDArray[np.uint8]] = field(default_factory=dict)  # of a row, by number
     _decoded: set[int] = field(default_factory=set)
 
@@ -81,12 +82,20 @@ class TileDecoder:
         tiles: dict[int, list[int]] = {}
         for number in self.tiling.touching(region):
             tiles.setdefault(self.tiling.tile(number).top, []).append(number)
+        self._columns = self._columns_around(region)
         for numbers in tiles.values():
             for bands in zip(*map(self.tiling.bands, numbers), strict=True):
                 if bands[0].within(region).height:
                     yield self._pixels_of_row(dict(zip(numbers, bands, strict=True)), region)
             self._exact.clear()
             self._drop_rows_above(self.tiling.tile(numbers[0]).bottom - self.tiling.halo)
+
+    def _columns_around(self, region: Box) -> tuple[int, int]:
+        """First column, and that after the last, of the tiles of a region and their neighbours."""
+        tiles = [self.tiling.tile(number) for number in self.tiling.touching(region)]
+        own = Box(tiles[0].top, tiles[0].left, tiles[-1].bottom, tiles[-1].right)
+        around = [self.tiling.tile(n) for n in self.tiling.touching(own.grown(self.tiling.halo))]
+        return around[0].left, around[-1].right
 
     def _pixels_of_row(self, bands: dict[int, Box], region: Box) -> NDArray[np.uint8]:
         first = next(iter(bands.values()))
@@ -160,7 +169,7 @@ class TileDecoder:
         if len(self.tiling) == 1:
             self._rows[box.top] = box, y_hat
             return
-        row = Box(box.top, 0, box.bottom, self.tiling.whole.right)
+        row = Box(box.top, self._columns[0], box.bottom, self._columns[1])
         if row.top not in self._rows:
             # One array for all tiles of a row: many small ones fragment the memory.
             channels = self.engine.config.codec.latent_channels
@@ -263,7 +272,7 @@ def check_region(region: Region | None, header: Header, *, max_pixels: int) -> B
 
     Raises:
         UsageError: the region is not inside the picture.
-        StreamError: its tiles have more than `max_pixels`.
+        StreamError: its tiles have more than `max_pixels`, or the alpha of the picture.
     """
     if region is None:
         return Box(0, 0, header.height, header.width)
@@ -276,9 +285,16 @@ def check_region(region: Region | None, header: Header, *, max_pixels: int) -> B
             f"region {x},{y},{width},{height} is not inside the picture of {header.width}x"
             f"{header.height} px: give x,y,width,height"
         )
+    most = max(max_pixels, TILE_STRIDE**2)
+    has_alpha = b"ALPH" in (chunk.kind for chunk in header.chunks)
+    if has_alpha and decoded_pixels(header.width, header.height) > most:
+        raise StreamError(
+            f"the alpha of all {header.width}x{header.height} px is decoded for a region, over the "
+            f"limit of {max_pixels}: if you trust the stream, raise --max-pixels"
+        )
     tiling = Tiling(header.width, header.height, header.tile_size, halo=0)
     cost = sum(tiling.tile(n).height * tiling.tile(n).width for n in tiling.touching(box))
-    if cost > max(max_pixels, TILE_STRIDE**2):
+    if cost > most:
         raise StreamError(
             f"the region lies in tiles of {cost} px, over the limit of {max_pixels}: if you trust "
             "the stream, raise --max-pixels"

@@ -13,6 +13,7 @@ from places import ASSETS
 from promptcodec import bitstream
 from promptcodec.api import Codec
 from promptcodec.coding import encoder, memory_limit, tiling
+from promptcodec.coding.decoder import TileDecoder
 from promptcodec.coding.tiling import BAND, Box, Tiling
 from promptcodec.config import CodecConfig
 from promptcodec.errors import PictureError, RateError, StreamError, UsageError
@@ -232,6 +233,21 @@ class TestDecoding:
             codec.decode(stream, region=(0, 0, 300, 100), max_pixels=limit)
         with pytest.raises(StreamError, match="--max-pixels"):
             codec.decode(stream, max_pixels=limit)
+
+    def test_alpha_counts_as_a_whole(self, codec):
+        data = codec.encode(photo(150, 200, mode="RGBA"), tile_size=64)
+        region = (10, 20, 30, 40)
+        assert codec.decode(data, region=region, max_pixels=150 * 200).mode == "RGBA"
+        with pytest.raises(StreamError, match=r"alpha of all 150x200 px .* --max-pixels"):
+            codec.decode(data, region=region, max_pixels=150 * 200 - 1)
+
+    def test_latents_of_its_neighbours_alone_are_in_memory(self, codec):
+        container = bitstream.parse(codec.encode(photo(640, 64), tile_size=64))
+        tiling = Tiling(640, 64, 64, halo=64)
+        read = container.tiles.__getitem__
+        decoder = TileDecoder(codec.engine, codec.at(), codec.at().gains, tiling, read)
+        next(decoder.rows(Box(10, 330, 20, 340)))
+        assert [box for box, _ in decoder._rows.values()] == [Box(0, 256, 64, 448)]
 
     def test_threads_and_order_change_no_symbol(self, codec, stream):
         first = codec.decode_latents(stream)
