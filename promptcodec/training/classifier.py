@@ -178,7 +178,7 @@ class ClassifierTask(Task):
         self._start = None
         if config.start is not None:
             latents = config.input == LATENTS
-            self._start = read_start(config.start, codec=self.codec, latents=latents)
+            self._start = read_start(config.start, codec=self.codec, latents=latents, task=CLASSIFY)
             self.resting = config.thaw > 0.0
 
     def open_store(self, data: Path, *, device: str, validation: Path | None) -> AugmentedPictures:

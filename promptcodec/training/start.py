@@ -20,17 +20,18 @@ BUNDLED = "bundled"
 ENDS = ("trunk.out.", "pyramid.")  # what is not taken from a start: classes and their layers
 
 
-def read_start(place: str, *, codec: TorchCodec, latents: bool) -> Head:
+def read_start(place: str, *, codec: TorchCodec, latents: bool, task: str | None = None) -> Head:
     """A head to start from.
 
     Args:
         place: folder of the head; "bundled" is the classifier of the bundled codec.
         codec: codec of the new head.
         latents: whether the new head reads latents; otherwise pixels.
+        task: task of the head; None is any.
     Raises:
         CheckpointError: there is no usable head.
         ModelMismatchError: it belongs to another base.
-        ConfigError: it has no stages of a trained network, or reads something else.
+        ConfigError: it has no stages of a trained network, another task, or reads something else.
     """
     folder = head_folder(find_heads(None), CLASSIFY) if place == BUNDLED else Path(place)
     head = read_head(folder, base_sha256=codec.base_hash if latents else b"")
@@ -41,6 +42,8 @@ def read_start(place: str, *, codec: TorchCodec, latents: bool) -> Head:
             f"{folder} is a head on {head.config.reads}, {kind} stages of a trained network; need "
             f"one with them on {wanted}: train it with a recipe of task transfer"
         )
+    if task not in (None, head.config.task):
+        raise ConfigError(f"{folder} is a head to {head.config.task}; need one to {task}")
     return head
 
 

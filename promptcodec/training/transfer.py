@@ -181,8 +181,24 @@ class TransferTask(Task):
         self._start = None
         if config.start is not None:
             latents = config.input == LATENTS
-            self._start = read_start(config.start, codec=self.codec, latents=latents)
+            self._start = read_start(config.start, codec=self.codec, latents=latents, task=CLASSIFY)
+            self._check_start(self._start.config)
         self._spread = torch.ones(1)
+
+    def _check_start(self, start: HeadConfig) -> None:
+        """Refuse a start that cannot be compared with the teacher."""
+        config, classes = self.config, len(self.teacher.config.labels)
+        assert start.trunk is not None
+        if len(start.labels) != classes:
+            raise ConfigError(
+                f"start {config.start} has {len(start.labels)} classes, the teacher {classes}: "
+                "name its teacher"
+            )
+        if start.trunk.begins > config.compared:
+            raise ConfigError(
+                f"start {config.start} has no features at 1/{config.compared}: it begins at "
+                f"1/{start.trunk.begins}, so compare those, or coarser ones"
+            )
 
     def open_store(self, data: Path, *, device: str, validation: Path | None) -> TaughtViews:
         """Read the pictures."""
@@ -260,13 +276,14 @@ class TransferTask(Task):
         stem = model.head.stem
         if self._start is not None or not isinstance(stem, FeatureStem):
             return
-        y_hat, wanted = [], []
+        network, y_hat, wanted = _classifier(self.teacher), [], []
+        device = device_of(network)
         for number in range(SAMPLE):
             pictures, setting = store.originals(number)
             y_hat.append(store.head_input.transmit(pictures, setting).float())
-            x = pictures.float() / 255.0
-            levels = _classifier(self.teacher).levels(x, x.new_ones(len(x)))
-            wanted.append(levels[self.config.begins])
+            x = pictures.to(device).float() / 255.0
+            levels = network.levels(x, x.new_ones(len(x)))
+            wanted.append(levels[self.config.begins].cpu())
         stem.fit(y_hat, wanted)
 
     def loss(

@@ -15,8 +15,10 @@ from accelerate import Accelerator
 from PIL import Image
 from places import RECIPES
 from pretended_gpu import GPU, pretended_gpu
+from tiny import of_trunk
 
 from promptcodec.coding.head_config import HeadConfig
+from promptcodec.coding.trunk import StemConfig
 from promptcodec.models.checkpoint import read_base
 from promptcodec.models.heads.checkpoint import build_head, write_head
 from promptcodec.training.ablation import AblationConfig, Method, ablate
@@ -26,6 +28,7 @@ from promptcodec.training.classifier import ClassifierTask, ClassifierTrainingCo
 from promptcodec.training.config import BaseTrainingConfig, DataConfig, OptimizerConfig, read_recipe
 from promptcodec.training.data.augmented import ViewConfig
 from promptcodec.training.data.segmentation_crops import SceneConfig
+from promptcodec.training.data.taught_views import TaughtViewConfig
 from promptcodec.training.distillation import TeacherConfig
 from promptcodec.training.joint.config import JointTrainingConfig
 from promptcodec.training.joint.task import JointTask
@@ -34,6 +37,7 @@ from promptcodec.training.rate_adapter import RateAdapterConfig
 from promptcodec.training.segmenter import SegmenterTask, SegmenterTrainingConfig
 from promptcodec.training.task import Task
 from promptcodec.training.trainer import Trainer, run_training
+from promptcodec.training.transfer import TransferConfig, TransferTask
 
 LOOP: dict[str, Any] = {"steps": 1, "batch": 2, "precision": "no"}
 ADAMW = OptimizerConfig(name="adamw", warmup_steps=0)
@@ -56,7 +60,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def heads(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A classifier of three blocks on latents, and a teacher on pixels."""
+    """A classifier of three blocks on latents, a teacher on pixels, a network to take over."""
     base, folder = read_base(tiny_checkpoint), tmp_path_factory.mktemp("heads")
     own = HeadConfig(
         labels=("blue", "red"),
@@ -67,7 +71,8 @@ def heads(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     )
     three = {"widths": (32, 32, 32), "depths": (1, 1, 1)}
     pixels = HeadConfig(labels=own.labels, reads="pixels", body="resnet", **three)
-    for name, config in (("classify", own), ("teacher", pixels)):
+    network = of_trunk(HeadConfig(labels=own.labels, reads="pixels"))
+    for name, config in (("classify", own), ("teacher", pixels), ("network", network)):
         write_head(folder / name, build_head(config), config=config)
     return folder
 
@@ -122,6 +127,14 @@ def commands(
         config = SegmenterTrainingConfig(**own, **small, labels=("a", "b"), scenes=augmented)
         return SegmenterTask(config)
 
+    def transfer() -> Task:
+        taught = TaughtViewConfig(sizes=(64,), held_size=64, group=2, **settings)
+        network = str(heads / "network")
+        stem = StemConfig(width=8)
+        return TransferTask(
+            TransferConfig(**own, teacher=network, data=DATA, views=taught, stem=stem)
+        )
+
     plain = data / "plain"
     return {
         "train-base": trains("plain", base_task),
@@ -129,6 +142,7 @@ def commands(
         "classify": trains("labelled", classifier()),
         "taught": trains("labelled", classifier(teacher=teacher)),
         "segment": trains("masked", segmenter),
+        "transfer": trains("plain", transfer),
         "train-joint": trains("labelled", joint()),
         "train-joint, task": trains("labelled", joint(parts=("prompts",))),
         "train-aggregation": trains("plain", aggregation),
@@ -142,6 +156,7 @@ NAMES = (
     "classify",
     "taught",
     "segment",
+    "transfer",
     "train-joint",
     "train-joint, task",
     "train-aggregation",

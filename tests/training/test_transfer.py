@@ -21,9 +21,11 @@ from promptcodec.coding.head_file import read_head_config
 from promptcodec.coding.head_shapes import head_shapes
 from promptcodec.coding.trunk import StemConfig, TrunkConfig
 from promptcodec.errors import CheckpointError, ConfigError, UsageError
+from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import build_head, read_head, write_head
 from promptcodec.models.heads.timm_trunk import TimmTrunk, create
 from promptcodec.models.heads.trunk_heads import TrunkClassifier
+from promptcodec.training.classifier import ClassifierTask, own_classes
 from promptcodec.training.config import DataConfig, OptimizerConfig, read_recipe
 from promptcodec.training.data.taught_views import TaughtViewConfig
 from promptcodec.training.networks import begin_at, imagenet_labels, import_network, taken_over
@@ -258,3 +260,20 @@ def test_refusals(recipe: TransferConfig, tiny_heads: Path) -> None:
     start = replace(recipe, start=str(tiny_heads / "classify"))
     with pytest.raises(ConfigError, match="without stages of a trained network; need one"):
         TransferTask(start)
+
+
+def test_starts_of_another_kind(recipe: TransferConfig, tmp_path: Path) -> None:
+    codec = TorchCodec.load(recipe.base)
+    channels = codec.config.codec.latent_channels
+    own = HeadConfig(labels=LABELS, latent_channels=channels, base_sha256=codec.base_hash.hex())
+    later = of_trunk(own)
+    for name, config, message in (
+        ("segment", replace(later, task="segment"), "is a head to segment"),
+        ("classes", replace(later, labels=("a", "b")), "has 2 classes, the teacher 3"),
+        ("later", later, "has no features at 1/8"),
+    ):
+        write_head(tmp_path / name, build_head(config), config=config)
+        with pytest.raises(ConfigError, match=message):
+            TransferTask(replace(recipe, start=str(tmp_path / name), begins=8, compared=8))
+    with pytest.raises(ConfigError, match="is a head to segment; need one to classify"):
+        ClassifierTask(replace(own_classes(str(tmp_path / "segment")), base=str(recipe.base)))

@@ -28,14 +28,17 @@ class PixelStem(nn.Module):
         trunk: the network.
     """
 
+    mean: Tensor
+    spread: Tensor
+
     def __init__(self, trunk: TrunkConfig) -> None:
         super().__init__()
-        self.mean, self.spread = trunk.mean, trunk.spread
+        for name, values in (("mean", trunk.mean), ("spread", trunk.spread)):
+            self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
 
     def forward(self, x: Tensor, lmbda: Tensor) -> Tensor:
         """Normalised pixels, (B, 3, H, W), of x in [0, 1]; pixels have no rate."""
-        mean, spread = (x.new_tensor(values)[:, None, None] for values in (self.mean, self.spread))
-        return (x - mean) / spread
+        return (x - self.mean) / self.spread
 
 
 class TrunkHead(nn.Module):
