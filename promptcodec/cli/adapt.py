@@ -48,8 +48,8 @@ def adapt(
 ) -> None:
     """Adapt the ladder to your own kind of pictures: a domain pack.
 
-    Every tenth picture is held out. At the end a table has the rate that the pack saves on those at
-    equal PSNR, and what it costs on photographs.
+    Every tenth picture is held out, at most 24. At the end a table has the rate that the pack saves
+    on those at equal PSNR, and what it costs on photographs.
     """
     from promptcodec.packs.adapt import adapt as make
     from promptcodec.packs.card import table

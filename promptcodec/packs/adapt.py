@@ -1,7 +1,7 @@
 """A domain pack from a folder of pictures: the ladder's adapters, trained on.
 
-pictures -> every tenth held out -> a run for each rate, from the ladder's adapter, with the weights
-of the best validation -> adapters, pack.json and README.md in one folder
+pictures -> every tenth held out, at most 24 -> a run for each rate, from the ladder's adapter, with
+the weights of the best validation -> adapters, pack.json and README.md in one folder
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,8 @@ def adapt(
         device: "cpu" or "cuda"; None is the GPU if there is one.
     Raises:
         DataError: there are too few usable pictures.
-        UsageError: the name cannot be used, `out` exists, or the ladder lacks a rate.
+        UsageError: the name cannot be used, `out` exists, the ladder lacks a rate, or the minutes
+            are over once the pictures are read.
     """
     began = time.monotonic()
     _check_name(name)
@@ -108,9 +110,10 @@ def adapt(
         prompts=recipe,
         rates=tuple(chosen),
         init_from=prompts or str(root_of(base) / ADAPTERS.folder),
-        minutes=None if minutes is None else minutes * (1 - REPORT_SHARE) - _since(began),
+        minutes=None if minutes is None else _left(minutes, began),
     )
-    adapters = train_ladder(ladder, data=data, out=work, resume=resume, device=device)
+    trained = train_ladder(ladder, data=data, out=work, resume=resume, device=device)
+    adapters = [trained / f"rate-{rate}" for rate in chosen]  # others are of an earlier pack
     store = open_pictures(data, recipe.data)
     plain, adapted = Codec.load(base, prompts), Codec.load(base, adapters)
     held_out = [picture.permute(1, 2, 0).numpy() for picture in store.validation]
@@ -157,10 +160,21 @@ def _since(began: float) -> float:
     return (time.monotonic() - began) / 60
 
 
+def _left(minutes: float, began: float) -> float:
+    """Minutes to train, of all that are given."""
+    left = minutes * (1 - REPORT_SHARE) - _since(began)
+    if left <= 0:
+        raise UsageError(
+            f"reading the pictures took {_since(began):.2f} of {minutes:g} minutes, which leaves "
+            "no time to train: give more"
+        )
+    return left
+
+
 def _drawing(data: Path, drawing: DataConfig) -> DataConfig:
     """Largest crop that most pictures have room for, and the number of held-out pictures."""
     store = open_pictures(data, replace(drawing, crop=CROPS[-1], validation_pictures=1))
-    pictures = [*store.validation, *store.sample(len(store))]
+    pictures = chain(store.validation, store.sample(len(store)))
     sides = [min(picture.shape[1:]) for picture in pictures]
     crop = next(crop for crop in CROPS if 2 * sum(s >= crop for s in sides) > len(sides))
     count = sum(side >= crop for side in sides)
@@ -173,12 +187,12 @@ def _drawing(data: Path, drawing: DataConfig) -> DataConfig:
     return replace(drawing, crop=crop, validation_pictures=held_out)
 
 
-def _write(pack: Pack, facts: Mapping[str, Any], adapters: Path, *, base: str) -> None:
+def _write(pack: Pack, facts: Mapping[str, Any], adapters: Sequence[Path], *, base: str) -> None:
     """Write the folder of a pack; it appears whole."""
     made = pack.folder.with_name(f".{pack.folder.name}.part")
     shutil.rmtree(made, ignore_errors=True)
-    made.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(adapters, made)
+    for folder in adapters:
+        shutil.copytree(folder, made / folder.name)
     results = {
         "schema": SCHEMA,
         **facts,

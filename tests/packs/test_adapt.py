@@ -85,6 +85,13 @@ def test_a_stopped_pack_continues(make, monkeypatch) -> None:
         make()
 
 
+def test_a_pack_has_its_own_rates_alone(make) -> None:
+    """The folder of the runs keeps those of an earlier pack."""
+    make(rates=[2, 6])
+    pack = make(name="fewer", rates=[2], resume=True)
+    assert sorted(path.name for path in pack.folder.glob("rate-*")) == ["rate-2"]
+
+
 def test_what_cannot_become_a_pack(make, screens, tmp_path) -> None:
     few = tmp_path / "few"
     few.mkdir()
@@ -103,6 +110,8 @@ def test_what_cannot_become_a_pack(make, screens, tmp_path) -> None:
     for name in ("auto", "Screens", "../up", ""):
         with pytest.raises(UsageError, match="cannot be called"):
             make(name=name)
+    with pytest.raises(UsageError, match=r"took 0\.\d\d of 1e-06 minutes, .* give more"):
+        make(minutes=1e-6)
     with pytest.raises(UsageError, match="no rate 3: choose among 2, 4, 6"):
         make(rates=[3])
 
