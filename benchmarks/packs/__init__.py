@@ -1,0 +1,1 @@
+"""Benchmarks of domain packs, and the pictures that they are trained on."""
