@@ -5,7 +5,7 @@
 
 SET gets PACK/train and PACK/held with PNG files, and PACK/sources.json with the path, the licence
 and the hash of the pixels of each. Which pictures are taken depends on the packages alone: pictures
-that are too small, flat or nearly those of another one are left out, and the others drawn with a fixed
+that are too small, flat or nearly another one are left out, and the others drawn with a fixed
 seed. Transparent parts become white. Larger pictures are cut around the middle.
 """
 
