@@ -178,6 +178,12 @@ def test_files_that_are_no_network(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="holds no weights that can be read"):
         import_network(LITE, path, tmp_path / "out")
     torch.save({"a": torch.zeros(2)}, path)
+    whole = path.read_bytes()
+    for at in range(0, len(whole), 16):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 255]) + whole[at + 1 :])
+        with pytest.raises(CheckpointError):
+            import_network(LITE, path, tmp_path / "out")
+    path.write_bytes(whole)
     with pytest.raises(CheckpointError, match=r"has 1 tensors, the network 296, and conv_stem"):
         import_network(LITE, path, tmp_path / "out")
     state = create(LITE, classes=3).state_dict()
