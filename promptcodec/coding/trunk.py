@@ -3,8 +3,8 @@
     latents -> stem -> pixels, or features at 1/4, 1/8 or 1/16 -> the network from there -> classes
     pixels  -> the whole network, the teacher of the stem
 
-Stages are those of an EfficientNet-Lite or a MobileNetV2: inverted residuals whose normalisation
-is folded into the convolutions. Any other classifier of timm is taken as it is; it needs torch.
+Stages are those of an EfficientNet-Lite: inverted residuals whose normalisation is folded into the
+convolutions. Any other classifier of timm is taken as it is; it needs torch.
 Sources: Sandler et al. 2018, arXiv:1801.04381 (inverted residuals); Tan and Le 2019,
 arXiv:1905.11946 (EfficientNet).
 """

@@ -37,6 +37,7 @@ def decode_alpha(data: bytes, *, width: int, height: int) -> np.ndarray:
 
     Raises:
         StreamError: the data is no grey PNG of 1 or 8 bits, has another size, or is damaged.
+        MemoryError: there is not enough memory.
     """
     try:
         with open_header(io.BytesIO(data), ("PNG",)) as image:
@@ -49,6 +50,8 @@ def decode_alpha(data: bytes, *, width: int, height: int) -> np.ndarray:
         if fits:
             with open_header(io.BytesIO(data), ("PNG",)) as image:
                 return np.array(image.convert("L"))
+    except MemoryError:
+        raise
     except Exception as error:  # Pillow raises many types on damaged files
         raise StreamError("the alpha of this stream is damaged; get a whole copy") from error
     raise StreamError(

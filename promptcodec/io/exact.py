@@ -48,12 +48,15 @@ def decode_exact(data: bytes, *, width: int, height: int) -> NDArray[np.uint8]:
 
     Raises:
         StreamError: the file is another one, or damaged.
+        MemoryError: there is not enough memory.
     """
     if (fault := _fault(data, width=width, height=height)) is not None:
         raise StreamError(f"an exact tile {fault}: {_AGAIN}")
     try:
         with open_header(io.BytesIO(data), ("WEBP",)) as image:
             pixels = np.array(image.convert("RGB"))
+    except MemoryError:
+        raise
     except Exception as error:  # Pillow raises many types on damaged files
         raise StreamError(f"an exact tile cannot be decoded: {_AGAIN}") from error
     if pixels.shape != (height, width, 3):

@@ -292,6 +292,22 @@ class TestReading:
         difference = np.asarray(whole).astype(int) - np.asarray(part)
         assert np.abs(difference).max() <= 1
 
+    @pytest.mark.parametrize("corner", [0, 12])
+    def test_an_exact_tile_in_a_corner_is_not_read(self, codec, corner):
+        prepared = prepare(
+            codec.engine, load_picture(page()), tile_size=64, effort=0, max_pixels=10**6
+        )
+        files = {corner: exact_file(prepared, prepared.tiling.tile(corner))}
+        point = CodingPoint(codec.at(4), 4 * 4096)
+        container = bitstream.parse(replace(prepared, exact=files).encode_at(point).stream())
+        tiles = [*container.tiles]
+        whole = codec.decode(bitstream.pack(container), region=(64, 64, 64, 64))
+        tiles[corner] = bitstream.ExactTile(b"")
+        without = bitstream.pack(replace(container, tiles=tuple(tiles)))
+        assert codec.decode(without, region=(64, 64, 64, 64)) == whole
+        with pytest.raises(StreamError, match="too few"):
+            codec.decode(without)
+
     def test_an_exact_neighbour_is_not_read(self, codec, stream):
         header = bitstream.parse_header(stream)
         at = header.size + sum(tile.size for tile in header.tiles[:7])
@@ -403,6 +419,32 @@ class TestWindows:
         assert (values[0, 0, 8:, 8:] == before[0, 0, 7, 7]).all()
         changed = (values != before)[0, 0]
         assert not changed[4:8].any() and not changed[:4, 4:].any() and not changed[8:, :8].any()
+
+    @pytest.mark.parametrize("number", [1, 5, 6])
+    def test_latents_depend_on_no_pixel_of_an_exact_tile(self, codec, number):
+        rgb, found = noise(200, 300), []
+        for level in (0, 255):
+            rgb[:64, :64] = level
+            prepared = prepare(
+                codec.engine, load_picture(rgb), tile_size=64, effort=0, max_pixels=10**6
+            )
+            prepared = replace(prepared, exact={0: b""})
+            found.append(prepared.latents_of(number, CodingPoint(codec.at(6), 6 * 4096)))
+        assert np.array_equal(found[0].symbols, found[1].symbols)
+
+    def test_the_window_of_g_a_ends_at_an_exact_tile(self, codec, monkeypatch):
+        prepared = prepare(
+            codec.engine, load_picture(page()), tile_size=64, effort=0, max_pixels=10**6
+        )
+        prepared, shapes, own = replace(prepared, exact={1: b""}), [], codec.engine.analyse
+
+        def analyse(pixels, **options):
+            shapes.append(pixels.shape)
+            return own(pixels, **options)
+
+        monkeypatch.setattr(codec.engine, "analyse", analyse)
+        prepared.latents_of(6, CodingPoint(codec.at(4), 4 * 4096))
+        assert shapes == [(1, 128, 192, 3)]
 
     def test_the_picture_is_left_as_it_was(self, codec):
         picture = load_picture(page())

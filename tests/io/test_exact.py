@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from promptcodec.errors import PictureError, ShapeError, StreamError
-from promptcodec.io import exact
+from promptcodec.io import alpha, exact
 from promptcodec.io.exact import LONGEST_SIDE, decode_exact, encode_exact
 
 RGB = np.random.default_rng(3).integers(0, 256, (37, 50, 3), dtype=np.uint8)
@@ -35,6 +35,14 @@ def other(**options) -> bytes:
     return output.getvalue()
 
 
+def with_sizes(after: bytes, *, chunk: int = 0) -> bytes:
+    """A file with bytes after its chunk that its first size counts, and another size of it."""
+    data = encode_exact(RGB) + after
+    (own,) = struct.unpack_from("<I", data, 16)
+    sizes = struct.pack("<I", len(data) - 8), struct.pack("<I", own + chunk)
+    return data[:4] + sizes[0] + data[8:16] + sizes[1] + data[20:]
+
+
 def with_fields(fields: int) -> bytes:
     data = encode_exact(RGB)
     (own,) = struct.unpack_from("<I", data, 21)
@@ -53,6 +61,8 @@ def with_fields(fields: int) -> bytes:
         (other(save_all=True, append_images=[Image.new("RGB", (50, 37))]), "no lossless WebP"),
         (encode_exact(RGB) + b"\0\0", "another length"),
         (encode_exact(RGB)[:-2], "another length"),
+        (with_sizes(b"EXIF\2\0\0\0ab"), "another length"),
+        (with_sizes(b"", chunk=-2), "another length"),
         (encode_exact(RGB)[:20] + b"\x2e" + encode_exact(RGB)[21:], "no lossless WebP"),
         (encode_exact(RGB[:36]), "of 50x37 px is a WebP file of 50x36 px"),
         (encode_exact(RGB[:, :49]), "of 50x37 px is a WebP file of 49x37 px"),
@@ -81,6 +91,18 @@ def test_a_damaged_bit_stream_is_refused():
             assert "cannot be decoded" in str(error)
             refused += 1
     assert refused
+
+
+def test_lack_of_memory_is_no_damage(monkeypatch):
+    def full(*arguments):
+        raise MemoryError
+
+    for module in (exact, alpha):
+        monkeypatch.setattr(module, "open_header", full)
+    with pytest.raises(MemoryError):
+        decode(encode_exact(RGB))
+    with pytest.raises(MemoryError):
+        alpha.decode_alpha(alpha.encode_alpha(RGB[:, :, 0]), width=50, height=37)
 
 
 def test_the_longest_side():
