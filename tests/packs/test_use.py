@@ -1,5 +1,6 @@
 """Use of packs: whose adapters code a picture, and which are found for a stream."""
 
+import io
 import json
 import pickle
 import shutil
@@ -16,6 +17,8 @@ from promptcodec.coding.adapter import AdapterConfig
 from promptcodec.coding.packs import Attempt, cheapest
 from promptcodec.coding.settings import EncodeSettings
 from promptcodec.config import LAMBDAS
+from promptcodec.corpus.job import identity_of
+from promptcodec.corpus.worker import CodecWorker
 from promptcodec.errors import CheckpointError, ModelMismatchError, RateError, UsageError
 from promptcodec.io import packs as packs_module
 from promptcodec.io.packs import StoredPack, find_packs
@@ -141,6 +144,32 @@ def test_a_pack_wins_and_loses(
     two = other.encode_detailed(picture, pack="auto")
     assert stored.name == "maps" and (one.pack, two.pack) in ((None, "plain"), ("maps", None))
     assert one.data == two.data
+
+
+def test_an_effort_has_the_packs_too(
+    tiny_checkpoint: Path, tiny_ladder: Path, packs: Path, picture: np.ndarray
+) -> None:
+    codec, steps = Codec.load(tiny_checkpoint, tiny_ladder, packs=packs), []
+    found = codec.encode_detailed(picture, rate_index=2, effort=1, pack="screens")
+    assert codec.engine.name == "onnx" and (found.engine, found.pack) == ("torch", "screens")
+    codec.encode(
+        picture, rate_index=2, effort=1, pack="auto", progress=lambda *step: steps.append(step)
+    )
+    assert steps == sorted(steps) and steps[-1][0] == steps[-1][1]  # two encodings, one bar
+
+
+def test_collections(tiny_checkpoint: Path, packs: Path, picture: np.ndarray) -> None:
+    load = {"base": tiny_checkpoint, "packs": packs}
+    worker = CodecWorker("encode", codec=load, rate_index=6, pack="screens")
+    worker.task.check(worker.codec)
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "png")
+    (data,) = worker({"bytes": [buffer.getvalue()]})["bytes"]
+    named = identity_of(worker)["packs"]["screens"]
+    hashes = bitstream.parse_header(data).adapter_hashes
+    assert [each.hex() for each in hashes] == [named[1][: 2 * bitstream.HASH_BYTES]]
+    with pytest.raises(UsageError, match="not loaded"):
+        CodecWorker("encode", codec=load, target_bpp=1.6, pack="x").task.check(worker.codec)
 
 
 def test_auto_with_a_target(codec: Codec, picture: np.ndarray) -> None:
