@@ -82,10 +82,14 @@ def test_the_bytes_are_those_of_a_ladder_of_the_pack(
         assert codec.encode_batch([picture], pack="screens", **options) == [found.data]
 
 
-def test_what_is_loaded(codec: Codec, tiny_checkpoint: Path, packs: Path) -> None:
+def test_what_is_loaded(
+    codec: Codec, tiny_checkpoint: Path, packs: Path, picture: np.ndarray
+) -> None:
     rates = {name: [rate.index for rate in own] for name, own in codec.packs.items()}
     assert rates == {"maps": [4], "screens": [2, 6]}
-    assert pickle.loads(pickle.dumps(codec)).packs == codec.packs
+    copy = pickle.loads(pickle.dumps(codec))
+    assert copy.packs == codec.packs
+    assert copy.encode_detailed(picture, rate_index=2, pack="screens").pack == "screens"
     torch_codec = TorchCodec.load(tiny_checkpoint, packs=[packs / "maps"])
     assert list(torch_codec.packs) == ["maps"] and torch_codec.rates[0].index == 4
     assert Codec.load(tiny_checkpoint).packs == {}
@@ -277,8 +281,9 @@ def test_the_command_line(run, folder, packs, tiny_checkpoint, tiny_ladder, monk
     words = ("encode", folder / "0.png", folder / "1.png", *base, "--packs", packs)
     outcome = run(*words, "--pack", "maps")
     assert outcome.code == 0 and "1 encoded, 1 finished before" in outcome.err
-    again = run(*words, "--pack", "screens", "--rate-index", 2)
-    assert again.code == 8 and "other settings" in again.err
+    for other in ((), ("--pack", "screens"), ("--pack", "screens", "--rate-index", 2)):
+        again = run(*words, *other)
+        assert again.code == 8 and "other settings" in again.err
     assert run(*words, "--pack", "auto").code == 0  # of one of the candidates
     size = ("--target-bytes", stream.stat().st_size)
     assert run("encode", folder / "0.png", *words[2:], "-f", *size, "--pack", "maps").code == 0

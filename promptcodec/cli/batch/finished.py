@@ -110,9 +110,10 @@ def _fits(container: Container, codec: "Codec", wanted: EncodeSettings, *, file_
         if off > max(COARSEST, TOLERANCE * size):
             return False
     ladders = codec.ladders_for(wanted)
-    if not any(_is_of(container, ladder) for ladder in ladders):
-        return False
-    if wanted.target is None:
+    if wanted.target is not None:
+        if not any(_is_of(container, ladder) for ladder in ladders):
+            return False
+    else:
         index = codec.config.rate_index if wanted.rate_index is None else wanted.rate_index
         place = rate_to_fixed(index), round(wanted.gain_steps * GAIN_STEPS)
         if place != (container.rate, container.gain):
