@@ -140,8 +140,6 @@ class PictureCodec(StreamReader):
         if not attempts:
             raise refusals[0]
         best = cheapest(attempts)
-        if len(attempts) > 1:
-            watch.lap("choice")
         data = best.candidate.stream()
         watch.lap("pack")
         passes = sum(attempt.passes for attempt in attempts)

@@ -35,8 +35,8 @@ class Encoded:
         passes: number of runs of g_a; more than one after a search for a target.
         target_met: whether the target is met; False if one byte is more than its tolerance.
         seconds: time of each part: "load", "g_a" (with hyperprior and context; the whole search
-            for a target), "coding", "exact" (files of exact tiles and their choice), "choice" (of
-            a pack), "pack" (the file).
+            for a target, all encodings for a choice of packs), "coding", "exact" (files of exact
+            tiles and their choice), "pack" (of the file).
         engine: name of the engine, "onnx", "openvino" or "torch".
         exact_tiles: number of tiles that are coded without loss.
         frames: frames or pages of the source, of which the first is coded.
