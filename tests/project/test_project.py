@@ -30,6 +30,7 @@ def wheel_names(tmp_path_factory):
     for name in (
         "nano/base/model.safetensors",
         "nano/base/training-state/state.safetensors",
+        "packs/screens/pack.json",
         "small/base/model.safetensors",
     ):
         path = copy / "checkpoints" / name
@@ -47,6 +48,7 @@ def test_wheel_holds_the_package_and_its_checkpoint(wheel_names):
     assert "promptcodec/evaluation/anchors.json" in wheel_names
     assert "promptcodec/evaluation/reports/templates/report.html" in wheel_names
     assert "promptcodec/checkpoints/nano/base/model.safetensors" in wheel_names
+    assert "promptcodec/checkpoints/packs/screens/pack.json" in wheel_names
 
 
 def test_wheel_holds_nothing_else(wheel_names):
