@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from promptcodec.coding.head_config import PIXELS, TRUNK, HeadConfig
 from promptcodec.coding.trunk import CHANNELS, PIXEL, TIMM, StageConfig, TrunkConfig
 from promptcodec.errors import CheckpointError, ConfigError, UsageError
+from promptcodec.io.checkpoints import HEAD_CONFIG, HEAD_WEIGHTS
 from promptcodec.models.heads.checkpoint import write_head
 from promptcodec.models.heads.inverted_residuals import InvertedTrunk, fold_norm
 from promptcodec.models.heads.timm_trunk import TimmTrunk, create, cut, normalisation
@@ -55,7 +56,7 @@ def import_network(
         weights: file of its weights: safetensors, or a state of torch, of which only tensors are
             read. The names are timm's, or there are as many tensors of the same shapes in the
             same order.
-        folder: folder to write.
+        folder: folder to write, which holds no head.
         labels: names of the classes; None are those of ImageNet's thousand.
         mean: mean of the normalisation of pixels; None is timm's.
         spread: divisor of that normalisation; None is timm's.
@@ -63,9 +64,11 @@ def import_network(
     Raises:
         CheckpointError: the file is unreadable or has other tensors.
         ConfigError: timm has no such network, or it cannot be cut at 1/8 and 1/16.
-        UsageError: the number of labels is not that of the classes.
+        UsageError: the number of labels is not that of the classes, or the folder holds a head.
         OutputError: the folder cannot be written.
     """
+    if (folder / HEAD_CONFIG).exists() or (folder / HEAD_WEIGHTS).exists():
+        raise UsageError(f"{folder} holds a head: choose another folder, or remove it")
     state = _read(weights)
     model = create(name, classes=1)
     state = _named(state, model, where=str(weights))

@@ -195,6 +195,13 @@ def test_files_that_are_no_network(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_a_head_is_not_replaced(lite: Path, tmp_path: Path) -> None:
+    before = (lite / "head_model.safetensors").read_bytes()
+    with pytest.raises(UsageError, match="holds a head: choose another folder"):
+        import_network(LITE, weights_of(LITE, tmp_path), lite, labels=LABELS, mean=0.4)
+    assert (lite / "head_model.safetensors").read_bytes() == before
+
+
 def test_a_head_learns_from_its_teacher(
     recipe: TransferConfig, photographs: Path, tmp_path: Path
 ) -> None:
