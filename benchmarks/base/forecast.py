@@ -1,6 +1,6 @@
 """Held-out loss of a base's training run so far, and what it will be after more pictures.
 
-    python -m benchmarks.base.forecast RUN [--before GPX] [--processes STEP:N ...]
+    python -m benchmarks.base.forecast RUN [--before GPX] [--processes STEP:N ...] [--since STEP]
         [--out docs/results/base-run.json]
 
 Model: loss = floor + scale * pixels ** -power, by least squares over the validations of the
@@ -115,11 +115,18 @@ def main() -> None:
         metavar="STEP:N",
         help="number of processes from a step on; may be repeated",
     )
+    options.add_argument(
+        "--since", type=int, default=0, help="first step of the fit, where the recipe changed"
+    )
     options.add_argument("--before", type=float, default=0.0, help="gigapixels of its start")
     arguments = parse(options)
     changes = dict(arguments.processes or [])
     run = read_run(arguments.run, before=arguments.before, processes=changes)
-    constant = [point for point in run["points"] if point["gigapixels"] <= run["constant"]]
+    constant = [
+        point
+        for point in run["points"]
+        if point["gigapixels"] <= run["constant"] and point["step"] >= arguments.since
+    ]
     report = {**run, "forecast": forecast(constant, before=run["before"])}
     write_record(arguments.out, report)
     print(json.dumps({"last": run["points"][-1:], "forecast": report["forecast"]}, indent=1))
