@@ -9,6 +9,7 @@ are in the weights as well. Joined weights are small, and computed anew in each 
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import cast
 
@@ -93,7 +94,7 @@ def joined_patches(first: Weights, second: Weights) -> Weights:
     Returns:
         Kernel (outputs, inputs, r s, r s).
     """
-    with torch.autocast(first.kernel.device.type, enabled=False):
+    with _float32(first.kernel):
         kernel = F.conv_transpose2d(second.kernel, first.kernel, stride=first.stride)
         bias = second.kernel.sum(dim=(2, 3)) @ first.bias + second.bias
     return Weights(kernel, bias, first.stride * second.stride)
@@ -110,7 +111,7 @@ def render(x: Tensor, squares: Weights, last: Weights) -> Tensor:
         (B, colours, 4 H, 4 W), float32.
     """
     joined, border = joined_render(squares, last)
-    with torch.autocast(x.device.type, enabled=False):
+    with _float32(border):
         constant = F.conv2d(torch.ones_like(x[:1, :1], dtype=border.dtype), border, padding=1)
     return shuffle(joined(x).float() + constant, RATIO**2)
 
@@ -122,7 +123,7 @@ def joined_render(squares: Weights, last: Weights) -> tuple[Weights, Tensor]:
         Kernel (16 colours, inputs, 3, 3); and the kernel (16 colours, 1, 3, 3) of the bias of
         `squares`, whose input is ones in the grid and zeros around it.
     """
-    with torch.autocast(squares.kernel.device.type, enabled=False):
+    with _float32(squares.kernel):
         # For each pixel (a, b) of a square, the taps over squares; a pixel before the square is the
         # last one of the square before it.
         taps = [
@@ -139,3 +140,9 @@ def joined_render(squares: Weights, last: Weights) -> tuple[Weights, Tensor]:
         bias = last.bias.view(colours, RATIO, RATIO).permute(1, 2, 0)  # (c d colours)
         bias = bias[None, :, None].expand(RATIO, -1, RATIO, -1, -1).flatten()
     return Weights(both[:, :-1], bias), both[:, -1:]
+
+
+def _float32(x: Tensor) -> AbstractContextManager[object]:
+    """Context without reduced precision; tensors without storage have none to begin with."""
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if kind != "meta" else nullcontext()

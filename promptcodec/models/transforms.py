@@ -93,7 +93,7 @@ class Analysis(nn.Module):
             weights = weights_of(down, deltas[number], units)
             if entering is not None:
                 weights = joined_patches(entering, weights)
-            below_units, units = units, stage.units
+            below_units, units = units, cast("Tensor | None", stage.units)
             entering = weights if self.joined[number] else None
             if entering is None:
                 below, x = x, stage(weights(x), own)
@@ -154,10 +154,10 @@ class Synthesis(nn.Module):
         levels = zip(self.up, self.stages, shares, deltas, strict=True)
         squares: Weights | None = None
         for number, (up, stage, own, delta) in enumerate(levels):
-            x, units = stage(x, own), stage.units
+            x, units = stage(x, own), cast("Tensor | None", stage.units)
             if number == 0 and self.detail_channels:
                 x = torch.cat([x, detail], dim=1)
-                if self.units is not None:
+                if units is not None and self.units is not None:
                     units = torch.cat([units, self.units[deep:]])
             weights = weights_of(up, delta, units)
             if self.joined and number == len(self.up) - 2:
