@@ -153,3 +153,9 @@ def test_the_best_validation_is_kept_across_a_stop(tmp_path: Path) -> None:
     none = Best(tmp_path / "none", patience=None, resumed=False)
     none.add(1.0, values[0])
     assert not none.is_over and not none.values and not (tmp_path / "none").exists()
+
+
+def test_savings_are_those_of_adapters_alone(tiny_checkpoint: Path, tiny_ladder: Path) -> None:
+    codec = Codec.load(tiny_checkpoint, tiny_ladder, engine="torch")
+    flat = np.full((96, 128, 3), 200, np.uint8)
+    assert figures.measure(codec, flat, rate_index=4).psnr < 100
