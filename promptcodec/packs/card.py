@@ -21,9 +21,9 @@ promptcodec decode picture.pc --packs ./{name}
 ```
 
 ## Rate saved at equal PSNR
-Against the ladder that it was trained from, by the bytes of streams without exact tiles; in brackets 95 % intervals
-over pictures, from five pictures on. Held-out pictures are spread over the folder and were never
-trained on.
+Against the ladder that it was trained from, by the bytes of streams without exact tiles; in
+brackets 95 % intervals over pictures, from five pictures on. Held-out pictures are spread over the
+folder and were never trained on.
 
 {table}
 
