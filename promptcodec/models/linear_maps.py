@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -74,12 +74,15 @@ def weights_of(layer: nn.Module, update: Tensor | None, units: Tensor | None) ->
     """Weights of a layer for its input as it is.
 
     Args:
-        layer: convolution, of an input in units of each channel.
+        layer: convolution, of an input in units of each channel; PEFT's LoRA around one too.
         update: update of its kernel, same shape; None is none.
         units: divisor of each channel of the input, (inputs,); None is ones.
     """
-    conv = cast("nn.Conv2d", layer)
+    conv = cast("nn.Conv2d", getattr(layer, "base_layer", layer))
     kernel = conv.weight if update is None else conv.weight + update
+    if conv is not layer:
+        lora = cast("Any", layer)
+        kernel = sum((lora.get_delta_weight(name) for name in lora.active_adapters), kernel)
     if units is not None:
         kernel = kernel / units[:, None, None]
     return Weights(kernel, cast("Tensor", conv.bias), conv.stride[0])

@@ -154,7 +154,9 @@ class Synthesis(nn.Module):
         levels = zip(self.up, self.stages, shares, deltas, strict=True)
         squares: Weights | None = None
         for number, (up, stage, own, delta) in enumerate(levels):
-            x, units = stage(x, own), cast("Tensor | None", stage.units)
+            units = cast("Tensor | None", stage.units)
+            if squares is None:
+                x = stage(x, own)
             if number == 0 and self.detail_channels:
                 x = torch.cat([x, detail], dim=1)
                 if units is not None and self.units is not None:

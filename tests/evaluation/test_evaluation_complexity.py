@@ -102,10 +102,11 @@ def test_table_of_a_codec_adds_up(tiny_codec) -> None:
 
 def test_cost_of_a_pixel_hardly_depends_on_the_picture(tiny_codec) -> None:
     small, large = (
-        complexity_table(tiny_codec.model, width=width, height=128) for width in (128, 256)
+        complexity_table(tiny_codec.model, width=width, height=256) for width in (256, 512)
     )
     for one, other in zip(small, large, strict=True):
         # Shifted blocks do their border windows twice, and a small picture has more of these.
+        # Joined weights are computed once for each.
         assert one.kmac_per_pixel == pytest.approx(other.kmac_per_pixel, rel=0.01)
         assert one.kmac_per_pixel > 0
     lines = render_complexity(small).splitlines()

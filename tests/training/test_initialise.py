@@ -82,7 +82,8 @@ def test_layers_start_with_inputs_of_unit_deviation() -> None:
     model, seen = started(UNITS), []
     stages = (*model.g_a.stages, *model.g_s.stages)
     for stage in stages:
-        stage.register_forward_hook(lambda stage, _, out: seen.append(out))
+        units = stage.units[:, None, None]
+        stage.register_forward_hook(lambda *call, units=units: seen.append(call[2] / units))
     with torch.no_grad():
         y = model.g_a(crops(1))
         model.g_s(y)
