@@ -85,7 +85,7 @@ def main() -> None:
         return result
 
     Trainer._train_step = timed  # type: ignore[method-assign]
-    Trainer._validate = lambda *_: None  # type: ignore[method-assign]
+    Trainer._validate = lambda *_, **__: None  # type: ignore[method-assign]
     Trainer._write = lambda *_: None  # type: ignore[method-assign]
     with contextlib.redirect_stdout(sys.stderr):
         places = [str(arguments.recipe), "--data", str(arguments.pictures)]
