@@ -52,11 +52,17 @@ def unpack(packages: Path, folder: Path) -> None:
     found = sorted(packages.glob("*.deb")), sorted(packages.glob("*.whl"))
     if not any(found):
         sys.exit(f"{packages} has no .deb file and no wheel: download the packages first")
-    for package in found[0]:
+    for package in (*found[0], *found[1]):
+        unpack_one(package, folder)
+
+
+def unpack_one(package: Path, folder: Path) -> None:
+    """Unpack a Debian package or a wheel."""
+    if package.suffix == ".deb":
         subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
-    for wheel in found[1]:
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(folder)
+        return
+    with zipfile.ZipFile(package) as archive:
+        archive.extractall(folder)
 
 
 def find(folder: Path, path: str) -> Path:

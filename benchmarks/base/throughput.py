@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from benchmarks.common import ROOT, environment, parse, parser, write_record
+from promptcodec.training.config import read_yaml
 
 PROBE = Path(__file__).with_name("throughput_probe.py")
 BEFORE = "a236506"  # the first release
@@ -56,6 +57,12 @@ def measure(case: Case, pictures: Path, *, steps: int, scratch: Path) -> dict[st
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def one_pack(values: dict[str, Any]) -> dict[str, Any]:
+    """A recipe for pictures of one folder, of any size from its `crop` on."""
+    data = {k: v for k, v in values["data"].items() if k != "packs"}
+    return values | {"data": data | {"last_crop": None}}
+
+
 def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Medians over the repeats, and all speeds."""
     speeds = [run["megapixels_per_second"] for run in runs]
@@ -89,7 +96,9 @@ def main() -> None:
             exact.write_text(yaml.safe_dump(values | {"precision": "no"}), encoding="utf-8")
             cases = [Case("before", old, plain), Case("before, float32", old, exact)]
             for recipe in map(Path, arguments.recipes.split(",")):
-                cases.append(Case(recipe.stem, ROOT, recipe.resolve()))
+                own = scratch / recipe.name
+                own.write_text(yaml.safe_dump(one_pack(read_yaml(recipe))), encoding="utf-8")
+                cases.append(Case(recipe.stem, ROOT, own))
             runs: dict[str, list[dict[str, Any]]] = {case.name: [] for case in cases}
             for _ in range(arguments.repeats):
                 for case in cases:

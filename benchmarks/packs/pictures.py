@@ -14,10 +14,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import subprocess
 import sys
 import tempfile
-import zipfile
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -27,6 +25,8 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 from PIL import Image
+
+from benchmarks.second_set import unpack_one
 
 SOURCES = Path(__file__).with_name("sources.yaml")
 SEED = 20261130
@@ -95,11 +95,7 @@ def unpack(packages: Path, name: str, folder: Path) -> None:
     found = sorted([*packages.glob(f"{name}_*.deb"), *packages.glob(f"{name}-*.whl")])
     if not found:
         sys.exit(f"{packages} has no {name}: download it first")
-    if found[0].suffix == ".deb":
-        subprocess.run(["dpkg-deb", "-x", found[0], folder], check=True)
-        return
-    with zipfile.ZipFile(found[0]) as archive:
-        archive.extractall(folder)
+    unpack_one(found[0], folder)
 
 
 def drawn(

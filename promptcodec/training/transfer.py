@@ -14,7 +14,7 @@ as input the whole network learns, from its own answers to the original. Sources
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -145,6 +145,38 @@ class TransferLoss:
         return rounded(**vars(self))
 
 
+def compare(
+    found: tuple[Tensor, Tensor], wanted: tuple[Tensor, Tensor], *, spread: Tensor, hints: float
+) -> TransferLoss:
+    """Loss of a head's outputs against those of a network.
+
+    Args:
+        found: features (B, C, H, W) and logits (B, classes) of the head.
+        wanted: those of the network.
+        spread: deviation of each channel of the network's features, (C, 1, 1).
+        hints: weight of the loss on features.
+    """
+    (features, logits), (wanted_features, wanted_logits) = (
+        tuple(each.float() for each in pair) for pair in (found, wanted)
+    )
+    error = ((features - wanted_features) / spread.to(features.device)).square().mean()
+    divergence = F.kl_div(
+        logits.log_softmax(dim=1),
+        wanted_logits.log_softmax(dim=1),
+        log_target=True,
+        reduction="batchmean",
+    )
+    same = (logits.argmax(dim=1) == wanted_logits.argmax(dim=1)).float().mean()
+    loss = hints * error + divergence
+    return TransferLoss(loss, features=error, divergence=divergence, agreement=same)
+
+
+def spread_of(features: Sequence[Tensor]) -> Tensor:
+    """Deviation of each channel, (C, 1, 1), mean over batches (B, C, H, W)."""
+    spreads = [each.std(dim=(0, 2, 3)) for each in features]
+    return torch.stack(spreads).mean(dim=0).clamp_min(1e-3)[:, None, None]
+
+
 class TaughtHead(nn.Module):
     """A head whose features are compared with a teacher's.
 
@@ -217,8 +249,7 @@ class TransferTask(Task):
             config=config.views,
             cache=self.cache,
         )
-        spreads = [group.features.std(dim=(0, 2, 3)) for group in store.sample(SCALE)]
-        self._spread = torch.stack(spreads).mean(dim=0).clamp_min(1e-3)[:, None, None]
+        self._spread = spread_of([group.features for group in store.sample(SCALE)])
         return store
 
     @torch.inference_mode()
@@ -297,16 +328,8 @@ class TransferTask(Task):
         return self._compare(model(batch.inputs, batch.lmbda), batch)
 
     def _compare(self, found: tuple[Tensor, Tensor], batch: TaughtBatch) -> TransferLoss:
-        features, logits = (each.float() for each in found)
-        apart = (features - batch.features) / self._spread.to(features.device)
-        error = apart.square().mean()
-        wanted = batch.logits.log_softmax(dim=1)
-        divergence = F.kl_div(
-            logits.log_softmax(dim=1), wanted, log_target=True, reduction="batchmean"
-        )
-        same = (logits.argmax(dim=1) == batch.logits.argmax(dim=1)).float().mean()
-        loss = self.config.hints * error + divergence
-        return TransferLoss(loss, features=error, divergence=divergence, agreement=same)
+        wanted = batch.features, batch.logits
+        return compare(found, wanted, spread=self._spread, hints=self.config.hints)
 
     @torch.inference_mode()
     def validate(self, model: TaughtHead, store: TaughtViews, *, samples: Path) -> dict[str, float]:

@@ -148,7 +148,7 @@ def test_what_the_loss_has(config: TaughtJointConfig, folder: Path) -> None:
     model = task.build(store)
     batch = store.batch(4, seed=0, step=0)
     loss = task.loss(model, batch, step=0)
-    expected = loss.codec.bpp + 0.5 * (2.0 * loss.features + loss.divergence)
+    expected = loss.codec.bpp + 0.5 * (2.0 * loss.task.features + loss.task.divergence)
     assert float(loss.loss.detach()) == pytest.approx(float(expected.detach()))
     loss.loss.backward()
     moved = {n.split(".")[1] for n, p in model.named_parameters() if p.grad is not None}

@@ -6,7 +6,7 @@
     loss = rate + beta * lambda * 255^2 * mse + alpha * (hints * features + cross-entropy)
 
 With beta 0 the codec is trained for what the head needs alone; a decoder for people can be trained
-afterwards, as parts [decoder] with alpha 0. Source: Chamain et al. 2022, arXiv:2007.08041.
+afterwards, as parts [decoder] with alpha 0. Source: Chamain et al. 2022.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from promptcodec.coding.distortion import psnr_of
@@ -30,38 +29,34 @@ from promptcodec.training.joint.config import TaughtJointConfig
 from promptcodec.training.joint.model import JointModel
 from promptcodec.training.losses import RateDistortion, rate_distortion, rounded
 from promptcodec.training.optim import device_of
-from promptcodec.training.transfer import TaughtHead, read_network
+from promptcodec.training.transfer import (
+    TaughtHead,
+    TransferLoss,
+    compare,
+    read_network,
+    spread_of,
+)
 
 SCALE = 32  # crops that the scale of features is taken from
 
 
 @dataclass(frozen=True)
 class TaughtJointLoss:
-    """Loss of a step and its parts; scalars.
+    """Loss of a step and its parts.
 
     Args:
-        loss: total loss, to be differentiated.
+        loss: total loss, to be differentiated, scalar.
         codec: rate and distortion.
-        features: mean squared error of the features, standardised.
-        divergence: Kullback-Leibler divergence from the network's probabilities, nats.
-        agreement: share of the pictures whose most probable class is the network's.
+        task: difference from the network's outputs.
     """
 
     loss: Tensor
     codec: RateDistortion
-    features: Tensor
-    divergence: Tensor
-    agreement: Tensor
+    task: TransferLoss
 
     def figures(self) -> dict[str, float]:
         """All parts."""
-        parts = rounded(
-            loss=self.loss,
-            features=self.features,
-            divergence=self.divergence,
-            agreement=self.agreement,
-        )
-        return {**self.codec.figures(), **parts}
+        return self.codec.figures() | self.task.figures() | rounded(loss=self.loss)
 
 
 class TaughtJointTask(CodecAndHeadTask):
@@ -100,7 +95,7 @@ class TaughtJointTask(CodecAndHeadTask):
         crops = store.batch(SCALE, seed=self.config.seed, step=INITIAL_STEP)
         self.network.model.to(crops.device)
         features, _ = self._teach(crops)
-        self.spread = features.std(dim=(0, 2, 3)).clamp_min(1e-3)[:, None, None]
+        self.spread = spread_of([features])
         return store
 
     @torch.no_grad()
@@ -123,51 +118,38 @@ class TaughtJointTask(CodecAndHeadTask):
         wanted = self._teach(batch)
         output = model(batch, rate=rate, plain=step < config.plain_steps)
         codec = rate_distortion(output.codec, batch, lmbda=self.weights[rate])
-        features, divergence, agreement = self._apart((output.features, output.logits), wanted)
-        task = config.hints * features + divergence
-        return TaughtJointLoss(
-            loss=codec.loss + config.alpha * task,
-            codec=codec,
-            features=features,
-            divergence=divergence,
-            agreement=agreement,
-        )
+        task = self._compare((output.features, output.logits), wanted)
+        return TaughtJointLoss(codec.loss + config.alpha * task.loss, codec=codec, task=task)
 
-    def _apart(
-        self, found: tuple[Tensor, Tensor], wanted: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Error of features, divergence of probabilities and agreement of classes."""
-        spread = self.spread.to(wanted[0].device)
-        error = ((found[0].float() - wanted[0].float()) / spread).square().mean()
-        likely, known = (logits.float().log_softmax(dim=1) for logits in (found[1], wanted[1]))
-        divergence = F.kl_div(likely, known, log_target=True, reduction="batchmean")
-        return error, divergence, (likely.argmax(1) == known.argmax(1)).float().mean()
+    def _compare(self, found: tuple[Tensor, Tensor], wanted: tuple[Tensor, Tensor]) -> TransferLoss:
+        rows, columns = wanted[0].shape[2:]  # the codec pads, the network does not
+        found = found[0][:, :, :rows, :columns], found[1]
+        return compare(found, wanted, spread=self.spread, hints=self.config.hints)
 
     @torch.inference_mode()
     def validate(self, model: JointModel, store: CropStore, *, samples: Path) -> dict[str, float]:
         """Rate, PSNR and agreement on held-out pictures at every rate, rounded as in files."""
-        figures: dict[str, float] = {}
-        losses, agreements = [], []
-        for rate, tables in self.tables(model).items():
-            rows = []
-            for picture in store.validation:
-                x = picture[None].to(device_of(model)).float() / 255.0
-                y_hat, x_hat, bits = self.sent(model, x, rate=rate, tables=tables)
-                features, logits = model.judge(y_hat, rate=rate)
-                wanted = self._teach(x)
-                rows_, columns = wanted[0].shape[2:]
-                features = features[:, :, :rows_, :columns]
-                parts = self._apart((features, logits), wanted)
+        tables, device = self.tables(model), device_of(model)
+        rows: dict[int, list[list[float]]] = {rate: [] for rate in tables}
+        for picture in store.validation:
+            x = picture[None].to(device).float() / 255.0
+            wanted = self._teach(x)
+            for rate, own in tables.items():
+                y_hat, x_hat, bits = self.sent(model, x, rate=rate, tables=own)
+                task = self._compare(model.judge(y_hat, rate=rate), wanted)
                 mse = float((x_hat - x).square().mean())
                 psnr = psnr_of(255.0**2 * mse * x.numel(), x.numel())
-                rows.append([bits / (x[0, 0].numel()), psnr, mse, *map(float, parts)])
-            bpp, psnr, mse, error, divergence, agreement = torch.tensor(rows).mean(dim=0).tolist()
+                parts = float(task.loss), float(task.agreement)
+                rows[rate].append([bits / x[0, 0].numel(), psnr, mse, *parts])
+        figures: dict[str, float] = {}
+        losses, agreements = [], []
+        for rate, own in rows.items():
+            bpp, psnr, mse, task, agreement = torch.tensor(own).mean(dim=0).tolist()
             figures |= {f"bpp_{rate}": bpp, f"psnr_{rate}": psnr, f"agreement_{rate}": agreement}
-            task = self.config.hints * error + divergence
             losses.append(bpp + self.weights[rate] * 255.0**2 * mse + self.config.alpha * task)
             agreements.append(agreement)
-        means = (sum(each) / len(each) for each in (losses, agreements))
-        return dict(zip(("loss", "agreement"), means, strict=True)) | figures
+        means = {"loss": sum(losses), "agreement": sum(agreements)}
+        return {name: total / len(rows) for name, total in means.items()} | figures
 
     def write(self, model: JointModel, folder: Path, *, store: CropStore) -> dict[str, Any]:
         """Write the trained parts."""
