@@ -132,6 +132,8 @@ class OptimizerConfig(Ranged):
             the state saved before it.
         clip_norm: largest norm of the gradient.
         ema_decay: decay of the averaged weights, which are evaluated and written.
+        entropy_ema_decay: the same for hyperprior and context; None is `ema_decay`. The latents'
+            meaning moves while they learn, and a long average of a hyperprior fits none of it.
     """
 
     name: str = "muon"
@@ -148,6 +150,7 @@ class OptimizerConfig(Ranged):
     decay_fraction: Share = 0.2
     clip_norm: Positive = 1.0
     ema_decay: ShareBelow1 = 0.999
+    entropy_ema_decay: ShareBelow1 | None = field(default=None, metadata=ADDED)
 
     def __post_init__(self) -> None:
         super().__post_init__()

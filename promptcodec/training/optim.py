@@ -14,6 +14,7 @@ from promptcodec.training.muon import Muon
 
 # Parameters of two axes that are tables, not linear maps.
 TABLES = ("position_bias", "hyperprior.prior", "context.slot", "centroids")
+ENTROPY_MODEL = ("hyperprior.", "context.", "centroids.")  # starts of names
 FEWEST = 4  # smallest number of rows and columns for Muon
 
 
@@ -71,8 +72,15 @@ def on_gpu(device: str | None) -> bool:
     return device != "cpu" and torch.cuda.is_available()
 
 
+def average_decay(name: str, config: OptimizerConfig) -> float:
+    """Decay of a weight's average over the steps, by its name."""
+    if config.entropy_ema_decay is not None and name.startswith(ENTROPY_MODEL):
+        return config.entropy_ema_decay
+    return config.ema_decay
+
+
 def _factor(name: str, config: OptimizerConfig) -> float:
-    if name.startswith(("hyperprior.", "context.", "centroids.")):
+    if name.startswith(ENTROPY_MODEL):
         return config.entropy_factor
     return config.gain_factor if name.endswith("log_gains") else 1.0
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from promptcodec.config import CodecConfig, without_removed
 from promptcodec.io.atomic import write_atomically
-from promptcodec.training.config import DataConfig, LoopConfig
+from promptcodec.training.config import DataConfig, LoopConfig, OptimizerConfig
 
 TRAINING_FILE = "training.json"
 IGNORED_KEYS = (
@@ -34,14 +34,15 @@ def recipe_of(config: LoopConfig) -> dict[str, Any]:
 def with_new_keys(recipe: dict[str, Any]) -> dict[str, Any]:
     """A recipe out of a record: keys of older versions renamed, or left out at their default.
 
-    New keys of `data` are added with their defaults.
+    New keys of `data` and `optimizer` are added with their defaults.
     """
     found = {RENAMED_KEYS.get(key, key): value for key, value in recipe.items()}
     if isinstance(found.get("codec"), dict):
         found["codec"] = without_removed(CodecConfig, found["codec"])
-    if isinstance(found.get("data"), dict):
-        added = {f.name: f.default for f in fields(DataConfig) if f.metadata.get("added")}
-        found["data"] = added | found["data"]
+    for key, kind in (("data", DataConfig), ("optimizer", OptimizerConfig)):
+        if isinstance(found.get(key), dict):
+            added = {f.name: f.default for f in fields(kind) if f.metadata.get("added")}
+            found[key] = added | found[key]
     return found
 
 

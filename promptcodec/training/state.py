@@ -19,7 +19,7 @@ from promptcodec.training.config import LoopConfig
 from promptcodec.training.record import IGNORED_KEYS, recipe_of, with_new_keys
 
 MAY_CHANGE = ("steps", *IGNORED_KEYS)
-MAY_FALL = ("learning_rate", "entropy_factor", "clip_norm")  # of the optimiser
+MAY_FALL = ("learning_rate", "entropy_factor", "clip_norm", "entropy_ema_decay")  # optimizer.
 
 logger = logging.getLogger(__name__)
 
@@ -116,15 +116,18 @@ def check_recipe(state: TrainingState, config: LoopConfig) -> None:
     """Refuse to resume a run with another recipe.
 
     Raises:
-        ConfigError: the recipe differs in more than its length, its record keeping and a lower
-            learning rate, of the entropy model too, or norm of clipping.
+        ConfigError: the recipe differs in more than its length, its record keeping and lower
+            values of `MAY_FALL`.
     """
     before, now = state.extra["recipe"], recipe_of(config)
+    was, lower = before["optimizer"], now["optimizer"]
     for name in MAY_FALL:
-        was, lower = before["optimizer"][name], now["optimizer"][name]
-        if lower < was:
-            logger.warning("%s was %g and is %g from step %d on", name, was, lower, state.step)
-            now["optimizer"][name] = was
+        if lower[name] is None or lower[name] == was[name]:
+            continue
+        if lower[name] < (was["ema_decay"] if was[name] is None else was[name]):
+            change = f"{name} was {was[name]} and is {lower[name]} from step {state.step} on"
+            logger.warning(change)
+            lower[name] = was[name]
     for key, value in before.items():
         if key not in MAY_CHANGE and now[key] != value:
             raise ConfigError(

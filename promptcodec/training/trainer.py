@@ -15,6 +15,7 @@ import math
 import time
 from contextlib import nullcontext
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -31,7 +32,7 @@ from promptcodec.training.divergence import Watch
 from promptcodec.training.graphs import write_graphs
 from promptcodec.training.losses import Loss
 from promptcodec.training.muon import product_dtype
-from promptcodec.training.optim import build_optimizer, learning_rate, on_gpu
+from promptcodec.training.optim import average_decay, build_optimizer, learning_rate, on_gpu
 from promptcodec.training.pace import Budget, Pace, StepPace
 from promptcodec.training.progress import Progress
 from promptcodec.training.raw_weights import RAW_FILE, write_weights
@@ -99,7 +100,9 @@ class Trainer:
         optimizer = build_optimizer(model, config.optimizer, factor=task.factor)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self._averaged: nn.Module | None = None
-        self.average = Average(self.unwrapped, decay=config.optimizer.ema_decay)
+        self.average = Average(
+            self.unwrapped, decay=partial(average_decay, config=config.optimizer)
+        )
         self.pace: Pace = StepPace(config.steps)
         self.step, self._done, self._earlier_seconds = 0, 0.0, 0.0
         if state is not None:

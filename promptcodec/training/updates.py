@@ -6,7 +6,7 @@ synchronise host and device at every step; there the update is undone from a cop
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -66,23 +66,29 @@ class Average:
 
     Args:
         model: model on its device, whose tensors are from now on updated in place.
-        decay: weight of the old average in the new one, after many steps.
+        decay: weight of the old average in the new one, after many steps, by the weight's name.
     """
 
-    def __init__(self, model: nn.Module, *, decay: float) -> None:
-        state, self.decay = model.state_dict(), decay
+    def __init__(self, model: nn.Module, *, decay: Callable[[str], float]) -> None:
+        state = model.state_dict()
         self.values = {name: value.clone() for name, value in state.items()}
-        floating = [name for name, value in state.items() if value.is_floating_point()]
-        self._weights = [state[name] for name in floating]
-        self._averages = [self.values[name] for name in floating]
-        self._counters = [(self.values[n], v) for n, v in state.items() if n not in set(floating)]
+        self._groups: dict[float, tuple[list[Tensor], list[Tensor]]] = {}
+        self._counters: list[tuple[Tensor, Tensor]] = []
+        for name, value in state.items():
+            if value.is_floating_point():
+                averages, weights = self._groups.setdefault(decay(name), ([], []))
+                averages.append(self.values[name])
+                weights.append(value)
+            else:
+                self._counters.append((self.values[name], value))
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Add the weights after step `step` to the average."""
         # A smaller decay at first, so that the initial weights lose their influence.
-        decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self._averages, self._weights, 1.0 - decay)  # pyright: ignore
+        limit = (1 + step) / (10 + step)
+        for decay, (averages, weights) in self._groups.items():
+            torch._foreach_lerp_(averages, weights, 1.0 - min(decay, limit))  # pyright: ignore
         for own, value in self._counters:
             own.copy_(value)
 

@@ -71,9 +71,11 @@ def test_it_goes_on_at_a_lower_rate(tmp_path: Path, caplog: pytest.LogCaptureFix
     with pytest.raises(ConfigError, match="had optimizer"):
         train([1.0] * 14, tmp_path, learning_rate=0.2, clip_norm=2.0, resume=True)
     lower = {"learning_rate": 0.01, "entropy_factor": 0.5, "clip_norm": 1.0}
+    lower["entropy_ema_decay"] = 0.9
     task = train([1.0] * 14, tmp_path, **lower, resume=True)
     assert "learning_rate was 0.1 and is 0.01 from step 4 on" in caplog.text
-    assert "entropy_factor was 1 and is 0.5 from step 4 on" in caplog.text
+    assert "entropy_ema_decay was None and is 0.9 from step 4 on" in caplog.text
+    assert "entropy_factor was 1.0 and is 0.5 from step 4 on" in caplog.text
     assert len(task.before) == 10 and step_of(tmp_path) == 14
     moved = task.before[0] - float(load_file(tmp_path / "state.safetensors")["model.weight"])
     assert moved == pytest.approx(10 * 0.01, rel=0.1)  # AdamW moves by its rate

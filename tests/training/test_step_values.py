@@ -1,6 +1,7 @@
 """What a run does to a module of two parameters, against numbers worked out by hand."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 from two_parameters import LineTask, line_config
 
 from promptcodec.training import trainer
+from promptcodec.training.config import OptimizerConfig
+from promptcodec.training.optim import average_decay
 from promptcodec.training.trainer import run_training
 from promptcodec.training.updates import Average, guarded_step
 
@@ -84,7 +87,7 @@ def test_an_average_of_two_parameters() -> None:
     with torch.no_grad():
         model.weight.fill_(1.0)
         model.bias.fill_(0.0)
-    average = Average(model, decay=0.5)
+    average = Average(model, decay=lambda _: 0.5)
     with torch.no_grad():
         model.weight.fill_(2.0)
         model.bias.fill_(-4.0)
@@ -94,6 +97,23 @@ def test_an_average_of_two_parameters() -> None:
     average.update(98)  # an old one its decay
     assert float(average.values["weight"]) == pytest.approx(1.95)
     assert float(average.values["bias"]) == pytest.approx(-3.8)
+
+
+def test_the_entropy_model_has_an_average_of_its_own() -> None:
+    model = nn.ModuleDict({name: nn.Linear(1, 1) for name in ("g_a", "hyperprior", "context")})
+    for asked, own in ((None, 0.9), (0.5, 0.5)):
+        config = OptimizerConfig(ema_decay=0.9, entropy_ema_decay=asked)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.fill_(1.0)
+            average = Average(model, decay=partial(average_decay, config=config))
+            for parameter in model.parameters():
+                parameter.fill_(2.0)
+        average.update(1000)
+        found = {name: float(value) for name, value in average.values.items()}
+        assert found["g_a.weight"] == pytest.approx(1.1)
+        for name in ("hyperprior.weight", "hyperprior.bias", "context.weight"):
+            assert found[name] == pytest.approx(2.0 - own)
 
 
 def test_averaged_weights_are_validated_saved_and_written(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_steps_are_those_of_pytorch(name: str) -> None:
 
 def test_the_average_forgets_as_it_should() -> None:
     model = nn.BatchNorm2d(3)  # weights, statistics and a counter
-    average = Average(model, decay=0.75)
+    average = Average(model, decay=lambda _: 0.75)
     expected = {k: v.clone() for k, v in model.state_dict().items()}
     for step in range(40):
         with torch.no_grad():
@@ -111,7 +111,7 @@ def test_a_step_asks_the_device_nothing(recipe: str, monkeypatch: pytest.MonkeyP
     task = BaseTask(found)
     model = task.build(None).to("meta")
     optimizer = build_optimizer(model, found.optimizer)
-    average = Average(model, decay=0.9)
+    average = Average(model, decay=lambda _: 0.9)
     flat = FlatPictures([torch.zeros(90, 80, 3, dtype=torch.uint8)], device="meta")
     values = [np.array(v) for v in ([0, 0], [64, 80], [3, 0], [1, 0])]
     x = flat.cut(Places(*values, flip=np.array([True, False])), crop=64)
