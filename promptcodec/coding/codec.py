@@ -6,7 +6,7 @@ picture -> prepare -> engine (g_a, hyperprior, context) -> entropy coder -> cont
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any, Unpack
@@ -20,6 +20,7 @@ from promptcodec.coding.engine import Progress
 from promptcodec.coding.graphics import ExactSearch, exact_everywhere, exact_tile_size
 from promptcodec.coding.ladder import Ladder, gain_to_fixed
 from promptcodec.coding.many import listed, rates_for
+from promptcodec.coding.pack_choice import likely
 from promptcodec.coding.packs import Attempt, cheapest
 from promptcodec.coding.results import Encoded, Stopwatch
 from promptcodec.coding.settings import EncodeOptions, EncodeSettings, Graphics
@@ -28,6 +29,7 @@ from promptcodec.coding.targets import encode_to_target
 from promptcodec.config import TILE_STRIDE
 from promptcodec.errors import RateError, UsageError
 from promptcodec.io.load import load_picture
+from promptcodec.io.packs import AUTO
 from promptcodec.io.pictures import Picture
 
 
@@ -130,9 +132,11 @@ class PictureCodec(StreamReader):
             prepared = search.prepared
             watch.lap("exact")
         prepared = exact_everywhere(prepared) if exact else prepared
-        attempts, refusals = [], []
-        for number, ladder in enumerate(ladders):
-            part = _part_of(progress, number, len(ladders))
+        attempts: list[Attempt] = []
+        refusals: list[RateError] = []
+        tried = self._to_try(ladders, attempts, prepared, search, settings)
+        for number, ladder in enumerate(tried):
+            part = progress if settings.pack == AUTO else _part_of(progress, number, len(ladders))
             try:
                 attempts.append(self._attempt(ladder, prepared, search, settings, watch, part))
             except RateError as error:  # the target is out of its reach
@@ -144,6 +148,31 @@ class PictureCodec(StreamReader):
         watch.lap("pack")
         passes = sum(attempt.passes for attempt in attempts)
         return data, best.candidate, passes, best.met, watch.laps
+
+    def _to_try(
+        self,
+        ladders: list[Ladder],
+        attempts: Sequence[Attempt],
+        prepared: PreparedPicture,
+        search: ExactSearch | None,
+        settings: EncodeSettings,
+    ) -> Iterator[Ladder]:
+        """Ladders to code a picture with; `attempts` receives the result of each."""
+        if settings.pack != AUTO or len(ladders) == 1:
+            yield from ladders
+        elif settings.target is None:
+            yield ladders[likely(prepared, _points(ladders, settings), search=search)]
+        else:
+            yield ladders[0]
+            if not attempts:  # the target is out of its reach
+                yield from ladders[1:]
+                return
+            place = attempts[0].candidate.point  # where others will be, too, or near it
+            there = [ladder for ladder in ladders if ladder.has(place.rate)]
+            points = [replace(place, rate_point=ladder.at(place.rate)) for ladder in there]
+            chosen = there[likely(prepared, points, search=search)]
+            if chosen is not ladders[0]:
+                yield chosen
 
     def _attempt(
         self,
@@ -202,7 +231,7 @@ class PictureCodec(StreamReader):
                 tensor or generator.
             gain_steps: finer or coarser quantisation, as in `EncodeSettings`.
             graphics: tiles that are coded exactly, as in `EncodeSettings`.
-            pack: name of a loaded pack, or "auto", as in `EncodeSettings`.
+            pack: name of a loaded pack, "auto" or "best", as in `EncodeSettings`.
             max_pixels: largest allowed number of pixels of a picture.
         Returns:
             Streams in the order of the pictures.
@@ -217,10 +246,8 @@ class PictureCodec(StreamReader):
         )
         exact = settings.graphics == "always"
         sources = listed(sources, what="pictures")
-        points = [
-            self._points(replace(settings, rate_index=rate))
-            for rate in rates_for(len(sources), rate_index)
-        ]
+        each = [replace(settings, rate_index=r) for r in rates_for(len(sources), rate_index)]
+        points = [_points(self.ladders_for(own), own) for own in each]
         pictures = [load_picture(source, max_pixels=max_pixels) for source in sources]
         prepared = [
             prepare(
@@ -241,6 +268,9 @@ class PictureCodec(StreamReader):
         if settings.graphics == "auto":
             searches = [ExactSearch.of(each, tile_size=None, effort=0) for each in prepared]
             prepared = [search.prepared for search in searches if search is not None]
+        if pack == AUTO:
+            parts = zip(prepared, points, searches, strict=True)
+            points = [[own[likely(p, own, search=search)]] for p, own, search in parts]
         numbers = [number for number, own in enumerate(points) for _ in own]
         found = encode_batch([prepared[n] for n in numbers], list(chain(*points)))
         attempts: list[list[Attempt]] = [[] for _ in pictures]
@@ -250,14 +280,6 @@ class PictureCodec(StreamReader):
             attempts[number].append(Attempt(best))
         return [cheapest(own).candidate.stream() for own in attempts]
 
-    def _points(self, settings: EncodeSettings) -> list[CodingPoint]:
-        """Positions of a rate, one on each ladder that pictures may be coded with."""
-        gain, points = gain_to_fixed(settings.gain_steps), []
-        for ladder in self.ladders_for(settings):
-            rate = ladder.position(settings.rate_index)
-            points.append(CodingPoint(ladder.at(rate), rate, gain))
-        return points
-
     def _check_writes(self) -> None:
         if self.config.codec.scale == "context":
             raise UsageError(
@@ -265,6 +287,15 @@ class PictureCodec(StreamReader):
                 "streams could not be decoded elsewhere; it serves research by bpp_estimate alone: "
                 "write files with a codec of scale 'hyperprior'"
             )
+
+
+def _points(ladders: Iterable[Ladder], settings: EncodeSettings) -> list[CodingPoint]:
+    """Position of a rate on each ladder."""
+    gain, points = gain_to_fixed(settings.gain_steps), []
+    for ladder in ladders:
+        rate = ladder.position(settings.rate_index)
+        points.append(CodingPoint(ladder.at(rate), rate, gain))
+    return points
 
 
 def _part_of(progress: Progress | None, number: int, count: int) -> Progress | None:

@@ -293,11 +293,11 @@ class Candidate:
             for number, box in enumerate(boxes):
                 part = box.within(strip)
                 if part.area:
-                    found[number] += self._error(rows[part.slices(strip)], part)
+                    found[number] += self.error_of(rows[part.slices(strip)], part)
             top = strip.bottom
         return found
 
-    def _error(self, shown: NDArray[np.uint8], box: Box) -> float:
+    def error_of(self, shown: NDArray[np.uint8], box: Box) -> float:
         """Sum of squared errors of decoded pixels, (H, W, 3), in a box of the picture."""
         picture, here = self.prepared.picture, box.slices(self.prepared.tiling.picture)
         source = picture.pixels[here]

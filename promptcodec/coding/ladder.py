@@ -118,6 +118,14 @@ class Ladder:
             )
         return rate
 
+    def has(self, rate: int) -> bool:
+        """Whether a position, in 1/4096 of an index, can be written."""
+        try:
+            self.at(rate)
+        except RateError:
+            return False
+        return True
+
     def at(self, rate: int) -> RatePoint:
         """Point of a position: an adapter, a mean of two neighbours, or the base alone.
 

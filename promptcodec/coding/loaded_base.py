@@ -19,7 +19,7 @@ from promptcodec.coding.settings import EncodeSettings
 from promptcodec.config import BaseConfig
 from promptcodec.errors import RateError, UsageError
 from promptcodec.io.checkpoints import PromptsSource, find_prompts
-from promptcodec.io.packs import AUTO, StoredPack
+from promptcodec.io.packs import AUTO, BEST, StoredPack
 
 
 class LoadedBase:
@@ -84,20 +84,21 @@ class LoadedBase:
         return ladder.at(ladder.position(rate_index))
 
     def ladders_for(self, settings: EncodeSettings) -> list[Ladder]:
-        """Ladders that pictures may be coded with, the codec's own first; one but for "auto".
+        """Ladders that pictures may be coded with, the codec's own first; one but for a choice.
 
         Raises:
             RateError: none has the rate.
             UsageError: the pack is not loaded.
         """
         packs, pack = self._packs, settings.pack
-        if pack is not None and pack != AUTO and pack not in packs:
+        choice = pack in (AUTO, BEST)
+        if pack is not None and not choice and pack not in packs:
             raise UsageError(
                 f"pack {pack!r} is not loaded (there: {', '.join(packs) or 'none'}): choose one of "
                 "these, or name its folder by `--packs` (in Python `packs` of `Codec.load`)"
             )
-        named = self._ladder if pack in (None, AUTO) else packs[pack]
-        ladders = [named, *(packs.values() if pack == AUTO else ())]
+        named = self._ladder if pack is None or choice else packs[pack]
+        ladders = [named, *(packs.values() if choice else ())]
         if settings.target is not None:
             return ladders
         found, refusals = [], []

@@ -35,7 +35,7 @@ class Encoded:
         passes: number of runs of g_a; more than one after a search for a target.
         target_met: whether the target is met; False if one byte is more than its tolerance.
         seconds: time of each part: "load", "g_a" (with hyperprior and context; the whole search
-            for a target, all encodings for a choice of packs), "coding", "exact" (files of exact
+            for a target, the choice of a pack), "coding", "exact" (files of exact
             tiles and their choice), "pack" (of the file).
         engine: name of the engine, "onnx", "openvino" or "torch".
         exact_tiles: number of tiles that are coded without loss.

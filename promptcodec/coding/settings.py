@@ -8,7 +8,7 @@ from typing import Any, Literal, TypedDict, get_args
 
 from promptcodec.bitstream import MAX_PIXELS
 from promptcodec.errors import UsageError
-from promptcodec.io.packs import AUTO
+from promptcodec.io.packs import AUTO, BEST
 
 MAX_EFFORT = 9
 
@@ -71,9 +71,9 @@ class EncodeSettings:
             graphics and photographs are mixed 256 px, and one tile where all is exact.
         task: name of a task, "classify" for instance, whose prompts adapt the encoder to it; any
             decoder of the rate reads the result. No tile is exact then.
-        pack: name of a loaded pack, whose adapters are taken instead of the ladder's; "auto" codes
-            with the ladder and with every pack that has the rate, and keeps the lowest
-            rate-distortion cost; None is the ladder.
+        pack: name of a loaded pack, whose adapters are taken instead of the ladder's; "auto" takes
+            the ladder or the pack that has the lowest rate-distortion cost in a sample of the
+            picture; "best" codes with each and keeps the lowest; None is the ladder.
         max_pixels: largest allowed number of pixels of a picture.
         allow_8bit: permission to code the upper 8 bits of files with 9 to 16 bits a channel,
             which are refused otherwise.
@@ -120,9 +120,11 @@ class EncodeSettings:
                 "effort, task and pack"
             )
         if self.pack is not None and not isinstance(self.pack, str):
-            raise UsageError(f"pack is {shown(self.pack)}; need the name of a pack, or 'auto'")
-        if self.pack == AUTO and self.task is not None:
-            raise UsageError("pack 'auto' chooses by PSNR, not for the task: name a pack")
+            raise UsageError(
+                f"pack is {shown(self.pack)}; need the name of a pack, 'auto' or 'best'"
+            )
+        if self.pack in (AUTO, BEST) and self.task is not None:
+            raise UsageError(f"pack {self.pack!r} chooses by PSNR, not for the task: name a pack")
         if self.target and (self.rate_index is not None or self.gain_steps or self.effort):
             raise UsageError(
                 "a target determines the rate, at effort 0: leave out rate_index, "

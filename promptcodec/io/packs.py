@@ -23,7 +23,7 @@ from promptcodec.io.config_files import read_json
 
 FOLDER = "packs"  # of packs, in a codec's folder and beside the bundled checkpoints
 PACK_FACTS = "pack.json"
-AUTO = "auto"  # choice among all packs, and thus no name of one
+AUTO, BEST = "auto", "best"  # choices among all packs, and thus no names of one
 
 PacksSource = str | Path | Iterable[str | Path]
 Locate = Callable[[str | Path], Path]
@@ -62,7 +62,7 @@ def find_packs(packs: PacksSource, *, locate: Locate = locate) -> list[StoredPac
         locate: function from a place to its folder.
     Raises:
         CheckpointError: one of these places has no pack, or a `pack.json` cannot be read.
-        UsageError: two packs have one name, or one is called "auto".
+        UsageError: two packs have one name, or one is called "auto" or "best".
     """
     places = [packs] if isinstance(packs, str | Path) else packs
     found: dict[str, StoredPack] = {}
@@ -126,8 +126,8 @@ def _below(folder: Path) -> list[StoredPack]:
 
 def _pack(folder: Path, adapters: list[Path], name: str) -> StoredPack:
     name = str(_facts(folder).get("name") or name)
-    if name == AUTO:
-        raise UsageError(f"{folder} is called {AUTO!r}, which names no pack: call it otherwise")
+    if name in (AUTO, BEST):
+        raise UsageError(f"{folder} is called {name!r}, which names no pack: call it otherwise")
     return StoredPack(name, folder, tuple(adapters))
 
 

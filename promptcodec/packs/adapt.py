@@ -21,7 +21,7 @@ from promptcodec.coding.adapter_file import read_adapter_config
 from promptcodec.errors import DataError, UsageError
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.checkpoints import ADAPTERS, find_prompts, root_of
-from promptcodec.io.packs import AUTO, PACK_FACTS
+from promptcodec.io.packs import AUTO, BEST, PACK_FACTS
 from promptcodec.io.provenance import provenance
 from promptcodec.io.samples import photographs
 from promptcodec.packs.card import write_card
@@ -32,7 +32,7 @@ from promptcodec.training.ladder import LadderConfig, train_ladder
 from promptcodec.training.rate_adapter import RateAdapterConfig
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-RESERVED = {AUTO, "best", "none", "plain"}  # words of `encode --pack`
+RESERVED = {AUTO, BEST, "none", "plain"}  # words of `encode --pack`
 FEWEST = 5  # pictures, one of them held out
 EVERY = 10  # of the pictures one is held out
 MOST_HELD_OUT = 24

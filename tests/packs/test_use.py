@@ -103,6 +103,7 @@ def test_what_is_loaded(
         (UsageError, r"'x' is not loaded \(there: far, maps, screens\)", {"pack": "x"}),
         (UsageError, "leave out .* pack", {"graphics": "always"}),
         (UsageError, "name a pack", {"pack": "auto", "task": "classify"}),
+        (UsageError, "name a pack", {"pack": "best", "task": "classify"}),
         (UsageError, "need the name", {"pack": 3}),
     ],
 )
@@ -115,7 +116,7 @@ def test_refusals(
         codec.encode(picture, **{"pack": "screens"} | options)
 
 
-def test_auto_keeps_the_lowest_cost(codec: Codec, picture: np.ndarray) -> None:
+def test_best_keeps_the_lowest_cost(codec: Codec, picture: np.ndarray) -> None:
     """At 4 and from 2 to 6 both packs and the ladder are there, at 6 one pack, beyond none."""
     for rate, names in ((4, (None, "maps", "screens")), (6, (None, "screens"))):
         found = {}
@@ -124,16 +125,29 @@ def test_auto_keeps_the_lowest_cost(codec: Codec, picture: np.ndarray) -> None:
             _, candidate, *_ = codec._encode(picture, settings, progress=None)
             error = sum(candidate.errors())
             found[name] = 8 * len(candidate.stream()) + codec.at(rate).lmbda * error / 3
-        best = codec.encode_detailed(picture, rate_index=rate, pack="auto")
+        best = codec.encode_detailed(picture, rate_index=rate, pack="best")
         assert best.pack == min(found, key=lambda name: found[name])
         assert best.data == codec.encode(picture, rate_index=rate, pack=best.pack)
         pictures = [picture, picture[:40]]
-        batch = codec.encode_batch(pictures, rate_index=rate, pack="auto")
+        batch = codec.encode_batch(pictures, rate_index=rate, pack="best")
         assert bitstream.parse_header(batch[0]).adapter_hashes == (
             bitstream.parse_header(best.data).adapter_hashes
         )
     with pytest.raises(RateError, match="installed: 2, 4, 6"):
-        codec.encode(picture, rate_index=7, pack="auto")
+        codec.encode(picture, rate_index=7, pack="best")
+
+
+def test_auto_takes_what_the_sample_says(codec: Codec, picture: np.ndarray) -> None:
+    """The sample of a picture of one square is the picture, but for the margin."""
+    for rate in (2, 4, 6):
+        best = codec.encode_detailed(picture[:64, :64], rate_index=rate, pack="best")
+        auto = codec.encode_detailed(picture[:64, :64], rate_index=rate, pack="auto")
+        plain = codec.encode(picture[:64, :64], rate_index=rate)
+        assert auto.pack in (best.pack, None) and auto.passes == 1
+        assert auto.data == (plain if auto.pack is None else best.data)
+        batch = codec.encode_batch([picture[:64, :64]] * 2, rate_index=rate, pack="auto")
+        hashes = [bitstream.parse_header(data).adapter_hashes for data in (*batch, auto.data)]
+        assert len(set(hashes)) == 1
 
 
 def test_a_pack_wins_and_loses(
@@ -141,11 +155,11 @@ def test_a_pack_wins_and_loses(
 ) -> None:
     """The adapters of the pack as the ladder, and the other way round: one has to win both."""
     own, pack = tiny_ladder / "rate-4", packs / "maps"
-    one = Codec.load(tiny_checkpoint, own, packs=[pack]).encode_detailed(picture, pack="auto")
+    one = Codec.load(tiny_checkpoint, own, packs=[pack]).encode_detailed(picture, pack="best")
     (stored,) = find_packs(pack)
     other = Codec.load(tiny_checkpoint, pack, packs=[])
     other.install_packs([StoredPack("plain", own, (own,))])
-    two = other.encode_detailed(picture, pack="auto")
+    two = other.encode_detailed(picture, pack="best")
     assert stored.name == "maps" and (one.pack, two.pack) in ((None, "plain"), ("maps", None))
     assert one.data == two.data
 
@@ -157,7 +171,7 @@ def test_an_effort_has_the_packs_too(
     found = codec.encode_detailed(picture, rate_index=2, effort=1, pack="screens")
     assert codec.engine.name == "onnx" and (found.engine, found.pack) == ("torch", "screens")
     codec.encode(
-        picture, rate_index=2, effort=1, pack="auto", progress=lambda *step: steps.append(step)
+        picture, rate_index=2, effort=1, pack="best", progress=lambda *step: steps.append(step)
     )
     assert steps == sorted(steps) and steps[-1][0] == steps[-1][1]  # two encodings, one bar
 
@@ -176,17 +190,18 @@ def test_collections(tiny_checkpoint: Path, packs: Path, picture: np.ndarray) ->
         CodecWorker("encode", codec=load, target_bpp=1.6, pack="x").task.check(worker.codec)
 
 
-def test_auto_with_a_target(codec: Codec, picture: np.ndarray) -> None:
-    found = codec.encode_detailed(picture, target_bpp=1.6, pack="auto")
+@pytest.mark.parametrize("pack", ["auto", "best"])
+def test_a_choice_with_a_target(codec: Codec, picture: np.ndarray, pack: str) -> None:
+    found = codec.encode_detailed(picture, target_bpp=1.6, pack=pack)
     assert found.target_met
     assert 8 * len(found.data) / picture[..., 0].size == pytest.approx(1.6, rel=0.01)
     least = len(codec.encode(picture, rate_index=2, gain_steps=-2, pack="screens"))
     with pytest.raises(RateError, match="cannot be reached"):
         codec.encode(picture, target_bytes=least)
-    found = codec.encode_detailed(picture, target_bytes=least, pack="auto")
+    found = codec.encode_detailed(picture, target_bytes=least, pack=pack)
     assert found.pack in ("maps", "screens") and found.target_met
     with pytest.raises(RateError, match="cannot be reached"):
-        codec.encode(picture, target_psnr=90, graphics="never", pack="auto")
+        codec.encode(picture, target_psnr=90, graphics="never", pack=pack)
 
 
 def test_costs_are_by_one_weight() -> None:
