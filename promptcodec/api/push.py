@@ -22,6 +22,7 @@ from promptcodec.io.hub.manifest import MANIFEST, manifest_of, sha256_of
 from promptcodec.io.hub.name import HubName, check_repository
 from promptcodec.io.hub.results import RESULTS, Results, Weights, read_figures
 from promptcodec.io.hub.upload import Target, upload
+from promptcodec.io.packs import PACK_FACTS, checked_facts
 
 LICENCES = re.compile(r"(licen[cs]e|copying|notice)(\.(txt|md|rst))?", re.IGNORECASE)
 
@@ -142,6 +143,8 @@ def make_plan(
         texts = [path for path in sorted(folder.glob("*")) if LICENCES.fullmatch(path.name)]
         texts += [folder / CARD] if folder != root else []
         files |= {join(place, path.name): path for path in texts if path.is_file()}
+        if (folder / PACK_FACTS).is_file():
+            files[join(place, PACK_FACTS)] = checked_facts(folder)
         if (folder / RESULTS).is_file():
             path = join(place, RESULTS)
             files[path] = folder / RESULTS

@@ -101,6 +101,12 @@ def packs_beside_bundled() -> list[StoredPack]:
     return _below(folder)
 
 
+def checked_facts(folder: Path) -> Path:
+    """The `pack.json` of a pack, which can be read; errors as `find_packs`."""
+    _facts(folder)
+    return folder / PACK_FACTS
+
+
 def _in_place(place: str | Path, root: Path) -> list[StoredPack]:
     if adapters := networks_in(root, ADAPTER_CONFIG):
         name = hub_name(place)

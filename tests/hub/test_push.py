@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,17 @@ def test_only_what_belongs_is_uploaded(hub: Hub, copy: Path) -> None:
     assert set(pushed.files) == expected | {"README.md", MANIFEST}
     assert {"state.safetensors", "run/", ".cache/", "base/graphs/old.onnx"} <= set(pushed.left_out)
     assert hub.files(NAME)["LICENSE"] == b"free"
+
+
+def test_a_pack_keeps_its_name(hub: Hub, codec_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(codec_folder / "prompts", tmp_path / "any")
+    (folder / "pack.json").write_text(json.dumps({"name": "screens"}))
+    uploaded(folder, codec_folder / "base")
+    codec = Codec.load(codec_folder / "base", packs=NAME)
+    assert list(codec.packs) == ["screens"] and len(codec.packs["screens"]) == 3
+    (folder / "pack.json").write_text("[]")
+    with pytest.raises(CheckpointError, match="no JSON object"):
+        push(folder, Target(NAME), base=codec_folder / "base", dry_run=True)
 
 
 def test_a_dry_run_sends_nothing(hub: Hub, codec_folder: Path, monkeypatch) -> None:
