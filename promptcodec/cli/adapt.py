@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument, Option
 
@@ -29,6 +29,10 @@ def adapt(
     description: Annotated[
         str | None, Option(help="Kind of pictures in a few words, for the card and `packs`.")
     ] = None,
+    metric: Annotated[
+        str | None,
+        Option(help="Quality to train for, psnr or ms-ssim.", show_default="that of the recipe"),
+    ] = None,
     out: Annotated[
         Path | None, Option(help="Folder of the pack.", show_default="packs/NAME")
     ] = None,
@@ -49,7 +53,7 @@ def adapt(
     """Adapt the ladder to your own kind of pictures: a domain pack.
 
     Every tenth picture is held out, at most 24. At the end a table has the rate that the pack saves
-    on those at equal PSNR, and what it costs on photographs.
+    on those at equal quality, and what it costs on photographs.
     """
     from promptcodec.packs.adapt import adapt as make
     from promptcodec.packs.card import table
@@ -66,6 +70,7 @@ def adapt(
         rates=_indexes(rates),
         minutes=minutes,
         description=description,
+        metric=_metric(metric),
         recipe=None if recipe is None else read_recipe(recipe, RateAdapterConfig),
         resume=resume,
         device=device,
@@ -76,6 +81,12 @@ def adapt(
     lines = [*table(held_out, photographs), f"pack: {pack.folder}"]
     facts = {"output": str(pack.folder), "held_out": held_out, "photographs": photographs}
     printer.print_result("adapt", facts, "\n".join(lines))
+
+
+def _metric(text: str | None) -> Any:
+    if text not in (None, "psnr", "ms-ssim"):
+        raise UsageError(f"--metric is {text!r}; need psnr or ms-ssim")
+    return text
 
 
 def _indexes(text: str) -> list[int] | None:

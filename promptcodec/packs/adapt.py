@@ -29,6 +29,7 @@ from promptcodec.packs.savings import Saving, savings
 from promptcodec.training.config import DataConfig, OptimizerConfig
 from promptcodec.training.data.opening import open_pictures
 from promptcodec.training.ladder import LadderConfig, train_ladder
+from promptcodec.training.losses import MS_SSIM_SIDE, TrainingMetric
 from promptcodec.training.rate_adapter import RateAdapterConfig
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -67,6 +68,7 @@ def adapt(
     rates: Sequence[int] | None = None,
     minutes: float | None = None,
     description: str | None = None,
+    metric: TrainingMetric | None = None,
     recipe: RateAdapterConfig | None = None,
     resume: bool = False,
     device: str | None = None,
@@ -83,6 +85,7 @@ def adapt(
         rates: rate indexes; None is all of the ladder.
         minutes: wall time in all; None trains for the steps of the recipe.
         description: kind of pictures in a few words, for the card and lists of packs.
+        metric: quality to train for, "psnr" or "ms-ssim"; None is that of the recipe.
         recipe: recipe of every rate; base, start and held-out pictures are set here.
         resume: whether to continue a stopped run.
         device: "cpu" or "cuda"; None is the GPU if there is one.
@@ -104,8 +107,9 @@ def adapt(
         raise UsageError(f"the ladder has no rate {missing[0]}: choose among {known}, or all")
     own = read_adapter_config(folders[chosen[0]])
     recipe = recipe or default_recipe()
-    recipe = replace(recipe, base=base, width=own.width, rank=own.rank)
-    recipe = replace(recipe, data=_drawing(data, recipe.data))
+    metric = metric or recipe.metric
+    recipe = replace(recipe, base=base, width=own.width, rank=own.rank, metric=metric)
+    recipe = replace(recipe, data=_drawing(data, recipe.data, metric))
     ladder = LadderConfig(
         prompts=recipe,
         rates=tuple(chosen),
@@ -119,13 +123,16 @@ def adapt(
     held_out = [picture.permute(1, 2, 0).numpy() for picture in store.validation]
     pack = Pack(
         out,
-        savings(plain, adapted, held_out, rates=chosen),
-        savings(plain, adapted, photographs(), rates=chosen),
+        *(
+            savings(plain, adapted, pictures, rates=chosen, metric=metric)
+            for pictures in (held_out, photographs())
+        ),
     )
     minutes, base_hash = _since(began), plain.base_hash.hex()
     facts = {
         "name": name,
         "description": description,
+        "metric": metric,
         "pictures": len(store),
         "minutes": round(minutes, 1),
     }
@@ -171,12 +178,13 @@ def _left(minutes: float, began: float) -> float:
     return left
 
 
-def _drawing(data: Path, drawing: DataConfig) -> DataConfig:
+def _drawing(data: Path, drawing: DataConfig, metric: TrainingMetric) -> DataConfig:
     """Largest crop that most pictures have room for, and the number of held-out pictures."""
-    store = open_pictures(data, replace(drawing, crop=CROPS[-1], validation_pictures=1))
+    crops = [crop for crop in CROPS if metric == "psnr" or crop >= MS_SSIM_SIDE]
+    store = open_pictures(data, replace(drawing, crop=crops[-1], validation_pictures=1))
     pictures = chain(store.validation, store.sample(len(store)))
     sides = [min(picture.shape[1:]) for picture in pictures]
-    crop = next(crop for crop in CROPS if 2 * sum(s >= crop for s in sides) > len(sides))
+    crop = next((c for c in crops if 2 * sum(s >= c for s in sides) > len(sides)), crops[-1])
     count = sum(side >= crop for side in sides)
     if count < FEWEST:
         raise DataError(

@@ -20,7 +20,7 @@ promptcodec encode pictures --recursive -o streams --pack auto --packs ./{name}
 promptcodec decode picture.pc --packs ./{name}
 ```
 
-## Rate saved at equal PSNR
+## Rate saved at equal {quality}
 Against the ladder that it was trained from, by the bytes of streams without exact tiles; in
 brackets 95 % intervals over pictures, from five pictures on. Held-out pictures are spread over the
 folder and were never trained on.
@@ -29,6 +29,9 @@ folder and were never trained on.
 
 Measured on {cpu}, commit {commit}.
 """
+
+
+QUALITIES = {"psnr": "PSNR", "ms-ssim": "MS-SSIM"}
 
 
 def write_card(path: Path, results: Mapping[str, Any], *, base: str) -> None:
@@ -45,6 +48,7 @@ def write_card(path: Path, results: Mapping[str, Any], *, base: str) -> None:
         description=f"{description}.\n\n" if description else "",
         pictures=results["pictures"],
         minutes=results["minutes"],
+        quality=QUALITIES[results["metric"]],
         base=base[:16],
         table="\n".join(table(results["held_out"], results["photographs"])),
         cpu=facts["machine"]["cpu"],
@@ -58,15 +62,19 @@ def table(
 ) -> list[str]:
     """Lines of Markdown: a row for each rate, as dicts of `Saving`."""
     count, others = held_out[0]["pictures"], photographs[0]["pictures"]
-    lines = [
-        f"| rate | {count} held-out pictures | bpp | PSNR (dB) | {others} photographs |",
-        "| ---: | ---: | ---: | ---: | ---: |",
-    ]
-    lines += [
-        f"| {own['rate_index']} | {_percent(own['percent'])} | {own['bpp']:.3f} | "
-        f"{own['psnr']:.2f} | {_percent(other['percent'])} |"
-        for own, other in zip(held_out, photographs, strict=True)
-    ]
+    columns = [f"{count} held-out pictures", "bpp", "PSNR (dB)", f"{others} photographs"]
+    by_similarity = held_out[0]["ms_ssim"] is not None
+    if by_similarity:
+        columns[2:3] = ["MS-SSIM", "PSNR (dB)", "at equal PSNR"]
+    lines = [f"| rate | {' | '.join(columns)} |", "| ---: |" + " ---: |" * len(columns)]
+    for own, other in zip(held_out, photographs, strict=True):
+        cells = [_percent(own["percent"]), f"{own['bpp']:.3f}", f"{own['psnr']:.2f}"]
+        if by_similarity:
+            cells.insert(2, f"{own['ms_ssim']:.4f}")
+            cells.append(_percent(own["at_equal_psnr"]))
+        lines.append(
+            f"| {own['rate_index']} | {' | '.join(cells)} | {_percent(other['percent'])} |"
+        )
     return lines
 
 

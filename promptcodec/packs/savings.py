@@ -1,18 +1,21 @@
-"""Rate that adapters save at equal PSNR against the ladder they started from, in file bytes."""
+"""Rate that adapters save at equal quality against the ladder they started from, in file bytes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
 from promptcodec.coding.codec import PictureCodec
+from promptcodec.errors import DataError
 from promptcodec.evaluation.bootstrap import MIN_PICTURES, RESAMPLES, Estimate
-from promptcodec.evaluation.metrics import bpp, psnr
+from promptcodec.evaluation.metrics import Metric, bpp, to_db
+from promptcodec.evaluation.perceptual import MIN_SIDE, QualityMetrics
 
 STEP = 0.5  # between two points of the ladder's curve, in rate indexes
 BEYOND = 6.0  # gain steps past the ends of the ladder
@@ -28,10 +31,18 @@ class Point:
     Args:
         bpp: bits per pixel of the stream.
         psnr: PSNR over RGB, dB.
+        ms_ssim: MS-SSIM, 0 to 1; None if it was not asked for or the picture is too small.
     """
 
     bpp: float
     psnr: float
+    ms_ssim: float | None = None
+
+    def quality(self, metric: Metric) -> float:
+        """Quality in dB by a metric; MS-SSIM as -10 log10(1 - x)."""
+        value = self.ms_ssim if metric == "ms-ssim" else self.psnr
+        assert value is not None
+        return to_db(metric, value)
 
 
 @dataclass(frozen=True)
@@ -40,10 +51,12 @@ class Saving:
 
     Args:
         rate_index: rate.
-        percent: rate saved at equal PSNR, mean over the pictures; negative is a loss.
+        percent: rate saved at equal quality, mean over the pictures; negative is a loss.
         bpp: mean bits per pixel with the adapter.
         psnr: mean PSNR with it, dB.
         pictures: number of pictures.
+        ms_ssim: mean MS-SSIM with it; None where PSNR is the quality.
+        at_equal_psnr: rate saved at equal PSNR where MS-SSIM is the quality, or None.
     """
 
     rate_index: int
@@ -51,10 +64,17 @@ class Saving:
     bpp: float
     psnr: float
     pictures: int
+    ms_ssim: float | None = None
+    at_equal_psnr: Estimate | None = None
 
 
 def savings(
-    plain: PictureCodec, adapted: PictureCodec, pictures: Sequence[Pixels], *, rates: Sequence[int]
+    plain: PictureCodec,
+    adapted: PictureCodec,
+    pictures: Sequence[Pixels],
+    *,
+    rates: Sequence[int],
+    metric: Metric = "psnr",
 ) -> list[Saving]:
     """Compare adapters with the plain ladder, picture by picture.
 
@@ -63,38 +83,50 @@ def savings(
         adapted: codec of the same base with the adapters.
         pictures: pictures, uint8 (H, W, 3); a part in the middle is coded.
         rates: rate indexes of the adapters.
+        metric: quality that is equal, "psnr" or "ms-ssim"; pictures too small for it are left out.
+    Raises:
+        DataError: all are too small.
     """
     parts = [middle(picture) for picture in pictures]
-    curves = [ladder_curve(plain, part, rates=rates) for part in parts]
+    if metric == "ms-ssim":
+        parts = [part for part in parts if min(part.shape[:2]) >= MIN_SIDE]
+        if not parts:
+            raise DataError(f"no held-out picture has {MIN_SIDE} px a side, as MS-SSIM needs")
+    curves = [ladder_curve(plain, part, rates=rates, metric=metric) for part in parts]
     found = []
     for rate in rates:
-        points = [measure(adapted, part, rate_index=rate) for part in parts]
-        logs = [_log_ratio(point, curve) for point, curve in zip(points, curves, strict=True)]
-        found.append(
-            Saving(
-                rate,
-                _estimate(np.array(logs)),
-                float(np.mean([point.bpp for point in points])),
-                float(np.mean([point.psnr for point in points])),
-                len(points),
-            )
-        )
+        points = [measure(adapted, part, rate_index=rate, metric=metric) for part in parts]
+        mean = {
+            name: float(np.mean([getattr(point, name) for point in points]))
+            for name in ("bpp", "psnr", *(("ms_ssim",) if metric == "ms-ssim" else ()))
+        }
+        saved = {name: _saving_of(points, curves, name) for name in ("psnr", metric)}
+        beside = None if metric == "psnr" else saved["psnr"]
+        found.append(Saving(rate, saved[metric], pictures=len(parts), at_equal_psnr=beside, **mean))
     return found
 
 
-def ladder_curve(plain: PictureCodec, part: Pixels, *, rates: Sequence[int]) -> list[Point]:
+def ladder_curve(
+    plain: PictureCodec, part: Pixels, *, rates: Sequence[int], metric: Metric = "psnr"
+) -> list[Point]:
     """Points of the ladder around some rates, lowest first, a little beyond its ends."""
+    at = partial(measure, plain, part, metric=metric)
     known = [rate.index for rate in plain.rates]
     low, high = max(min(known), min(rates) - 1), min(max(known), max(rates) + 1)
     places = np.arange(low, high + STEP / 2, STEP)
-    points = [measure(plain, part, rate_index=float(place)) for place in places]
-    before = measure(plain, part, rate_index=float(low), gain_steps=-BEYOND)
-    after = measure(plain, part, rate_index=float(high), gain_steps=BEYOND)
+    points = [at(rate_index=float(place)) for place in places]
+    before = at(rate_index=float(low), gain_steps=-BEYOND)
+    after = at(rate_index=float(high), gain_steps=BEYOND)
     return [before, *points, after]
 
 
 def measure(
-    codec: PictureCodec, part: Pixels, *, rate_index: float, gain_steps: float = 0.0
+    codec: PictureCodec,
+    part: Pixels,
+    *,
+    rate_index: float,
+    gain_steps: float = 0.0,
+    metric: Metric = "psnr",
 ) -> Point:
     """One picture there and back, without exact tiles, which no adapter changes."""
     data = codec.encode(
@@ -102,7 +134,8 @@ def measure(
     )
     height, width = part.shape[:2]
     shown = np.asarray(codec.decode(data).convert("RGB"))
-    return Point(bpp(len(data), width=width, height=height), psnr(part, shown))
+    quality = QualityMetrics((metric,))(part, shown)
+    return Point(bpp(len(data), width=width, height=height), quality.psnr, quality.ms_ssim)
 
 
 def middle(picture: Pixels) -> Pixels:
@@ -111,24 +144,33 @@ def middle(picture: Pixels) -> Pixels:
     return np.ascontiguousarray(picture[top : top + HEIGHT, left : left + WIDTH])
 
 
-def _log_ratio(point: Point, curve: Sequence[Point]) -> float:
-    """Logarithm of the rate of a point over that of the curve at equal PSNR.
+def _saving_of(
+    points: Sequence[Point], curves: Sequence[Sequence[Point]], metric: Metric
+) -> Estimate:
+    """Rate saved by points, each against the curve of its picture."""
+    pairs = zip(points, curves, strict=True)
+    return _estimate(np.array([_log_ratio(point, curve, metric) for point, curve in pairs]))
+
+
+def _log_ratio(point: Point, curve: Sequence[Point], metric: Metric) -> float:
+    """Logarithm of the rate of a point over that of the curve at equal quality.
 
     Beyond its ends the curve goes on in a line.
     """
     rising = [curve[0]]
     for each in curve[1:]:
-        if each.psnr > rising[-1].psnr:
+        if each.quality(metric) > rising[-1].quality(metric):
             rising.append(each)
-    decibels = np.array([each.psnr for each in rising])
+    decibels = np.array([each.quality(metric) for each in rising])
     logs = np.log([each.bpp for each in rising])
-    if len(rising) < 2:  # a flat picture, at the same PSNR everywhere
+    if len(rising) < 2:  # a flat picture, of the same quality everywhere
         return math.log(point.bpp) - float(logs[0])
-    inside = min(max(point.psnr, decibels[0]), decibels[-1])
+    own = point.quality(metric)
+    inside = min(max(own, decibels[0]), decibels[-1])
     shape = PchipInterpolator(decibels, logs)
-    ends = slice(0, 2) if point.psnr < decibels[0] else slice(-2, None)
+    ends = slice(0, 2) if own < decibels[0] else slice(-2, None)
     slope = float(np.diff(logs[ends])[0] / np.diff(decibels[ends])[0])
-    return math.log(point.bpp) - float(shape(inside)) - slope * (point.psnr - inside)
+    return math.log(point.bpp) - float(shape(inside)) - slope * (own - inside)
 
 
 def _estimate(logs: NDArray[np.float64]) -> Estimate:

@@ -126,7 +126,13 @@ class FineTuneTask(RateAdapterTask):
     def validate(self, model: FineTuned, store: CropStore, *, samples: Path) -> dict[str, float]:
         """Rate and distortion on held-out pictures with the gains as integers."""
         adapter = self._adapter(model)
-        found = validate(model.merged(), store.validation, samples=samples, adapter=adapter)
+        found = validate(
+            model.merged(),
+            store.validation,
+            samples=samples,
+            adapter=adapter,
+            metric=self.config.metric,
+        )
         return found.figures(lmbda=self.config.rate_weight)
 
     def write(self, model: FineTuned, folder: Path, *, store: CropStore) -> dict[str, Any]:

@@ -27,7 +27,12 @@ from promptcodec.training.config import DataConfig, OptimizerConfig, RateConfig
 from promptcodec.training.data.opening import CropStore, open_pictures
 from promptcodec.training.entropy_tables import TABLE_PICTURES
 from promptcodec.training.frozen import WithFrozen
-from promptcodec.training.losses import RateDistortion, rate_distortion
+from promptcodec.training.losses import (
+    RateDistortion,
+    TrainingMetric,
+    check_metric,
+    rate_distortion,
+)
 from promptcodec.training.optim import device_of
 from promptcodec.training.record import read_record, same_recipe
 from promptcodec.training.task import PictureTask
@@ -55,6 +60,7 @@ class RateAdapterConfig(RateConfig):
         parts: trained parts, of "prompts", "gains", "means" and "maps"; the others have no effect.
         z_table_sets: largest number of sets of tables of z, fitted at the end; 0 uses the tables
             of the base.
+        metric: metric of the distortion, "psnr" or "ms-ssim".
     """
 
     base: str | None = None
@@ -63,6 +69,7 @@ class RateAdapterConfig(RateConfig):
     rank: Natural = 10
     parts: tuple[str, ...] = tuple(PARTS)
     z_table_sets: Annotated[int, Within(0, MAX_SETS)] = MAX_SETS
+    metric: TrainingMetric = "psnr"
     data: DataConfig = field(default_factory=lambda: DataConfig(crop=256))
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(
@@ -75,6 +82,7 @@ class RateAdapterConfig(RateConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_metric(self.metric, crop=self.data.crop)
         if not self.parts or set(self.parts) - set(PARTS):
             raise ConfigError(f"parts are {list(self.parts)}; need some of {', '.join(PARTS)}")
         if set(self.parts) == {"maps"} and not self.rank:
@@ -159,7 +167,9 @@ class RateAdapterTask(PictureTask):
         self, model: nn.Module, batch: Tensor, *, step: int, share: float = 0.0
     ) -> RateDistortion:
         """Rate-distortion loss on pictures (B, 3, H, W) in [0, 1]."""
-        return rate_distortion(model(batch), batch, lmbda=self.config.rate_weight)
+        return rate_distortion(
+            model(batch), batch, lmbda=self.config.rate_weight, metric=self.config.metric
+        )
 
     def validate(self, model: AdaptedCodec, store: CropStore, *, samples: Path) -> dict[str, float]:
         """Rate and distortion on held-out pictures with the gains as integers."""
@@ -170,6 +180,7 @@ class RateAdapterTask(PictureTask):
             samples=samples,
             adapter=adapter,
             tables=self.base.tables,
+            metric=self.config.metric,
         )
         return found.figures(lmbda=self.config.rate_weight)
 
@@ -224,6 +235,7 @@ def same_run(folder: Path, run: RateAdapterConfig, *, timed: bool = False) -> bo
     except (OSError, ValueError, KeyError, TypeError):
         return False
     found.setdefault("z_table_sets", 0)  # older than the field
+    found.setdefault("metric", "psnr")
     ignored = ("init_from", "base", *(TIMED_KEYS if timed else ()))
     base = read_base(find_base(run.base)).sha256.hex()
     return same_recipe(found, run, ignored=ignored) and (

@@ -77,6 +77,6 @@ def same_recipe(recipe: dict[str, Any], config: LoopConfig, *, ignored: Collecti
         left_out.add("precision")
     found, wanted = (
         {key: value for key, value in each.items() if key not in left_out}
-        for each in (recipe, recipe_of(config))
+        for each in (with_new_keys(recipe), recipe_of(config))
     )
     return found == wanted

@@ -18,6 +18,7 @@ from promptcodec.config import TILE_STRIDE
 from promptcodec.models.checkpoint import density_tables
 from promptcodec.models.codec_model import Adapter, CodecModel
 from promptcodec.models.tensors import arrays_of, crop, pad, to_pixels
+from promptcodec.training.losses import MS_SSIM_WEIGHT, TrainingMetric, ms_ssim
 from promptcodec.training.optim import device_of
 
 SAMPLES = 3
@@ -32,17 +33,22 @@ class Validation:
         z_bpp: part of z in it.
         psnr: PSNR over RGB, dB.
         mse: mean squared error of x in [0, 1].
+        ms_ssim: MS-SSIM; None if it is not the metric.
     """
 
     bpp_estimate: float
     z_bpp: float
     psnr: float
     mse: float
+    ms_ssim: float | None = None
 
     def figures(self, *, lmbda: float) -> dict[str, float]:
         """Figures by name, with the loss at a rate-distortion weight."""
-        loss = self.bpp_estimate + lmbda * 255.0**2 * self.mse
-        return {**asdict(self), "loss": loss}
+        distortion = 255.0**2 * self.mse
+        if self.ms_ssim is not None:
+            distortion = MS_SSIM_WEIGHT * (1.0 - self.ms_ssim)
+        known = {name: value for name, value in asdict(self).items() if value is not None}
+        return {**known, "loss": self.bpp_estimate + lmbda * distortion}
 
 
 def transmit(
@@ -72,6 +78,7 @@ def validate(
     adapter: RateAdapter | None = None,
     tables: EntropyTables | None = None,
     gain_steps: int = 0,
+    metric: TrainingMetric = "psnr",
 ) -> Validation:
     """Measure a codec on held-out pictures and write the first few side by side.
 
@@ -82,6 +89,7 @@ def validate(
         adapter: adapter of a rate; None is the base.
         tables: entropy tables of a finished base; None uses the densities of the model.
         gain_steps: shift of every log-gain, in 1/256 of a table step; positive is finer.
+        metric: metric of the loss.
     """
     if tables is None:
         model.freeze_scale_path()
@@ -89,7 +97,7 @@ def validate(
     gains = adapter.gains if adapter else Gains.constant(model.config.latent_channels)
     gains = gains.shifted(gain_steps)
     prompts = adapter.network if adapter else None
-    rows: list[tuple[float, float, float, float]] = []
+    rows: list[tuple[float, ...]] = []
     device = device_of(model)
     for number, picture in enumerate(pictures):
         x = picture[None].to(device).float() / 255.0
@@ -98,7 +106,9 @@ def validate(
         y_bits, z_bits = estimate_bits(arrays_of(latents), tables)
         mse = float((x_hat - x).square().mean())
         psnr = psnr_of(255.0**2 * mse * x.numel(), x.numel())
-        rows.append(((y_bits + z_bits) / (height * width), z_bits / (height * width), psnr, mse))
+        more = (float(ms_ssim(x_hat, x)),) if metric == "ms-ssim" else ()
+        row = (y_bits + z_bits) / (height * width), z_bits / (height * width), psnr, mse, *more
+        rows.append(row)
         if samples is not None and number < SAMPLES:
             samples.mkdir(parents=True, exist_ok=True)
             both = torch.cat([x, x_hat], dim=3)

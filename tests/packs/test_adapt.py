@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from promptcodec.api import Codec
+from promptcodec.config import LAMBDAS
 from promptcodec.errors import CheckpointError, DataError, ModelMismatchError, UsageError
 from promptcodec.packs import savings as figures
 from promptcodec.packs.adapt import adapt, default_recipe
@@ -71,6 +72,29 @@ def test_a_pack_has_adapters_figures_and_a_card(make, tiny_checkpoint, tiny_ladd
     assert config["init_from"] is not None
 
 
+def test_a_pack_for_another_metric(make, screens: Path, tmp_path: Path) -> None:
+    """Trained, stopped early and judged by MS-SSIM; its loss weighs 1280 lambda (1 - MS-SSIM)."""
+    with pytest.raises(DataError, match="has 0 usable pictures of at least 256 px"):
+        make(metric="ms-ssim")
+    large = tmp_path / "large"
+    large.mkdir()
+    for path in sorted(screens.iterdir())[:6]:
+        Image.open(path).resize((270, 260)).save(large / path.name)
+    pack = make(large, metric="ms-ssim", rates=[2])
+    results = json.loads((pack.folder / "pack.json").read_text())
+    (row,) = results["held_out"]
+    assert results["metric"] == "ms-ssim" and 0.0 < row["ms_ssim"] < 1.0
+    assert row["at_equal_psnr"]["value"] != row["percent"]["value"]
+    card = (pack.folder / "README.md").read_text()
+    assert "## Rate saved at equal MS-SSIM" in card and f"| {row['ms_ssim']:.4f} | " in card
+    record = json.loads((pack.folder / "rate-2" / "training.json").read_text())
+    assert record["recipe"]["metric"] == "ms-ssim"
+    (log,) = (tmp_path / "runs").rglob("log.jsonl")
+    found = [row for row in map(json.loads, log.open()) if "validation" in row][-1]["validation"]
+    weight = 1280.0 * LAMBDAS[2] * (1.0 - found["ms_ssim"])
+    assert found["loss"] == pytest.approx(found["bpp_estimate"] + weight, rel=1e-4)
+
+
 def test_a_stopped_pack_continues(make, monkeypatch) -> None:
     from promptcodec.packs import adapt as module
 
@@ -119,9 +143,12 @@ def test_what_cannot_become_a_pack(make, screens, tmp_path) -> None:
 def test_savings_are_at_equal_psnr(monkeypatch) -> None:
     """A ladder of 6 dB a doubling, and adapters with a quarter less rate at each of its points."""
 
-    def measure(codec, part, *, rate_index, gain_steps=0.0):
+    def measure(codec, part, *, rate_index, gain_steps=0.0, metric="psnr"):
         at = rate_index + gain_steps / 6
-        return Point(codec * 0.1 * 2**at, 30 + 6 * at + float(part.mean()))
+        own = 30 + 6 * at + float(part.mean())
+        if metric == "psnr":
+            return Point(codec * 0.1 * 2**at, own)
+        return Point(codec * 0.1 * 2**at, own + 2, 1 - 10 ** (-own / 10))  # 2 dB above in PSNR
 
     monkeypatch.setattr(figures, "measure", measure)
 
@@ -134,6 +161,12 @@ def test_savings_are_at_equal_psnr(monkeypatch) -> None:
         assert found.percent.value == pytest.approx(25.0)
         assert found.percent.low == pytest.approx(25.0) and found.pictures == 6
         assert found.bpp == pytest.approx(0.075 * 2**rate)
+    with pytest.raises(DataError, match="no held-out picture has 161 px"):
+        savings(Plain(1.0), 1.5, parts, rates=[7], metric="ms-ssim")  # type: ignore[arg-type]
+    large = [np.full((200, 170, 3), value, np.uint8) for value in range(6)]
+    (found,) = savings(Plain(1.0), 0.75, large, rates=[3], metric="ms-ssim")  # type: ignore[arg-type]
+    assert found.percent.value == pytest.approx(25.0)
+    assert found.at_equal_psnr.value == pytest.approx(25.0)  # the ladder is 2 dB above as well
     (few,) = savings(Plain(1.0), 1.5, parts[:2], rates=[7])  # type: ignore[arg-type]
     assert few.percent.value == pytest.approx(-50.0) and few.percent.low is None
 

@@ -10,14 +10,16 @@ from places import RECIPES
 
 from promptcodec.coding.gains import Gains
 from promptcodec.config import LAMBDAS
+from promptcodec.errors import ConfigError
 from promptcodec.models import likelihood
 from promptcodec.models.checkpoint import read_base
 from promptcodec.models.codec_model import CodecModel, TrainingOutput
 from promptcodec.training import validation
 from promptcodec.training.base import BaseTask
-from promptcodec.training.config import BaseTrainingConfig, read_recipe
+from promptcodec.training.config import BaseTrainingConfig, DataConfig, read_recipe
 from promptcodec.training.initialise import quantisation_step
 from promptcodec.training.losses import psnr, rate_distortion
+from promptcodec.training.rate_adapter import RateAdapterConfig
 from promptcodec.training.validation import Validation
 
 PIXELS = 2 * 4 * 5  # of the pictures below
@@ -46,6 +48,32 @@ def test_rate_and_distortion_of_two_pictures() -> None:
     assert found.figures()["psnr"] == pytest.approx(36.99, abs=0.01)
     twice = rate_distortion(output(x_hat), x, lmbda=0.02, random_gain_weight=0.0)
     assert float(twice.loss) == pytest.approx(0.75 + 0.2601, rel=1e-5)
+
+
+def test_distortion_by_ms_ssim() -> None:
+    x = torch.rand(2, 3, 192, 192, generator=torch.Generator().manual_seed(0))
+    bits = [torch.tensor(x[:, 0].numel() * value) for value in (0.5, 0.25, 0.0)]
+    same = TrainingOutput(x, *bits, y_hat=torch.zeros(2, 1, 1, 1))
+    found = rate_distortion(same, x, lmbda=0.01, metric="ms-ssim")
+    assert float(found.loss) == pytest.approx(0.75) and found.figures()["ms_ssim"] == 1.0
+    blurred = torch.nn.functional.avg_pool2d(x, 3, 1, 1).requires_grad_()
+    found = rate_distortion(replace(same, x_hat=blurred), x, lmbda=0.01, metric="ms-ssim")
+    similarity = found.figures()["ms_ssim"]
+    assert 0.0 < similarity < 0.99
+    assert float(found.loss) == pytest.approx(0.75 + 12.8 * (1.0 - similarity), abs=1e-3)
+    found.loss.backward()
+    assert blurred.grad is not None and blurred.grad.abs().sum() > 0
+    held_out = Validation(bpp_estimate=0.75, z_bpp=0.25, psnr=30.0, mse=0.001, ms_ssim=0.98)
+    assert held_out.figures(lmbda=0.01)["loss"] == pytest.approx(0.75 + 12.8 * 0.02)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [({"metric": "ssim"}, "need psnr or ms-ssim"), ({"metric": "ms-ssim"}, "crop is 128")],
+)
+def test_metrics_that_cannot_be(changes: dict, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        RateAdapterConfig(data=DataConfig(crop=128), **changes)
 
 
 def test_without_a_picture_the_rate_alone_counts() -> None:
