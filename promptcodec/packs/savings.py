@@ -149,10 +149,10 @@ def _saving_of(
 ) -> Estimate:
     """Rate saved by points, each against the curve of its picture."""
     pairs = zip(points, curves, strict=True)
-    return _estimate(np.array([_log_ratio(point, curve, metric) for point, curve in pairs]))
+    return estimate(np.array([log_ratio(point, curve, metric) for point, curve in pairs]))
 
 
-def _log_ratio(point: Point, curve: Sequence[Point], metric: Metric) -> float:
+def log_ratio(point: Point, curve: Sequence[Point], metric: Metric = "psnr") -> float:
     """Logarithm of the rate of a point over that of the curve at equal quality.
 
     Beyond its ends the curve goes on in a line.
@@ -173,14 +173,14 @@ def _log_ratio(point: Point, curve: Sequence[Point], metric: Metric) -> float:
     return math.log(point.bpp) - float(shape(inside)) - slope * (own - inside)
 
 
-def _estimate(logs: NDArray[np.float64]) -> Estimate:
+def estimate(logs: NDArray[np.float64]) -> Estimate:
     """Rate saved in per cent, with an interval over pictures where there are enough."""
-    value = _saved(logs.mean())
+    value = _percent(logs.mean())
     if len(logs) < MIN_PICTURES:
         return Estimate(value)
     draws = np.random.default_rng(0).integers(0, len(logs), (RESAMPLES, len(logs)))
-    return Estimate.of_draws(value, np.array([_saved(mean) for mean in logs[draws].mean(axis=1)]))
+    return Estimate.of_draws(value, np.array([_percent(mean) for mean in logs[draws].mean(axis=1)]))
 
 
-def _saved(log_ratio: float) -> float:
+def _percent(log_ratio: float) -> float:
     return -100.0 * math.expm1(log_ratio)
