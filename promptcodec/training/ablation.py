@@ -31,8 +31,10 @@ from promptcodec.training.fine_tuning import BASE, PROMPTS, FineTuneConfig, Fine
 from promptcodec.training.ladder import order_of
 from promptcodec.training.rate_adapter import (
     PARTS,
+    SIDES,
     RateAdapterConfig,
     RateAdapterTask,
+    is_trained,
     same_run,
 )
 from promptcodec.training.record import TRAINING_FILE, read_record, same_recipe
@@ -54,6 +56,7 @@ class Method(Ranged):
         tune: "adapter", or as `FineTuneConfig.tune`: "lora" or "base".
         parts: parts of an adapter, as `RateAdapterConfig.parts`; with "lora" and "base" only
             ("gains",) or none.
+        sides: sides of prompts and maps, as `RateAdapterConfig.sides`.
         width: width of trunks as in `RateAdapterConfig`.
         rank: rank of updates as in `RateAdapterConfig`; with "lora", its rank.
         progressive: whether each rate starts from its neighbour among those compared, rather than
@@ -67,6 +70,7 @@ class Method(Ranged):
     name: str
     tune: str = "adapter"
     parts: tuple[str, ...] = tuple(PARTS)
+    sides: tuple[str, ...] = SIDES
     width: Count = 32
     rank: Natural = 10
     progressive: bool = True
@@ -119,7 +123,13 @@ class AblationConfig(Ranged):
         steps = self.prompts.steps if method.steps is None else method.steps
         shared = replace(self.prompts, steps=steps)
         if method.tune == "adapter":
-            return replace(shared, parts=method.parts, width=method.width, rank=method.rank)
+            return replace(
+                shared,
+                parts=method.parts,
+                sides=method.sides,
+                width=method.width,
+                rank=method.rank,
+            )
         values = {f.name: getattr(shared, f.name) for f in fields(shared)}
         values["parts"] = ("gains",)
         return FineTuneConfig(
@@ -310,6 +320,9 @@ def _parameters(method: Method, folder: Path, base: Base) -> int:
     """Number of trained parameters."""
     if method.tune != "adapter":
         return read_record(folder)["parameters"]
-    names = tuple(name for part in method.parts for name in PARTS[part])
     prompts = open_result(folder, base)[1].network
-    return sum(p.numel() for n, p in prompts.named_parameters() if n.startswith(names))
+    return sum(
+        parameter.numel()
+        for name, parameter in prompts.named_parameters()
+        if is_trained(name, parts=method.parts, sides=method.sides)
+    )

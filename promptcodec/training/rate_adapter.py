@@ -46,6 +46,7 @@ PARTS = {
     "means": ("mean_scale", "mean_bias"),
     "maps": ("encoder_maps.", "decoder_maps."),
 }  # parts of an adapter, by the names of their parameters
+SIDES = ("encoder", "decoder")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,8 @@ class RateAdapterConfig(RateConfig):
         width: width of the prompt networks' trunks.
         rank: rank of the updates of linear maps; 0 has none.
         parts: trained parts, of "prompts", "gains", "means" and "maps"; the others have no effect.
+        sides: trained sides, of "encoder" and "decoder", of prompts and maps; the other one has no
+            effect.
         z_table_sets: largest number of sets of tables of z, fitted at the end; 0 uses the tables
             of the base.
         metric: metric of the distortion, "psnr" or "ms-ssim".
@@ -68,6 +71,7 @@ class RateAdapterConfig(RateConfig):
     width: Count = 32
     rank: Natural = 10
     parts: tuple[str, ...] = tuple(PARTS)
+    sides: tuple[str, ...] = SIDES
     z_table_sets: Annotated[int, Within(0, MAX_SETS)] = MAX_SETS
     metric: TrainingMetric = "psnr"
     data: DataConfig = field(default_factory=lambda: DataConfig(crop=256))
@@ -85,8 +89,17 @@ class RateAdapterConfig(RateConfig):
         check_metric(self.metric, crop=self.data.crop)
         if not self.parts or set(self.parts) - set(PARTS):
             raise ConfigError(f"parts are {list(self.parts)}; need some of {', '.join(PARTS)}")
+        if not self.sides or set(self.sides) - set(SIDES):
+            raise ConfigError(f"sides are {list(self.sides)}; need some of {', '.join(SIDES)}")
         if set(self.parts) == {"maps"} and not self.rank:
             raise ConfigError("parts are maps alone, at rank 0: nothing would be trained")
+
+
+def is_trained(name: str, *, parts: tuple[str, ...], sides: tuple[str, ...]) -> bool:
+    """Whether a parameter of an adapter is among the trained parts and sides."""
+    starts = tuple(start for part in parts for start in PARTS[part])
+    left_out = tuple(side for side in SIDES if side not in sides)
+    return name.startswith(starts) and not name.startswith(left_out)
 
 
 class AdaptedCodec(WithFrozen):
@@ -145,9 +158,9 @@ class RateAdapterTask(PictureTask):
         """A fresh adapter, equal to the base."""
         config = self.config
         prompts = LayerAdaptivePrompts(self.base.config.codec, width=config.width, rank=config.rank)
-        trained = tuple(name for part in config.parts for name in PARTS[part])
         for name, parameter in prompts.named_parameters():
-            parameter.requires_grad_(name.startswith(trained))
+            trained = is_trained(name, parts=config.parts, sides=config.sides)
+            parameter.requires_grad_(trained)
         return AdaptedCodec(self.base.model, prompts)
 
     def compiled(self, model: AdaptedCodec) -> list[nn.Module]:
@@ -235,7 +248,7 @@ def same_run(folder: Path, run: RateAdapterConfig, *, timed: bool = False) -> bo
     except (OSError, ValueError, KeyError, TypeError):
         return False
     found.setdefault("z_table_sets", 0)  # older than the field
-    found.setdefault("metric", "psnr")
+    found = {"metric": "psnr", "sides": list(SIDES)} | found
     ignored = ("init_from", "base", *(TIMED_KEYS if timed else ()))
     base = read_base(find_base(run.base)).sha256.hex()
     return same_recipe(found, run, ignored=ignored) and (

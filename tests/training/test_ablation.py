@@ -45,6 +45,7 @@ def test_methods_side_by_side(
     methods = (
         Method(name="gains", parts=("gains",), learning_rates=(0.01, 0.1), **small),
         Method(name="no gains", parts=("prompts", "means", "maps"), progressive=False, **small),
+        Method(name="encoder", parts=("prompts", "maps"), sides=("encoder",), **small),
     )
     config = AblationConfig(methods=methods, rates=(3, 5), prompts=prompts, search_steps=1)
     report = ablate(config, data=ASSETS, out=tmp_path, device="cpu")
@@ -53,7 +54,7 @@ def test_methods_side_by_side(
         0.1,
     )
     rows = report["methods"]
-    assert [sorted(row["rates"]) for row in rows] == [[3, 5], [3, 5]]
+    assert [sorted(row["rates"]) for row in rows] == 3 * [[3, 5]]
     assert rows[0]["parameters"] == 12  # a gain for each latent channel
     base = read_base(Path(str(prompts.base)))
     gains = read_adapter(tmp_path / "gains" / "rate-3" / "rate-3", base=base)
@@ -61,6 +62,12 @@ def test_methods_side_by_side(
     assert not any(gate.any() for gate in gains.network.encoder.gates)
     apart = read_adapter(tmp_path / "no gains" / "rate-5" / "rate-5", base=base)
     assert not apart.gains.log_gains.any() and apart.config.init_from is None
+    network = read_adapter(tmp_path / "encoder" / "rate-3" / "rate-3", base=base).network
+    still = {n for n, p in network.named_parameters() if n.startswith("decoder") and ".up" in n}
+    assert still and not any(network.get_parameter(name).any() for name in still)
+    moved = [p for n, p in network.named_parameters() if n.startswith("encoder_maps.up")]
+    assert all(map(torch.any, moved))
+    assert rows[2]["parameters"] < rows[1]["parameters"]
     before = (tmp_path / "gains" / "rate-5" / "log.jsonl").read_text()
     again = ablate(config, data=ASSETS, out=tmp_path, device="cpu")
     assert (tmp_path / "gains" / "rate-5" / "log.jsonl").read_text() == before
@@ -69,7 +76,7 @@ def test_methods_side_by_side(
     with pytest.raises(UsageError, match="another recipe"):
         ablate(other, data=ASSETS, out=tmp_path, device="cpu")
     table = render_ablation(report)
-    assert table.count("\n") == 3 and "| gains | 12 |" in table
+    assert table.count("\n") == 4 and "| gains | 12 |" in table
 
 
 def test_a_result_is_measured_by_its_own_tables(
@@ -153,6 +160,7 @@ def test_every_parameter_belongs_to_one_part() -> None:
         ("methods: [{name: ../a}]", "names a folder"),
         ("methods: [{name: a, parts: [luck]}]", "need some of prompts"),
         ("methods: [{name: a, parts: [maps], rank: 0}]", "nothing would be trained"),
+        ("methods: [{name: a, sides: [left]}]", "need some of encoder, decoder"),
         ("methods: [{name: a, learning_rates: [0]}]", r"learning_rates\[0\] is 0.0"),
         ("methods: [{name: a}]\nprompts: {lmbda: 1}", "are set for each run"),
         ("methods: [{name: a}]\nrates: [9]", r"rates\[0\] is 9; need 0 to 7"),
