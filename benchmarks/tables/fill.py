@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import RESULTS, ROOT, read_result, write_json
-from benchmarks.tables import analysis, thousand, training
+from benchmarks.tables import analysis, packs, thousand, training
 from benchmarks.tables.corpus import render as corpus
 from benchmarks.tables.items import render as items
 from benchmarks.tables.mutations import render as mutations
@@ -390,6 +390,9 @@ TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
     "anchors": (ROOT / "docs" / "evaluation.md", anchors),
     "graphics": (CHECKPOINT / "README.md", graphics),
     "exact-tiles": (ROOT / "docs" / "graphics.md", exact_tiles),
+    "packs": (ROOT / "docs" / "packs.md", packs.saved),
+    "pack-choice": (ROOT / "docs" / "packs.md", packs.chosen),
+    "pack-few": (ROOT / "docs" / "packs.md", packs.few),
     "analysis": (ROOT / "docs" / "analysis.md", analysis.analysis),
     "cifar": (ROOT / "docs" / "analysis.md", analysis.cifar),
     "ledger": (ROOT / "docs" / "analysis.md", analysis.ledger),
