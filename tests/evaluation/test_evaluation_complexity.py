@@ -1,6 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from places import RECIPES
 from torch import Tensor, nn
 
 from promptcodec.evaluation.speed.complexity import (
@@ -9,6 +10,8 @@ from promptcodec.evaluation.speed.complexity import (
     count_parameters,
     render_complexity,
 )
+from promptcodec.models.codec_model import CodecModel
+from promptcodec.training.config import BaseTrainingConfig, read_recipe
 
 DEVICES = ("cpu", "meta")  # they take different kernels for attention
 
@@ -106,9 +109,21 @@ def test_cost_of_a_pixel_hardly_depends_on_the_picture(tiny_codec) -> None:
     )
     for one, other in zip(small, large, strict=True):
         # Shifted blocks do their border windows twice, and a small picture has more of these.
-        # Joined weights are computed once for each.
         assert one.kmac_per_pixel == pytest.approx(other.kmac_per_pixel, rel=0.01)
         assert one.kmac_per_pixel > 0
     lines = render_complexity(small).splitlines()
     assert lines[2].startswith("| g_a | ")
     assert len(lines) == 2 + len(small)
+
+
+def test_the_edge_encoder_is_as_small_as_it_should_be() -> None:
+    """A tenth of MobileNetV2, which has 6 kMAC/px; weights that are joined once cost nothing."""
+    recipe = read_recipe(RECIPES / "base" / "base-edge.yaml", BaseTrainingConfig)
+    with torch.device("meta"):
+        model = CodecModel(recipe.codec)
+    rows = {row.name: row for row in complexity_table(model, width=128, height=128)}
+    # Patches of 16 px in 80 channels, two 3x3 maps with half the channels between, one 1x1.
+    by_hand = (768 * 80 + 2 * 9 * 80 * 40 + 80 * 80) / 16**2 / 1000
+    assert rows["g_a"].kmac_per_pixel == pytest.approx(by_hand)
+    assert rows["g_a"].kmac_per_pixel + rows["h_a"].kmac_per_pixel <= 0.55
+    assert rows["g_a"].parameters + rows["h_a"].parameters <= 200_000

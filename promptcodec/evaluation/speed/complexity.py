@@ -71,7 +71,10 @@ def _attention(q: Any, k: Any, v: Any, *_: Any, **__: Any) -> int:
 def complexity_table(
     model: "CodecModel", *, width: int = WIDTH, height: int = HEIGHT
 ) -> list[Cost]:
-    """Cost of each part of a codec for one picture, and of the `SUMS` of parts.
+    """Cost of each part of a codec, and of the `SUMS` of parts.
+
+    The cost of a pixel is what a picture of twice the width takes more: weights of linear maps that
+    are joined, once for a picture or for all, are not counted.
 
     Args:
         model: model to count; a copy without values is run.
@@ -82,14 +85,30 @@ def complexity_table(
         One row for each part in the order of execution, then one for each sum.
     """
     ghost = copy.deepcopy(model).to("meta").eval()
+    once, twice = (_parts(ghost, width=times * width, height=height) for times in (1, 2))
+    parts = {}
+    for name, (module, inputs) in once.items():
+        more = count_macs(module, *twice[name][1]) - count_macs(module, *inputs)
+        parts[name] = Cost(name, count_parameters(module), more / (width * height) / 1000)
+    sums = []
+    for name, members in SUMS.items():
+        costs = [parts[member] for member in members]
+        kmac = sum(each.kmac_per_pixel for each in costs)
+        sums.append(Cost(name, sum(each.parameters for each in costs), kmac))
+    return [*parts.values(), *sums]
+
+
+def _parts(
+    ghost: "CodecModel", *, width: int, height: int
+) -> dict[str, tuple[nn.Module, tuple[Any, ...]]]:
+    """Parts of a model on the meta device, and their inputs for one picture."""
     prior = ghost.hyperprior
     x = torch.empty(1, 3, height, width, device="meta")
     with torch.inference_mode():
         y = ghost.g_a(x)
         z = prior.h_a(y)
         features = prior.h_means(z)
-
-    modules: dict[str, tuple[nn.Module, tuple[Any, ...]]] = {
+    return {
         "g_a": (ghost.g_a, (x,)),
         "h_a": (prior.h_a, (y,)),
         "scale path": (prior.scale_path, (z,)),
@@ -97,16 +116,6 @@ def complexity_table(
         "context": (ghost.context, (features, lambda group, mu, shift: mu)),
         "g_s": (ghost.g_s, (y,)),
     }
-    parts = {}
-    for name, (module, inputs) in modules.items():
-        kmac = count_macs(module, *inputs) / (width * height) / 1000
-        parts[name] = Cost(name, count_parameters(module), kmac)
-    sums = []
-    for name, members in SUMS.items():
-        costs = [parts[member] for member in members]
-        kmac = sum(each.kmac_per_pixel for each in costs)
-        sums.append(Cost(name, sum(each.parameters for each in costs), kmac))
-    return [*parts.values(), *sums]
 
 
 def render_complexity(rows: list[Cost]) -> str:
