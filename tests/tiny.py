@@ -19,6 +19,13 @@ TINY = CodecConfig(
     scale_channels=4,
     context_channels=4,
 )
+UNITS = replace(
+    TINY,
+    encoder_channels=(8, 12, 16, 24),
+    encoder_blocks=("", "", "cs", "scs"),
+    decoder_channels=(8, 8, 16, 16),
+    decoder_blocks=("", "c", "cs", "ss"),
+)
 
 
 def of_trunk(head: HeadConfig, *, begins: int = 16, channels: int = 8) -> HeadConfig:

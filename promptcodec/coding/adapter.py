@@ -24,6 +24,7 @@ class AdapterConfig:
         base_sha256: hash of its base, hexadecimal.
         width: channels of its trunks.
         rank: rank of its updates of linear maps.
+        block_rank: rank of its updates of the layers of blocks.
         metric: name of the distortion.
         init_from: hash of the adapter it was started from; None is the base alone.
         peft_type: name of the method.
@@ -35,10 +36,16 @@ class AdapterConfig:
     base_sha256: str
     width: int = 32
     rank: int = 10
+    block_rank: int = 0
     metric: str = "mse"
     init_from: str | None = None
     peft_type: str = PEFT_TYPE
     format_version: int = 1
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Width and both ranks; adapters of one base and shape have tensors of the same shapes."""
+        return self.width, self.rank, self.block_rank
 
     def __post_init__(self) -> None:
         if not 0 <= self.rate_index < len(LAMBDAS):

@@ -22,6 +22,7 @@ from promptcodec.coding.architecture import (
     LinearMap,
     StageSpec,
     analysis_maps,
+    block_layers,
     decoder_stages,
     encoder_stages,
     synthesis_maps,
@@ -94,10 +95,11 @@ def stored_adapter(
     digest = adapter_hash(arrays, config)
     if not 1 <= config.width <= 1024:
         raise CheckpointError(f"{where}: width is {config.width}; need 1 to 1024")
-    if not 0 <= config.rank <= 256:
-        raise CheckpointError(f"{where}: rank is {config.rank}; need 0 to 256")
+    for name, rank in (("rank", config.rank), ("block_rank", config.block_rank)):
+        if not 0 <= rank <= 256:
+            raise CheckpointError(f"{where}: {name} is {rank}; need 0 to 256")
     left, weights = dict(arrays), {}
-    for name, shape in adapter_shapes(codec, width=config.width, rank=config.rank).items():
+    for name, shape in adapter_shapes(codec, config).items():
         kind = np.int16 if name == LOG_GAINS else np.float16
         weights[name] = take(left, PREFIX + name, shape=shape, kind=kind, where=where)
     stored = {name: left.pop(name) for name in (TABLES, SPANS) if name in left}
@@ -107,14 +109,14 @@ def stored_adapter(
     return StoredAdapter(config, weights, gains, digest, z_sets)
 
 
-def adapter_shapes(codec: CodecConfig, *, width: int, rank: int) -> dict[str, tuple[int, ...]]:
+def adapter_shapes(codec: CodecConfig, config: AdapterConfig) -> dict[str, tuple[int, ...]]:
     """Shape of each array of an adapter, by name without its prefix.
 
     Args:
         codec: architecture of the base.
-        width: channels of the trunks of the prompts.
-        rank: rank of the updates of linear maps.
+        config: contents of `adapter_config.json`.
     """
+    width, rank, block_rank = config.shape
     latents = codec.latent_channels
     shapes: dict[str, tuple[int, ...]] = {
         LOG_GAINS: (latents,),
@@ -128,9 +130,12 @@ def adapter_shapes(codec: CodecConfig, *, width: int, rank: int) -> dict[str, tu
     for side, inputs, stride, stages, maps in sides:
         own = _prompt_shapes(stages(codec), inputs, stride, width)
         shapes |= {f"{side}.{name}": shape for name, shape in own.items()}
-        shapes |= {
-            f"{side}_maps.{name}": shape for name, shape in _map_shapes(maps(codec), rank).items()
-        }
+        for kind, layers, own_rank in (
+            ("maps", maps(codec), rank),
+            ("blocks", block_layers(codec, stages(codec)), block_rank),
+        ):
+            own = _map_shapes(layers, own_rank)
+            shapes |= {f"{side}_{kind}.{name}": shape for name, shape in own.items()}
     return shapes
 
 

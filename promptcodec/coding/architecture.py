@@ -12,6 +12,11 @@ from dataclasses import dataclass
 from promptcodec.config import CodecConfig
 
 RATIO = 2  # of the strides of neighbouring stages
+LAYERS = {
+    "s": ("attention.qkv", "attention.proj", "mlp.0", "mlp.2"),
+    "c": ("conv1", "last"),
+    "r": ("conv1", "conv2"),
+}  # layers of a block with weights of two axes or more, by its letter
 
 
 @dataclass(frozen=True)
@@ -104,3 +109,23 @@ def synthesis_maps(config: CodecConfig) -> list[LinearMap]:
             for stage, more, out, kernel in zip(stages, extra, outputs, kernels, strict=True)
         ),
     ]
+
+
+def block_layers(config: CodecConfig, stages: Sequence[StageSpec]) -> list[LinearMap]:
+    """Layers of the blocks of a transform in the order of `LAYERS`, first stage first.
+
+    Args:
+        config: architecture of the base.
+        stages: stages of the transform.
+    """
+    found = []
+    for stage in stages:
+        width, hidden = stage.channels, int(stage.channels * config.mlp_ratio)
+        halved = [(width, width // 2, 3), (width // 2, width, 3)]
+        shapes = {
+            "s": [(width, 3 * width, 1), (width, width, 1), (width, hidden, 1), (hidden, width, 1)],
+            "c": halved,
+            "r": halved,
+        }
+        found += [LinearMap(*shape) for kind in stage.blocks for shape in shapes[kind]]
+    return found

@@ -208,7 +208,7 @@ class Ladder:
         Raises:
             RateError: the networks differ in width or rank.
         """
-        if (low.config.width, low.config.rank) != (high.config.width, high.config.rank):
+        if low.config.shape != high.config.shape:
             raise RateError(
                 f"adapters {low.config.rate_index} and {high.config.rate_index} differ in width or "
                 "rank: only their own rates can be used"

@@ -25,6 +25,7 @@ from promptcodec.models.centroids import Centroids
 from promptcodec.models.context import CheckerboardContext, ContextModel, NoContext
 from promptcodec.models.econtext import EContext
 from promptcodec.models.hyperprior import Hyperprior, integer_indexes
+from promptcodec.models.linear_maps import Updates
 from promptcodec.models.swin import PromptTokens
 from promptcodec.models.tensors import multipliers, offsets
 from promptcodec.models.transforms import Analysis, Synthesis
@@ -62,12 +63,12 @@ class Adapter(Protocol):
         """Prompts of g_s's Swin blocks, deepest stage first, from y_hat (B, M, h, w)."""
         ...
 
-    def encoder_updates(self) -> Sequence[Tensor] | None:
-        """Updates of the weights of g_a's linear maps."""
+    def encoder_updates(self) -> Updates | None:
+        """Updates of the weights of g_a."""
         ...
 
-    def decoder_updates(self) -> Sequence[Tensor] | None:
-        """Updates of the weights of g_s's linear maps."""
+    def decoder_updates(self) -> Updates | None:
+        """Updates of the weights of g_s."""
         ...
 
     def gain_steps(self) -> Tensor:

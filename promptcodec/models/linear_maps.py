@@ -9,8 +9,10 @@ are in the weights as well. Joined weights are small, and computed anew in each 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any, cast
 
 import torch
@@ -60,6 +62,35 @@ class Weights:
         """Convolve (B, inputs, H, W)."""
         padding = int(self.kernel.shape[2] == 3)
         return F.conv2d(x, self.kernel, self.bias, self.stride, padding)
+
+
+@dataclass(frozen=True)
+class Updates:
+    """What an adapter adds to the weights of a transform.
+
+    Args:
+        maps: one for each linear map, (outputs, inputs, k, k); None is nothing.
+        blocks: one for each layer of its blocks in the order of `block_layers`; None is nothing.
+    """
+
+    maps: Sequence[Tensor] | None = None
+    blocks: Sequence[Tensor] | None = None
+
+    def by_stage(self, counts: Sequence[int]) -> list[Sequence[Tensor] | None]:
+        """Updates of blocks by stages with that many layers.
+
+        Raises:
+            ValueError: there are more or fewer.
+        """
+        if self.blocks is None:
+            return [None] * len(counts)
+        ends = list(accumulate(counts, initial=0))
+        if len(self.blocks) != ends[-1]:
+            raise ValueError(f"{len(self.blocks)} updates for {ends[-1]} layers; need one each")
+        return [self.blocks[first:last] for first, last in pairwise(ends)]
+
+
+NO_UPDATES = Updates()
 
 
 def build_map(shape: LinearMap) -> nn.Conv2d:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from promptcodec.coding.architecture import StageSpec
+from promptcodec.coding.architecture import LAYERS, StageSpec
 from promptcodec.config import CodecConfig
 from promptcodec.models.linear_maps import weights_of
 from promptcodec.models.swin import PromptTokens, SwinBlock, swin_blocks
@@ -40,9 +40,11 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.conv1, self.conv2 = halved_convolutions(channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to the same shape."""
-        return x + self.conv2(torch.relu(self.conv1(x)))
+    def forward(self, x: Tensor, updates: Sequence[Tensor] | None = None) -> Tensor:
+        """Map (B, C, H, W) to the same shape; `updates` are those of both weights."""
+        first, second = updates or (None, None)
+        hidden = torch.relu(weights_of(self.conv1, first, None)(x))
+        return x + weights_of(self.conv2, second, None)(hidden)
 
 
 class ConvolutionBranch(nn.Module):
@@ -56,14 +58,17 @@ class ConvolutionBranch(nn.Module):
         super().__init__()
         self.conv1, self.last = halved_convolutions(channels)
 
-    def forward(self, x: Tensor, units: Tensor) -> Tensor:
+    def forward(self, x: Tensor, units: Tensor, updates: Sequence[Tensor] | None = None) -> Tensor:
         """Map (B, C, H, W) to the same shape.
 
         Args:
             x: features.
             units: divisor of each channel of the input, (C,).
+            updates: updates of both weights; None is the base.
         """
-        return self.last(torch.relu(weights_of(self.conv1, None, units)(x)))
+        first, second = updates or (None, None)
+        hidden = torch.relu(weights_of(self.conv1, first, units)(x))
+        return self.last(hidden) if second is None else weights_of(self.last, second, None)(hidden)
 
 
 class Stage(nn.Module):
@@ -77,18 +82,26 @@ class Stage(nn.Module):
     def __init__(self, config: CodecConfig, spec: StageSpec) -> None:
         super().__init__()
         count = spec.blocks.count("r")
+        self.spec = spec
         self.units: Tensor | None = None
         self.residual = nn.Sequential(*(ResidualBlock(spec.channels) for _ in range(count)))
         self.swin = nn.ModuleList(swin_of(config, spec))
 
-    def forward(self, x: Tensor, prompts: Sequence[PromptTokens | None] | None = None) -> Tensor:
-        """Map (B, C, H, W) to the same shape; one entry of `prompts` for each Swin block."""
-        x = self.residual(x)
+    def forward(
+        self,
+        x: Tensor,
+        prompts: Sequence[PromptTokens | None] | None = None,
+        updates: Sequence[Tensor] | None = None,
+    ) -> Tensor:
+        """Map (B, C, H, W) to the same shape; arguments as those of `Blocks`."""
+        shares = by_block(self.spec, updates)
+        for block in self.residual:
+            x = block(x, next(shares))
         if not self.swin:
             return x
         x = x.permute(0, 2, 3, 1)  # (B, H, W, C)
         for block, prompt in zip(self.swin, prompts or [None] * len(self.swin), strict=True):
-            x = block(x, prompts=prompt)
+            x = block(x, prompts=prompt, updates=next(shares))
         return x.permute(0, 3, 1, 2)
 
 
@@ -106,25 +119,43 @@ class Blocks(nn.Module):
         self.blocks = nn.ModuleList(
             next(swin) if kind == "s" else ConvolutionBranch(spec.channels) for kind in spec.blocks
         )
-        self.swin_blocks = spec.swin_blocks
+        self.spec = spec
         self.units: Tensor
         self.register_buffer("units", torch.ones(spec.channels))
 
-    def forward(self, x: Tensor, prompts: Sequence[PromptTokens | None] | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        prompts: Sequence[PromptTokens | None] | None = None,
+        updates: Sequence[Tensor] | None = None,
+    ) -> Tensor:
         """Map (B, C, H, W) to the same shape.
 
         Args:
             x: features.
             prompts: one entry for each Swin block; None is the base.
+            updates: updates of the weights of the layers of its blocks; None is the base.
         """
-        own = iter(prompts or [None] * self.swin_blocks)
-        for block in self.blocks:
+        own = iter(prompts or [None] * self.spec.swin_blocks)
+        for block, share in zip(self.blocks, by_block(self.spec, updates), strict=True):
             if isinstance(block, SwinBlock):
-                grid = block(x.permute(0, 2, 3, 1), prompts=next(own), units=self.units)
+                grid = x.permute(0, 2, 3, 1)
+                grid = block(grid, prompts=next(own), units=self.units, updates=share)
                 x = grid.permute(0, 3, 1, 2)
             else:
-                x = x + block(x, self.units)
+                x = x + block(x, self.units, share)
         return x
+
+
+def by_block(
+    spec: StageSpec, updates: Sequence[Tensor] | None
+) -> Iterator[Sequence[Tensor] | None]:
+    """Updates of each block of a stage, in order; None for each where there are none."""
+    first = 0
+    for kind in spec.blocks:
+        last = first + len(LAYERS[kind])
+        yield None if updates is None else updates[first:last]
+        first = last
 
 
 def swin_of(config: CodecConfig, spec: StageSpec) -> Iterator[SwinBlock]:

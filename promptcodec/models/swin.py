@@ -10,8 +10,9 @@ the whole picture, before the first layer, never inside a shifted block.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -92,7 +93,12 @@ class WindowAttention(nn.Module):
         return self.position_bias[self.positions].permute(2, 0, 1)
 
     def forward(
-        self, x: Tensor, mask: WindowMask | None = None, *, prompts: PromptTokens | None = None
+        self,
+        x: Tensor,
+        mask: WindowMask | None = None,
+        *,
+        prompts: PromptTokens | None = None,
+        updates: Sequence[Tensor] | None = None,
     ) -> Tensor:
         """Attend inside each window.
 
@@ -100,26 +106,32 @@ class WindowAttention(nn.Module):
             x: (B * windows, w * w, C).
             mask: mask of the shifted grid; None masks nothing.
             prompts: further tokens that every query of their window attends to; never masked.
+            updates: updates of the weights of `qkv` and `proj`; None is the base.
         Returns:
             (B * windows, w * w, C).
         """
         n, tokens, c = x.shape
-        q, k, v = self._split(self.qkv(x))
+        of_qkv, of_proj = updates or (None, None)
+        q, k, v = self._split(updated(self.qkv, x, of_qkv))
         bias = self.bias().to(q.dtype)[None]  # (1, heads, T, T)
         out = attend_windows(q, k, v, bias, mask=mask)
         while prompts is not None:
-            both = self._keys_and_values(prompts, dtype=x.dtype)
+            both = self._keys_and_values(prompts, of_qkv, dtype=x.dtype)
             m, count, _ = both.shape
             key, value = both.view(m, count, 2, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
             value = prompts.gate.to(value.dtype)[:, None, None] * value  # the smaller factor
             out = out + attend(q, key.expand(n, -1, -1, -1), value.expand(n, -1, -1, -1))
             prompts = prompts.more
-        return self.proj(out.transpose(1, 2).reshape(n, tokens, c))
+        return updated(self.proj, out.transpose(1, 2).reshape(n, tokens, c), of_proj)
 
-    def _keys_and_values(self, prompts: PromptTokens, *, dtype: torch.dtype) -> Tensor:
+    def _keys_and_values(
+        self, prompts: PromptTokens, update: Tensor | None, *, dtype: torch.dtype
+    ) -> Tensor:
         """Keys and values of prompts, (m, P, 2 C); they have no queries."""
         c = self.proj.in_features
         weight, bias = self.qkv.weight[c:], self.qkv.bias[c:]
+        if update is not None:
+            weight = weight + update.flatten(1)[c:]
         if prompts.head is not None:
             weight, bias = weight @ prompts.head[0], bias + weight @ prompts.head[1]
         return F.linear(prompts.tokens.to(dtype), weight.to(dtype), bias.to(dtype))
@@ -162,7 +174,12 @@ class SwinBlock(nn.Module):
         )
 
     def forward(
-        self, x: Tensor, *, prompts: PromptTokens | None = None, units: Tensor | None = None
+        self,
+        x: Tensor,
+        *,
+        prompts: PromptTokens | None = None,
+        units: Tensor | None = None,
+        updates: Sequence[Tensor] | None = None,
     ) -> Tensor:
         """Map (B, H, W, C) to the same shape.
 
@@ -170,8 +187,10 @@ class SwinBlock(nn.Module):
             x: the grid.
             prompts: further tokens to attend to; None is exactly the base.
             units: divisor of each channel at the input of a branch, (C,); None is ones.
+            updates: updates of the weights of its four layers; None is the base.
         """
         _, h, w, _ = x.shape
+        own, rest = (updates[:2], updates[2:]) if updates else (None, (None, None))
         # A grid of one window is not shifted: that would only split it.
         sy = self.shift if h > self.window else 0
         sx = self.shift if w > self.window else 0
@@ -182,12 +201,22 @@ class SwinBlock(nn.Module):
             mask = window_mask(Windows(h, w, self.window, self.window, (sy, sx)), x.device)
         if prompts is not None:
             prompts = prompts.cut(self.window, height=h, shift_y=sy, shift_x=sx)
-        y = self.attention(partition(y, self.window), mask, prompts=prompts)
+        y = self.attention(partition(y, self.window), mask, prompts=prompts, updates=own)
         y = merge(y, window=self.window, height=h, width=w)
         if sy or sx:
             y = torch.roll(y, shifts=(sy, sx), dims=(1, 2))
         x = x + y
-        return x + self.mlp(self.norm2(x if units is None else x / units))
+        entering, activation, leaving = self.mlp
+        y = self.norm2(x if units is None else x / units)
+        return x + updated(leaving, activation(updated(entering, y, rest[0])), rest[1])
+
+
+def updated(layer: nn.Module, x: Tensor, update: Tensor | None) -> Tensor:
+    """A linear layer with an update of its weight, (outputs, inputs, 1, 1); None is the layer."""
+    if update is None:
+        return layer(x)
+    linear = cast("nn.Linear", layer)
+    return F.linear(x, linear.weight + update.flatten(1), linear.bias)
 
 
 def swin_blocks(

@@ -23,12 +23,15 @@ from torch import Tensor, nn
 from promptcodec.coding.architecture import (
     RATIO,
     analysis_maps,
+    block_layers,
     decoder_stages,
     encoder_stages,
     synthesis_maps,
 )
 from promptcodec.config import CodecConfig
 from promptcodec.models.linear_maps import (
+    NO_UPDATES,
+    Updates,
     Weights,
     build_map,
     joined_patches,
@@ -51,6 +54,7 @@ class Analysis(nn.Module):
         super().__init__()
         stages, maps = encoder_stages(config), analysis_maps(config)
         self.counts = [stage.swin_blocks for stage in stages]
+        self.layers = [len(block_layers(config, [stage])) for stage in stages]
         ends = len(stages) - (2 if config.detail_channels else 1)  # where latents come from
         self.joined = [
             config.in_units and not stage.blocks and number < ends
@@ -69,26 +73,28 @@ class Analysis(nn.Module):
         self,
         x: Tensor,
         prompts: Sequence[PromptTokens | None] | None = None,
-        updates: Sequence[Tensor] | None = None,
+        updates: Updates | None = None,
     ) -> Tensor:
         """Analyse a padded picture.
 
         Args:
             x: RGB in [0, 1], (B, 3, H, W); H and W multiples of 64 px.
             prompts: one entry for each Swin block, first stage first; None is the base.
-            updates: updates of the weights of `analysis_maps`, in their order; None is the base.
+            updates: updates of the weights of `analysis_maps` and of the blocks; None is the base.
         Returns:
             y, (B, M, H/16, W/16).
         """
         count = len(self.down)
-        deltas = updates or [None] * (count + 2)
+        updates = updates or NO_UPDATES
+        deltas = updates.maps or [None] * (count + 2)
         below = x = x - 0.5
         below_units: Tensor | None = None
         units: Tensor | None = None
         entering: Weights | None = None
         shares = split_prompts(prompts, self.counts)
-        for number, (down, stage, own) in enumerate(
-            zip(self.down, self.stages, shares, strict=True)
+        layers = updates.by_stage(self.layers)
+        for number, (down, stage, own, of_blocks) in enumerate(
+            zip(self.down, self.stages, shares, layers, strict=True)
         ):
             weights = weights_of(down, deltas[number], units)
             if entering is not None:
@@ -96,7 +102,7 @@ class Analysis(nn.Module):
             below_units, units = units, cast("Tensor | None", stage.units)
             entering = weights if self.joined[number] else None
             if entering is None:
-                below, x = x, stage(weights(x), own)
+                below, x = x, stage(weights(x), own, of_blocks)
         y = weights_of(self.head, deltas[count], units)(x)
         if self.detail is None:
             return y
@@ -116,6 +122,7 @@ class Synthesis(nn.Module):
         stages, (stem, *up) = decoder_stages(config), synthesis_maps(config)
         latents = config.latent_channels
         self.counts = [stage.swin_blocks for stage in stages]
+        self.layers = [len(block_layers(config, [stage])) for stage in stages]
         self.joined = config.in_units and not stages[-1].blocks  # the last two maps
         self.detail_channels = config.detail_channels
         self.stem = build_map(stem)
@@ -134,29 +141,31 @@ class Synthesis(nn.Module):
         self,
         y_hat: Tensor,
         prompts: Sequence[PromptTokens | None] | None = None,
-        updates: Sequence[Tensor] | None = None,
+        updates: Updates | None = None,
     ) -> Tensor:
         """Synthesise.
 
         Args:
             y_hat: latents, (B, M, h, w); h and w multiples of 4.
             prompts: one entry for each Swin block, deepest stage first; None is the base.
-            updates: updates of the weights of `synthesis_maps`, in their order; None is the base.
+            updates: updates of the weights of `synthesis_maps` and of the blocks; None is the base.
         Returns:
             RGB, not clamped, (B, 3, 16 h, 16 w).
         """
         deep = y_hat.shape[1] - self.detail_channels
         y, detail = y_hat[:, :deep], y_hat[:, deep:]
         units = None if self.units is None else self.units[:deep]
-        delta, *deltas = updates or [None] * (len(self.up) + 1)
+        updates = updates or NO_UPDATES
+        delta, *deltas = updates.maps or [None] * (len(self.up) + 1)
         x = weights_of(self.stem, delta, units)(y)
         shares = split_prompts(prompts, self.counts)
-        levels = zip(self.up, self.stages, shares, deltas, strict=True)
+        layers = updates.by_stage(self.layers)
+        levels = zip(self.up, self.stages, shares, deltas, layers, strict=True)
         squares: Weights | None = None
-        for number, (up, stage, own, delta) in enumerate(levels):
+        for number, (up, stage, own, delta, of_blocks) in enumerate(levels):
             units = cast("Tensor | None", stage.units)
             if squares is None:
-                x = stage(x, own)
+                x = stage(x, own, of_blocks)
             if number == 0 and self.detail_channels:
                 x = torch.cat([x, detail], dim=1)
                 if units is not None and self.units is not None:

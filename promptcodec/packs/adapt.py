@@ -108,7 +108,9 @@ def adapt(
     own = read_adapter_config(folders[chosen[0]])
     recipe = recipe or default_recipe()
     metric = metric or recipe.metric
-    recipe = replace(recipe, base=base, width=own.width, rank=own.rank, metric=metric)
+    shape = {"width": own.width, "rank": own.rank}
+    shape["block_rank"] = own.block_rank or recipe.block_rank
+    recipe = replace(recipe, base=base, metric=metric, **shape)
     recipe = replace(recipe, data=_drawing(data, recipe.data, metric))
     ladder = LadderConfig(
         prompts=recipe,

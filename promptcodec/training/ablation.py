@@ -59,6 +59,7 @@ class Method(Ranged):
         sides: sides of prompts and maps, as `RateAdapterConfig.sides`.
         width: width of trunks as in `RateAdapterConfig`.
         rank: rank of updates as in `RateAdapterConfig`; with "lora", its rank.
+        block_rank: rank of updates as in `RateAdapterConfig`.
         progressive: whether each rate starts from its neighbour among those compared, rather than
             from the base.
         optimizers: optimisers to try at the first rate, each with each learning rate; the best
@@ -73,6 +74,7 @@ class Method(Ranged):
     sides: tuple[str, ...] = SIDES
     width: Count = 32
     rank: Natural = 10
+    block_rank: Natural = 0
     progressive: bool = True
     optimizers: tuple[str, ...] = ()
     learning_rates: tuple[Positive, ...] = ()
@@ -129,6 +131,7 @@ class AblationConfig(Ranged):
                 sides=method.sides,
                 width=method.width,
                 rank=method.rank,
+                block_rank=method.block_rank,
             )
         values = {f.name: getattr(shared, f.name) for f in fields(shared)}
         values["parts"] = ("gains",)

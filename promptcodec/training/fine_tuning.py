@@ -86,7 +86,7 @@ class FineTuneTask(RateAdapterTask):
     config: FineTuneConfig
 
     def __init__(self, config: FineTuneConfig) -> None:
-        super().__init__(replace(config, init_from=None, width=1, rank=0))
+        super().__init__(replace(config, init_from=None, width=1, rank=0, block_rank=0))
         self.config = config
         self.start_folder = None if config.init_from is None else Path(config.init_from)
 
@@ -158,7 +158,7 @@ class FineTuneTask(RateAdapterTask):
         }
 
     def _adapter_config(self) -> Any:
-        return replace(super()._adapter_config(), width=1, rank=0)
+        return replace(super()._adapter_config(), width=1, rank=0, block_rank=0)
 
 
 def lora_config(codec: nn.Module, *, rank: int) -> LoraConfig:

@@ -45,6 +45,7 @@ PARTS = {
     "gains": ("log_gains",),
     "means": ("mean_scale", "mean_bias"),
     "maps": ("encoder_maps.", "decoder_maps."),
+    "blocks": ("encoder_blocks.", "decoder_blocks."),
 }  # parts of an adapter, by the names of their parameters
 SIDES = ("encoder", "decoder")
 
@@ -55,10 +56,13 @@ class RateAdapterConfig(RateConfig):
 
     Args:
         base: folder of the frozen base, or a Hub id; None is the bundled one.
-        init_from: folder of the adapter to start from; None starts from the base alone.
+        init_from: folder of the adapter to start from, of the same width and ranks; without
+            updates of blocks it may serve any `block_rank`. None starts from the base alone.
         width: width of the prompt networks' trunks.
         rank: rank of the updates of linear maps; 0 has none.
-        parts: trained parts, of "prompts", "gains", "means" and "maps"; the others have no effect.
+        block_rank: rank of the updates of the layers of blocks; 0 has none.
+        parts: trained parts, of "prompts", "gains", "means", "maps" and "blocks"; the others have
+            no effect.
         sides: trained sides, of "encoder" and "decoder", of prompts and maps; the other one has no
             effect.
         z_table_sets: largest number of sets of tables of z, fitted at the end; 0 uses the tables
@@ -70,6 +74,7 @@ class RateAdapterConfig(RateConfig):
     init_from: str | None = None
     width: Count = 32
     rank: Natural = 10
+    block_rank: Natural = 0
     parts: tuple[str, ...] = tuple(PARTS)
     sides: tuple[str, ...] = SIDES
     z_table_sets: Annotated[int, Within(0, MAX_SETS)] = MAX_SETS
@@ -91,8 +96,15 @@ class RateAdapterConfig(RateConfig):
             raise ConfigError(f"parts are {list(self.parts)}; need some of {', '.join(PARTS)}")
         if not self.sides or set(self.sides) - set(SIDES):
             raise ConfigError(f"sides are {list(self.sides)}; need some of {', '.join(SIDES)}")
-        if set(self.parts) == {"maps"} and not self.rank:
-            raise ConfigError("parts are maps alone, at rank 0: nothing would be trained")
+        ranks = {"maps": self.rank, "blocks": self.block_rank}
+        if not any(ranks.get(part, 1) for part in self.parts):
+            only = " and ".join(self.parts)
+            raise ConfigError(f"parts are {only} alone, at rank 0: nothing would be trained")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Width and both ranks of the adapter."""
+        return self.width, self.rank, self.block_rank
 
 
 def is_trained(name: str, *, parts: tuple[str, ...], sides: tuple[str, ...]) -> bool:
@@ -100,6 +112,11 @@ def is_trained(name: str, *, parts: tuple[str, ...], sides: tuple[str, ...]) -> 
     starts = tuple(start for part in parts for start in PARTS[part])
     left_out = tuple(side for side in SIDES if side not in sides)
     return name.startswith(starts) and not name.startswith(left_out)
+
+
+def can_start(found: AdapterConfig, config: RateAdapterConfig) -> bool:
+    """Whether an adapter has the tensors of a recipe, or all but its updates of blocks."""
+    return found.shape in (config.shape, (config.width, config.rank, 0))
 
 
 class AdaptedCodec(WithFrozen):
@@ -147,17 +164,21 @@ class RateAdapterTask(PictureTask):
         self.start: RateAdapter | None = None
         if config.init_from is not None:
             self.start = read_adapter(Path(config.init_from), base=self.base)
-            found = self.start.config
-            if (found.width, found.rank) != (config.width, config.rank):
+            if not can_start(self.start.config, config):
                 raise ConfigError(
-                    f"width is {config.width} and rank {config.rank}, and {config.init_from} has "
-                    f"{found.width} and {found.rank}: give the same"
+                    f"width, rank and block_rank are {config.shape}, and {config.init_from} has "
+                    f"{self.start.config.shape}: give the same"
                 )
 
     def build(self, store: CropStore) -> AdaptedCodec:
         """A fresh adapter, equal to the base."""
         config = self.config
-        prompts = LayerAdaptivePrompts(self.base.config.codec, width=config.width, rank=config.rank)
+        prompts = LayerAdaptivePrompts(
+            self.base.config.codec,
+            width=config.width,
+            rank=config.rank,
+            block_rank=config.block_rank,
+        )
         for name, parameter in prompts.named_parameters():
             trained = is_trained(name, parts=config.parts, sides=config.sides)
             parameter.requires_grad_(trained)
@@ -171,7 +192,9 @@ class RateAdapterTask(PictureTask):
         """Start from the recipe's neighbour, or without one from the base."""
         known = self.base.config.lmbda
         if self.start is not None:
-            model.prompts.load_state_dict(self.start.network.state_dict())
+            # What the neighbour lacks, updates of blocks, stays without effect.
+            own = model.prompts.state_dict()
+            model.prompts.load_state_dict(own | self.start.network.state_dict())
             known = self.start.config.lmbda
         if "gains" in self.config.parts:
             rescale_gains(model.prompts, known=known, lmbda=self.config.rate_weight)
@@ -221,6 +244,8 @@ class RateAdapterTask(PictureTask):
             base_sha256=self.base.sha256.hex(),
             width=self.config.width,
             rank=self.config.rank,
+            block_rank=self.config.block_rank,
+            metric="mse" if self.config.metric == "psnr" else self.config.metric,
             init_from=self.start.sha256.hex() if self.start else None,
         )
 
@@ -248,7 +273,9 @@ def same_run(folder: Path, run: RateAdapterConfig, *, timed: bool = False) -> bo
     except (OSError, ValueError, KeyError, TypeError):
         return False
     found.setdefault("z_table_sets", 0)  # older than the field
-    found = {"metric": "psnr", "sides": list(SIDES)} | found
+    found = {"metric": "psnr", "sides": list(SIDES), "block_rank": 0} | found
+    if not found["block_rank"] and found["parts"] == ["prompts", "gains", "means", "maps"]:
+        found["parts"] = list(PARTS)  # as long as there were no others
     ignored = ("init_from", "base", *(TIMED_KEYS if timed else ()))
     base = read_base(find_base(run.base)).sha256.hex()
     return same_recipe(found, run, ignored=ignored) and (

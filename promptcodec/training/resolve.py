@@ -13,7 +13,7 @@ from promptcodec.config import LAMBDAS
 from promptcodec.errors import UsageError
 from promptcodec.io.checkpoints import find_prompts
 from promptcodec.training.config import read_recipe
-from promptcodec.training.rate_adapter import RateAdapterConfig
+from promptcodec.training.rate_adapter import RateAdapterConfig, can_start
 
 logger = logging.getLogger(__name__)
 
@@ -55,11 +55,10 @@ def resolve_run(
     if init_from is not None:
         config = replace(config, init_from=None if init_from == "none" else init_from)
     elif config.init_from is None:
-        shape = (config.width, config.rank)
         folders = [
             folder
             for folder in find_prompts(None, base=config.base)
-            if ((found := read_adapter_config(folder)).width, found.rank) == shape
+            if can_start(read_adapter_config(folder), config)
         ]
         start = nearest_adapter(folders, lmbda=config.rate_weight)
         config = replace(config, init_from=start and str(start))

@@ -1,17 +1,21 @@
 """The prompt module of one rate: fresh it is the base, and it reaches every window."""
 
+import copy
 from dataclasses import replace
 
 import pytest
 import torch
-from tiny import TINY
+from tiny import TINY, UNITS
 
 from promptcodec.coding.architecture import encoder_stages
 from promptcodec.coding.gains import Gains
+from promptcodec.config import CodecConfig
 from promptcodec.models.adapters.prompts import LayerAdaptivePrompts, prompted
 from promptcodec.models.codec_model import CodecModel
+from promptcodec.models.linear_maps import Updates
 from promptcodec.models.swin import PromptTokens, SwinBlock
 from promptcodec.models.windows import partition
+from promptcodec.runtime.graphs.levels import decoder_levels, encoder_levels, layer_names
 
 CONFIG = replace(TINY, channels=(8, 8, 16, 24), windows=(8, 8, 8, 4))
 
@@ -127,3 +131,34 @@ def test_cost_in_parameters_of_the_bundled_base() -> None:
     model = read_base(find_base(None)).model
     own = sum(p.numel() for p in LayerAdaptivePrompts(model.config).parameters())
     assert own <= 0.05 * sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize("config", [CONFIG, UNITS], ids=["first shape", "second shape"])
+def test_updates_are_what_they_would_be_in_the_weights(config: CodecConfig) -> None:
+    torch.manual_seed(4)
+    base = CodecModel(config).requires_grad_(False).eval()
+    adapter = LayerAdaptivePrompts(config, width=4, rank=2, block_rank=3).requires_grad_(False)
+    for parameter in (*adapter.encoder_blocks.up, *adapter.decoder_blocks.up):
+        parameter.normal_(std=0.05)
+    for parameter in (*adapter.encoder.gates, *adapter.decoder.gates):
+        parameter.fill_(0.5)  # keys and values of prompts are by the same weights
+    merged = copy.deepcopy(base)
+    sides = (
+        (merged.g_a, encoder_levels(config), adapter.encoder_blocks),
+        (merged.g_s, decoder_levels(config)[0], adapter.decoder_blocks),
+    )
+    for transform, levels, updates in sides:
+        names = [f"{name}.weight".partition(".")[2] for name in layer_names(levels)]
+        for name, update in zip(names, updates() or [], strict=True):
+            weight = transform.get_parameter(name)
+            weight.add_(update.view_as(weight))
+    x = torch.rand(2, 3, 128, 64)
+    y = base.g_a(x, adapter.encoder_prompts(x), adapter.encoder_updates())
+    expected = merged.g_a(x, adapter.encoder_prompts(x), Updates(adapter.encoder_maps()))
+    torch.testing.assert_close(y, expected)
+    prompts = adapter.decoder_prompts(y)
+    shown = base.g_s(y, prompts, adapter.decoder_updates())
+    torch.testing.assert_close(shown, merged.g_s(y, prompts, Updates(adapter.decoder_maps())))
+    assert not torch.allclose(y, base.g_a(x, adapter.encoder_prompts(x)))
+    with pytest.raises(ValueError, match=r"updates for \d+ layers"):
+        base.g_a(x, None, Updates(blocks=(adapter.encoder_blocks() or [])[:-1]))

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import TINY
+from tiny import TINY, UNITS
 
 from promptcodec.coding.architecture import (
     analysis_maps,
+    block_layers,
     decoder_stages,
     encoder_stages,
     synthesis_maps,
@@ -24,14 +25,6 @@ from promptcodec.models.codec import TorchCodec
 from promptcodec.models.codec_model import CodecModel
 from promptcodec.models.stages import ConvolutionBranch
 from promptcodec.models.swin import SwinBlock
-
-UNITS = replace(
-    TINY,
-    encoder_channels=(8, 12, 16, 24),
-    encoder_blocks=("", "", "cs", "scs"),
-    decoder_channels=(8, 8, 16, 16),
-    decoder_blocks=("", "c", "cs", "ss"),
-)
 
 
 @pytest.fixture(scope="module")
@@ -98,13 +91,23 @@ def test_maps_are_those_that_run(model: CodecModel) -> None:
     ):
         shapes = [(m.outputs, m.inputs, m.kernel, m.kernel) for m in maps]
         assert shapes == [tuple(layer.weight.shape) for layer in layers]
+    for stages, transform in (
+        (encoder_stages(UNITS), model.g_a),
+        (decoder_stages(UNITS), model.g_s),
+    ):
+        own = [p for n, p in transform.stages.named_parameters() if n.endswith("weight")]
+        layers = [p for p in own if p.ndim > 1]  # no norms
+        found = block_layers(UNITS, stages)
+        assert [(m.outputs, m.inputs, m.kernel**2) for m in found] == [
+            (p.shape[0], p.shape[1], p[0, 0].numel()) for p in layers
+        ]
 
 
 def test_every_update_and_every_prompt_moves_the_result(model: CodecModel) -> None:
     assert [b.stride for b in prompted(encoder_stages(UNITS))] == [8, 16, 16]
     assert [b.stride for b in prompted(decoder_stages(UNITS))] == [16, 16, 8]
     torch.manual_seed(5)
-    adapter = LayerAdaptivePrompts(UNITS, width=4, rank=2)
+    adapter = LayerAdaptivePrompts(UNITS, width=4, rank=2, block_rank=2)
     x = torch.rand(1, 3, 128, 64)
     with torch.no_grad():
         y = model.g_a(x)
@@ -114,11 +117,11 @@ def test_every_update_and_every_prompt_moves_the_result(model: CodecModel) -> No
         assert torch.equal(model.to_picture(y, adapter), plain)
         for parts, run in (
             (
-                (adapter.encoder.gates, adapter.encoder_maps.up),
+                (adapter.encoder.gates, adapter.encoder_maps.up, adapter.encoder_blocks.up),
                 lambda: model.to_latents(x, adapter),
             ),
             (
-                (adapter.decoder.gates, adapter.decoder_maps.up),
+                (adapter.decoder.gates, adapter.decoder_maps.up, adapter.decoder_blocks.up),
                 lambda: model.to_picture(y, adapter),
             ),
         ):

@@ -85,7 +85,7 @@ def make(config: CodecConfig, folder: Path) -> Path:
         last.bias.fill_(0.9)
     sha256 = write_base(folder / "base", model, config=BaseConfig(codec=config))
     for index, width, rank in ((2, 4, 2), (4, 4, 2)):
-        prompts = LayerAdaptivePrompts(config, width=width, rank=rank)
+        prompts = LayerAdaptivePrompts(config, width=width, rank=rank, block_rank=3)
         lively(prompts)
         adapter = AdapterConfig(
             rate_index=index,
@@ -93,6 +93,7 @@ def make(config: CodecConfig, folder: Path) -> Path:
             base_sha256=sha256.hex(),
             width=width,
             rank=rank,
+            block_rank=3,
         )
         write_adapter(folder / "prompts" / f"rate-{index}", prompts, config=adapter)
     export(folder / "base")

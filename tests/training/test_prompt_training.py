@@ -138,6 +138,30 @@ def test_a_neighbour_is_the_start(
         )
 
 
+def test_updates_of_blocks_join_an_adapter_without(
+    config: RateAdapterConfig, pictures: Path, tmp_path: Path, tiny_checkpoint: Path
+) -> None:
+    base = read_base(tiny_checkpoint)
+    first = run_training(
+        RateAdapterTask(replace(config, steps=1)), data=pictures, out=tmp_path / "3", device="cpu"
+    )
+    more = replace(config, init_from=str(first), block_rank=2)
+    task = RateAdapterTask(more)
+    model = task.build(None)  # type: ignore[arg-type]
+    task.initialise(model, None)  # type: ignore[arg-type]
+    start, x = read_adapter(first, base=base).network, torch.rand(1, 3, 64, 64)
+    same = (base.model.to_latents(x, each) for each in (start, model.prompts))
+    assert torch.equal(*same)  # without effect at first
+    folder = run_training(RateAdapterTask(more), data=pictures, out=tmp_path / "x", device="cpu")
+    adapter = read_adapter(folder, base=base)
+    assert adapter.config.shape == (4, 2, 2)
+    updates = (*adapter.network.encoder_blocks.up, *adapter.network.decoder_blocks.up)
+    assert all(bool(update.any()) for update in updates)
+    fewer = replace(config, init_from=str(folder))
+    with pytest.raises(ConfigError, match=r"\(4, 2, 0\), and .* has \(4, 2, 2\): give the same"):
+        RateAdapterTask(fewer)
+
+
 def test_a_neighbour_of_another_base_is_refused(
     config: RateAdapterConfig, pictures: Path, tmp_path: Path
 ) -> None:

@@ -47,10 +47,10 @@ def write_adapter(
             config differ from those of the networks.
         OutputError: the folder cannot be written.
     """
-    if (prompts.width, prompts.rank) != (config.width, config.rank):
+    if prompts.shape != config.shape:
         raise CheckpointError(
-            f"{folder}: the prompts have width {prompts.width} and rank {prompts.rank}, and the "
-            f"config {config.width} and {config.rank}: give the same"
+            f"{folder}: the prompts have width and ranks {prompts.shape}, and the config "
+            f"{config.shape}: give the same"
         )
     if not bool(torch.isfinite(prompts.log_gains).all()):
         raise CheckpointError(f"{folder}: a log-gain is not finite; train again")
@@ -90,7 +90,9 @@ def build(arrays: Arrays, *, config: AdapterConfig, codec: CodecConfig, where: s
 def _build(stored: StoredAdapter, codec: CodecConfig) -> RateAdapter:
     config, gains = stored.config, stored.gains
     with torch.device("meta"):
-        prompts = LayerAdaptivePrompts(codec, width=config.width, rank=config.rank)
+        prompts = LayerAdaptivePrompts(
+            codec, width=config.width, rank=config.rank, block_rank=config.block_rank
+        )
     state = {name: torch.from_numpy(value).float() for name, value in stored.weights.items()}
     state[LOG_GAINS] = torch.from_numpy(gains.log_gains).float() / (1 << FRACTION_BITS)
     prompts.load_state_dict(state, assign=True)

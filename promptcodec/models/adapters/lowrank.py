@@ -3,7 +3,8 @@
     weight + up @ down        down (r, inputs * k * k), up (outputs, r), up starts at zero
 
 Prompts change the attention of Swin blocks alone. A finer rate needs details that the maps between
-the stages drop before any block. Updates are added to the weights, at no cost for each pixel.
+the stages drop before any block. Another kind of pictures needs other blocks. Updates are added to
+the weights, at no cost for each pixel.
 
 Source: Hu et al. 2021, arXiv:2106.09685.
 """

@@ -56,6 +56,7 @@ class LPMConfig(PeftConfig):
     base_sha256: str = ""
     width: int = DEFAULTS.width
     rank: int = DEFAULTS.rank
+    block_rank: int = DEFAULTS.block_rank
     metric: str = DEFAULTS.metric
     init_from: str | None = None
     format_version: int = DEFAULTS.format_version
@@ -85,7 +86,7 @@ class LPMLayer(nn.Module, BaseTunerLayer):
     def update_layer(self, name: str, config: LPMConfig) -> None:
         """Add a fresh adapter, equal to the base."""
         self.lpm_prompts[name] = LayerAdaptivePrompts(
-            self.codec, width=config.width, rank=config.rank
+            self.codec, width=config.width, rank=config.rank, block_rank=config.block_rank
         )
         self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
 

@@ -3,7 +3,7 @@
     x     -> trunk at 1/8, 1/16, 1/32 -> a head for each Swin block of g_a -> prompt tokens, gates
     y_hat -> trunk at 1/16, 1/32      -> a head for each Swin block of g_s -> prompt tokens, gates
     log-gain of each channel of y; scale and bias of each feature of the means
-    a low-rank update of each linear map of g_a and g_s (`lowrank`)
+    a low-rank update of each linear map of g_a and g_s, and of each layer of blocks (`lowrank`)
 
 Prompts join the keys and values of every window (`PromptTokens`). A grid of them has half the
 resolution of its block, so a window of 8x8 tokens attends to 16 prompts of its own. Prompts of g_a
@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from promptcodec.coding.architecture import (
     StageSpec,
     analysis_maps,
+    block_layers,
     decoder_stages,
     encoder_stages,
     synthesis_maps,
@@ -35,6 +36,7 @@ from promptcodec.coding.architecture import (
 from promptcodec.coding.gains import FRACTION_BITS, LEAST, MOST, Gains
 from promptcodec.config import TILE_STRIDE, CodecConfig
 from promptcodec.models.adapters.lowrank import LowRankUpdates
+from promptcodec.models.linear_maps import Updates
 from promptcodec.models.swin import PromptTokens
 
 REDUCTION = 2  # tokens of a block for each prompt, along an edge
@@ -109,11 +111,14 @@ class LayerAdaptivePrompts(nn.Module):
         config: architecture of the base.
         width: channels of both trunks.
         rank: rank of the updates of linear maps; 0 has none.
+        block_rank: rank of the updates of the layers of blocks; 0 has none.
     """
 
-    def __init__(self, config: CodecConfig, *, width: int = 32, rank: int = 10) -> None:
+    def __init__(
+        self, config: CodecConfig, *, width: int = 32, rank: int = 10, block_rank: int = 0
+    ) -> None:
         super().__init__()
-        self.config, self.width, self.rank = config, width, rank
+        self.config, self.width, self.rank, self.block_rank = config, width, rank, block_rank
         self.encoder = PromptNetwork(
             3 * PIXELS**2, stride=PIXELS, blocks=prompted(encoder_stages(config)), width=width
         )
@@ -122,13 +127,24 @@ class LayerAdaptivePrompts(nn.Module):
         )
         self.encoder_maps = LowRankUpdates(analysis_maps(config), rank=rank)
         self.decoder_maps = LowRankUpdates(synthesis_maps(config), rank=rank)
+        self.encoder_blocks, self.decoder_blocks = (
+            LowRankUpdates(block_layers(config, stages), rank=block_rank)
+            for stages in (encoder_stages(config), decoder_stages(config))
+        )
         self.log_gains = nn.Parameter(torch.zeros(config.latent_channels))
         self.mean_scale = nn.Parameter(torch.zeros(config.hyper_channels))
         self.mean_bias = nn.Parameter(torch.zeros(config.hyper_channels))
 
     def empty_like(self) -> LayerAdaptivePrompts:
         """A fresh module of the same shape."""
-        return LayerAdaptivePrompts(self.config, width=self.width, rank=self.rank)
+        return LayerAdaptivePrompts(
+            self.config, width=self.width, rank=self.rank, block_rank=self.block_rank
+        )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Width and both ranks; adapters of one base and shape have tensors of the same shapes."""
+        return self.width, self.rank, self.block_rank
 
     def encoder_prompts(self, x: Tensor) -> list[PromptTokens] | list[None]:
         """Prompts of g_a from a padded picture, RGB in [0, 1], (B, 3, H, W)."""
@@ -140,13 +156,13 @@ class LayerAdaptivePrompts(nn.Module):
         """Prompts of g_s from transmitted latents, (B, M, h, w)."""
         return self.decoder(y_hat)
 
-    def encoder_updates(self) -> list[Tensor] | None:
-        """Updates of g_a's linear maps."""
-        return self.encoder_maps()
+    def encoder_updates(self) -> Updates:
+        """Updates of the weights of g_a."""
+        return Updates(self.encoder_maps(), self.encoder_blocks())
 
-    def decoder_updates(self) -> list[Tensor] | None:
-        """Updates of g_s's linear maps."""
-        return self.decoder_maps()
+    def decoder_updates(self) -> Updates:
+        """Updates of the weights of g_s."""
+        return Updates(self.decoder_maps(), self.decoder_blocks())
 
     def gain_steps(self) -> Tensor:
         """Log-gain of each channel in steps of the scale tables, real, (1, M, 1, 1)."""

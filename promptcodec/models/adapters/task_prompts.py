@@ -23,6 +23,7 @@ from promptcodec.errors import RateError
 from promptcodec.models.adapters.lowrank import LowRankUpdates
 from promptcodec.models.adapters.prompts import PIXELS, PromptNetwork, prompted
 from promptcodec.models.codec_model import Adapter
+from promptcodec.models.linear_maps import NO_UPDATES, Updates
 from promptcodec.models.swin import PromptTokens
 
 
@@ -67,14 +68,14 @@ class RateAndTask:
         """Those of the rate."""
         return self.rate.decoder_prompts(y_hat)
 
-    def encoder_updates(self) -> Sequence[Tensor] | None:
+    def encoder_updates(self) -> Updates:
         """Updates of the task and of the rate, added."""
-        own, others = self.task.maps(), self.rate.encoder_updates()
-        if own is None or others is None:
-            return others if own is None else own
-        return [a + b for a, b in zip(own, others, strict=True)]
+        own, rate = self.task.maps(), self.rate.encoder_updates() or NO_UPDATES
+        if own is None or rate.maps is None:
+            return replace(rate, maps=rate.maps if own is None else own)
+        return replace(rate, maps=[a + b for a, b in zip(own, rate.maps, strict=True)])
 
-    def decoder_updates(self) -> Sequence[Tensor] | None:
+    def decoder_updates(self) -> Updates | None:
         """Those of the rate."""
         return self.rate.decoder_updates()
 

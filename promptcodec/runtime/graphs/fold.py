@@ -6,13 +6,18 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from promptcodec.coding.architecture import RATIO
+from promptcodec.coding.architecture import LAYERS, RATIO
 from promptcodec.config import CodecConfig
 from promptcodec.runtime.graphs.graph import Array, Parameters
-from promptcodec.runtime.graphs.levels import Level, decoder_levels, encoder_levels, swin_blocks
+from promptcodec.runtime.graphs.levels import (
+    Level,
+    decoder_levels,
+    encoder_levels,
+    layer_names,
+    swin_blocks,
+)
 from promptcodec.runtime.graphs.prompts import PromptWeights, fold_prompts
 from promptcodec.runtime.graphs.swin import Heads, fold_block
-from promptcodec.runtime.graphs.transforms import CONVOLUTIONS
 
 
 class Maps:
@@ -64,6 +69,7 @@ def fold_analysis(
         adapter: tensors of a rate, by name; None is the base alone.
     """
     levels = encoder_levels(config)
+    weights = _with_updates(weights, adapter, "encoder", levels)
     ends = ["g_a.head", "g_a.detail"] if config.detail_channels else ["g_a.head"]
     names = [name for level in levels for name in level.maps]
     maps = Maps(weights, adapter, "encoder", [*names, *ends])
@@ -91,6 +97,7 @@ def fold_synthesis(
 ) -> dict[str, Array]:
     """Parameters of the graph of g_s; arguments as `fold_analysis`."""
     levels, render = decoder_levels(config)
+    weights = _with_updates(weights, adapter, "decoder", levels)
     first, *others = levels
     names = [name for level in levels for name in level.maps]
     maps = Maps(weights, adapter, "decoder", [*names, *render])
@@ -250,11 +257,25 @@ def _fold_blocks(
                 ).items()
             }
             continue
-        first, second = CONVOLUTIONS[block.kind]
+        first, second = LAYERS[block.kind]
         for layer, scale in ((first, np.ones_like(weights[f"{own}{first}.bias"])), (second, units)):
             weight, bias = weights[f"{own}{layer}.weight"], weights[f"{own}{layer}.bias"]
             found[f"{own}{layer}.weight"] = weight / scale[:, None, None, None]
             found[f"{own}{layer}.bias"] = bias / scale
+    return found
+
+
+def _with_updates(
+    weights: Parameters, adapter: Parameters | None, side: str, levels: Sequence[Level]
+) -> Parameters:
+    """Weights of a base with a rate's updates of the layers of blocks."""
+    if adapter is None or f"{side}_blocks.up.0" not in adapter:
+        return weights
+    found = dict(weights)
+    for number, name in enumerate(layer_names(levels)):
+        up, down = (adapter[f"{side}_blocks.{own}.{number}"] for own in ("up", "down"))
+        weight = weights[f"{name}.weight"]
+        found[f"{name}.weight"] = weight + (up @ down).reshape(weight.shape)
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from promptcodec.coding.architecture import StageSpec, decoder_stages, encoder_stages
+from promptcodec.coding.architecture import LAYERS, StageSpec, decoder_stages, encoder_stages
 from promptcodec.config import CodecConfig
 from promptcodec.runtime.graphs.layout import Layout
 
@@ -96,3 +96,9 @@ def _blocks(spec: StageSpec, stage: str, *, in_units: bool) -> Iterator[Block]:
 def swin_blocks(levels: Sequence[Level]) -> list[Block]:
     """Swin blocks in order: those that have prompts."""
     return [block for level in levels for block in level.blocks if block.kind == "s"]
+
+
+def layer_names(levels: Sequence[Level]) -> list[str]:
+    """Prefixes of the tensors of the layers of blocks, in the order of their updates."""
+    blocks = [block for level in levels for block in level.blocks]
+    return [f"{block.name}.{layer}" for block in blocks for layer in LAYERS[block.kind]]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from promptcodec.coding.architecture import RATIO
+from promptcodec.coding.architecture import LAYERS, RATIO
 from promptcodec.config import LATENT_STRIDE, CodecConfig
 from promptcodec.runtime.graphs.features import Features
 from promptcodec.runtime.graphs.graph import Graph
@@ -21,7 +21,6 @@ from promptcodec.runtime.graphs.levels import Level, decoder_levels, encoder_lev
 from promptcodec.runtime.graphs.prompts import build_prompts
 from promptcodec.runtime.graphs.swin import Heads, build_block
 
-CONVOLUTIONS = {"c": ("conv1", "last"), "r": ("conv1", "conv2")}  # layers of a block, by letter
 PROMPT_PIXELS = 8  # px that the encoder's prompts are made from
 
 
@@ -152,7 +151,7 @@ def _blocks(
             )
             x = Features(graph, tokens, spec.stride, block.layout)
         else:
-            first, second = CONVOLUTIONS[block.kind]
+            first, second = LAYERS[block.kind]
             grid = x.grid()
             hidden = graph.op("Relu", graph.conv(grid, f"{block.name}.{first}", kernel=3))
             branch = graph.conv(hidden, f"{block.name}.{second}", kernel=3)
