@@ -44,7 +44,7 @@ def main() -> None:
             savings(codec, adapted, [picture], rates=[arguments.rate])[0].percent.value
             for picture in held
         ]
-        chosen = int(np.argsort(saved)[len(saved) // 2])
+        chosen = int(np.argsort(np.array(saved))[len(saved) // 2])
         rows.append(row_of(codec, name, middle(held[chosen]), arguments.rate))
         print(f"{name}: picture {chosen}, {saved[chosen]:+.1f} %", flush=True)
     Image.fromarray(np.concatenate(rows)).save(arguments.out, optimize=True)
