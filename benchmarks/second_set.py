@@ -14,6 +14,7 @@ import argparse
 import hashlib
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
@@ -57,9 +58,13 @@ def unpack(packages: Path, folder: Path) -> None:
 
 
 def unpack_one(package: Path, folder: Path) -> None:
-    """Unpack a Debian package or a wheel."""
+    """Unpack a Debian package, a wheel or a source distribution."""
     if package.suffix == ".deb":
         subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
+        return
+    if package.suffix == ".gz":
+        with tarfile.open(package) as archive:
+            archive.extractall(folder, filter="data")
         return
     with zipfile.ZipFile(package) as archive:
         archive.extractall(folder)

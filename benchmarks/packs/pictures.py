@@ -1,12 +1,15 @@
 """Pictures of the bundled packs, from packages that anybody can get.
 
     apt-get download kicad-doc-en debian-handbook ...   (the names in sources.yaml)
+    pip download --no-deps deepforest==2.1.0 ...        (those with a version there)
+    pip install tifffile imagecodecs                    (for `satellite`)
     python -m benchmarks.packs.pictures PACKAGES --out SET [--only screens]
 
 SET gets PACK/train and PACK/held with PNG files, and PACK/sources.json with the path, the licence
 and the hash of the pixels of each. Which pictures are taken depends on the packages alone: pictures
 that are too small, flat or nearly another one are left out, and the others drawn with a fixed
-seed. Transparent parts become white. Larger pictures are cut around the middle.
+seed. Transparent parts become white. Larger pictures are cut around the middle; rasters of
+satellites and aeroplanes are cut in tiles (`rasters.py`).
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.packs.rasters import drawn_tiles
 from benchmarks.second_set import unpack_one
 
 SOURCES = Path(__file__).with_name("sources.yaml")
@@ -39,7 +43,7 @@ ALIKE = 6.0  # mean absolute difference of thumbnails, levels, below which pictu
 def main() -> None:
     """Unpack, choose and write the pictures of every pack."""
     options = argparse.ArgumentParser(description="Make the pictures of the bundled packs.")
-    options.add_argument("packages", type=Path, help="folder of .deb files and wheels")
+    options.add_argument("packages", type=Path, help="folder of .deb files, wheels and sdists")
     options.add_argument("--out", type=Path, required=True, help="folder for the PNG files")
     options.add_argument("--only", help="name of one pack")
     arguments = options.parse_args()
@@ -91,8 +95,9 @@ def write_pack(packages: Path, out: Path, pack: dict[str, Any]) -> None:
 
 
 def unpack(packages: Path, name: str, folder: Path) -> None:
-    """Unpack one Debian package or wheel."""
-    found = sorted([*packages.glob(f"{name}_*.deb"), *packages.glob(f"{name}-*.whl")])
+    """Unpack one Debian package, wheel or source distribution."""
+    kinds = f"{name}_*.deb", f"{name}-*.whl", f"{name}-*.tar.gz"
+    found = sorted(path for kind in kinds for path in packages.glob(kind))
     if not found:
         sys.exit(f"{packages} has no {name}: download it first")
     unpack_one(found[0], folder)
@@ -108,6 +113,10 @@ def drawn(
         facts: entry of the source.
         least: smallest edge in px.
     """
+    if "rasters" in facts:
+        tiles = drawn_tiles(folder, facts["rasters"], seed=SEED)
+        yield from ((path, pixels) for path, pixels in tiles if min(pixels.shape[:2]) >= least)
+        return
     paths = {
         path.relative_to(folder).as_posix()
         for pattern in facts["paths"]
