@@ -149,6 +149,7 @@ def default_recipe() -> RateAdapterConfig:
         optimizer=OptimizerConfig(
             name="muon", learning_rate=0.004, warmup_steps=20, decay_fraction=0.75, ema_decay=0.99
         ),
+        block_rank=8,
         steps=600,
         batch=4,
         validate_every=100,

@@ -69,7 +69,7 @@ def test_a_pack_has_adapters_figures_and_a_card(make, tiny_checkpoint, tiny_ladd
             codec.encode(np.zeros((64, 64, 3), np.uint8), rate_index=2)
         )
     config = json.loads((pack.folder / "rate-2" / "adapter_config.json").read_text())
-    assert config["init_from"] is not None
+    assert config["init_from"] is not None and config["block_rank"] == 8
 
 
 def test_a_pack_for_another_metric(make, screens: Path, tmp_path: Path) -> None:
