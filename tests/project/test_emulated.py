@@ -12,6 +12,7 @@ from places import GOLDEN_FOLDER, ROOT
 from benchmarks.common import environment
 from benchmarks.reliability import emulated
 from benchmarks.reliability.plain_rans import AnsCoder, Categorical
+from benchmarks.tables import reliability as page
 from promptcodec.coding.entropy import rans, z_tables
 
 NOTHING_COMPILED = "import sys; sys.modules |= {'constriction': None, 'onnxruntime': None}; "
@@ -54,3 +55,46 @@ def test_integers_without_compiled_packages(tmp_path):
         assert found["same_words"]
         for part in ("z", "indexes", "symbols"):
             assert emulated.sha256(found[part]) == recorded[name][part], (name, part)
+
+
+@pytest.fixture
+def decoded() -> dict[str, np.ndarray]:
+    integers = {name: np.arange(6).reshape(1, 2, 3) for name in ("z", "indexes", "symbols")}
+    words, pixels = {"same_words": np.array(True)}, {"pixels": np.full((2, 3, 3), 7, np.uint8)}
+    return integers | words | pixels
+
+
+def verdict(here: dict[str, np.ndarray], there: dict[str, np.ndarray]) -> bool:
+    rows = [
+        emulated.compare(*pair) | {"writer": "golden"} for pair in ((here, here), (here, there))
+    ]
+    pair = {"same_bytes": False, "differing_symbols": 1, "symbols": 10}
+    return emulated.is_alike(emulated.summarise(rows, [pair]))
+
+
+@pytest.mark.parametrize("name", ["z", "indexes", "symbols", "same_words"])
+def test_one_other_integer_is_a_failure(decoded, name):
+    other = decoded[name].copy()
+    other.flat[-1] ^= 1
+    assert verdict(decoded, decoded)
+    assert not verdict(decoded, decoded | {name: other})
+
+
+@pytest.mark.parametrize(("level", "alike"), [(8, True), (9, False), (6, True), (5, False)])
+def test_pixels_are_within_a_level(decoded, level, alike):
+    other = decoded["pixels"].copy()
+    other[1, 2, 0] = level
+    assert verdict(decoded, decoded | {"pixels": other}) is alike
+
+
+def test_the_page_shows_each_processor(decoded):
+    rows = [emulated.compare(decoded, decoded) | {"writer": "golden"}]
+    pair = {"same_bytes": False, "differing_symbols": 1, "symbols": 10}
+    provenance = {"command": "emulated"}
+    whole = {"result": {"summary": emulated.summarise(rows, [pair])}, "provenance": provenance}
+    del decoded["pixels"]
+    rows = [emulated.compare(decoded, decoded) | {"writer": "golden"}]
+    alone = {"result": {"summary": emulated.summarise(rows, [])}, "provenance": provenance}
+    text = page.render({"emulated": {"one": whole, "two": alone}})
+    assert "one: the same integers in 1 of 1 streams, pixels at most 0 level off" in text
+    assert "two: the same integers in 1 of 1 streams; no pixels" in text
