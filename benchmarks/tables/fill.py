@@ -410,7 +410,7 @@ TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
 }
 # Other result files that a table needs.
 BESIDE = {
-    "reliability": ("fuzz", "fuzz-onnx", "fuzz-guided", "determinism"),
+    "reliability": ("fuzz", "fuzz-onnx", "fuzz-guided", "determinism", "emulated"),
     "analysis": analysis.BESIDE,
 }
 

@@ -11,7 +11,7 @@ TARGETS = {
     "R4": "mutated streams, adapters and bases, under right checksums: likewise",
     "R5": "declared sizes and counts beyond a bound are refused before anything is allocated",
     "R6": "checkpoints that are not finite, incomplete or of another shape are refused by name",
-    "R7": "one stream, the same symbols whatever the threads, batch, kernels and device",
+    "R7": "one stream, the same symbols whatever the threads, batch, kernels, device and processor",
     "R8": "training that is killed resumes to bit-equal weights",
     "R9": "an output is old or new, never half",
     "R10": "adapters are swapped while 16 threads decode",
@@ -42,6 +42,9 @@ def render(report: dict[str, Any]) -> str:
     for part, (target, describe) in OTHERS.items():
         if part in report:
             rows[target].append(describe(report[part]))
+    for name, found in report.get("emulated", {}).items():
+        figure = _emulated(name, found["result"]["summary"])
+        rows["R7"].append((figure, found["provenance"]["command"]))
     lines = ["| target | what | figure | shown by |", "| --- | --- | --- | --- |"]
     for name, what in TARGETS.items():
         for figure, command in rows[name] or [(ABSENT, "")]:
@@ -85,6 +88,19 @@ def _determinism(found: dict[str, Any]) -> tuple[str, str]:
     same = sum(each["same_symbols"] for each in ran)
     figure = f"{same} of {len(ran)} variants give the same symbols"
     return figure + (f"; not run: {', '.join(skipped)}" if skipped else ""), found["command"]
+
+
+def _emulated(name: str, found: dict[str, Any]) -> str:
+    figure = f"{name}: the same integers in {found['same_integers']} of {found['streams']} streams"
+    if "encodings" not in found:
+        return f"{figure}; no pixels"
+    differ = 1e6 * found["share_of_levels_that_differ"]
+    symbols = 1e6 * found["share_of_symbols_that_differ"]
+    return (
+        f"{figure}, pixels at most {found['largest_difference']} level off, {differ:.0f} of a "
+        f"million differ; of {found['encodings']} encodings here and there "
+        f"{found['same_bytes']} give the same bytes, {symbols:.0f} symbols of a million differ"
+    )
 
 
 def _seams(found: dict[str, Any]) -> str:

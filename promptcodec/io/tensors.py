@@ -92,10 +92,11 @@ def update_hash(digest: hashlib._Hash, arrays: Mapping[str, NDArray[Any]]) -> No
     for name in sorted(arrays):
         value = arrays[name]
         digest.update(f"\n{name} torch.{_text(value.dtype)} {value.shape}\n".encode())
-        digest.update(np.ascontiguousarray(value).data)
+        little = value.dtype.newbyteorder("<")  # as in files, on any processor
+        digest.update(np.ascontiguousarray(value, little).data)
 
 
 @functools.cache
 def _text(kind: np.dtype[Any]) -> str:
     """Name of a type; to make it takes numpy longer than to hash a small array."""
-    return str(kind)
+    return str(kind.newbyteorder("="))

@@ -26,7 +26,7 @@ def initialisers(parameters: Mapping[str, NDArray[np.float32]]) -> list[Content]
     """Bytes to be put behind those of a model, in pieces; float32 arrays by name."""
     pieces: list[Content] = []
     for name, value in parameters.items():
-        array = np.ascontiguousarray(value, np.float32)
+        array = np.ascontiguousarray(value, "<f4")  # the order of bytes in ONNX
         dims = b"".join(_key(DIMS, VARINT) + _varint(size) for size in array.shape)
         start = (
             dims

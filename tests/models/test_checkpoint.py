@@ -47,6 +47,14 @@ def test_hash_sees_every_tensor_and_the_architecture(tiny_checkpoint: Path) -> N
     assert len(hashes) == len(arrays) + 1
 
 
+def test_hash_is_the_same_in_either_order_of_bytes(tiny_checkpoint: Path) -> None:
+    stored = read_stored_base(tiny_checkpoint)
+    arrays = read_arrays(tiny_checkpoint / BASE_WEIGHTS)
+    for order in "<>":
+        swapped = {n: value.astype(value.dtype.newbyteorder(order)) for n, value in arrays.items()}
+        assert base_hash(swapped, stored.config.codec) == stored.sha256
+
+
 def test_keys_of_older_versions_change_no_hash(tiny_checkpoint: Path, tmp_path: Path) -> None:
     folder = damaged(tiny_checkpoint, tmp_path / "older", lambda t: None)
     values = json.loads((folder / BASE_CONFIG).read_text())
