@@ -16,7 +16,7 @@ To set up aarch64 under QEMU (10.0 or later: ONNX Runtime does not start under 7
       own, whose Dir::State and Dir::Cache are elsewhere;
     - `pip install --target SITE --no-deps --only-binary=:all: --python-version 3.11 --platform
       manylinux_2_28_aarch64` (and 2_27, 2_17, manylinux2014) of requirements/light.txt without
-      constriction, which has no wheel for it: `plain_rans.py` is taken instead;
+      constriction, which has no wheel for it: the package takes its own coder instead;
     - PYTHON is a script: `PYTHONPATH=SITE:$PYTHONPATH exec qemu-aarch64 -cpu neoverse-n1 -L ROOT
       ROOT/usr/bin/python3.11 "$@"`.
 s390x, whose bytes have the other order, lacks ONNX Runtime: python3.11, python3-numpy, python3-pil,
@@ -55,8 +55,8 @@ from promptcodec.runtime.files import has_graphs
 SIZE = (192, 256)  # of a crop, px
 CORNER = (100, 80)
 START = (
-    "import sys; from benchmarks.reliability import plain_rans; plain_rans.fill_in(); "
-    "from benchmarks.reliability import emulated_worker; emulated_worker.main(sys.argv[1:])"
+    "import sys; from benchmarks.reliability import emulated_worker as worker; "
+    "worker.main(sys.argv[1:])"
 )
 Arrays = Mapping[str, NDArray[Any]]
 

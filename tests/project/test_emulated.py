@@ -11,9 +11,9 @@ from places import GOLDEN_FOLDER, ROOT
 
 from benchmarks.common import environment
 from benchmarks.reliability import emulated
-from benchmarks.reliability.plain_rans import AnsCoder, Categorical
 from benchmarks.tables import reliability as page
-from promptcodec.coding.entropy import rans, z_tables
+from promptcodec.coding.entropy import coder
+from promptcodec.coding.entropy.plain_rans import AnsCoder, Categorical
 
 NOTHING_COMPILED = "import sys; sys.modules |= {'constriction': None, 'onnxruntime': None}; "
 
@@ -21,13 +21,13 @@ NOTHING_COMPILED = "import sys; sys.modules |= {'constriction': None, 'onnxrunti
 @pytest.mark.parametrize("seed", range(5))
 def test_the_plain_coder_writes_and_reads_the_same_words(seed):
     rng = np.random.default_rng(seed)
-    ours, theirs, parts = AnsCoder(), rans.AnsCoder(), []
+    ours, theirs, parts = AnsCoder(), coder.AnsCoder(), []
     for size in rng.integers(2, 300, 20).tolist():
         frequencies = np.floor(rng.dirichlet(np.full(size, 0.1)) * (2**16 - size)).astype(int) + 1
         frequencies[0] += 2**16 - frequencies.sum()
         symbols = rng.integers(0, size, rng.integers(0, 40), dtype=np.int32)
         plain = Categorical(frequencies / 2**16, perfect=True)
-        model = z_tables.Categorical(frequencies / 2**16, perfect=True)
+        model = coder.Categorical(frequencies / 2**16, perfect=True)
         ours.encode_reverse(symbols, plain)
         theirs.encode_reverse(symbols, model)
         parts.append((plain, symbols))

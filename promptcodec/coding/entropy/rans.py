@@ -1,8 +1,8 @@
 """Entropy coding of latents: integer tables, one call of the coder for each table.
 
-Symbols are grouped by table index, so that the coder (constriction's rANS, Rust) runs over whole
-arrays. Index 0 is a certain zero and takes no bits. A symbol outside its table is coded as the
-table's escape symbol, and its excess as Exp-Golomb bits in front of the coded words.
+Symbols are grouped by table index, so that the coder (rANS, see `coder`) runs over whole arrays.
+Index 0 is a certain zero and takes no bits. A symbol outside its table is coded as the table's
+escape symbol, and its excess as Exp-Golomb bits in front of the coded words.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
-import constriction
 import numpy as np
 from numpy.typing import NDArray
 
 from promptcodec.coding.entropy import golomb
+from promptcodec.coding.entropy.coder import AnsCoder
 from promptcodec.coding.entropy.tables import NUM_SCALES, TOTAL, Z_MIN, table_range
 from promptcodec.coding.entropy.z_tables import (
     SET_BITS,
@@ -28,8 +28,6 @@ from promptcodec.coding.entropy.z_tables import (
 from promptcodec.coding.latents import Latents
 from promptcodec.errors import StreamError
 
-_stream: Any = constriction.stream  # type: ignore[attr-defined]  # a compiled module without stubs
-AnsCoder: Any = _stream.stack.AnsCoder
 RADIUS = np.array([table_range(index) for index in range(NUM_SCALES)])
 
 

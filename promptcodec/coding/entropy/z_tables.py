@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import constriction
 import numpy as np
 from numpy.typing import NDArray
 
+from promptcodec.coding.entropy.coder import Categorical
 from promptcodec.coding.entropy.tables import TOTAL, Z_MAX, Z_MIN
 from promptcodec.errors import CheckpointError
 
-Categorical: Any = constriction.stream.model.Categorical  # type: ignore[attr-defined]
 Frequencies = NDArray[np.uint32]
 
 MAX_SETS = 4

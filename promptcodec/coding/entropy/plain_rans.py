@@ -1,19 +1,13 @@
-"""The entropy coder of FORMAT.md in plain integers, with the names of the package constriction.
+"""The rANS coder of FORMAT.md in plain integers, with the names of the package constriction.
 
 It serves processors that constriction has no wheel for; words and symbols are the same.
-
-    fill_in()  # before the first import of promptcodec.coding
 """
 
 from __future__ import annotations
 
-import sys
 from bisect import bisect_right
 from collections.abc import Sequence
-from importlib.util import find_spec
 from itertools import accumulate, pairwise
-from types import ModuleType, SimpleNamespace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,14 +81,3 @@ class AnsCoder:
     def is_empty(self) -> bool:
         """Whether nothing is left to decode."""
         return not self._state and not self._words
-
-
-def fill_in() -> None:
-    """Let `import constriction` find this coder where the package is missing."""
-    if find_spec("constriction") is not None:
-        return
-    module: Any = ModuleType("constriction")
-    module.stream = SimpleNamespace(
-        stack=SimpleNamespace(AnsCoder=AnsCoder), model=SimpleNamespace(Categorical=Categorical)
-    )
-    sys.modules["constriction"] = module
