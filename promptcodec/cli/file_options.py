@@ -83,7 +83,7 @@ ENCODE = {
     "pack": Option(
         metavar="NAME",
         help="Adapters of a pack instead of the ladder's: its name, or its folder with a slash; "
-        "auto: the better for each picture.",
+        "auto: the better in a sample of each picture; best: the same by coding with all.",
     ),
     "max_pixels": options.MaxPixels,
     "allow_8bit": Option(

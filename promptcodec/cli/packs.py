@@ -20,7 +20,7 @@ def packs(
 ) -> None:
     """List the packs that --pack takes by name: rates, what for, and where they lie.
 
-    The figures are the rate saved at equal PSNR, on held-out pictures and on photographs.
+    The figures are the rate saved at equal quality, on held-out pictures and on photographs.
     """
     places = codec_options.packs
     found = [listed(pack) for pack in (find_packs(places) if places else packs_beside_bundled())]
@@ -34,6 +34,7 @@ class ListedPack:
     Args:
         name: name of the pack.
         rates: rate indexes of its adapters.
+        metric: quality that it is trained for and that is equal in the figures, psnr or ms-ssim.
         description: kind of pictures; None without a record.
         held_out: rate saved on held-out pictures, per cent, mean over rates; None without a record.
         photographs: the same on photographs.
@@ -43,6 +44,7 @@ class ListedPack:
 
     name: str
     rates: tuple[int, ...]
+    metric: str
     description: str | None
     held_out: float | None
     photographs: float | None
@@ -69,6 +71,7 @@ def listed(pack: StoredPack) -> ListedPack:
     return ListedPack(
         pack.name,
         tuple(sorted(config.rate_index for config in configs)),
+        "psnr" if configs[0].metric == "mse" else configs[0].metric,
         facts.get("description"),
         base=configs[0].base_sha256,
         folder=str(pack.folder),
@@ -79,11 +82,11 @@ def listed(pack: StoredPack) -> ListedPack:
 def _text(found: list[ListedPack]) -> str:
     if not found:
         return "no packs: name their folder by --packs, or train one by `promptcodec adapt`"
-    rows = [("pack", "rates", "held out", "photographs", "for", "folder")]
+    rows = [("pack", "rates", "metric", "held out", "photographs", "for", "folder")]
     for pack in found:
         rates = ", ".join(map(str, pack.rates))
         saved = (_percent(pack.held_out), _percent(pack.photographs))
-        rows.append((pack.name, rates, *saved, pack.description or "-", pack.folder))
+        rows.append((pack.name, rates, pack.metric, *saved, pack.description or "-", pack.folder))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     return "\n".join(lines)

@@ -6,8 +6,9 @@ picture -> prepare -> engine (g_a, hyperprior, context) -> entropy coder -> cont
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import Any, Unpack
 
@@ -20,7 +21,7 @@ from promptcodec.coding.engine import Progress
 from promptcodec.coding.graphics import ExactSearch, exact_everywhere, exact_tile_size
 from promptcodec.coding.ladder import Ladder, gain_to_fixed
 from promptcodec.coding.many import listed, rates_for
-from promptcodec.coding.pack_choice import likely
+from promptcodec.coding.pack_choice import likely, tried
 from promptcodec.coding.packs import Attempt, cheapest
 from promptcodec.coding.results import Encoded, Stopwatch
 from promptcodec.coding.settings import EncodeOptions, EncodeSettings, Graphics
@@ -132,56 +133,57 @@ class PictureCodec(StreamReader):
             prepared = search.prepared
             watch.lap("exact")
         prepared = exact_everywhere(prepared) if exact else prepared
-        attempts: list[Attempt] = []
-        refusals: list[RateError] = []
-        tried = self._to_try(ladders, attempts, prepared, search, settings)
-        for number, ladder in enumerate(tried):
-            part = progress if settings.pack == AUTO else _part_of(progress, number, len(ladders))
-            try:
-                attempts.append(self._attempt(ladder, prepared, search, settings, watch, part))
-            except RateError as error:  # the target is out of its reach
-                refusals.append(error)
-        if not attempts:
-            raise refusals[0]
+        attempt = partial(
+            self._attempt, prepared=prepared, search=search, settings=settings, watch=watch
+        )
+        if settings.pack == AUTO and len(ladders) > 1:
+            attempts = self._chosen(ladders, attempt, prepared, search, settings, progress)
+        else:
+            attempts = tried(ladders, attempt, progress)
         best = cheapest(attempts)
         data = best.candidate.stream()
         watch.lap("pack")
         passes = sum(attempt.passes for attempt in attempts)
         return data, best.candidate, passes, best.met, watch.laps
 
-    def _to_try(
+    def _chosen(
         self,
         ladders: list[Ladder],
-        attempts: Sequence[Attempt],
+        attempt: Callable[..., Attempt],
         prepared: PreparedPicture,
         search: ExactSearch | None,
         settings: EncodeSettings,
-    ) -> Iterator[Ladder]:
-        """Ladders to code a picture with; `attempts` receives the result of each."""
-        if settings.pack != AUTO or len(ladders) == 1:
-            yield from ladders
-        elif settings.target is None:
-            yield ladders[likely(prepared, _points(ladders, settings), search=search)]
-        else:
-            yield ladders[0]
-            if not attempts:  # the target is out of its reach
-                yield from ladders[1:]
-                return
-            place = attempts[0].candidate.point  # where others will be, too, or near it
-            there = [ladder for ladder in ladders if ladder.has(place.rate)]
-            points = [replace(place, rate_point=ladder.at(place.rate)) for ladder in there]
-            chosen = there[likely(prepared, points, search=search)]
-            if chosen is not ladders[0]:
-                yield chosen
+        progress: Progress | None,
+    ) -> list[Attempt]:
+        """Encodings with the ladders that a sample speaks for; arguments as `_attempt`."""
+        if settings.target is None:
+            number = likely(prepared, _points(ladders, settings), search=search)
+            found = attempt(ladders[number], progress)
+            if found.candidate.is_exact and number:  # it needs no network
+                found = attempt(ladders[0], progress)
+            return [found]
+        try:
+            first = attempt(ladders[0])
+        except RateError:
+            return tried(ladders, attempt)
+        if not first.met:
+            return [first, *tried(ladders[1:], attempt, among=[first])]
+        place = first.candidate.point  # where others will be, too, or near it
+        there = [ladder for ladder in ladders if ladder.has(place.rate)]
+        points = [replace(place, rate_point=ladder.at(place.rate)) for ladder in there]
+        number = likely(prepared, points, search=search)
+        others = [there[number]] if number else []
+        return [first, *tried(others, attempt, among=[first])]
 
     def _attempt(
         self,
         ladder: Ladder,
+        progress: Progress | None = None,
+        *,
         prepared: PreparedPicture,
         search: ExactSearch | None,
         settings: EncodeSettings,
         watch: Stopwatch,
-        progress: Progress | None,
     ) -> Attempt:
         """The encoding with one ladder; RateError if a target is out of its reach."""
 
@@ -268,6 +270,7 @@ class PictureCodec(StreamReader):
         if settings.graphics == "auto":
             searches = [ExactSearch.of(each, tile_size=None, effort=0) for each in prepared]
             prepared = [search.prepared for search in searches if search is not None]
+        first = [own[0] for own in points]
         if pack == AUTO:
             parts = zip(prepared, points, searches, strict=True)
             points = [[own[likely(p, own, search=search)]] for p, own, search in parts]
@@ -277,6 +280,8 @@ class PictureCodec(StreamReader):
         for number, candidate in zip(numbers, found, strict=True):
             search = searches[number]
             best = candidate if search is None else search.best(candidate)
+            if search is not None and best.is_exact and pack == AUTO:  # it needs no network
+                best = search.best(prepared[number].encode_at(first[number]))
             attempts[number].append(Attempt(best))
         return [cheapest(own).candidate.stream() for own in attempts]
 
@@ -296,13 +301,6 @@ def _points(ladders: Iterable[Ladder], settings: EncodeSettings) -> list[CodingP
         rate = ladder.position(settings.rate_index)
         points.append(CodingPoint(ladder.at(rate), rate, gain))
     return points
-
-
-def _part_of(progress: Progress | None, number: int, count: int) -> Progress | None:
-    """Progress of one of several encodings as that of all."""
-    if progress is None or count == 1:
-        return progress
-    return lambda done, total: progress(number * total + done, count * total)
 
 
 def _warn(picture: Picture) -> None:

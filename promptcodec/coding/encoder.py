@@ -165,6 +165,12 @@ class Candidate:
         return self.prepared.engine.tables.with_sets(self.point.rate_point.z_sets)
 
     @property
+    def latents(self) -> Latents[Any]:
+        """Latents of a picture of one tile."""
+        assert self.kept is not None
+        return self.kept.latents
+
+    @property
     def is_exact(self) -> bool:
         """Whether every tile is exact."""
         return len(self.prepared.exact) == len(self.prepared.tiling)

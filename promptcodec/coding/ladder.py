@@ -206,12 +206,12 @@ class Ladder:
         """Networks, log-gains and log lambda interpolated; tables of the nearer adapter.
 
         Raises:
-            RateError: the networks differ in width or rank.
+            RateError: the networks differ in width, a rank or the metric of their training.
         """
-        if low.config.shape != high.config.shape:
+        if (low.config.shape, low.config.metric) != (high.config.shape, high.config.metric):
             raise RateError(
-                f"adapters {low.config.rate_index} and {high.config.rate_index} differ in width or "
-                "rank: only their own rates can be used"
+                f"adapters {low.config.rate_index} and {high.config.rate_index} differ in width, "
+                "ranks or metric: only their own rates can be used"
             )
         start, end = (adapter.config.rate_index * RATE_STEPS for adapter in (low, high))
         way, whole = rate - start, end - start

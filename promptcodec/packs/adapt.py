@@ -110,8 +110,8 @@ def adapt(
     metric = metric or recipe.metric
     shape = {"width": own.width, "rank": own.rank}
     shape["block_rank"] = own.block_rank or recipe.block_rank
-    recipe = replace(recipe, base=base, metric=metric, **shape)
-    recipe = replace(recipe, data=_drawing(data, recipe.data, metric))
+    drawing = _drawing(data, recipe.data, metric)
+    recipe = replace(recipe, base=base, metric=metric, data=drawing, **shape)
     ladder = LadderConfig(
         prompts=recipe,
         rates=tuple(chosen),

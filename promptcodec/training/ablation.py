@@ -29,6 +29,7 @@ from promptcodec.training.config import OptimizerConfig
 from promptcodec.training.data.opening import open_pictures
 from promptcodec.training.fine_tuning import BASE, PROMPTS, FineTuneConfig, FineTuneTask
 from promptcodec.training.ladder import order_of
+from promptcodec.training.losses import TrainingMetric
 from promptcodec.training.rate_adapter import (
     PARTS,
     SIDES,
@@ -88,6 +89,10 @@ class Method(Ranged):
             raise ConfigError(
                 f"method {self.name!r} tunes {self.tune} with parts {list(self.parts)}; beside it "
                 "there are gains or nothing"
+            )
+        if self.tune != "adapter" and (self.block_rank or self.sides != SIDES):
+            raise ConfigError(
+                f"method {self.name!r} tunes {self.tune}: block_rank and sides are of adapters"
             )
 
 
@@ -201,7 +206,7 @@ def ablate(
                 "steps": run.steps,
                 "parameters": _parameters(method, result_of(folder, config.rates[0]), base),
                 "rates": {
-                    rate: _measure(result_of(folder, rate), base, held)
+                    rate: _measure(result_of(folder, rate), base, held, config.prompts.metric)
                     for rate in sorted(config.rates)
                 },
             }
@@ -305,11 +310,15 @@ def open_result(folder: Path, base: Base) -> tuple[Base, RateAdapter]:
     return own, read_adapter(adapter, base=own)
 
 
-def _measure(folder: Path, base: Base, pictures: list[Tensor]) -> dict[str, float]:
+def _measure(
+    folder: Path, base: Base, pictures: list[Tensor], metric: TrainingMetric = "psnr"
+) -> dict[str, float]:
     """Figures of the written result, with its tables, on held-out pictures."""
     own, adapter = open_result(folder, base)
     tables = own.tables.with_sets(adapter.z_sets)
-    found = validate(own.model, pictures, samples=None, adapter=adapter, tables=tables)
+    found = validate(
+        own.model, pictures, samples=None, adapter=adapter, tables=tables, metric=metric
+    )
     return found.figures(lmbda=adapter.config.lmbda)
 
 

@@ -15,7 +15,7 @@ from promptcodec.coding.adapter import AdapterConfig, RateAdapter
 from promptcodec.coding.adapter_file import adapter_digest, read_adapter_config
 from promptcodec.coding.entropy.tables import SCALE_STEP
 from promptcodec.coding.entropy.z_tables import MAX_SETS
-from promptcodec.config import Count, Natural, Within
+from promptcodec.config import Count, Within
 from promptcodec.errors import ConfigError
 from promptcodec.io.checkpoints import find_base
 from promptcodec.models.adapters.checkpoint import build as build_adapter
@@ -48,6 +48,7 @@ PARTS = {
     "blocks": ("encoder_blocks.", "decoder_blocks."),
 }  # parts of an adapter, by the names of their parameters
 SIDES = ("encoder", "decoder")
+Rank = Annotated[int, Within(0, 256)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +62,10 @@ class RateAdapterConfig(RateConfig):
         width: width of the prompt networks' trunks.
         rank: rank of the updates of linear maps; 0 has none.
         block_rank: rank of the updates of the layers of blocks; 0 has none.
-        parts: trained parts, of "prompts", "gains", "means", "maps" and "blocks"; the others have
-            no effect.
-        sides: trained sides, of "encoder" and "decoder", of prompts and maps; the other one has no
-            effect.
+        parts: trained parts, of "prompts", "gains", "means", "maps" and "blocks"; the others stay
+            as they start, without effect or as in `init_from`.
+        sides: trained sides of prompts, maps and blocks, of "encoder" and "decoder"; the other one
+            stays as it starts.
         z_table_sets: largest number of sets of tables of z, fitted at the end; 0 uses the tables
             of the base.
         metric: metric of the distortion, "psnr" or "ms-ssim".
@@ -73,8 +74,8 @@ class RateAdapterConfig(RateConfig):
     base: str | None = None
     init_from: str | None = None
     width: Count = 32
-    rank: Natural = 10
-    block_rank: Natural = 0
+    rank: Rank = 10
+    block_rank: Rank = 0
     parts: tuple[str, ...] = tuple(PARTS)
     sides: tuple[str, ...] = SIDES
     z_table_sets: Annotated[int, Within(0, MAX_SETS)] = MAX_SETS
@@ -94,7 +95,7 @@ class RateAdapterConfig(RateConfig):
         check_metric(self.metric, crop=self.data.crop)
         if not self.parts or set(self.parts) - set(PARTS):
             raise ConfigError(f"parts are {list(self.parts)}; need some of {', '.join(PARTS)}")
-        if not self.sides or set(self.sides) - set(SIDES):
+        if not self.sides or set(self.sides) - set(SIDES) or len(self.sides) > len(set(self.sides)):
             raise ConfigError(f"sides are {list(self.sides)}; need some of {', '.join(SIDES)}")
         ranks = {"maps": self.rank, "blocks": self.block_rank}
         if not any(ranks.get(part, 1) for part in self.parts):
@@ -273,9 +274,6 @@ def same_run(folder: Path, run: RateAdapterConfig, *, timed: bool = False) -> bo
     except (OSError, ValueError, KeyError, TypeError):
         return False
     found.setdefault("z_table_sets", 0)  # older than the field
-    found = {"metric": "psnr", "sides": list(SIDES), "block_rank": 0} | found
-    if not found["block_rank"] and found["parts"] == ["prompts", "gains", "means", "maps"]:
-        found["parts"] = list(PARTS)  # as long as there were no others
     ignored = ("init_from", "base", *(TIMED_KEYS if timed else ()))
     base = read_base(find_base(run.base)).sha256.hex()
     return same_recipe(found, run, ignored=ignored) and (

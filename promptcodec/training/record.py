@@ -22,6 +22,8 @@ IGNORED_KEYS = (
     "max_rise",
 )
 """Keys of a recipe without an effect on the weights."""
+# Of adapters, newer than some of their records.
+ADAPTER_KEYS = {"block_rank": 0, "sides": ["encoder", "decoder"], "metric": "psnr"}
 RENAMED_KEYS = {"room_weight": "random_gain_weight", "sight": "input"}
 """Keys in records of older versions, with their names today."""
 
@@ -34,9 +36,11 @@ def recipe_of(config: LoopConfig) -> dict[str, Any]:
 def with_new_keys(recipe: dict[str, Any]) -> dict[str, Any]:
     """A recipe out of a record: keys of older versions renamed, or left out at their default.
 
-    New keys of `data` and `optimizer` are added with their defaults.
+    New keys of `data`, `optimizer` and of adapters are added with their defaults.
     """
     found = {RENAMED_KEYS.get(key, key): value for key, value in recipe.items()}
+    if {"parts", "rank"} <= found.keys():
+        found = ADAPTER_KEYS | found
     if isinstance(found.get("codec"), dict):
         found["codec"] = without_removed(CodecConfig, found["codec"])
     for key, kind in (("data", DataConfig), ("optimizer", OptimizerConfig)):
@@ -44,6 +48,13 @@ def with_new_keys(recipe: dict[str, Any]) -> dict[str, Any]:
             added = {f.name: f.default for f in fields(kind) if f.metadata.get("added")}
             found[key] = added | found[key]
     return found
+
+
+def effective(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe without the trained parts that an adapter of its ranks does not have."""
+    if recipe.get("block_rank") == 0 and "blocks" in recipe.get("parts", ()):
+        return recipe | {"parts": [part for part in recipe["parts"] if part != "blocks"]}
+    return recipe
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
@@ -77,6 +88,6 @@ def same_recipe(recipe: dict[str, Any], config: LoopConfig, *, ignored: Collecti
         left_out.add("precision")
     found, wanted = (
         {key: value for key, value in each.items() if key not in left_out}
-        for each in (with_new_keys(recipe), recipe_of(config))
+        for each in map(effective, (with_new_keys(recipe), recipe_of(config)))
     )
     return found == wanted

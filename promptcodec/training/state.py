@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from promptcodec.errors import CheckpointError, ConfigError
 from promptcodec.io.atomic import write_atomically
 from promptcodec.training.config import LoopConfig
-from promptcodec.training.record import IGNORED_KEYS, recipe_of, with_new_keys
+from promptcodec.training.record import IGNORED_KEYS, effective, recipe_of, with_new_keys
 
 MAY_CHANGE = ("steps", *IGNORED_KEYS)
 MAY_FALL = ("learning_rate", "entropy_factor", "clip_norm", "entropy_ema_decay")  # optimizer.
@@ -119,7 +119,7 @@ def check_recipe(state: TrainingState, config: LoopConfig) -> None:
         ConfigError: the recipe differs in more than its length, its record keeping and lower
             values of `MAY_FALL`.
     """
-    before, now = state.extra["recipe"], recipe_of(config)
+    before, now = map(effective, (state.extra["recipe"], recipe_of(config)))
     was, lower = before["optimizer"], now["optimizer"]
     for name in MAY_FALL:
         if lower[name] is None or lower[name] == was[name]:

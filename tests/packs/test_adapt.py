@@ -87,6 +87,8 @@ def test_a_pack_for_another_metric(make, screens: Path, tmp_path: Path) -> None:
     assert row["at_equal_psnr"]["value"] != row["percent"]["value"]
     card = (pack.folder / "README.md").read_text()
     assert "## Rate saved at equal MS-SSIM" in card and f"| {row['ms_ssim']:.4f} | " in card
+    config = json.loads((pack.folder / "rate-2" / "adapter_config.json").read_text())
+    assert config["metric"] == "ms-ssim"
     record = json.loads((pack.folder / "rate-2" / "training.json").read_text())
     assert record["recipe"]["metric"] == "ms-ssim"
     (log,) = (tmp_path / "runs").rglob("log.jsonl")
@@ -166,6 +168,7 @@ def test_savings_are_at_equal_psnr(monkeypatch) -> None:
     large = [np.full((200, 170, 3), value, np.uint8) for value in range(6)]
     (found,) = savings(Plain(1.0), 0.75, large, rates=[3], metric="ms-ssim")  # type: ignore[arg-type]
     assert found.percent.value == pytest.approx(25.0)
+    assert found.at_equal_psnr is not None
     assert found.at_equal_psnr.value == pytest.approx(25.0)  # the ladder is 2 dB above as well
     (few,) = savings(Plain(1.0), 1.5, parts[:2], rates=[7])  # type: ignore[arg-type]
     assert few.percent.value == pytest.approx(-50.0) and few.percent.low is None

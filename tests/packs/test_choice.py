@@ -46,8 +46,10 @@ def cost(squares: list[PreparedPicture], weights: list[float], codec: Codec) -> 
     [
         (40, 33, 1, (40, 33)),
         (1, 500, 1, (1, 64)),
+        (64, 2000, 4, (64, 64)),
         (256, 256, 2, (64, 64)),
-        (512, 768, 3, (128, 128)),
+        (512, 768, 12, (64, 64)),
+        (800, 768, 5, (128, 128)),
         (1000, 1536, 12, (128, 128)),
         (3000, 2000, 16, (128, 128)),
     ],
@@ -100,7 +102,38 @@ def test_what_may_be_exact_is_left_out(codec: Codec) -> None:
     assert all(int(each.picture.rgb.max()) < 60 for each in squares)
     pixels[:, :256] = pixels[:, 256:]
     search = ExactSearch.of(prepared_of(codec, pixels), tile_size=None, effort=0)
-    assert len(search.flat) == 4 and pack_choice._sample(search.prepared, search)[0]
+    assert len(search.flat) == 4
+    assert pack_choice._sample(search.prepared, search) == ([], [])
+    points = [CodingPoint(codec.ladder.at(RATE), RATE)] * 2
+    assert likely(search.prepared, points, search=search) == 0
+
+
+def test_the_cost_of_a_square(codec: Codec) -> None:
+    """Bits and error of the square as it is coded, as often as it stands for others."""
+    point = CodingPoint(codec.ladder.at(RATE), RATE)
+    square = prepared_of(codec, noise(60, 50))
+    candidate = square.encode_at(point)
+    expected = candidate.bits() + 0.3 * sum(candidate.errors()) / 3
+    assert pack_choice._cost([square], [7.0], point, lmbda=0.3) == pytest.approx(7.0 * expected)
+
+
+def test_all_are_compared_by_one_weight(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [CodingPoint(codec.ladder.at(RATE), RATE, gain) for gain in (0, 900)]
+    assert points[0].lmbda != points[1].lmbda
+    seen: list[float] = []
+    monkeypatch.setattr(pack_choice, "_cost", lambda *_, lmbda: seen.append(lmbda) or 1.0)
+    likely(prepared_of(codec, noise(70, 70)), points, search=None)
+    assert seen == [points[0].lmbda] * 2
+
+
+def test_what_is_hidden_does_not_count(codec: Codec) -> None:
+    pixels = np.dstack([noise(200, 400), np.zeros((200, 400), np.uint8)])
+    pixels[:, 300:, :3] //= 4
+    pixels[:, 300:, 3] = 255
+    prepared = prepared_of(codec, pixels, tile_size=128)
+    squares, _ = pack_choice._sample(prepared, None)
+    seen = [np.asarray(each.picture.alpha) for each in squares]
+    assert all(alpha[:, -1].all() for alpha in seen)
 
 
 @pytest.mark.parametrize(

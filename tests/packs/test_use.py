@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from promptcodec import Codec, bitstream
+from promptcodec.coding import codec as codec_module
 from promptcodec.coding import ladder as ladder_module
 from promptcodec.coding.adapter import AdapterConfig
 from promptcodec.coding.packs import Attempt, cheapest
@@ -27,13 +28,16 @@ from promptcodec.models.checkpoint import read_base
 from promptcodec.models.codec import TorchCodec
 
 
-def write_pack(folder: Path, base: Path, ladder: Path, *, rates: dict[int, int]) -> Path:
-    """A pack of the ladder's adapters with other gains; rates are gains by index."""
+def write_pack(
+    folder: Path, base: Path, ladder: Path, *, rates: dict[int, int], bias: float = 0.0
+) -> Path:
+    """A pack of the ladder's adapters with other gains and means; rates are gains by index."""
     stored = read_base(base)
     for index, gain in rates.items():
         prompts = read_adapter(ladder / f"rate-{index}", base=stored).network
         with torch.no_grad():
             prompts.log_gains.add_(gain)
+            prompts.mean_bias.add_(bias)
         config = AdapterConfig(
             rate_index=index,
             lmbda=LAMBDAS[index],
@@ -137,17 +141,49 @@ def test_best_keeps_the_lowest_cost(codec: Codec, picture: np.ndarray) -> None:
         codec.encode(picture, rate_index=7, pack="best")
 
 
-def test_auto_takes_what_the_sample_says(codec: Codec, picture: np.ndarray) -> None:
-    """The sample of a picture of one square is the picture, but for the margin."""
-    for rate in (2, 4, 6):
-        best = codec.encode_detailed(picture[:64, :64], rate_index=rate, pack="best")
-        auto = codec.encode_detailed(picture[:64, :64], rate_index=rate, pack="auto")
-        plain = codec.encode(picture[:64, :64], rate_index=rate)
-        assert auto.pack in (best.pack, None) and auto.passes == 1
-        assert auto.data == (plain if auto.pack is None else best.data)
-        batch = codec.encode_batch([picture[:64, :64]] * 2, rate_index=rate, pack="auto")
-        hashes = [bitstream.parse_header(data).adapter_hashes for data in (*batch, auto.data)]
-        assert len(set(hashes)) == 1
+@pytest.fixture(scope="module")
+def winner(
+    tiny_checkpoint: Path, tiny_ladder: Path, packs: Path, tmp_path_factory
+) -> tuple[Codec, np.ndarray]:
+    """A codec whose ladder predicts wrong means, its packs, and a picture of several squares."""
+    folder = tmp_path_factory.mktemp("winner")
+    ladder = write_pack(folder / "off", tiny_checkpoint, tiny_ladder, rates={4: 9}, bias=60.0)
+    codec = Codec.load(tiny_checkpoint, ladder / "rate-4", packs=[packs])
+    noise = np.random.default_rng(5).integers(0, 90, (200, 260, 3))
+    return codec, noise.astype(np.uint8)
+
+
+@pytest.mark.parametrize("options", [{}, {"graphics": "never"}])
+def test_auto_takes_a_pack_that_is_better(winner: tuple[Codec, np.ndarray], options: dict) -> None:
+    codec, picture = winner
+    best = codec.encode_detailed(picture, pack="best", **options)
+    found = codec.encode_detailed(picture, pack="auto", **options)
+    assert found.pack == best.pack is not None and found.data == best.data
+    assert found.passes == 1
+    batch = codec.encode_batch([picture, picture[:150]], pack="auto", **options)
+    assert batch[0] == found.data
+
+
+@pytest.mark.parametrize("number", [0, -1])
+def test_a_target_is_searched_again_with_the_chosen_pack(
+    codec: Codec, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(codec_module, "likely", lambda *_, **__: number)
+    ways = (None, "screens", "auto")  # the last one
+    plain, screens, found = (
+        codec.encode_detailed(picture, pack=way, target_bpp=1.6, graphics="never") for way in ways
+    )
+    assert found.passes == plain.passes - number * screens.passes
+
+
+def test_what_is_exact_is_bound_to_no_pack(winner: tuple[Codec, np.ndarray]) -> None:
+    codec, _ = winner
+    flat = np.where(np.arange(300)[:, None, None] // 50 % 2, 200, 20).astype(np.uint8)
+    flat = np.ascontiguousarray(np.broadcast_to(flat, (300, 280, 3)))
+    found = codec.encode_detailed(flat, pack="auto")
+    assert found.exact_tiles == 1 and found.pack is None
+    assert codec.encode_batch([flat, flat], pack="auto") == [found.data] * 2
+    assert found.data == codec.encode(flat)
 
 
 def test_a_pack_wins_and_loses(
@@ -312,6 +348,7 @@ def test_the_list(run, packs) -> None:
     assert [(row["name"], row["rates"]) for row in rows] == [("maps", [4]), ("screens", [2, 6])]
     assert rows[1]["description"] == "lines" and rows[1]["held_out"] == 15.0
     assert rows[1]["photographs"] is None and rows[1]["folder"] == str(packs / "screens")
+    folder = rows[1]["folder"]
     text = run("packs", "--packs", packs).out.decode().splitlines()
-    assert text[2].split() == ["screens", "2,", "6", "+15.0", "%", "-", "lines", rows[1]["folder"]]
+    assert text[2].split() == ["screens", "2,", "6", "psnr", "+15.0", "%", "-", "lines", folder]
     assert b"promptcodec adapt" in run("packs").out

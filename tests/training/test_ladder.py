@@ -10,6 +10,7 @@ from places import ASSETS
 from promptcodec.api import Codec
 from promptcodec.cli.main import main
 from promptcodec.errors import ConfigError, UsageError
+from promptcodec.io.checkpoints import find_prompts
 from promptcodec.models.adapters.checkpoint import read_adapter
 from promptcodec.models.checkpoint import read_base
 from promptcodec.training.config import DataConfig, OptimizerConfig, read_recipe
@@ -73,6 +74,22 @@ def test_a_ladder_is_a_chain_of_neighbours(
     assert same_run(folder / "rate-4", replace(run, z_table_sets=0))
     assert not same_run(folder / "rate-4", run)
     path.write_text(kept)
+    old = json.loads(kept)  # as before there were updates of blocks, sides and metrics
+    for key in ("block_rank", "sides", "metric"):
+        del old["recipe"][key]
+    old["recipe"]["parts"].remove("blocks")
+    path.write_text(json.dumps(old))
+    four = ("prompts", "gains", "means", "maps")
+    for own in (run, replace(run, parts=four)):
+        assert same_run(folder / "rate-4", own)
+        assert not same_run(folder / "rate-4", replace(own, block_rank=2))
+    assert not same_run(folder / "rate-4", replace(run, sides=("encoder",)))
+    assert not same_run(folder / "rate-4", replace(run, parts=four[:3]))
+    path.write_text(kept)
+    for own in (run, replace(run, parts=four)):
+        assert same_run(folder / "rate-4", own)
+    bundled = find_prompts(None)[2]  # older still
+    assert not same_run(bundled, RateAdapterConfig(rate_index=2))
     other = replace(config, prompts=replace(config.prompts, steps=3))
     with pytest.raises(UsageError, match="another recipe"):
         train_ladder(other, data=pictures, out=out, resume=True, device="cpu")
