@@ -22,14 +22,13 @@ from PIL import Image
 
 from benchmarks.common import parse, parser, write_record
 from promptcodec.api import Codec
-from promptcodec.evaluation.bootstrap import Estimate
 from promptcodec.evaluation.codecs.registry import CLASSIC
 from promptcodec.evaluation.codecs.sweep import sweep
 from promptcodec.evaluation.metrics import bpp
 from promptcodec.io.find import PICTURE_SUFFIXES, find_files
 from promptcodec.io.load import load_picture
 from promptcodec.io.packs import StoredPack, find_packs
-from promptcodec.packs.savings import Pixels, Point, estimate, log_ratio, measure, middle, savings
+from promptcodec.packs.savings import Pixels, Point, measure, middle, saving_of, savings
 
 PEERS = ("webp", "avif-psnr", "avif-444-psnr")
 LOSSLESS = {
@@ -112,12 +111,7 @@ def against(
         )
         for part in parts
     ]
-    return {rate: asdict(_saved(own, curves)) for rate, own in points.items()}
-
-
-def _saved(points: Sequence[Point], curves: Sequence[Sequence[Point]]) -> Estimate:
-    pairs = zip(points, curves, strict=True)
-    return estimate(np.array([log_ratio(point, curve) for point, curve in pairs]))
+    return {rate: asdict(saving_of(own, curves)) for rate, own in points.items()}
 
 
 def lossless(parts: Sequence[Pixels], **options: Any) -> float:

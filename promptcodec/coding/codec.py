@@ -280,7 +280,8 @@ class PictureCodec(StreamReader):
         for number, candidate in zip(numbers, found, strict=True):
             search = searches[number]
             best = candidate if search is None else search.best(candidate)
-            if search is not None and best.is_exact and pack == AUTO:  # it needs no network
+            bound = best.point.rate_point.hashes != first[number].rate_point.hashes
+            if search is not None and pack == AUTO and best.is_exact and bound:  # for nothing
                 best = search.best(prepared[number].encode_at(first[number]))
             attempts[number].append(Attempt(best))
         return [cheapest(own).candidate.stream() for own in attempts]

@@ -68,7 +68,7 @@ class ConvolutionBranch(nn.Module):
         """
         first, second = updates or (None, None)
         hidden = torch.relu(weights_of(self.conv1, first, units)(x))
-        return self.last(hidden) if second is None else weights_of(self.last, second, None)(hidden)
+        return weights_of(self.last, second, None)(hidden)
 
 
 class Stage(nn.Module):

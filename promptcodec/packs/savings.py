@@ -100,7 +100,7 @@ def savings(
             name: float(np.mean([getattr(point, name) for point in points]))
             for name in ("bpp", "psnr", *(("ms_ssim",) if metric == "ms-ssim" else ()))
         }
-        saved = {name: _saving_of(points, curves, name) for name in ("psnr", metric)}
+        saved = {name: saving_of(points, curves, name) for name in ("psnr", metric)}
         beside = None if metric == "psnr" else saved["psnr"]
         found.append(Saving(rate, saved[metric], pictures=len(parts), at_equal_psnr=beside, **mean))
     return found
@@ -144,15 +144,15 @@ def middle(picture: Pixels) -> Pixels:
     return np.ascontiguousarray(picture[top : top + HEIGHT, left : left + WIDTH])
 
 
-def _saving_of(
-    points: Sequence[Point], curves: Sequence[Sequence[Point]], metric: Metric
+def saving_of(
+    points: Sequence[Point], curves: Sequence[Sequence[Point]], metric: Metric = "psnr"
 ) -> Estimate:
     """Rate saved by points, each against the curve of its picture."""
     pairs = zip(points, curves, strict=True)
     return estimate(np.array([log_ratio(point, curve, metric) for point, curve in pairs]))
 
 
-def log_ratio(point: Point, curve: Sequence[Point], metric: Metric = "psnr") -> float:
+def log_ratio(point: Point, curve: Sequence[Point], metric: Metric) -> float:
     """Logarithm of the rate of a point over that of the curve at equal quality.
 
     Beyond its ends the curve goes on in a line.
