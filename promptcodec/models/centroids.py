@@ -36,7 +36,8 @@ class Centroids(nn.Module):
         if not index.dtype.is_floating_point:
             place = index.long()
         else:
-            place = torch.round(index.detach()).clamp(0, NUM_SCALES - 1).long()
+            rounded = torch.round(index.detach()).nan_to_num(0.0)  # a run may diverge
+            place = rounded.clamp(0, NUM_SCALES - 1).long()
         one, more = self.pull[0][place], self.pull[1][place]
         pull = torch.where(symbols.detach().abs() < 1.5, one, more)
         return symbols - symbols.clamp(-1.0, 1.0) * pull

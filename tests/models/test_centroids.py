@@ -79,3 +79,9 @@ def test_it_is_part_of_the_base_and_old_bases_have_none(model: CodecModel) -> No
         build(tensors, config=BaseConfig(codec=plain), where="here")
     with pytest.raises(ConfigError, match="reconstruction is 'edge'"):
         replace(CONFIG, reconstruction="edge")
+
+
+def test_a_diverging_run_rebuilds_no_number_from_no_number() -> None:
+    """The loss says so; an index that is no number ends no process, as it would on a GPU."""
+    nothing = torch.full((2, 3), torch.nan)
+    assert bool(Centroids()(nothing, nothing).isnan().all())
