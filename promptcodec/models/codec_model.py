@@ -152,12 +152,14 @@ class CodecModel(nn.Module):
         features = self.features(z_hat, adapter)
         steps = adapter.gain_steps() if adapter else y.new_zeros(())
         gain = likelihood.gain_of(steps)
-        known = self._known(features, y, gain) if hard else likelihood.add_noise(y * gain) / gain
+        with torch.autocast(x.device.type, enabled=False):
+            index = self.hyperprior.scale_path(z_hat) + steps
+        known = self._known(features, y, gain, certain=index.detach() < 0.5, hard=hard)
         mu, shift = self.context.parallel(features, known)
         with torch.autocast(x.device.type, enabled=False):
             mu = mu.float()
             shift = 0.0 if shift is None else shift.float()
-            index = self.hyperprior.scale_path(z_hat) + steps + shift
+            index = index + shift
             residual = (y - mu) * gain
             rounded = likelihood.round_ste(residual)
             symbols = torch.where(index.detach() < 0.5, 0.0, rounded)
@@ -181,11 +183,26 @@ class CodecModel(nn.Module):
             y_hat=y_hat,
         )
 
-    @torch.no_grad()
-    def _known(self, features: Tensor, y: Tensor, gain: Tensor) -> Tensor:
-        """y_hat as context of later groups, (B, M, h, w); means by a parallel pass over y."""
-        mu, _ = self.context.parallel(features, y)
-        return torch.round((y - mu.float()) * gain) / gain + mu.float()
+    def _known(
+        self, features: Tensor, y: Tensor, gain: Tensor, *, certain: Tensor, hard: bool
+    ) -> Tensor:
+        """Latents as context of later groups, (B, M, h, w): noisy ones, or rounded ones.
+
+        Of a symbol that is certainly zero a decoder has the mean alone. The latent in its place
+        would be information that no stream carries, and transforms learn to use it.
+
+        Args:
+            features: mean features of the hyperprior.
+            y: latents, (B, M, h, w).
+            gain: steps in a unit of y.
+            certain: whether a symbol is certainly zero, (B, M, h, w).
+            hard: whether latents are rounded.
+        """
+        noisy = y if hard else likelihood.add_noise(y * gain) / gain
+        with torch.no_grad():
+            mu = self.context.parallel(features, noisy.masked_fill(certain, 0.0))[0].float()
+        rounded = torch.round((y.detach() - mu) * gain) / gain + mu if hard else noisy
+        return torch.where(certain, mu, rounded)
 
     def to_latents(self, x: Tensor, adapter: Adapter | None) -> Tensor:
         """g_a with an adapter: (B, 3, H, W) to (B, M, H/16, W/16), float32."""

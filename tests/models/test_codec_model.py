@@ -157,3 +157,34 @@ def test_a_finer_gain_costs_more_and_is_closer(model: CodecModel) -> None:
         coded = latents.indexes > 0
         errors.append(float((latents.y_hat - y)[coded].square().mean()))
     assert errors[0] > errors[1] > errors[2]
+
+
+@pytest.mark.parametrize("context", ["checkerboard", "econtext"])
+@pytest.mark.parametrize("hard", [False, True])
+def test_training_shows_the_context_what_a_decoder_has(
+    monkeypatch: pytest.MonkeyPatch, context: str, hard: bool
+) -> None:
+    """Latents of symbols that are certainly zero are in no stream: nothing follows from them."""
+    torch.manual_seed(4)
+    config = replace(TINY, context=context, context_channels=8, context_segments=(6, 6))
+    model = CodecModel(config)
+    torch.nn.init.constant_(model.hyperprior.scale_path.layers[-1].weight, 0.0)
+    bias = model.hyperprior.scale_path.layers[-1].bias
+    for parameter in model.context.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    with torch.no_grad():
+        bias.fill_(2.0)
+        bias[::3] = -1.0  # of 12 channels four
+    monkeypatch.setattr(model.hyperprior.h_a, "forward", lambda y: torch.zeros(2, 4, 1, 1))
+    y = 5.0 * torch.randn(2, 12, 4, 4)
+
+    def rebuilt(other: float, place: slice) -> torch.Tensor:
+        moved = y.clone()
+        moved[:, place] += other
+        monkeypatch.setattr(model, "to_latents", lambda x, adapter: moved)
+        torch.manual_seed(6)
+        return model(torch.rand(2, 3, 64, 64), hard=hard).y_hat
+
+    before = rebuilt(0.0, slice(0, 12, 3))
+    assert torch.equal(rebuilt(9.0, slice(0, 12, 3)), before)
+    assert not torch.equal(rebuilt(9.0, slice(1, 12, 3))[:, 0::3], before[:, 0::3])  # others count
