@@ -201,8 +201,8 @@ class CodecModel(nn.Module):
         noisy = y if hard else likelihood.add_noise(y * gain) / gain
         with torch.no_grad():
             mu = self.context.parallel(features, noisy.masked_fill(certain, 0.0))[0].float()
-        rounded = torch.round((y.detach() - mu) * gain) / gain + mu if hard else noisy
-        return torch.where(certain, mu, rounded)
+        sent = torch.round((y.detach() - mu) * gain) / gain + mu if hard else noisy
+        return torch.where(certain, mu, sent)
 
     def to_latents(self, x: Tensor, adapter: Adapter | None) -> Tensor:
         """g_a with an adapter: (B, 3, H, W) to (B, M, H/16, W/16), float32."""
