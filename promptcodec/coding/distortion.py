@@ -1,4 +1,4 @@
-"""Squared error and PSNR of 8-bit pictures."""
+"""Squared error and PSNR of 8-bit pictures, and the least side that MS-SSIM needs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEAST_ERROR = 0.25  # squared levels, half a level in one sample: the error of a lossless picture
+MS_SSIM_SIDE = 161  # px, least side for five scales with a window of 11
 
 
 def squared_error(rgb: NDArray[np.uint8], shown: NDArray[np.uint8], *, grey: bool = False) -> float:

@@ -10,10 +10,10 @@ from typing import Any, cast
 import numpy as np
 from PIL import Image
 
+from promptcodec.coding.distortion import MS_SSIM_SIDE
 from promptcodec.errors import CheckpointError, UsageError
 from promptcodec.evaluation.metrics import METRICS, Metric, psnr
 
-MIN_SIDE = 161  # px, for five scales of MS-SSIM with a window of 11
 MIN_SCORED = 8  # px, the least side that SSIMULACRA 2 is defined for
 
 
@@ -79,7 +79,7 @@ class QualityMetrics:
         ]
         similarity = distance = None
         with torch.inference_mode():
-            if "ms-ssim" in self.names and min(original.shape[:2]) >= MIN_SIDE:
+            if "ms-ssim" in self.names and min(original.shape[:2]) >= MS_SSIM_SIDE:
                 from pytorch_msssim import ms_ssim
 
                 similarity = float(ms_ssim(pair[0], pair[1], data_range=255.0))

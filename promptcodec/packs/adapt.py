@@ -18,6 +18,7 @@ from typing import Any
 
 from promptcodec.api import Codec
 from promptcodec.coding.adapter_file import read_adapter_config
+from promptcodec.coding.distortion import MS_SSIM_SIDE
 from promptcodec.errors import DataError, UsageError
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.checkpoints import ADAPTERS, find_prompts, root_of
@@ -29,7 +30,7 @@ from promptcodec.packs.savings import Saving, savings
 from promptcodec.training.config import DataConfig, OptimizerConfig
 from promptcodec.training.data.opening import open_pictures
 from promptcodec.training.ladder import LadderConfig, train_ladder
-from promptcodec.training.losses import MS_SSIM_SIDE, TrainingMetric
+from promptcodec.training.losses import TrainingMetric
 from promptcodec.training.rate_adapter import RateAdapterConfig
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")

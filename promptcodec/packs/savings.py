@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
 from promptcodec.coding.codec import PictureCodec
+from promptcodec.coding.distortion import MS_SSIM_SIDE
 from promptcodec.errors import DataError
 from promptcodec.evaluation.bootstrap import MIN_PICTURES, RESAMPLES, Estimate
 from promptcodec.evaluation.metrics import Metric, bpp, to_db
-from promptcodec.evaluation.perceptual import MIN_SIDE, QualityMetrics
+from promptcodec.evaluation.perceptual import QualityMetrics
 
 STEP = 0.5  # between two points of the ladder's curve, in rate indexes
 BEYOND = 6.0  # gain steps past the ends of the ladder
@@ -89,9 +90,9 @@ def savings(
     """
     parts = [middle(picture) for picture in pictures]
     if metric == "ms-ssim":
-        parts = [part for part in parts if min(part.shape[:2]) >= MIN_SIDE]
+        parts = [part for part in parts if min(part.shape[:2]) >= MS_SSIM_SIDE]
         if not parts:
-            raise DataError(f"no held-out picture has {MIN_SIDE} px a side, as MS-SSIM needs")
+            raise DataError(f"no held-out picture has {MS_SSIM_SIDE} px a side, as MS-SSIM needs")
     curves = [ladder_curve(plain, part, rates=rates, metric=metric) for part in parts]
     found = []
     for rate in rates:

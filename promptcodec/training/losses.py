@@ -8,7 +8,7 @@ from typing import Literal, Protocol, get_args
 import torch
 from torch import Tensor
 
-from promptcodec.coding.distortion import psnr_of
+from promptcodec.coding.distortion import MS_SSIM_SIDE, psnr_of
 from promptcodec.errors import ConfigError
 from promptcodec.models.codec_model import TrainingOutput
 
@@ -18,7 +18,6 @@ MS_SSIM_WEIGHT = 1280.0
 
 CompressAI trains pairs of models of about one rate: 2.4 and 0.0018, 16.64 and 0.013, 220 and 0.18
 among others, which are 1,222 to 1,333 apart (docs of its zoo, read in 2026)."""
-MS_SSIM_SIDE = 161  # px, least side for five scales with a window of 11
 
 
 def check_metric(metric: str, *, crop: int) -> None:

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import torch
 
+from promptcodec.coding.distortion import MS_SSIM_SIDE
 from promptcodec.errors import CheckpointError, UsageError
 from promptcodec.evaluation.metrics import MAX_PSNR, psnr, to_db
-from promptcodec.evaluation.perceptual import MIN_SIDE, QualityMetrics
+from promptcodec.evaluation.perceptual import QualityMetrics
 
 
 def noisy(side: int, sigma: float) -> tuple[np.ndarray, np.ndarray]:
@@ -19,12 +20,12 @@ def noisy(side: int, sigma: float) -> tuple[np.ndarray, np.ndarray]:
 
 def test_ms_ssim_falls_with_noise() -> None:
     judge = QualityMetrics(("psnr", "ms-ssim"))
-    found = [judge(*noisy(MIN_SIDE, sigma)) for sigma in (2.0, 10.0, 40.0)]
+    found = [judge(*noisy(MS_SSIM_SIDE, sigma)) for sigma in (2.0, 10.0, 40.0)]
     values = [each.ms_ssim for each in found]
     assert all(value is not None and 0 < value < 1 for value in values)
     assert values == sorted(values, reverse=True)
-    assert found[0].psnr == psnr(*noisy(MIN_SIDE, 2.0))
-    same = noisy(MIN_SIDE, 2.0)[0]
+    assert found[0].psnr == psnr(*noisy(MS_SSIM_SIDE, 2.0))
+    same = noisy(MS_SSIM_SIDE, 2.0)[0]
     assert judge(same, same).ms_ssim == pytest.approx(1.0)
 
 
@@ -42,8 +43,8 @@ def test_ssimulacra2_falls_with_noise(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_small_pictures_and_other_metrics_are_left_open() -> None:
-    assert QualityMetrics(("ms-ssim",))(*noisy(MIN_SIDE - 1, 2.0)).ms_ssim is None
-    assert QualityMetrics()(*noisy(MIN_SIDE, 2.0)).ms_ssim is None
+    assert QualityMetrics(("ms-ssim",))(*noisy(MS_SSIM_SIDE - 1, 2.0)).ms_ssim is None
+    assert QualityMetrics()(*noisy(MS_SSIM_SIDE, 2.0)).ms_ssim is None
     with pytest.raises(UsageError, match="'vmaf': choose among psnr, ms-ssim, ssimulacra2, lpips"):
         QualityMetrics(("vmaf",))
 
