@@ -148,6 +148,14 @@ def train_ladder(
     rate_index: Annotated[
         list[int] | None, Option(min=0, max=7, help="Train only this rate; may be repeated.")
     ] = None,
+    base: Annotated[
+        str | None,
+        Option(
+            help="Base codec in place of the recipe's: a folder, or owner/name[@revision] on the "
+            "Hub.",
+            show_default="the recipe's, else the bundled one",
+        ),
+    ] = None,
     validation: Validation = None,
     cache: PictureCache = None,
     minutes: Minutes = None,
@@ -159,6 +167,8 @@ def train_ladder(
     from promptcodec.training.config import read_recipe
 
     config = read_recipe(recipe, ladder.LadderConfig)
+    if base is not None:
+        config = dataclasses.replace(config, prompts=dataclasses.replace(config.prompts, base=base))
     if minutes is not None:
         config = dataclasses.replace(config, minutes=_left(minutes, began))
     folder = ladder.train_ladder(

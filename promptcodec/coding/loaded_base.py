@@ -88,10 +88,15 @@ class LoadedBase:
 
         Raises:
             RateError: none has the rate.
-            UsageError: the pack is not loaded.
+            UsageError: the pack is not loaded, or there is none to choose from.
         """
         packs, pack = self._packs, settings.pack
         choice = pack in (AUTO, BEST)
+        if choice and not packs:
+            raise UsageError(
+                f"pack is {pack!r}, but no pack of this base is loaded: name a folder of packs by "
+                "`--packs` (in Python `packs` of `Codec.load`), or leave the option out"
+            )
         if pack is not None and not choice and pack not in packs:
             raise UsageError(
                 f"pack {pack!r} is not loaded (there: {', '.join(packs) or 'none'}): choose one of "

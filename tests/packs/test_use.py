@@ -120,6 +120,16 @@ def test_refusals(
         codec.encode(picture, **{"pack": "screens"} | options)
 
 
+@pytest.mark.parametrize("way", ["auto", "best"])
+def test_a_choice_needs_a_pack(
+    tiny_checkpoint: Path, tiny_ladder: Path, picture: np.ndarray, way: str
+) -> None:
+    """Otherwise a forgotten `--packs` would cost bytes and never be noticed."""
+    codec = Codec.load(tiny_checkpoint, tiny_ladder, packs=[])
+    with pytest.raises(UsageError, match=f"pack is '{way}', but no pack .* by `--packs`"):
+        codec.encode(picture, pack=way)
+
+
 def test_best_keeps_the_lowest_cost(codec: Codec, picture: np.ndarray) -> None:
     """At 4 and from 2 to 6 both packs and the ladder are there, at 6 one pack, beyond none."""
     for rate, names in ((4, (None, "maps", "screens")), (6, (None, "screens"))):

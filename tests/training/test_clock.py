@@ -175,7 +175,10 @@ def test_a_ladder_by_the_clock(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Equal parts of what is left once the first rate has started; a resumed one is finished."""
+    """Equal parts of what is left once the first rate has started; a resumed one is finished.
+
+    The base of the command line replaces the recipe's.
+    """
     draw = PictureStore.batch
 
     def batch(self: PictureStore, *arguments, **options):
@@ -183,12 +186,12 @@ def test_a_ladder_by_the_clock(
         return draw(self, *arguments, **options)
 
     monkeypatch.setattr(PictureStore, "batch", batch)
-    prompts = {"base": str(tiny_checkpoint), "width": 4, "rank": 2, "batch": 1, "precision": "no"}
+    prompts = {"base": "none/of/these", "width": 4, "rank": 2, "batch": 1, "precision": "no"}
     prompts["data"] = {"crop": 64, "validation_pictures": 1}
     recipe, out = tmp_path / "ladder.yaml", tmp_path / "run"
     recipe.write_text(yaml.safe_dump({"prompts": prompts, "rates": [3, 4, 5]}))
     words = ["train-ladder", str(recipe), "--data", str(pictures), "--out", str(out)]
-    words += ["--device", "cpu", "--minutes", "2"]
+    words += ["--device", "cpu", "--minutes", "2", "--base", str(tiny_checkpoint)]
     began = clock.now
     assert main(words) == 0
     assert 100.0 < clock.now - began <= 120.0
