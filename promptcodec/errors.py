@@ -41,7 +41,7 @@ class PictureError(PromptCodecError, ValueError):
 
 
 class StreamError(PromptCodecError, ValueError):
-    """The stream is missing, none of ours, damaged, truncated, newer, or too large."""
+    """The stream is missing, of another format, damaged, truncated, newer, or too large."""
 
     exit_code = 4
     remedy = (

@@ -65,8 +65,8 @@ ENCODE = {
     "gain_steps": Option(
         help="Finer (positive) or coarser around that rate; 6 is about twice as fine."
     ),
-    "target_bpp": Option(help="Instead of a rate: 8 * bytes / pixels, met within 1 %."),
-    "target_bytes": Option(help="Instead of a rate: size of the file, met within 1 %."),
+    "target_bpp": Option(help="Instead of a rate: 8 * bytes / pixels, to 1 % or the nearest."),
+    "target_bytes": Option(help="Instead of a rate: size of the file, to 1 % or the nearest."),
     "target_psnr": Option(help="Instead of a rate: dB over RGB, met within 0.05 dB."),
     "strict": Option("--strict", help="Never exceed the target size."),
     "effort": Option(

@@ -56,10 +56,10 @@ class EncodeSettings:
             them; None is the base's own.
         gain_steps: finer (positive) or coarser quantisation around that rate, in steps of the
             scale tables: +6 is about twice as fine.
-        target_bpp: bits per pixel to reach instead of a rate, 8 * bytes of the file / pixels, met
-            within 1 %.
-        target_bytes: size of the file to reach instead of a rate, met within 1 %.
-        target_psnr: PSNR over RGB to reach instead of a rate, dB, met within 0.05 dB.
+        target_bpp: bits per pixel to reach instead of a rate, 8 * bytes of the file / pixels; within
+            1 %, or the nearest where one byte or one step of the gain is more.
+        target_bytes: size of the file to reach instead of a rate, as near as `target_bpp`.
+        target_psnr: PSNR over RGB to reach instead of a rate, dB; within 0.05 dB, or the nearest.
         strict: guarantee that a target of size is never exceeded.
         effort: amount of refinement, 0 to 9; above 0 the latents of this picture are searched for
             a lower rate-distortion cost, which takes seconds to minutes and about 1 GB for each
