@@ -56,8 +56,8 @@ class EncodeSettings:
             them; None is the base's own.
         gain_steps: finer (positive) or coarser quantisation around that rate, in steps of the
             scale tables: +6 is about twice as fine.
-        target_bpp: bits per pixel to reach instead of a rate, 8 * bytes of the file / pixels; within
-            1 %, or the nearest where one byte or one step of the gain is more.
+        target_bpp: bits per pixel to reach instead of a rate, 8 * bytes of the file / pixels;
+            within 1 %, or the nearest where one byte or one step of the gain is more.
         target_bytes: size of the file to reach instead of a rate, as near as `target_bpp`.
         target_psnr: PSNR over RGB to reach instead of a rate, dB; within 0.05 dB, or the nearest.
         strict: guarantee that a target of size is never exceeded.
