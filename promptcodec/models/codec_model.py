@@ -127,7 +127,8 @@ class CodecModel(nn.Module):
         """One differentiable pass.
 
         The rate is computed with noise, the synthesis with rounding and a straight-through
-        gradient. A symbol whose table index rounds to 0 is zero, as in coding.
+        gradient. A symbol whose table index rounds to 0 is zero, and z has the range of its tables,
+        as in coding.
 
         Args:
             x: RGB in [0, 1], (B, 3, H, W); H and W multiples of 64 px.
@@ -146,8 +147,8 @@ class CodecModel(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not (rate_only or hard)):
             y = self.to_latents(x, adapter)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not hard):
-            z = self.hyperprior.h_a(y).float()
-        z_sent = torch.round(z).clamp(Z_MIN, Z_MAX) if hard else likelihood.add_noise(z)
+            z = likelihood.bounded(self.hyperprior.h_a(y).float(), Z_MIN, Z_MAX)
+        z_sent = torch.round(z) if hard else likelihood.add_noise(z)
         z_hat = likelihood.round_ste(z) if round_z and not hard else z_sent
         features = self.features(z_hat, adapter)
         steps = adapter.gain_steps() if adapter else y.new_zeros(())

@@ -37,6 +37,11 @@ def lower_bound(x: Tensor, bound: float) -> Tensor:
     return _LowerBound.apply(x, bound)  # type: ignore[return-value]
 
 
+def bounded(x: Tensor, low: float, high: float) -> Tensor:
+    """x within bounds, with a gradient that can leave both."""
+    return -lower_bound(-lower_bound(x, low), -high)
+
+
 def round_ste(x: Tensor) -> Tensor:
     """Round; the gradient passes straight through."""
     return x + (torch.round(x) - x).detach()

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from promptcodec.coding.entropy import rans
 from promptcodec.coding.entropy.rans import EntropyTables
+from promptcodec.coding.entropy.tables import Z_MAX, Z_MIN
 from promptcodec.coding.gains import Gains
 from promptcodec.coding.latents import Latents
 from promptcodec.errors import UsageError
@@ -164,7 +165,7 @@ class _Search:
         problem, model = self.problem, self.problem.model
         y, z = self.latents()
         with torch.autocast(y.device.type, enabled=False):
-            z_hat = self._round(z, temperature)
+            z_hat = self._round(likelihood.bounded(z, Z_MIN, Z_MAX), temperature)
             features = model.features(z_hat, problem.adapter)
             index = model.hyperprior.scale_path(z_hat) + self.offset
             coded = (index.detach() >= 0.5).float()  # the others are certain zeros

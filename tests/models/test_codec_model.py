@@ -11,6 +11,7 @@ from promptcodec.coding.entropy.tables import SCALE_STEP
 from promptcodec.coding.gains import Gains
 from promptcodec.errors import ShapeError
 from promptcodec.models.codec_model import CodecModel
+from promptcodec.models.likelihood import bounded
 
 
 @pytest.fixture(scope="module")
@@ -188,3 +189,35 @@ def test_training_shows_the_context_what_a_decoder_has(
     before = rebuilt(0.0, slice(0, 12, 3))
     assert torch.equal(rebuilt(9.0, slice(0, 12, 3)), before)
     assert not torch.equal(rebuilt(9.0, slice(1, 12, 3))[:, 0::3], before[:, 0::3])  # others count
+
+
+@pytest.mark.parametrize("hard", [False, True])
+@pytest.mark.parametrize(("beyond", "bound"), [(-300.0, -128.0), (300.0, 127.0)])
+def test_training_gives_z_the_range_of_its_tables(
+    monkeypatch: pytest.MonkeyPatch, hard: bool, beyond: float, bound: float
+) -> None:
+    """Scales and means that follow from values which no stream carries fail once it is coded."""
+    torch.manual_seed(5)
+    model = CodecModel(TINY)
+    for parameter in model.hyperprior.h_means.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    x = torch.rand(1, 3, 64, 64)
+
+    def found(value: float) -> list[torch.Tensor]:
+        z = torch.full((1, 4, 1, 1), value)
+        monkeypatch.setattr(model.hyperprior.h_a, "forward", lambda y: z)
+        torch.manual_seed(6)
+        out = model(x, round_z=True, hard=hard)
+        return [out.y_hat, out.y_bits, out.z_bits]
+
+    assert all(map(torch.equal, found(beyond), found(bound)))
+    assert not any(map(torch.equal, found(bound)[:2], found(bound / 2)[:2]))
+
+
+def test_a_bounded_value_moves_inwards_alone() -> None:
+    x = torch.tensor([-3.0, 0.0, 3.0], requires_grad=True)
+    found = bounded(x, -2.0, 2.0)
+    assert found.tolist() == [-2.0, 0.0, 2.0]
+    (upwards,) = torch.autograd.grad(-found.sum(), x, retain_graph=True)  # less is lost above
+    (downwards,) = torch.autograd.grad(found.sum(), x)
+    assert upwards.tolist() == [-1.0, -1.0, 0.0] and downwards.tolist() == [0.0, 1.0, 1.0]
