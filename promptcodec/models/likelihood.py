@@ -58,9 +58,7 @@ def index_to_scale(index: Tensor) -> Tensor:
     Args:
         index: table indexes, any shape; may be below 0 or above the last table.
     """
-    index = lower_bound(index, 0.0)
-    index = -lower_bound(-index, -(NUM_SCALES - 1.0))
-    return SCALE_MIN * torch.exp(SCALE_STEP * index)
+    return SCALE_MIN * torch.exp(SCALE_STEP * bounded(index, 0.0, NUM_SCALES - 1.0))
 
 
 def gaussian_bits(residual: Tensor, scale: Tensor) -> Tensor:
