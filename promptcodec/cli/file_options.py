@@ -67,7 +67,7 @@ ENCODE = {
     ),
     "target_bpp": Option(help="Instead of a rate: 8 * bytes / pixels, to 1 % or the nearest."),
     "target_bytes": Option(help="Instead of a rate: size of the file, to 1 % or the nearest."),
-    "target_psnr": Option(help="Instead of a rate: dB over RGB, met within 0.05 dB."),
+    "target_psnr": Option(help="Instead of a rate: dB over RGB, to 0.05 dB or the nearest."),
     "strict": Option("--strict", help="Never exceed the target size."),
     "effort": Option(
         min=0, max=MAX_EFFORT, help="Seconds (1 to 6) to minutes (9) a picture for fewer bytes."

@@ -148,14 +148,7 @@ def train_ladder(
     rate_index: Annotated[
         list[int] | None, Option(min=0, max=7, help="Train only this rate; may be repeated.")
     ] = None,
-    base: Annotated[
-        str | None,
-        Option(
-            help="Base codec in place of the recipe's: a folder, or owner/name[@revision] on the "
-            "Hub.",
-            show_default="the recipe's, else the bundled one",
-        ),
-    ] = None,
+    base: options.Base = None,
     validation: Validation = None,
     cache: PictureCache = None,
     minutes: Minutes = None,
