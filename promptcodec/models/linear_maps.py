@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -37,8 +37,7 @@ def shuffle(x: Tensor, factor: int) -> Tensor:
     return x.reshape(b, h * factor, w * factor, -1).permute(0, 3, 1, 2)
 
 
-@dataclass(frozen=True)
-class Weights:
+class Weights(NamedTuple):
     """Weights of a convolution; a kernel of three has a border of zeros around its input.
 
     Args:

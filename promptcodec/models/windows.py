@@ -107,24 +107,31 @@ def window_mask(windows: Windows, device: torch.device | str = "cpu") -> WindowM
         _axis_regions(size, shift=shift, inside=end)
         for size, shift, end in zip(windows.padded, windows.shift, inside, strict=True)
     )
-    regions = (rows[:, None] * 3 + columns)[None, :, :, None]
-    regions = partition(regions, windows.rows, windows.columns).squeeze(-1)
-    cut = (regions != regions[:, :1]).any(dim=1).nonzero().squeeze(1)
-    own = regions[cut]
+    mixed = [_mixed(rows, windows.rows), _mixed(columns, windows.columns)]
+    every = [row or column for row in mixed[0] for column in mixed[1]]
+    cut = torch.tensor([number for number, is_cut in enumerate(every) if is_cut], dtype=torch.int64)
+    regions = (torch.tensor(rows)[:, None] * 3 + torch.tensor(columns))[None, :, :, None]
+    own = partition(regions, windows.rows, windows.columns).squeeze(-1)[cut]
     allowed = own[:, :, None] == own[:, None, :]
-    return WindowMask(len(regions), cut.to(device), allowed.to(device))
+    return WindowMask(len(every), cut.to(device), allowed.to(device))
 
 
-def _axis_regions(size: int, *, shift: int, inside: int) -> Tensor:
-    """Regions along one axis of a rolled grid, (size,): 1 came round from the start, 2 is padding.
+def _mixed(regions: list[int], edge: int) -> list[bool]:
+    """Whether each window along an axis has tokens of several regions."""
+    parts = (regions[start : start + edge] for start in range(0, len(regions), edge))
+    return [len(set(part)) > 1 for part in parts]
+
+
+def _axis_regions(size: int, *, shift: int, inside: int) -> list[int]:
+    """Region of each row or column of a rolled grid: 1 came round from the start, 2 is padding.
 
     Args:
         size: length of the axis, padding included.
         shift: distance that the grid was rolled towards its start.
         inside: length of the axis without padding.
     """
-    place = torch.arange(size) + shift
-    return torch.where(place % size >= inside, 2, (place >= size).to(torch.int8))
+    places = range(shift, size + shift)
+    return [2 if place % size >= inside else int(place >= size) for place in places]
 
 
 @lru_cache(maxsize=64)

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import torch
 from places import RECIPES
+from tiny import UNITS
 from torch import Tensor, nn
 
 from promptcodec.models import likelihood
+from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
+from promptcodec.models.codec_model import CodecModel
 from promptcodec.training.base import BaseTask
 from promptcodec.training.compiled import compile_forward
 from promptcodec.training.config import BaseTrainingConfig, OptimizerConfig, read_recipe
@@ -186,6 +189,26 @@ def test_compiled_in_training_and_not_in_validation(monkeypatch: pytest.MonkeyPa
     assert spy.calls == 1
     model(x)
     assert spy.calls == 2 and list(model.state_dict()) == list(network().state_dict())
+
+
+@pytest.mark.parametrize("with_adapter", [False, True])
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")
+def test_each_transform_is_one_graph(with_adapter: bool) -> None:
+    """`fullgraph` refuses a size that depends on data, and code that Dynamo cannot follow."""
+    torch.manual_seed(0)
+    model = CodecModel(UNITS)
+    adapter = LayerAdaptivePrompts(UNITS, width=4, rank=2)
+    of_g_a, of_g_s = adapter.encoder_updates(), adapter.decoder_updates()
+    x = torch.rand(2, 3, 128, 192)
+    y = model.g_a(x).detach()
+    for transform, values, prompts, updates in (
+        (model.g_a, x, adapter.encoder_prompts(x), of_g_a),
+        (model.g_s, y, adapter.decoder_prompts(y), of_g_s),
+    ):
+        compiled = torch.compile(transform.forward, backend="eager", fullgraph=True)
+        own = (prompts, updates) if with_adapter else (None, None)
+        expected = transform(values, *own)
+        torch.testing.assert_close(compiled(values, *own), expected, rtol=0, atol=0)
 
 
 def test_where_compiling_fails_training_goes_on(
