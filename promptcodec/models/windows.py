@@ -107,8 +107,9 @@ def window_mask(windows: Windows, device: torch.device | str = "cpu") -> WindowM
         _axis_regions(size, shift=shift, inside=end)
         for size, shift, end in zip(windows.padded, windows.shift, inside, strict=True)
     )
-    mixed = [_mixed(rows, windows.rows), _mixed(columns, windows.columns)]
-    every = [row or column for row in mixed[0] for column in mixed[1]]
+    # In Python integers: a compiler must know how many windows are cut.
+    across = _mixed(columns, windows.columns)
+    every = [row or column for row in _mixed(rows, windows.rows) for column in across]
     cut = torch.tensor([number for number, is_cut in enumerate(every) if is_cut], dtype=torch.int64)
     regions = (torch.tensor(rows)[:, None] * 3 + torch.tensor(columns))[None, :, :, None]
     own = partition(regions, windows.rows, windows.columns).squeeze(-1)[cut]
