@@ -131,7 +131,8 @@ class OptimizerConfig(Ranged):
         decay_fraction: last share of the steps, with a decay to zero; a run can be extended from
             the state saved before it.
         clip_norm: largest norm of the gradient.
-        ema_decay: decay of the averaged weights, which are evaluated and written.
+        ema_decay: decay of the averaged weights, which are evaluated and written; the average is
+            shorter as the learning rate falls, and ends as the weights themselves.
         entropy_ema_decay: the same for hyperprior and context; None is `ema_decay`. The latents'
             meaning moves while they learn, and a long average of a hyperprior fits none of it.
     """

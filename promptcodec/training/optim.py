@@ -97,7 +97,12 @@ def learning_rate(step: int, *, share: float, config: OptimizerConfig) -> float:
     peak = config.learning_rate
     if step < config.warmup_steps:
         return peak * (step + 1) / config.warmup_steps
+    return peak * decayed(share, config=config)
+
+
+def decayed(share: float, *, config: OptimizerConfig) -> float:
+    """What the decay at the end of a run leaves of the learning rate, 0 to 1."""
     into = share - (1.0 - config.decay_fraction)
     if into <= 0.0:
-        return peak
-    return peak * (1.0 - math.sqrt(min(1.0, into / config.decay_fraction)))
+        return 1.0
+    return 1.0 - math.sqrt(min(1.0, into / config.decay_fraction))

@@ -32,7 +32,13 @@ from promptcodec.training.divergence import Watch
 from promptcodec.training.graphs import write_graphs
 from promptcodec.training.losses import Loss
 from promptcodec.training.muon import product_dtype
-from promptcodec.training.optim import average_decay, build_optimizer, learning_rate, on_gpu
+from promptcodec.training.optim import (
+    average_decay,
+    build_optimizer,
+    decayed,
+    learning_rate,
+    on_gpu,
+)
 from promptcodec.training.pace import Budget, Pace, StepPace
 from promptcodec.training.progress import Progress
 from promptcodec.training.raw_weights import RAW_FILE, write_weights
@@ -223,7 +229,7 @@ class Trainer:
             return None
         self._memory_faults.clear()
         self.watch.skipped.add(self._move())
-        self.average.update(self.step)
+        self.average.update(self.step, pace=decayed(share, config=config.optimizer))
         return result
 
     def _move(self) -> torch.Tensor:

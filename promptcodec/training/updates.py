@@ -83,12 +83,20 @@ class Average:
                 self._counters.append((self.values[name], value))
 
     @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Add the weights after step `step` to the average."""
+    def update(self, step: int, *, pace: float = 1.0) -> None:
+        """Add the weights after step `step` to the average.
+
+        Args:
+            step: steps done.
+            pace: learning rate over its peak. The average is over fewer steps as it falls: where
+                weights hardly move there is little noise to average out, and an average that
+                reaches back to where they did move lags behind, more for some parts than others.
+        """
         # A smaller decay at first, so that the initial weights lose their influence.
-        limit = (1 + step) / (10 + step)
+        least = 1.0 - (1 + step) / (10 + step)
         for decay, (averages, weights) in self._groups.items():
-            torch._foreach_lerp_(averages, weights, 1.0 - min(decay, limit))  # pyright: ignore
+            share = min(1.0, max(least, (1.0 - decay) / max(pace, 1e-9)))
+            torch._foreach_lerp_(averages, weights, share)  # pyright: ignore
         for own, value in self._counters:
             own.copy_(value)
 

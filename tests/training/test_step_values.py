@@ -99,6 +99,29 @@ def test_an_average_of_two_parameters() -> None:
     assert float(average.values["bias"]) == pytest.approx(-3.8)
 
 
+@pytest.mark.parametrize(
+    ("pace", "moved"),
+    [(1.0, 0.01), (0.5, 0.02), (0.02, 0.5), (0.01, 1.0), (0.001, 1.0), (0.0, 1.0)],
+)
+def test_an_average_is_shorter_where_the_learning_rate_falls(pace: float, moved: float) -> None:
+    model = nn.Linear(1, 1)
+    with torch.no_grad():
+        model.weight.fill_(1.0)
+        average = Average(model, decay=lambda _: 0.99)
+        model.weight.fill_(2.0)
+    average.update(10**6, pace=pace)
+    assert float(average.values["weight"]) == pytest.approx(1.0 + moved)
+
+
+def test_a_decayed_run_ends_with_its_last_weights(tmp_path: Path) -> None:
+    lags = []
+    for fraction in (0.0, 0.5):
+        config = line_config(steps=60, ema_decay=0.99, decay_fraction=fraction)
+        state = train(LineTask(config, VALUES), tmp_path / str(fraction))
+        lags.append(abs(float(state["ema.weight"]) / float(state["model.weight"]) - 1.0))
+    assert lags[0] > 0.01 and lags[1] < 0.2 * lags[0]
+
+
 def test_the_entropy_model_has_an_average_of_its_own() -> None:
     model = nn.ModuleDict({name: nn.Linear(1, 1) for name in ("g_a", "hyperprior", "context")})
     for asked, own in ((None, 0.9), (0.5, 0.5)):
