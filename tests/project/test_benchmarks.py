@@ -44,8 +44,13 @@ def test_ratios_are_taken_pair_by_pair() -> None:
     assert timing.summarise([1.0, 2.0, 3.0]).noisy
 
 
-def test_the_peer_codes_what_was_published() -> None:
-    deviations = compressai_timing.typical_deviations(192)
+@pytest.mark.parametrize(("ours", "quality"), [(0.01, 1), (0.46, 4), (0.54, 4), (0.56, 5), (9, 8)])
+def test_the_peer_is_that_of_the_nearest_rate(ours: float, quality: int) -> None:
+    assert compressai_timing.nearest_quality(ours) == quality
+
+
+def test_deviations_have_the_entropy_of_a_rate() -> None:
+    deviations = compressai_timing.typical_deviations(192, bpp=0.66)
     assert deviations[-1] / deviations[0] == pytest.approx(compressai_timing.SPREAD)
     # Entropy by counting rounded samples, independent of the integral that was solved for.
     rng = np.random.default_rng(0)
@@ -54,7 +59,7 @@ def test_the_peer_codes_what_was_published() -> None:
         _, counts = np.unique(np.rint(rng.normal(0, deviation, 20_000)), return_counts=True)
         p = counts / counts.sum()
         bits -= float((p * np.log2(p)).sum())
-    assert bits / 256 == pytest.approx(compressai_timing.PUBLISHED_BPP, rel=0.02)
+    assert bits / 256 == pytest.approx(0.66, rel=0.02)
 
 
 def test_photographs_repeat_and_gain_noise_only_when_they_grow(tmp_path: Path) -> None:
