@@ -417,14 +417,14 @@ BESIDE = {
 
 def summary_of(results: dict[str, Any]) -> dict[str, Any]:
     """Results of an evaluation without records of single pictures, for a checkpoint's folder."""
-    lists = ("points", "baselines", "comparisons")
+    lists = ("points", "baselines", "comparisons", "bd_rate")
     return {key: value for key, value in results.items() if key not in lists} | {
         "points": [{k: v for k, v in p.items() if k != "pictures"} for p in results["points"]],
         "baselines": [{"name": baseline["name"]} for baseline in results["baselines"]],
+        "bd_rate": results["bd_rate"],
         "comparisons": [
-            {**each, "deltas": {"bd_rate": each["deltas"]["bd_rate"]}}
-            for each in results["comparisons"]
-            if each["metric"] == "psnr" and each["rival"] in results["bd_rate"]
+            {**each, "deltas": {k: each["deltas"][k] for k in ("bd_rate", "range_bpp")}}
+            for each in shown_comparisons(results)
         ],
     }
 

@@ -94,7 +94,7 @@ def test_other_settings_are_not_mixed_in(
     with pytest.raises(KeyboardInterrupt):
         evaluate_folder(folder, setup, out=out)
     other = replace(setup, gains=(3.0,))
-    with pytest.raises(UsageError, match="other settings.*finish that run"):
+    with pytest.raises(UsageError, match=r"other settings.*finish that run"):
         evaluate_folder(folder, other, out=out)
     evaluate_folder(folder, other, out=out, force=True)
     assert seen[3:] == NAMES

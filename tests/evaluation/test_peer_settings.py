@@ -117,14 +117,20 @@ def test_files_are_read_by_one_thread(name: str, monkeypatch: pytest.MonkeyPatch
     asked: list[int] = []
     if name == "avif":
         decoder, module = AvifImagePlugin._avif.AvifDecoder, AvifImagePlugin
-        spy = lambda *words: asked.append(words[2]) or decoder(*words)
+
+        def spy(*words):
+            return asked.append(words[2]) or decoder(*words)
+
         monkeypatch.setattr(AvifImagePlugin, "_avif", SimpleNamespace(AvifDecoder=spy))
         option = "DEFAULT_MAX_THREADS"
     else:
         from pillow_jxl import JpegXLImagePlugin as module
 
         reader, option = module.Decoder, "DECODE_THREADS"
-        spy = lambda num_threads: asked.append(num_threads) or reader(num_threads=num_threads)
+
+        def spy(num_threads):
+            return asked.append(num_threads) or reader(num_threads=num_threads)
+
         monkeypatch.setattr(module, "Decoder", spy)
     earlier = getattr(module, option)
     assert CLASSIC[name].decompress(data).size == (64, 48)
