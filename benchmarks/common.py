@@ -18,7 +18,7 @@ from promptcodec.evaluation.bdrate import Curve
 from promptcodec.evaluation.metrics import bpp, psnr
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.load import load_picture
-from promptcodec.io.provenance import provenance
+from promptcodec.io.provenance import commit, provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -41,8 +41,9 @@ def parser(doc: str | None, *, out: str | None = None, threads: bool = True) -> 
 
 
 def parse(found: argparse.ArgumentParser) -> argparse.Namespace:
-    """Parse the command line and set the threads of torch."""
+    """Parse the command line, set the threads of torch, note the commit that runs."""
     arguments = found.parse_args()
+    commit()
     if "threads" in arguments:
         import torch
 

@@ -6,13 +6,12 @@ For a record whose pictures were measured before curves were compared in the pre
 measured. The record keeps its provenance, and that of the comparison is added as "compared".
 """
 
-import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import write_json
+from benchmarks.common import parse, parser, write_json
 from promptcodec.evaluation.codecs.sweep import BaselinePicture, BaselinePoint, BaselineResult
 from promptcodec.evaluation.comparison import bd_rates, compare_all
 from promptcodec.evaluation.results import PictureRecord, PointResult, read_results
@@ -43,16 +42,16 @@ def compared_again(results: dict[str, Any]) -> dict[str, Any]:
     return results | {
         "comparisons": json.loads(json.dumps([asdict(each) for each in found])),
         "bd_rate": bd_rates(found),
-        "notes": list(dict.fromkeys(notes)),
+        "notes": list(dict.fromkeys([*results["notes"], *notes])),
         "compared": provenance(),
     }
 
 
 def main() -> None:
     """Compare and replace the record."""
-    options = argparse.ArgumentParser(description="Compare the curves of an evaluation anew.")
+    options = parser(__doc__, threads=False)
     options.add_argument("record", type=Path, help="results.json of `promptcodec eval`")
-    path = options.parse_args().record
+    path = parse(options).record
     write_json(path, compared_again(read_results(path)))
 
 

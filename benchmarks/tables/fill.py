@@ -17,7 +17,7 @@ from benchmarks.tables.items import render as items
 from benchmarks.tables.mutations import render as mutations
 from benchmarks.tables.reliability import render as reliability
 from benchmarks.tables.speed import render as speed
-from promptcodec.evaluation.reports.markdown import update_markers
+from promptcodec.evaluation.reports.markdown import shown_comparisons, update_markers
 from promptcodec.evaluation.results import read_results
 
 CHECKPOINT = ROOT / "checkpoints" / "nano"

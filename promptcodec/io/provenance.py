@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -62,11 +63,13 @@ def machine(*, threads: int | None = None) -> dict[str, object]:
     }
 
 
+@cache
 def commit() -> str | None:
     """Commit of the checkout that contains this package; None if it was installed.
 
     It ends with "-dirty" where a file differs from it, or Python code is not in it, that a figure
-    may depend on; changes of `DOCUMENTS` do not count.
+    may depend on; changes of `DOCUMENTS` do not count. The first answer holds for the process,
+    whose code was read then: long runs ask at their start.
     """
     if not _in_checkout():
         return None
@@ -74,6 +77,7 @@ def commit() -> str | None:
     return f"{found}-dirty" if found and changes() else found
 
 
+@cache
 def changes() -> str:
     """Hash of what differs from the commit, hexadecimal; empty if nothing does."""
     if not _in_checkout():

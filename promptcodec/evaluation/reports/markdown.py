@@ -30,9 +30,9 @@ def render_table(results: dict) -> str:
         lines += [*_rivals(results["metrics"], compared), ""]
         lines += [
             "BD-rate: mean difference in bytes at equal quality, over the range in which both "
-            'curves exist; "our bpp" are our rates at its ends, by PSNR. In brackets: 95 % intervals '
-            "over pictures; published curves are averages and have none. n/a: the curves share no "
-            "range, or a picture has no value.",
+            'curves exist; "our bpp" are our rates at its ends, by PSNR. In brackets: 95 % '
+            "intervals over pictures; published curves are averages and have none. n/a: the "
+            "curves share no range, or a picture has no value.",
             "",
         ]
     return "\n".join([*lines, _caption(results)])
