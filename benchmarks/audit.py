@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 from scipy.interpolate import PchipInterpolator
 
-from benchmarks.common import ROOT, parser, write_record
+from benchmarks.common import ROOT, parse, parser, write_record
 from promptcodec import Codec
 
 Curve = tuple[np.ndarray, np.ndarray]  # bits per pixel and PSNR in dB, both rising
@@ -46,7 +46,7 @@ def main() -> None:
     options = parser(__doc__, out="audit", threads=False)
     options.add_argument("--pictures", type=Path, required=True, help="the 24 pictures of Kodak")
     options.add_argument("--readme", type=Path, default=ROOT / "README.md")
-    arguments = options.parse_args()
+    arguments = parse(options)
     printed = read_figures(arguments.readme.read_text("utf-8"))
     pictures = [
         Image.open(path).convert("RGB") for path in sorted(arguments.pictures.glob("*.png"))
