@@ -15,7 +15,7 @@ import numpy as np
 
 from promptcodec.coding.codec import PictureCodec
 from promptcodec.evaluation.bdrate import Curve
-from promptcodec.evaluation.bootstrap import MIN_PICTURES, RESAMPLES, Estimate, Sample
+from promptcodec.evaluation.bootstrap import Sample
 from promptcodec.evaluation.metrics import bpp, psnr
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.load import load_picture
@@ -151,17 +151,8 @@ def average_files(codec: PictureCodec, paths: Sequence[Path], **options: Any) ->
 
 def sample_of(name: str, points: Sequence[dict[str, Any]]) -> Sample:
     """Curve by picture, from points with lists "bpp" and "psnr" as `measure_files` makes them."""
-    columns = (np.array([point[key] for point in points]).T for key in ("bpp", "psnr"))
-    return Sample(name, *columns)
-
-
-def interval_of(values: Sequence[float]) -> Estimate:
-    """A mean over pictures with its 95 % bootstrap interval; none for few pictures."""
-    array = np.asarray(values)
-    if len(array) < MIN_PICTURES:
-        return Estimate(float(array.mean()))
-    draws = np.random.default_rng(0).integers(0, len(array), (RESAMPLES, len(array)))
-    return Estimate.of_draws(float(array.mean()), array[draws].mean(axis=1))
+    rates, qualities = (np.array([p[key] for p in points]).T for key in ("bpp", "psnr"))
+    return Sample(name, rates, qualities)
 
 
 def curve_of(name: str, points: Sequence[dict[str, Any]], *, rate: str = "bpp") -> Curve:

@@ -19,13 +19,13 @@ from benchmarks.common import (
     continued,
     curve_of,
     identity,
-    interval_of,
     parse,
     parser,
     write_record,
 )
 from promptcodec.api import Codec
 from promptcodec.errors import UsageError
+from promptcodec.evaluation.bootstrap import Estimate, estimate
 from promptcodec.evaluation.evaluate import find_pictures
 from promptcodec.models.refine import SCHEDULES
 
@@ -81,12 +81,18 @@ def summarise(
                         name: float(np.mean([point[name] for point in points]))
                         for name in ("bpp", "psnr", "encode_seconds")
                     },
-                    "rate_change_percent": asdict(interval_of(known)) if whole else None,
+                    "rate_change_percent": asdict(_mean(known)) if whole else None,
                     "worst_percent": max(known) if whole else None,
                     "outside": len(found) - len(known),
                 }
             )
     return rows
+
+
+def _mean(values: list[float]) -> Estimate:
+    """Mean over pictures with its interval."""
+    array = np.array(values)
+    return estimate(lambda chosen: float(array[chosen].mean()), len(array))
 
 
 def main() -> None:

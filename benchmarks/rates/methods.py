@@ -30,16 +30,7 @@ from benchmarks.common import (
     write_record,
 )
 from promptcodec.api import Codec
-from promptcodec.errors import UsageError
-from promptcodec.evaluation.bootstrap import (
-    MAX_FAILED,
-    MIN_PICTURES,
-    RESAMPLES,
-    TAILS,
-    Estimate,
-    Sample,
-    deltas,
-)
+from promptcodec.evaluation.bootstrap import Estimate, Sample, deltas, estimate
 from promptcodec.evaluation.evaluate import find_pictures
 from promptcodec.evaluation.speed.complexity import count_parameters
 from promptcodec.io.checkpoints import find_base, find_prompts
@@ -100,25 +91,11 @@ def at_equal_psnr(own: dict[str, Any], reference: dict[str, Any]) -> Estimate:
     curve = sample_of("method", own["gains"])
     point = {k: np.array(v) for k, v in reference["gains"][GAINS.index(0.0)].items()}
 
-    def percent(chosen: Any) -> float:
-        try:
-            rate = curve.curve(chosen).bpp_at(float(point["psnr"][chosen].mean()))
-        except UsageError:
-            return np.nan
+    def percent(chosen: np.ndarray) -> float:
+        rate = curve.curve(chosen).bpp_at(float(point["psnr"][chosen].mean()))
         return 100.0 * (rate / float(point["bpp"][chosen].mean()) - 1.0)
 
-    count = len(point["bpp"])
-    value = percent(np.arange(count))
-    if np.isnan(value):
-        return Estimate(None)
-    if count < MIN_PICTURES:
-        return Estimate(value)
-    rng = np.random.default_rng(0)
-    draws = np.array([percent(draw) for draw in rng.integers(0, count, (RESAMPLES, count))])
-    if np.isnan(draws).mean() > MAX_FAILED:
-        return Estimate(value)
-    low, high = np.nanpercentile(draws, TAILS)
-    return Estimate(value, float(low), float(high))
+    return estimate(percent, len(point["bpp"]))
 
 
 def noise_of(points: Sequence[dict[str, Any]]) -> dict[int, float]:

@@ -145,6 +145,29 @@ def deltas(ours: Sample, rival: Sample | Curve, *, resamples: int = RESAMPLES) -
     )
 
 
+def estimate(
+    figure: Callable[[np.ndarray], float], pictures: int, *, resamples: int = RESAMPLES
+) -> Estimate:
+    """A figure of a set of pictures with its interval.
+
+    Args:
+        figure: function from indexes of pictures to the figure over these; it raises `UsageError`
+            where there is none, outside a measured range for instance.
+        pictures: number of pictures.
+        resamples: number of resamples.
+    Returns:
+        No value where there is none over all pictures; no interval for fewer pictures than
+        `MIN_PICTURES`, or where more than `MAX_FAILED` of the resamples have no figure.
+    """
+    value = _attempt(lambda: figure(np.arange(pictures)))
+    if not np.isfinite(value) or pictures < MIN_PICTURES:
+        return Estimate(_finite(value))
+    draws = np.random.default_rng(0).integers(0, pictures, (resamples, pictures))
+    values = np.array([[_attempt(lambda d=draw: figure(d))] for draw in draws])
+    low, high = _bounds(values)[:, 0]
+    return Estimate(value, _finite(low), _finite(high))
+
+
 def _of_draw(ours: Sample, rival: Sample, draw: np.ndarray, *, count: int) -> np.ndarray:
     try:
         return _quantities(ours.curve(draw), rival.curve(draw))

@@ -20,7 +20,13 @@ from torch import Tensor
 
 from promptcodec.coding.adapter import RateAdapter
 from promptcodec.config import Count, Natural, Positive, Ranged, RateIndex, ShareAbove0
-from promptcodec.errors import ConfigError, DataError, DivergenceError, UsageError
+from promptcodec.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    DivergenceError,
+    UsageError,
+)
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.checkpoints import find_base
 from promptcodec.io.provenance import provenance
@@ -366,14 +372,14 @@ class _Runs:
         return tried
 
     def _loss(self, method: Method, rate: int, option: OptimizerConfig) -> float:
-        """Held-out loss after a short run; infinite if it diverges."""
+        """Held-out loss after a short run; infinite if it diverges, or leaves what can be stored."""
         run = self._run(method, rate)
         steps = math.ceil(self.config.search_share * run.steps)
         place = self.out / method.name / f"search-{rate}-{option.name}-{option.learning_rate:g}"
         trial = replace(run, optimizer=option, steps=steps)
         try:
             return _train(trial, data=self.data, out=place, device=self.device)["loss"]
-        except DivergenceError as error:
+        except (DivergenceError, CheckpointError) as error:
             logger.warning("%s: %s", place, error)
             return math.inf
 
