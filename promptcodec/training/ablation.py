@@ -372,7 +372,7 @@ class _Runs:
         return tried
 
     def _loss(self, method: Method, rate: int, option: OptimizerConfig) -> float:
-        """Held-out loss after a short run; infinite if it diverges, or leaves what can be stored."""
+        """Held-out loss after a short run; infinite if it diverges or cannot be stored."""
         run = self._run(method, rate)
         steps = math.ceil(self.config.search_share * run.steps)
         place = self.out / method.name / f"search-{rate}-{option.name}-{option.learning_rate:g}"
