@@ -166,7 +166,8 @@ def compute(pictures: list[Image.Image], rivals: set[str]) -> dict[str, float]:
 def published(name: str) -> np.ndarray:
     """Published averages of a codec, rows as in `COLUMNS`, rates rising."""
     text = (ROOT / "promptcodec/evaluation/anchors.json").read_text("utf-8")
-    facts = json.loads(text)["codecs"][name]
+    codecs = json.loads(text)["codecs"]
+    facts = codecs.get(name) or codecs[f"{name} (paper)"]
     keys = ("bpp", "psnr_rgb", "ms_ssim_rgb")
     rows = np.array([facts[key] for key in keys if key in facts])
     return rows[:, np.argsort(rows[0])]

@@ -95,7 +95,9 @@ def _rivals(metrics: Sequence[Metric], compared: Sequence[dict]) -> list[str]:
 
 def _rival(comparison: dict) -> str:
     name = comparison["rival"]
-    return f"{name} (published)" if comparison["published"] else TITLES.get(name, name)
+    if comparison["published"]:
+        return f"{name.removesuffix(' (paper)')} (published)"
+    return TITLES.get(name, name)
 
 
 def _range(deltas: dict | None) -> str:
@@ -264,6 +266,8 @@ def _caption(results: dict) -> str:
         str(facts["date"])[:10],
         f"`{facts['command']}`",
     ]
+    if compared := results.get("compared"):
+        parts.append(f"compared anew by commit {compared['commit']}")
     if results.get("jobs", 1) > 1:
         parts.insert(2, f"{results['jobs']} processes, so that there are no times")
     if results["failures"]:
