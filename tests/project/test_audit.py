@@ -72,7 +72,7 @@ def test_own_bd_rate_is_that_of_the_tables() -> None:
     assert found is not None
     assert found[0] == pytest.approx(bd_rate(*curves), abs=1e-4)
     assert found[1:] == pytest.approx((curves[0].bpp_at(29.0), 1.6))
-    assert audit.bd_rate(ours, theirs + [[0], [20]]) is None
+    assert audit.bd_rate(ours, theirs + np.array([[0.0], [20.0]])) is None
 
 
 def test_figures_are_computed_from_files() -> None:
