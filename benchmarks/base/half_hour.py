@@ -15,6 +15,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,11 @@ def train(recipe: Path, *, data: Path, run: Path, minutes: float) -> None:
     words = [sys.executable, "-m", "promptcodec", "train-base", str(recipe), "--data", str(data)]
     words += ["--out", str(run), "--minutes", f"{minutes:g}", "--device", "cpu"]
     subprocess.run(words, check=True, env=environment())
+
+
+def training_of(base: Path) -> dict[str, Any]:
+    """Record of the training of a base."""
+    return json.loads((base / "training.json").read_text("utf-8"))
 
 
 def above(ours: dict[str, list[float]], rival: Sample) -> Estimate:
@@ -87,7 +93,7 @@ def main() -> None:
         "recipe": arguments.recipe.name,
         "load_average_before": load,
         "base_sha256": codec.base_hash.hex(),
-        "training": json.loads((base / "training.json").read_text("utf-8")),
+        "training": training_of(base),
         "folder": arguments.pictures.resolve().name,
         "pictures": len(pictures),
         "bpp": float(np.mean(found["bpp"])),

@@ -14,7 +14,7 @@ from golden_streams import FOLDER, load
 from PIL import Image
 
 from benchmarks.rates import context as context_benchmark
-from benchmarks.rates import effort, z_tables
+from benchmarks.rates import z_tables
 from benchmarks.reliability import determinism
 from benchmarks.shards import crops as shard_crops
 from benchmarks.tables import thousand
@@ -124,23 +124,6 @@ def test_peak_memory_is_not_inherited_from_a_large_parent() -> None:
     code = "from promptcodec.io import provenance; print(provenance.peak_rss_mb())"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 1 < float(run.stdout) < 60 < own
-
-
-def test_effort_is_compared_at_equal_psnr() -> None:
-
-    def point(bpp: float) -> dict[str, float]:
-        return {"bpp": bpp, "psnr": 30.0 + 6.0 * float(np.log2(bpp)), "encode_seconds": 1.0}
-
-    record = {f"0/{gain:g}": point(2.0 ** (gain / 6)) for gain in effort.GAINS}
-    better = point(1.1)
-    better["bpp"] *= 0.9  # a tenth fewer bits than the curve asks for this PSNR
-    rows = effort.summarise({"a": record | {"6/0": better}, "b": record | {"6/0": better}})
-    assert [row["effort"] for row in rows] == [0, 6]
-    assert rows[0]["rate_change_percent"] == pytest.approx(0.0, abs=1e-9)
-    assert rows[1]["rate_change_percent"] == pytest.approx(-10.0)
-    better["psnr"] = 99.0
-    with pytest.raises(SystemExit, match="off the curve"):
-        effort.summarise({"a": record | {"6/0": better}})
 
 
 @pytest.fixture
