@@ -12,6 +12,7 @@ import torch
 from PIL import AvifImagePlugin, Image
 
 from promptcodec.config import LAMBDAS
+from promptcodec.errors import PictureError
 from promptcodec.evaluation.classification import ReaderConfig, SourceConfig, write_files
 from promptcodec.evaluation.codecs import hevc
 from promptcodec.evaluation.codecs.registry import CLASSIC, SLOW, TITLES
@@ -92,7 +93,19 @@ def test_hevc_is_asked_for_a_slow_intra_frame(
     parameters = pairs["-x265-params"].split(":")
     # x265's message about itself would be 2 kB of every file; one thread.
     assert {"qp=30", "keyint=1", "info=0", "pools=none", "frame-threads=1"} <= set(parameters)
-    assert "yuv444p" in asked and "range=full" in pairs["-vf"]
+    # The input is converted already: what ffmpeg reads is what x265 codes.
+    assert [after for word, after in itertools.pairwise(asked) if word == "-pix_fmt"] == [
+        "yuv444p",
+        "yuv444p",
+    ]
+
+
+def test_hevc_gets_colours_to_the_nearest_level() -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    rgb[0, 0], rgb[0, 1], rgb[0, 2] = (0, 0, 0), (255, 255, 255), (255, 0, 0)
+    planes = hevc.to_planes(rgb)
+    assert planes[:, 0, :3].T.tolist() == [[0, 128, 128], [255, 128, 128], [54, 99, 255]]
+    assert psnr(rgb, hevc.from_planes(planes)) > 51.5
 
 
 def test_hevc_has_one_thread_in_both_directions(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,11 +113,10 @@ def test_hevc_has_one_thread_in_both_directions(monkeypatch: pytest.MonkeyPatch)
     done = subprocess.CompletedProcess([], 0, b"", b"")
     monkeypatch.setattr(hevc.subprocess, "run", lambda words, **_: asked.append(words) or done)
     CLASSIC["hevc"].compress(Image.new("RGB", (8, 8)), -30)
-    with pytest.raises(OSError):  # nothing comes back
+    with pytest.raises(PictureError, match="returned no picture"):
         CLASSIC["hevc"].decompress(b"")
     for words in asked:
-        pairs = dict(itertools.pairwise(words))
-        assert pairs["-threads"] == pairs["-filter_threads"] == "1"
+        assert dict(itertools.pairwise(words))["-threads"] == "1"
         assert words.index("-threads") < words.index("-i")  # of the decoder, not of the output
 
 
