@@ -8,6 +8,7 @@ rate, at the same PSNR, picture by picture. A stopped run goes on, with the same
 code and machine.
 """
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,7 @@ def main() -> None:
             schedules=[asdict(schedule) for schedule in SCHEDULES],
         ),
     )
+    report.setdefault("load_average_before", os.getloadavg()[0])
     records = report.setdefault("pictures", {})
     for path in pictures:
         if path.name in records:

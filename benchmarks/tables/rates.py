@@ -139,7 +139,7 @@ def effort(report: Report) -> str:
     lines += [
         "",
         f"{len(report['pictures'])} pictures, means of their changes with 95 % intervals; "
-        f"{settings['precision']}. "
+        f"{settings['precision']}; load average before {report['load_average_before']:.1f}. "
         + source(report["provenance"], base=report["identity"]["base_sha256"]),
     ]
     return "\n".join(lines)

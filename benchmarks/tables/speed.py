@@ -56,7 +56,7 @@ def in_short(report: Report) -> str:
     first, over = found["engine"], found["peer_over_ours"]
     own = [1000 * found["seconds"][f"{first} {way}"]["median"] for way in ("encode", "decode")]
     others = "; ".join(
-        f"{NAMES.get(name, name)} {_range(over[f'{name} encode'])} and "
+        f"{_title(found, name)} {_range(over[f'{name} encode'])} and "
         f"{_range(over[f'{name} decode'])}"
         for name in dict.fromkeys(key.rsplit(" ", 1)[0] for key in over)
     )
@@ -68,6 +68,12 @@ def in_short(report: Report) -> str:
         f"{others}. Load average before: {report['load_average_before']:.1f}; commit "
         f"{str(report['commit'])[:12]}."
     )
+
+
+def _title(found: Report, codec: str) -> str:
+    """Name of a codec, of a peer with its setting and rate."""
+    name, setting = NAMES.get(codec, codec), found["settings"].get(codec)
+    return f"{name} ({setting}, {found['bpp'][codec]:.2f} bpp)" if setting else name
 
 
 def checkouts(report: Report) -> str:

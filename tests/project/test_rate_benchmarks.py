@@ -101,6 +101,7 @@ class TestEffort:
         assert row["rate_change_percent"] is None and row["outside"] == 1
         report = {
             "levels": [row],
+            "load_average_before": 0.5,
             "pictures": records,
             "identity": {"settings": {"precision": "float32"}, "base_sha256": "ab" * 32},
             "provenance": provenance(threads=1),
