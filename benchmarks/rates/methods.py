@@ -38,7 +38,7 @@ from promptcodec.training.ablation import REPORT, result_of
 from promptcodec.training.fine_tuning import BASE, PROMPTS
 
 LADDER = "shipped ladder"
-GAINS = (-2.0, -1.0, 0.0, 1.0, 2.0)  # around each rate; three steps are about a rate
+GAINS = (-4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0)  # around each rate; three are about a rate
 
 
 @dataclass(frozen=True)
