@@ -108,6 +108,13 @@ def test_times_of_processes_side_by_side_are_left_out() -> None:
     assert "2 processes, so that there are no times" in lines[-1]
 
 
+def test_files_without_the_range_are_still_read() -> None:
+    older = json.loads(json.dumps(RESULTS))
+    for each in older["comparisons"]:
+        del each["deltas"]["range_bpp"]
+    assert "| JPEG | n/a | -45.5 % (-47.5 to -43.6) |" in render_table(older)
+
+
 def test_quarters_are_of_every_rival() -> None:
     lines = render_quarters(RESULTS).splitlines()
     assert lines[0] == "| by PSNR | our bpp | all | 0.00 to 0.50 bpp | 0.50 to 1.00 bpp |"

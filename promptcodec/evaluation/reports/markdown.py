@@ -74,7 +74,7 @@ def _rates(results: dict) -> list[str]:
     header += ["encode (s)", "decode (s)"] if alone else []
     rows = [header, ["---", *["---:"] * (len(header) - 1)]]
     for point in sorted(results["points"], key=lambda point: point["bpp"]):
-        values = [(point[metric["field"]], metric["digits"]) for metric in metrics]
+        values = [(point.get(metric["field"]), metric["digits"]) for metric in metrics]
         if alone:
             values += [(point["encode_seconds"], 2), (point["decode_seconds"], 2)]
         shown = ["n/a" if value is None else f"{value:.{digits}f}" for value, digits in values]
@@ -101,7 +101,7 @@ def _rival(comparison: dict) -> str:
 
 
 def _range(deltas: dict | None) -> str:
-    if not deltas or not deltas["range_bpp"]:
+    if not deltas or not deltas.get("range_bpp"):  # older files have none
         return "n/a"
     return "{:.2f} to {:.2f}".format(*deltas["range_bpp"])
 
