@@ -72,9 +72,12 @@ def methods(report: Report) -> str:
         "| --- | ---: | ---: |" + " ---: |" * len(heads),
     ]
     for name, row in compared.items():
-        cells = [
-            _percent(row["at_equal_psnr"][rate], noise=noise.get(rate, most)) for rate in indexes
-        ]
+        cells = ["reference"] * len(indexes)
+        if name != best:
+            cells = [
+                _percent(row["at_equal_psnr"][rate], noise=noise.get(rate, most))
+                for rate in indexes
+            ]
         lines.append(
             f"| {name} | {facts[name]['parameters']:,} | {facts[name]['steps']:,} "
             f"| {' | '.join(cells)} |"
@@ -84,8 +87,8 @@ def methods(report: Report) -> str:
         f"| BD-rate against `{best}` | all | lowest quarter | second | third | highest |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for name, row in compared.items():
-        own = row["deltas"]
+    for name in (name for name in compared if name != best):
+        own = compared[name]["deltas"]
         values = [own["bd_rate"], *(part["bd_rate"] for part in own["segments"])]
         values += [None] * (5 - len(values))
         cells = [_percent(value, noise=most) for value in values]

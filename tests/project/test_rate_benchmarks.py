@@ -234,6 +234,7 @@ class TestMethods:
         row = next(line for line in lines if line.startswith("| lpm | 12 | 3 |")).split(" | ")
         assert row[3] == "+0.40 % (+0.40 to +0.40), noise"
         assert row[4] == "+5.00 % (+5.00 to +5.00)"
+        assert "| base | 12 | 3 | reference | reference | reference | reference |" in lines
         assert "differ by up to 0.70 % at rate 1" in lines[-3]
 
     def test_runs_of_a_comparison_are_measured_and_kept(
