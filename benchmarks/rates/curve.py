@@ -39,7 +39,7 @@ TARGETS: tuple[tuple[int | None, dict[str, Any]], ...] = (
     (None, {"target_psnr": 30.0}),
     (None, {"target_psnr": 34.0}),
     *((side, {"target_bpp": 1.0}) for side in (64, 128)),
-    *((side, {"target_bytes": side * side // 8}) for side in (64, 128)),
+    *((side, {"target_bytes": side * side // 5}) for side in (64, 128)),
     *((side, {"target_psnr": 32.0}) for side in (64, 128)),
 )
 """Side in px of the middle that is cut from each picture, None for all of it; its target."""

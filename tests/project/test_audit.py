@@ -57,7 +57,7 @@ def test_too_few_figures_fail() -> None:
 def test_own_ms_ssim_is_that_of_the_tables(size: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)
     small = Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8))
-    before = np.asarray(small.resize(size[::-1], Image.Resampling.BICUBIC), np.float64)
+    before = np.asarray(small.resize((size[1], size[0]), Image.Resampling.BICUBIC), np.float64)
     after = np.clip(before + rng.normal(0, 12, before.shape), 0, 255)
     tensors = [torch.from_numpy(x).permute(2, 0, 1)[None] for x in (before, after)]
     expected = float(ms_ssim(*tensors, data_range=255.0))

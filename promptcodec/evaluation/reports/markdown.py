@@ -94,7 +94,7 @@ def _rivals(metrics: Sequence[Metric], compared: Sequence[dict]) -> list[str]:
 
 
 def _rival(comparison: dict) -> str:
-    name = comparison["rival"]
+    name: str = comparison["rival"]
     if comparison["published"]:
         return f"{name.removesuffix(' (paper)')} (published)"
     return TITLES.get(name, name)
