@@ -1,7 +1,7 @@
 """Files of a head: what every engine reads of them, checked; no networks.
 
-    head_config.json            task, labels, stages, hash of the base
-    head_model.safetensors      weights in float16; counters of normalisation as whole numbers
+    head_config.json            task, labels, stem and stages, hash of the base
+    head_model.safetensors      weights in float16
 
 The base's hash does not cover heads: adding or replacing one changes no stream.
 """
@@ -13,10 +13,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-
 from promptcodec.coding.head_config import LATENTS, HeadConfig
-from promptcodec.coding.head_shapes import COUNTER, head_shapes
+from promptcodec.coding.head_shapes import head_shapes
 from promptcodec.errors import CheckpointError
 from promptcodec.io.checkpoints import HEAD_CONFIG, HEAD_WEIGHTS
 from promptcodec.io.config_files import check_base, read_config
@@ -53,9 +51,8 @@ def read_stored_head(folder: Path, *, base_sha256: bytes | None) -> StoredHead:
     path = Path(folder) / HEAD_WEIGHTS
     left, weights = read_arrays(path), {}
     for name, shape in head_shapes(config):
-        kind = np.int64 if name.endswith(COUNTER) else None
-        weights[name] = take(left, name, shape=shape, kind=kind, where=str(path))
-    if config.trunk is not None and config.trunk.is_timm:  # which alone has the shapes
+        weights[name] = take(left, name, shape=shape, where=str(path))
+    if config.trunk.is_timm:  # which alone has the shapes
         weights, left = weights | left, {}
     check_all_taken(left, where=str(path))
     return StoredHead(config, weights)
@@ -95,13 +92,12 @@ def head_folder(folders: Sequence[Path], task: str) -> Path:
 
 def head_text(config: HeadConfig) -> bytes:
     """Text of a head's architecture: all that the shape of its network depends on."""
-    names = [
-        *("task", "reads", "latent_channels", "body", "stride", "film"),
-        *("widths", "depths", "window", "head_channels", "mlp_ratio"),
-    ]
-    if config.trunk is not None:
-        names = ["task", "reads", "latent_channels", "body"]
-    values = {name: getattr(config, name) for name in names} | {"classes": len(config.labels)}
-    if config.trunk is not None:
-        values |= {"stem": config.stem and asdict(config.stem), "trunk": asdict(config.trunk)}
+    values = {
+        "task": config.task,
+        "classes": len(config.labels),
+        "reads": config.reads,
+        "latent_channels": config.latent_channels,
+        "stem": config.stem and asdict(config.stem),
+        "trunk": asdict(config.trunk),
+    }
     return json.dumps(values, sort_keys=True).encode()

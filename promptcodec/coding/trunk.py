@@ -11,7 +11,7 @@ arXiv:1905.11946 (EfficientNet).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from promptcodec.config import Count, Natural, Positive, Ranged, Within
@@ -65,7 +65,9 @@ class TrunkConfig(Ranged):
         entry: channels of the 3x3 convolution of stride 2 on pixels before the first stage; 0 has
             none.
         stages: inverted residuals; empty for a network of timm.
-        last: channels of the 1x1 convolution before the mean; 0 for a network of timm.
+        last: channels of the 1x1 convolution before the mean; 0 for a network of timm, and without
+            classes.
+        until: px between the coarsest features of a part without classes; 0 has all that follows.
         mean: mean of the normalisation of pixels, each of three channels; pixels in [0, 1].
         spread: divisor of that normalisation.
     """
@@ -76,6 +78,7 @@ class TrunkConfig(Ranged):
     entry: Natural = 0
     stages: tuple[StageConfig, ...] = ()
     last: Natural = 0
+    until: Natural = 0
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     spread: tuple[Positive, ...] = (0.5, 0.5, 0.5)
 
@@ -86,11 +89,16 @@ class TrunkConfig(Ranged):
             raise ConfigError(f"begins is {self.begins}; need one of {known}")
         if len(self.mean) != CHANNELS or len(self.spread) != CHANNELS:
             raise ConfigError("mean and spread have one number for each of three channels")
-        if bool(self.stages) == self.is_timm or bool(self.last) == self.is_timm:
-            raise ConfigError(
-                f"network is {self.network!r} with {len(self.stages)} stages and last {self.last}; "
-                f"need both, or neither with {TIMM}NAME"
-            )
+        if self.until not in (0, COARSE):
+            raise ConfigError(f"until is {self.until}; need {COARSE}, or 0 for all that follows")
+        if self.is_timm and (self.stages or self.last):
+            raise ConfigError(f"network is {self.network!r}; timm has its stages and last")
+        if not self.is_timm and bool(self.last) == bool(self.until):
+            raise ConfigError(f"last is {self.last} and until {self.until}; need one of them")
+        if not self.is_timm and not self.stages and self.begins != self.until:
+            raise ConfigError(f"stages are empty between 1/{self.begins} and the end")
+        if self.until and any(stride > self.until for stride in self.strides):
+            raise ConfigError(f"stages go beyond until 1/{self.until}")
         if bool(self.entry) != (self.is_whole and not self.is_timm):
             raise ConfigError(f"entry is {self.entry} of stages that begin at 1/{self.begins}")
         if self.is_whole != (self.channels == CHANNELS):
@@ -98,13 +106,19 @@ class TrunkConfig(Ranged):
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is the whole network."""
+        """Whether it begins with pixels."""
         return self.begins == PIXEL
 
     @property
     def is_timm(self) -> bool:
         """Whether timm builds the network."""
         return self.network.startswith(TIMM)
+
+    def without_classes(self) -> TrunkConfig:
+        """The part up to the features at 1/16."""
+        kept = zip(self.stages, self.strides, strict=True)
+        stages = tuple(stage for stage, stride in kept if stride <= COARSE)
+        return replace(self, stages=stages, last=0, until=COARSE)
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -116,11 +130,6 @@ class TrunkConfig(Ranged):
         return tuple(found)
 
     @property
-    def levels(self) -> tuple[int, ...]:
-        """Numbers of the last stage of each resolution from 1/8 on."""
-        return tuple(n for n in self.ends if self.strides[n] >= FINE)
-
-    @property
     def ends(self) -> tuple[int, ...]:
         """Numbers of the last stage of each resolution."""
         strides = (*self.strides, 0)
@@ -130,7 +139,8 @@ class TrunkConfig(Ranged):
     def channels_by_stride(self) -> dict[int, int]:
         """Channels by px between two features, from 1/8 on, those that enter included."""
         found = {self.begins: self.channels} if self.begins >= FINE else {}
-        return found | {self.strides[n]: self.stages[n].width for n in self.levels}
+        strides = zip(self.strides, self.stages, strict=True)
+        return found | {stride: stage.width for stride, stage in strides if stride >= FINE}
 
 
 @dataclass(frozen=True, kw_only=True)

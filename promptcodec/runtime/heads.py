@@ -14,7 +14,6 @@ from promptcodec.coding.head_config import LOG_MIDDLE, HeadConfig
 from promptcodec.coding.head_file import head_folder, read_stored_head
 from promptcodec.config import LAMBDAS, LATENT_STRIDE
 from promptcodec.runtime.files import read_graphs
-from promptcodec.runtime.graphs.heads import FINER
 from promptcodec.runtime.sessions import Models, Sessions
 
 
@@ -32,16 +31,14 @@ class Head:
 
     def scores(self, y_hat: NDArray[Any], *, lmbdas: Sequence[float]) -> NDArray[np.float32]:
         """Calibrated scores; see `Engine.predict`."""
-        rows, columns = y_hat.shape[2:]
-        tokens = _padded(y_hat, self.config.multiple)
-        pictures, height, width, channels = tokens.shape
+        pictures, channels, height, width = y_hat.shape
+        tokens = np.ascontiguousarray(y_hat.transpose(0, 2, 3, 1), np.float32)
         rates = np.log(np.clip(lmbdas, LAMBDAS[0], LAMBDAS[-1])) - LOG_MIDDLE
         (scores,) = self.sessions.get(self.config.task, None).run(
             height * LATENT_STRIDE,
             width * LATENT_STRIDE,
             y_hat=tokens.reshape(pictures, height * width, channels),
             rate=rates.astype(np.float32).reshape(-1, 1, 1),
-            inside=np.array([FINER * rows, FINER * columns], np.int64),
         )
         return (scores / self.config.temperature).astype(np.float32)
 
@@ -73,23 +70,8 @@ class HeadFolders:
 
     def _read(self, folder: Path) -> Head:
         stored = read_stored_head(folder, base_sha256=self._base_sha256)
-        weights = {
-            name: value.astype(np.float32)
-            for name, value in stored.weights.items()
-            if value.dtype.kind == "f"
-        }
+        weights = {name: value.astype(np.float32) for name, value in stored.weights.items()}
         config, graphs = stored.config, read_graphs(folder, stored.config)
         sessions = Sessions(graphs, weights, config, models=self._models)
         sessions.get(config.task, None)  # a damaged graph shows before anything is decoded
         return Head(config, sessions)
-
-
-def _padded(y_hat: NDArray[Any], multiple: int) -> NDArray[np.float32]:
-    """Latents (B, M, h, w) as (B, h', w', M), the last row and column repeated up to multiples."""
-    grid = y_hat.transpose(0, 2, 3, 1)
-    for axis in (1, 2):
-        size = grid.shape[axis]
-        if size % multiple:
-            whole = size + -size % multiple
-            grid = grid.take(np.minimum(np.arange(whole), size - 1), axis=axis)
-    return np.ascontiguousarray(grid, np.float32)

@@ -23,14 +23,14 @@ from timm.layers.norm_act import BatchNormAct2d
 from timm.models.efficientnet import EfficientNet
 from torch import Tensor, nn
 
-from promptcodec.coding.head_config import PIXELS, TRUNK, HeadConfig
+from promptcodec.coding.head_config import PIXELS, HeadConfig
 from promptcodec.coding.trunk import CHANNELS, PIXEL, TIMM, StageConfig, TrunkConfig
 from promptcodec.errors import CheckpointError, ConfigError, UsageError
 from promptcodec.io.checkpoints import HEAD_CONFIG, HEAD_WEIGHTS
 from promptcodec.models.heads.checkpoint import write_head
 from promptcodec.models.heads.inverted_residuals import InvertedTrunk, fold_norm
 from promptcodec.models.heads.timm_trunk import TimmTrunk, create, cut, normalisation
-from promptcodec.models.heads.trunk_heads import TrunkClassifier
+from promptcodec.models.heads.network import Classifier
 from promptcodec.training.record import write_record
 
 logger = logging.getLogger(__name__)
@@ -86,8 +86,8 @@ def import_network(
     spreads = known[1] if spread is None else (spread,) * CHANNELS
     config, arrays = _converted(model, name)
     config = replace(config, mean=means, spread=spreads)
-    head = HeadConfig(labels=names, reads=PIXELS, body=TRUNK, trunk=config)
-    network = TrunkClassifier(head)
+    head = HeadConfig(labels=names, reads=PIXELS, trunk=config)
+    network = Classifier(head)
     network.trunk.load_state_dict(arrays)
     _check_same(network.eval(), model, config)
     write_head(folder, network, config=head)
@@ -148,22 +148,25 @@ def begin_at(whole: TrunkConfig, begins: int) -> TrunkConfig:
 
 
 def taken_over(weights: Mapping[str, Tensor], whole: TrunkConfig, begins: int) -> dict[str, Tensor]:
-    """Weights of a whole network by their names in a head that begins somewhere in it.
+    """Weights of a whole network by their names in a part that begins somewhere in it.
 
     Args:
-        weights: weights of a head on pixels, by name.
+        weights: weights of the trunk of a head on pixels, by name.
         whole: its network.
         begins: px between two features where the other begins, or 1.
     """
-    if whole.is_timm or begins == PIXEL:
+    if begins == PIXEL:
         return dict(weights)
-    first, found = _first_stage(whole, begins), {}
+    first = begins + 1 if whole.is_timm else _first_stage(whole, begins)
+    shift = 0 if whole.is_timm else first  # a part of timm's is named by its resolution
+    found = {}
     for name, value in weights.items():
-        part, _, rest = name.removeprefix("trunk.stages.").partition(".")
-        if not name.startswith("trunk.stages."):
-            found[name] = value
-        elif int(part) >= first:
-            found[f"trunk.stages.{int(part) - first}.{rest}"] = value
+        group, _, rest = name.partition(".")
+        number, _, own = rest.partition(".")
+        if group not in ("parts", "stages"):
+            found |= {} if group == "entry" else {name: value}
+        elif int(number) >= first:
+            found[f"{group}.{int(number) - shift}.{own}"] = value
     return found
 
 
@@ -292,7 +295,7 @@ def _folded(model: EfficientNet, name: str) -> tuple[TrunkConfig, dict[str, Tens
 
 
 @torch.no_grad()
-def _check_same(network: TrunkClassifier, model: nn.Module, config: TrunkConfig) -> None:
+def _check_same(network: Classifier, model: nn.Module, config: TrunkConfig) -> None:
     """Refuse a conversion that changes the logits."""
     x = torch.rand(1, CHANNELS, 224, 224, generator=torch.Generator().manual_seed(0))
     mean, spread = (torch.tensor(v)[:, None, None] for v in (config.mean, config.spread))

@@ -1,4 +1,7 @@
-"""Training of a segmentation head on latents of a frozen codec, or on pixels for comparison."""
+"""Training of a segmentation head on latents of a frozen codec, or on pixels to compare.
+
+It begins as a head with stages of a trained network, up to 1/16.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from promptcodec.coding.head_config import IGNORE, LATENTS, PIXELS, SEGMENT, HeadConfig, Ratio
+from promptcodec.coding.head_config import IGNORE, LATENTS, SEGMENT, HeadConfig
 from promptcodec.coding.predict import SCORE_STRIDE, classes_of
-from promptcodec.config import Count, Positive, Share, ShareBelow1, Within
+from promptcodec.config import Count, Positive, Share, Within
 from promptcodec.errors import ConfigError
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import build_head, write_head
 from promptcodec.models.heads.iou import confusion_counts, mean_iou
-from promptcodec.models.heads.segmenter import PIXEL_STAGES, LatentSegmenter
 from promptcodec.training.config import LoopConfig, OptimizerConfig, Rise
 from promptcodec.training.data.augmented import as_input
 from promptcodec.training.data.inputs import INPUTS, input_of
@@ -30,7 +32,7 @@ from promptcodec.training.data.segmentation_crops import (
 )
 from promptcodec.training.losses import ClassificationLoss
 from promptcodec.training.optim import device_of
-from promptcodec.training.start import copy_known, is_end, read_start
+from promptcodec.training.start import BUNDLED, copy_start, is_end, read_start
 from promptcodec.training.task import Task
 
 MOST_IGNORED = 16
@@ -48,16 +50,9 @@ class SegmenterTrainingConfig(LoopConfig):
         base: folder of the frozen base, or a Hub id; None is the bundled one.
         input: kind of input: "latents", "decoded" pixels, the "original", or pixels of "jpeg",
             "webp" or "avif" files.
-        start: folder of a classifier with stages of a trained network, which the new head begins
-            as, of all but its classes; "bundled" is that of the base. None trains a new one, of
-            widths and depths.
+        start: folder of a head which the new one begins as up to 1/16; "bundled" is the classifier
+            of the bundled base.
         body_factor: learning rate of a start's layers over that of the others.
-        widths: channels of the stages: one at 1/16 for latents, three at 1/4, 1/8 and 1/16 for
-            pixels.
-        depths: Swin blocks of each stage.
-        mlp_ratio: ratio of widths as in `HeadConfig`.
-        film: scaling by the rate as in `HeadConfig`; for latents.
-        dropout: share of the channels of y_hat that are dropped in training.
         balance: exponent of the class weights, (median share / own share) ** balance.
         one_in: number of runs of neighbouring training pictures of which one is held out.
         scenes: augmentation of the pictures.
@@ -69,13 +64,8 @@ class SegmenterTrainingConfig(LoopConfig):
     max_rise: Rise | None = None
     base: str | None = None
     input: str = LATENTS
-    start: str | None = None
+    start: str = BUNDLED
     body_factor: Positive = 0.1
-    widths: tuple[Count, ...] = (128,)
-    depths: tuple[Count, ...] = (4,)
-    mlp_ratio: Ratio = 2.0
-    film: bool = False
-    dropout: ShareBelow1 = 0.0
     balance: Share = 0.5
     one_in: Annotated[int, Within(2)] = 10
     scenes: SceneConfig = field(default_factory=SceneConfig)
@@ -94,34 +84,10 @@ class SegmenterTrainingConfig(LoopConfig):
             raise ConfigError(f"task is {self.task!r}; need {SEGMENT!r}")
         if self.input not in INPUTS:
             raise ConfigError(f"input is {self.input!r}; need one of {', '.join(INPUTS)}")
-        stages = 1 if self.input == LATENTS else PIXEL_STAGES
-        if self.start is None and len(self.widths) != stages:
-            raise ConfigError(
-                f"widths has {len(self.widths)} entries; input {self.input!r} needs {stages}"
-            )
         if len(self.ignore) > MOST_IGNORED:
             raise ConfigError(f"ignore has {len(self.ignore)} numbers; need {MOST_IGNORED} at most")
-        self.head_config(latent_channels=1, base_sha256="")
-
-    def head_config(self, *, latent_channels: int, base_sha256: str) -> HeadConfig:
-        """The head that this run trains.
-
-        Raises:
-            ConfigError: the recipe describes no valid head.
-        """
-        latents = self.input == LATENTS
-        return HeadConfig(
-            task=SEGMENT,
-            labels=self.labels,
-            reads=LATENTS if latents else PIXELS,
-            latent_channels=latent_channels if latents else 0,
-            widths=self.widths,
-            depths=self.depths,
-            mlp_ratio=self.mlp_ratio,
-            film=self.film and latents,
-            dropout=self.dropout if latents else 0.0,
-            base_sha256=base_sha256 if latents else "",
-        )
+        if not 2 <= len(self.labels) <= IGNORE or len(set(self.labels)) != len(self.labels):
+            raise ConfigError(f"{len(self.labels)} labels; need 2 to {IGNORE}, all different")
 
 
 def weighted_cross_entropy(scores: Tensor, masks: Tensor, *, weights: Tensor) -> ClassificationLoss:
@@ -154,6 +120,9 @@ class SegmenterTask(Task):
 
     Args:
         config: recipe.
+    Raises:
+        CheckpointError: there is no usable start.
+        ConfigError: the start reads something else.
     """
 
     result = "head"
@@ -161,10 +130,7 @@ class SegmenterTask(Task):
     def __init__(self, config: SegmenterTrainingConfig) -> None:
         self.config = config
         self.codec = TorchCodec.load(config.base)
-        self._start = None
-        if config.start is not None:
-            latents = config.input == LATENTS
-            self._start = read_start(config.start, codec=self.codec, latents=latents)
+        self._start = read_start(config.start, codec=self.codec, latents=config.input == LATENTS)
         self._weights = torch.ones(len(config.labels))
 
     def open_store(self, data: Path, *, device: str, validation: Path | None) -> SegmentationCrops:
@@ -184,31 +150,23 @@ class SegmenterTask(Task):
         )
 
     def build(self, store: SegmentationCrops) -> nn.Module:
-        """A fresh head."""
+        """A head as the start up to 1/16."""
         head = build_head(self._head_config())
-        if self._start is not None:
-            copy_known(head, self._start.model.state_dict())
+        copy_start(head, self._start, labels=self.config.labels)
         return head
 
     def factor(self, name: str) -> float:
         """What a start knows learns more slowly than the rest."""
-        known = self._start is not None and not is_end(name)
-        return self.config.body_factor if known else 1.0
+        return 1.0 if is_end(name) else self.config.body_factor
 
     def _head_config(self) -> HeadConfig:
-        if self._start is not None:
-            return replace(
-                self._start.config, task=SEGMENT, labels=self.config.labels, temperature=1.0
-            )
-        return self.config.head_config(
-            latent_channels=self.codec.config.codec.latent_channels,
-            base_sha256=self.codec.base_hash.hex(),
+        return replace(
+            self._start.config,
+            task=SEGMENT,
+            labels=self.config.labels,
+            trunk=self._start.config.trunk.without_classes(),
+            temperature=1.0,
         )
-
-    def initialise(self, model: nn.Module, store: SegmentationCrops) -> None:
-        """Standardise the latents."""
-        if isinstance(model, LatentSegmenter):
-            model.stem.standardise(store.sample(200))
 
     def loss(
         self, model: nn.Module, batch: SegmentationBatch, *, step: int, share: float = 0.0

@@ -1,12 +1,11 @@
-"""Heads with stages of a trained network, from which other heads start."""
+"""Heads from which other heads start."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from promptcodec.coding.head_config import LATENTS, PIXELS
 from promptcodec.coding.head_file import head_folder
@@ -17,7 +16,8 @@ from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import Head, read_head
 
 BUNDLED = "bundled"
-ENDS = ("trunk.out.", "pyramid.")  # what is not taken from a start: classes and their layers
+ENDS = ("trunk.out.", "pyramid.")  # classes and their layers
+WRAPPED = "module."  # before the names of a model that several processes train
 
 
 def read_start(place: str, *, codec: TorchCodec, latents: bool, task: str | None = None) -> Head:
@@ -31,16 +31,15 @@ def read_start(place: str, *, codec: TorchCodec, latents: bool, task: str | None
     Raises:
         CheckpointError: there is no usable head.
         ModelMismatchError: it belongs to another base.
-        ConfigError: it has no stages of a trained network, another task, or reads something else.
+        ConfigError: it has another task, or reads something else.
     """
     folder = head_folder(find_heads(None), CLASSIFY) if place == BUNDLED else Path(place)
     head = read_head(folder, base_sha256=codec.base_hash if latents else b"")
     wanted = LATENTS if latents else PIXELS
-    if head.config.trunk is None or head.config.reads != wanted:
-        kind = "without" if head.config.trunk is None else "with"
+    if head.config.reads != wanted:
         raise ConfigError(
-            f"{folder} is a head on {head.config.reads}, {kind} stages of a trained network; need "
-            f"one with them on {wanted}: train it with a recipe of task transfer"
+            f"{folder} is a head on {head.config.reads}; need one on {wanted}: train it with a "
+            "recipe of task transfer, or for pixels take what `promptcodec import-network` wrote"
         )
     if task not in (None, head.config.task):
         raise ConfigError(f"{folder} is a head to {head.config.task}; need one to {task}")
@@ -48,13 +47,18 @@ def read_start(place: str, *, codec: TorchCodec, latents: bool, task: str | None
 
 
 @torch.no_grad()
-def copy_known(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Copy the weights that a network has by the same name and in the same shape."""
+def copy_start(model: nn.Module, start: Head, *, labels: tuple[str, ...]) -> None:
+    """Copy the weights that a head has by the same name and in the same shape.
+
+    Those of classes are copied where the classes are the same.
+    """
+    weights, same = start.model.state_dict(), start.config.labels == labels
     for name, value in model.state_dict().items():
-        if name in weights and weights[name].shape == value.shape:
+        fits = name in weights and weights[name].shape == value.shape
+        if fits and (same or not is_end(name)):
             value.copy_(weights[name])
 
 
 def is_end(name: str) -> bool:
     """Whether a parameter belongs to the classes, which every head has of its own."""
-    return name.startswith(ENDS)
+    return name.removeprefix(WRAPPED).startswith(ENDS)

@@ -14,7 +14,7 @@ as input the whole network learns, from its own answers to the original. Sources
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -32,9 +32,8 @@ from promptcodec.io.checkpoints import HEAD_WEIGHTS
 from promptcodec.io.config_files import read_json
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import Head, build_head, read_head, write_head
-from promptcodec.models.heads.feature_stem import FeatureStem
-from promptcodec.models.heads.trunk_heads import TrunkClassifier
-from promptcodec.training.classifier import best_temperature
+from promptcodec.models.heads.latent_stem import LatentStem
+from promptcodec.models.heads.network import Classifier
 from promptcodec.training.config import DataConfig, LoopConfig, OptimizerConfig, Rise
 from promptcodec.training.data.inputs import INPUTS, input_of
 from promptcodec.training.data.pictures import PictureStore
@@ -43,8 +42,9 @@ from promptcodec.training.losses import rounded
 from promptcodec.training.networks import begin_at, taken_over
 from promptcodec.training.optim import device_of
 from promptcodec.training.record import TRAINING_FILE
-from promptcodec.training.start import copy_known, read_start
+from promptcodec.training.start import copy_start, read_start
 from promptcodec.training.task import Task
+from promptcodec.training.temperature import best_temperature
 
 PIXELS_FILE = "pictures"  # in the folder of the cache
 PASS = 32  # pictures in a pass of the teacher
@@ -66,7 +66,8 @@ class TransferConfig(LoopConfig):
             network, whose pixels the stem makes. With pixels it is 1.
         compared: px between the features that are compared with the teacher's, `begins` or more.
         stem: blocks of the stem, with latents.
-        start: folder of a head of the same kind to start from; None takes over the teacher.
+        start: folder of a head of the same kind to start from, whose stem and stages are kept;
+            None takes over the teacher.
         hints: weight of the loss on features.
         thaw: share of the run after which the taken stages learn; 1 keeps them. With pixels they
             learn from the start.
@@ -114,6 +115,8 @@ class TransferConfig(LoopConfig):
             raise ConfigError(
                 f"begins is {self.begins}; need one of {known}, with {LATENTS} alone other than 1"
             )
+        if self.start is not None and (self.begins, self.stem) != (PIXEL, StemConfig()):
+            raise ConfigError("start has stages and a stem: leave begins and stem out")
         if self.compared not in BEGINS[1:] or self.compared < self.begins:
             raise ConfigError(
                 f"compared is {self.compared}; need 4, 8 or 16, and {self.begins} or more"
@@ -185,7 +188,7 @@ class TaughtHead(nn.Module):
         compared: px between two of these features.
     """
 
-    def __init__(self, head: TrunkClassifier, compared: int) -> None:
+    def __init__(self, head: Classifier, compared: int) -> None:
         super().__init__()
         self.head, self.compared = head, compared
 
@@ -220,11 +223,10 @@ class TransferTask(Task):
     def _check_start(self, start: HeadConfig) -> None:
         """Refuse a start that cannot be compared with the teacher."""
         config, classes = self.config, len(self.teacher.config.labels)
-        assert start.trunk is not None
-        if len(start.labels) != classes:
+        if start.labels != self.teacher.config.labels:
             raise ConfigError(
-                f"start {config.start} has {len(start.labels)} classes, the teacher {classes}: "
-                "name its teacher"
+                f"start {config.start} has {len(start.labels)} classes that are not the "
+                f"{classes} of the teacher: name its teacher"
             )
         if start.trunk.begins > config.compared:
             raise ConfigError(
@@ -254,7 +256,7 @@ class TransferTask(Task):
 
     @torch.inference_mode()
     def _teach(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        model = TaughtHead(_classifier(self.teacher), self.config.compared)
+        model = TaughtHead(network_of(self.teacher), self.config.compared)
         device = device_of(model)
         ones = torch.ones(PASS, device=device)
         parts = [
@@ -267,15 +269,17 @@ class TransferTask(Task):
     def build(self, store: TaughtViews) -> TaughtHead:
         """The head with the weights that it takes over."""
         head = build_head(self._head_config())
-        assert isinstance(head, TrunkClassifier)
-        copy_known(head, self._known())
+        assert isinstance(head, Classifier)
+        if self._start is not None:
+            copy_start(head, self._start, labels=self._start.config.labels)
+        else:
+            head.trunk.load_state_dict(self._taken())
         return TaughtHead(head, self.config.compared)
 
     def _head_config(self) -> HeadConfig:
         config, own = self.config, self.teacher.config
         if self._start is not None:
             return replace(self._start.config, temperature=1.0)
-        assert own.trunk is not None
         if config.input != LATENTS:
             return replace(own, temperature=1.0)
         return replace(
@@ -288,14 +292,10 @@ class TransferTask(Task):
             temperature=1.0,
         )
 
-    def _known(self) -> Mapping[str, Tensor]:
-        config, own = self.config, self.teacher.config
-        if self._start is not None:
-            return self._start.model.state_dict()
-        weights = self.teacher.model.state_dict()
-        if config.input != LATENTS or own.trunk is None:
-            return weights
-        return taken_over(weights, own.trunk, config.begins)
+    def _taken(self) -> dict[str, Tensor]:
+        """Weights of the stages that are taken over."""
+        weights = self.teacher.model.trunk.state_dict()
+        return taken_over(weights, self.teacher.config.trunk, self.config.begins)
 
     def factor(self, name: str) -> float:
         """What is taken or fitted learns more slowly than what begins at zero."""
@@ -305,9 +305,9 @@ class TransferTask(Task):
     def initialise(self, model: TaughtHead, store: TaughtViews) -> None:
         """Fit the stem's linear map to what the network reads of the original pictures."""
         stem = model.head.stem
-        if self._start is not None or not isinstance(stem, FeatureStem):
+        if self._start is not None or not isinstance(stem, LatentStem):
             return
-        network, y_hat, wanted = _classifier(self.teacher), [], []
+        network, y_hat, wanted = network_of(self.teacher), [], []
         device = device_of(network)
         for number in range(SAMPLE):
             pictures, setting = store.originals(number)
@@ -360,7 +360,7 @@ class TransferTask(Task):
             outputs = [self._outputs(model.eval(), held)[1].cpu() for held in store.held.values()]
         wanted = [held.logits.float().softmax(dim=1) for held in store.held.values()]
         temperature = best_temperature(torch.cat(outputs), torch.cat(wanted))
-        config = replace(self._head_config(), temperature=round(temperature, 4))
+        config = replace(self._head_config(), temperature=temperature)
         write_head(folder, model.head, config=config)
         own = self.codec.base_hash.hex()
         facts: dict[str, Any] = {"base_sha256": own, "classes": len(config.labels)}
@@ -382,13 +382,14 @@ def read_network(folder: Path) -> Head:
 
 
 def _check_network(config: HeadConfig) -> None:
-    if config.task != CLASSIFY or config.reads != PIXELS or config.trunk is None:
+    if config.task != CLASSIFY or config.reads != PIXELS:
         raise ConfigError(
             f"the head to {config.task} on {config.reads} is no network to take over: name a "
             "folder that `promptcodec import-network` wrote"
         )
 
 
-def _classifier(head: Head) -> TrunkClassifier:
-    assert isinstance(head.model, TrunkClassifier)
+def network_of(head: Head) -> Classifier:
+    """The network of a head that classifies."""
+    assert isinstance(head.model, Classifier)
     return head.model

@@ -7,13 +7,10 @@ from pathlib import Path
 
 from torch import nn
 
-from promptcodec.coding.head_config import CLASSIFY, LATENTS, HeadConfig
+from promptcodec.coding.head_config import CLASSIFY, HeadConfig
 from promptcodec.coding.head_file import read_stored_head
 from promptcodec.io.checkpoints import HEAD_CONFIG, HEAD_WEIGHTS
-from promptcodec.models.heads.classifier import LatentClassifier
-from promptcodec.models.heads.pixel_classifier import PixelClassifier
-from promptcodec.models.heads.segmenter import LatentSegmenter, PixelSegmenter
-from promptcodec.models.heads.trunk_heads import TrunkClassifier, TrunkSegmenter
+from promptcodec.models.heads.network import Classifier, HeadNetwork, Segmenter
 from promptcodec.models.weights import as_half, network_of, write_files
 
 
@@ -27,20 +24,16 @@ class Head:
     """
 
     config: HeadConfig
-    model: nn.Module
+    model: HeadNetwork
 
 
-def build_head(config: HeadConfig) -> nn.Module:
+def build_head(config: HeadConfig) -> HeadNetwork:
     """A fresh network for the task of a config.
 
     Raises:
-        ConfigError: the number of stages is not that of the task, or timm lacks the network.
+        ConfigError: timm lacks the network.
     """
-    if config.trunk is not None:
-        return TrunkClassifier(config) if config.task == CLASSIFY else TrunkSegmenter(config)
-    if config.task == CLASSIFY:
-        return LatentClassifier(config) if config.reads == LATENTS else PixelClassifier(config)
-    return LatentSegmenter(config) if config.reads == LATENTS else PixelSegmenter(config)
+    return Classifier(config) if config.task == CLASSIFY else Segmenter(config)
 
 
 def write_head(folder: Path, model: nn.Module, *, config: HeadConfig) -> None:

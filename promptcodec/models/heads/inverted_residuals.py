@@ -76,7 +76,7 @@ class InvertedTrunk(Trunk):
 
     Args:
         config: part of a network.
-        classes: number of classes; None leaves out what follows the stages.
+        classes: number of classes; None without what follows the stages.
     """
 
     def __init__(self, config: TrunkConfig, *, classes: int | None) -> None:

@@ -37,12 +37,12 @@ class TimmTrunk(Trunk):
         self.last_axis = getattr(model, "output_fmt", "NCHW") == "NHWC"
         strides = list(channels)
         first = 0 if config.is_whole else _place(strides, config) + 1
-        lowest = max(config.begins, FINE)
-        self.channels = {stride: channels[stride] for stride in strides if stride >= lowest}
+        lowest, highest = max(config.begins, FINE), config.until or max(strides)
+        self.channels = {s: channels[s] for s in strides if lowest <= s <= highest}
         self.is_whole = config.is_whole
         # Named by resolution: the same for the whole network and for a part.
         own = zip(strides[first:], parts[first:-1], strict=True)
-        self.parts = nn.ModuleDict({str(stride): part for stride, part in own})
+        self.parts = nn.ModuleDict({str(s): part for s, part in own if s <= highest})
         self.out = parts[-1] if classes is not None else None
         if not config.is_whole and channels[config.begins] != config.channels:
             raise ConfigError(

@@ -104,10 +104,6 @@ class Graph:
         """A constant scalar."""
         return self._constant(np.array(value, np.float32))
 
-    def floats(self, *values: float) -> str:
-        """A constant vector."""
-        return self._constant(np.array(values, np.float32))
-
     def int32(self, value: int) -> str:
         """A constant whole number of 32 bits."""
         return self._constant(np.array(value, np.int32))

@@ -1,46 +1,79 @@
-"""First layers of a head on latents, and what other parts of its graph are folded by.
+"""Stem of a head as a graph, and its weights folded.
 
-    y_hat -> scale and shift by the rate -> linear, norm, + rate
+    y_hat -> scale and shift by the rate
+          -+-> linear ---------------------------------------------+-> pixel shuffle
+           '-> linear, norm, + rate -> blocks -> norm, linear ------'
 
-Folded into the weights: mean and deviation of the latents, also through scale and shift.
+Folded into the weights: mean and deviation of the latents, through scale and shift.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from promptcodec.coding.head_config import HeadConfig
+from promptcodec.coding.trunk import COARSE, STEM_KERNEL, StemConfig
+from promptcodec.config import LATENT_STRIDE
 from promptcodec.runtime.graphs.graph import Array, Graph, Parameters
+from promptcodec.runtime.graphs.layout import grid_input
 
 
-def build_stem(graph: Graph, channels: int, *, film: bool) -> tuple[str, str]:
-    """Add the layers; returns what they read, and tokens, both in raster order, (B, n, C).
+def build_stem(graph: Graph, config: HeadConfig) -> str:
+    """Add the stem; returns a grid (B, C, H, W) at the resolution where the trunk begins.
+
+    Inputs: `y_hat`, tokens in raster order, (B, h w, M); `rate`, log of lambda above that of the
+    middle rate, (B, 1, 1).
 
     Args:
-        graph: graph that they are added to.
-        channels: channels of y_hat.
-        film: whether the rate scales and shifts every channel.
+        graph: graph that it is added to.
+        config: configuration of a head on latents.
     """
-    x = graph.input("y_hat", np.float32, "batch", "latents", channels)
+    stem = config.stem
+    assert stem is not None
+    x = graph.input("y_hat", np.float32, "batch", "latents", config.latent_channels)
     rate = graph.input("rate", np.float32, "batch", 1, 1)
-    if film:
-        hidden = graph.op("Gelu", graph.linear(rate, "stem.film"))
-        x = graph.op("Mul", x, graph.linear(hidden, "stem.scale"))
-        x = graph.op("Add", x, graph.linear(hidden, "stem.shift"))
+    hidden = graph.op("Gelu", graph.linear(rate, "stem.film"))
+    x = graph.op("Mul", x, graph.linear(hidden, "stem.scale"))
+    x = graph.op("Add", x, graph.linear(hidden, "stem.shift"))
     tokens = graph.norm(graph.linear(x, "stem.embed"), "stem.norm")
-    return x, graph.op("Add", tokens, graph.linear(rate, "stem.rate"))
+    tokens = graph.op("Add", tokens, graph.linear(rate, "stem.rate"))
+    size = grid_input(graph, LATENT_STRIDE)
+    for number in range(stem.blocks):
+        tokens = _block(graph, tokens, f"stem.blocks.{number}", size=size, width=stem.width)
+    own = graph.linear(graph.norm(tokens, "stem.last_norm"), "stem.last")
+    grid = graph.to_grid(graph.op("Add", graph.linear(x, "stem.direct"), own), size)
+    finer = COARSE // config.trunk.begins
+    return shuffled(graph, grid, finer) if finer > 1 else grid
 
 
-def fold_stem(weights: Parameters, *, film: bool, finer: int = 1) -> dict[str, Array]:
-    """Parameters of the layers; `finer` tokens of a square along an axis come from one latent."""
+def _block(graph: Graph, tokens: str, name: str, *, size: str, width: int) -> str:
+    half = STEM_KERNEL // 2
+    grid = graph.conv(
+        graph.to_grid(tokens, size),
+        f"{name}.depthwise",
+        kernel=STEM_KERNEL,
+        groups=width,
+        borders=(half, half),
+    )
+    own = graph.norm(graph.to_tokens(grid), f"{name}.norm")
+    own = graph.op("Gelu", graph.linear(own, f"{name}.mlp.0"))
+    return graph.op("Add", tokens, graph.linear(own, f"{name}.mlp.2"))
+
+
+def fold_stem(weights: Parameters, stem: StemConfig) -> dict[str, Array]:
+    """Parameters of the stem."""
+    found: dict[str, Array] = {}
+    for name in ("stem.norm", "stem.last_norm"):
+        found |= _norm(weights, name)
+    for name in ("stem.embed", "stem.rate", "stem.direct", "stem.last"):
+        found |= linear(weights, name)
+    for number in range(stem.blocks):
+        name = f"stem.blocks.{number}"
+        found |= _norm(weights, f"{name}.norm")
+        found |= linear(weights, f"{name}.mlp.0") | linear(weights, f"{name}.mlp.2")
+        for part in ("weight", "bias"):
+            found[f"{name}.depthwise.{part}"] = weights[f"{name}.depthwise.{part}"]
     center, spread = weights["stem.center"], weights["stem.spread"]
-    order = squares_first(finer, len(weights["stem.embed.bias"]))
-    found = linear(weights, "stem.embed", order=order) | norm(weights, "stem.norm", order=order)
-    found |= linear(weights, "stem.rate", order=order)
-    if not film:
-        embed = found["stem.embed.weight"] / spread[:, None]
-        found["stem.embed.weight"] = embed
-        found["stem.embed.bias"] = found["stem.embed.bias"] - center @ embed
-        return found
     hidden, last = linear(weights, "stem.film.0"), linear(weights, "stem.film.2")
     for part in ("weight", "bias"):
         scale, shift = np.split(last[f"stem.film.2.{part}"], 2, axis=-1)
@@ -51,20 +84,16 @@ def fold_stem(weights: Parameters, *, film: bool, finer: int = 1) -> dict[str, A
     return found
 
 
-def squares_first(ratio: int, channels: int) -> Array:
-    """Places of channels before a pixel shuffle such that each token of a square has its own."""
-    return np.arange(channels).reshape(-1, ratio**2).T.ravel()
-
-
-def linear(weights: Parameters, name: str, *, order: Array | None = None) -> dict[str, Array]:
-    """Parameters of a linear map, its outputs in another order."""
+def linear(weights: Parameters, name: str) -> dict[str, Array]:
+    """Parameters of a linear map."""
     weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
-    if order is not None:
-        weight, bias = weight[order], bias[order]
     return {f"{name}.weight": weight.T, f"{name}.bias": bias}
 
 
-def norm(weights: Parameters, name: str, *, order: Array | None = None) -> dict[str, Array]:
-    """Parameters of a normalisation, its channels in another order."""
-    names = (f"{name}.weight", f"{name}.bias")
-    return {own: weights[own] if order is None else weights[own][order] for own in names}
+def _norm(weights: Parameters, name: str) -> dict[str, Array]:
+    return {own: weights[own] for own in (f"{name}.weight", f"{name}.bias")}
+
+
+def shuffled(graph: Graph, grid: str, finer: int) -> str:
+    """A pixel shuffle: (B, C r r, H, W) to (B, C, r H, r W)."""
+    return graph.op("DepthToSpace", grid, blocksize=finer, mode="CRD")

@@ -1,48 +1,33 @@
 """Graphs of heads, and their weights folded.
 
-    classify  y_hat -> embed, norm, + rate -> stages -> norm, mean, linear -> logits
-    segment   y_hat -> embed, norm, + rate -> blocks at 1/16 -> norm, linear, GELU -> pixel shuffle
-              -> dilated convolutions, summed -> logits at 1/8
-
-Heads with stages of a trained network are in `trunk`.
-Folded into the weights: the order of channels before a pixel shuffle. Latents are tokens in raster
-order, of a grid that is padded to whole windows.
+y_hat -> stem -> inverted residuals -> 1x1 -> mean -> linear -> logits
+                 '-> features at 1/8 and 1/16, summed at 1/8 -> dilated 3x3 -> logits
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from promptcodec.coding.head_config import DILATIONS, LATENTS, RESNET, HeadConfig
-from promptcodec.config import CLASSIFY, LATENT_STRIDE
+from promptcodec.coding.head_config import DILATIONS, LATENTS, HeadConfig
+from promptcodec.coding.trunk import (
+    COARSE,
+    ENTRY_KERNEL,
+    ENTRY_STRIDE,
+    FINE,
+    StageConfig,
+    TrunkConfig,
+    borders,
+)
+from promptcodec.config import CLASSIFY
 from promptcodec.errors import UsageError
-from promptcodec.runtime.graphs.features import Features
 from promptcodec.runtime.graphs.graph import Array, Graph, Parameters
-from promptcodec.runtime.graphs.head_stages import (
-    build_residual_stages,
-    build_swin_stages,
-    fold_residual_stages,
-    fold_swin_stages,
-)
-from promptcodec.runtime.graphs.head_stem import (
-    build_stem,
-    fold_stem,
-    linear,
-    norm,
-    squares_first,
-)
-from promptcodec.runtime.graphs.layout import Layout
-from promptcodec.runtime.graphs.trunk import build_trunk_head, fold_trunk_head
-
-RASTER = Layout(LATENT_STRIDE)
-FINER = 2  # scores for each latent of a segmentation head, along an axis
+from promptcodec.runtime.graphs.head_stem import build_stem, fold_stem, linear, shuffled
 
 
 def build_head(config: HeadConfig) -> Graph:
     """A head: y_hat (B, h w, M) to logits (B, classes), or to (B, classes, 2 h, 2 w).
 
-    Inputs beside y_hat: `rate`, log of lambda above that of the middle rate, (B, 1, 1); of a
-    segmentation head `inside`, rows and columns of scores without the padding of the grid.
+    Inputs are those of `build_stem`.
 
     Args:
         config: configuration of the head.
@@ -54,15 +39,21 @@ def build_head(config: HeadConfig) -> Graph:
             f"a head on {config.reads} has no graph: it serves comparisons, with torch alone: pip "
             "install 'promptcodec[train]'; train one on latents with `promptcodec train-head`"
         )
-    graph = Graph(config.task)
-    if config.trunk is not None:
-        build_trunk_head(graph, config, config.trunk)
-        return graph
-    _, tokens = build_stem(graph, config.latent_channels, film=config.film)
+    if config.trunk.is_timm:
+        raise UsageError(
+            f"a head with {config.trunk.network} has no graph: it runs in torch alone: pip install "
+            "'promptcodec[train]'"
+        )
+    graph, classes = Graph(config.task), len(config.labels)
+    levels = _levels(graph, build_stem(graph, config), config.trunk)
     if config.task == CLASSIFY:
-        _classify(graph, config, tokens)
-    else:
-        _segment(graph, config, tokens)
+        x = levels[max(levels)]
+        hidden = _relu6(graph, graph.conv(x, "trunk.last", kernel=1))
+        mean = graph.op("ReduceMean", hidden, graph.ints(2, 3), keepdims=0)
+        graph.output(graph.linear(mean, "trunk.out"), "scores", np.float32, "batch", classes)
+        return graph
+    scores = _pyramid(graph, {s: levels[s] for s in config.trunk.channels_by_stride})
+    graph.output(scores, "scores", np.float32, "batch", classes, "rows", "columns")
     return graph
 
 
@@ -73,54 +64,62 @@ def fold_head(weights: Parameters, config: HeadConfig) -> dict[str, Array]:
         weights: float32 arrays of the head, by name.
         config: configuration of the head.
     """
-    if config.stem is not None:
-        return fold_trunk_head(weights, config.stem)
+    assert config.stem is not None
+    as_they_are = [n for n in weights if n.startswith(("trunk.", "pyramid."))]
+    found = fold_stem(weights, config.stem) | {name: weights[name] for name in as_they_are}
     if config.task == CLASSIFY:
-        found = fold_stem(weights, film=config.film, finer=config.finer)
-        found |= norm(weights, "norm") | linear(weights, "out")
-        if config.body == RESNET:
-            return found | fold_residual_stages(weights)
-        return found | fold_swin_stages(weights, config, stages=len(config.widths))
-    found = fold_stem(weights, film=config.film)
-    found |= norm(weights, "pyramid.norm")
-    found |= linear(weights, "pyramid.up", order=squares_first(FINER, 4 * config.widths[0]))
-    found |= {name: weights[name] for name in weights if name.startswith("pyramid.dilated.")}
-    return found | fold_swin_stages(weights, config, stages=1)
+        found |= linear(weights, "trunk.out")
+    return found
 
 
-def _classify(graph: Graph, config: HeadConfig, tokens: str) -> None:
-    x = Features(graph, tokens, LATENT_STRIDE, RASTER)
-    if config.finer > 1:
-        x = _shuffled(graph, tokens, RASTER, width=config.widths[0], stride=config.stride)
-    if config.body == RESNET:
-        x = build_residual_stages(x, config)
-    else:
-        x = build_swin_stages(x, config, stages=len(config.widths))
-    tokens = graph.norm(x.tokens(x.layout or Layout(x.stride)), "norm")
-    mean = graph.op("ReduceMean", tokens, graph.ints(1), keepdims=0)
-    scores = graph.linear(mean, "out")
-    graph.output(scores, "scores", np.float32, "batch", len(config.labels))
+def _levels(graph: Graph, x: str, trunk: TrunkConfig) -> dict[int, str]:
+    """Grids by px between two features, the last of each resolution."""
+    levels, inputs = {trunk.begins: x}, trunk.channels
+    if trunk.entry:
+        around = borders(ENTRY_KERNEL, ENTRY_STRIDE)
+        x = graph.conv(x, "trunk.entry", kernel=ENTRY_KERNEL, stride=ENTRY_STRIDE, borders=around)
+        x, inputs = _relu6(graph, x), trunk.entry
+    for number, (stage, stride) in enumerate(zip(trunk.stages, trunk.strides, strict=True)):
+        for block in range(stage.blocks):
+            name = f"trunk.stages.{number}.{block}"
+            x = _residual(graph, x, name, stage, inputs=inputs, first=block == 0)
+            inputs = stage.width
+        levels[stride] = x
+    return levels
 
 
-def _segment(graph: Graph, config: HeadConfig, tokens: str) -> None:
-    x = build_swin_stages(Features(graph, tokens, LATENT_STRIDE, RASTER), config, stages=1)
-    layout = x.layout or RASTER
-    hidden = graph.linear(graph.norm(x.name, "pyramid.norm"), "pyramid.up")
-    hidden = graph.op("Gelu", hidden)
-    stride = LATENT_STRIDE // FINER
-    grid = _shuffled(graph, hidden, layout, width=config.widths[0], stride=stride).grid()
-    inside = graph.input("inside", np.int64, 2)
-    grid = graph.op("Slice", grid, graph.ints(0, 0), inside, graph.ints(2, 3))
-    scores = ""
+def _residual(
+    graph: Graph, x: str, name: str, stage: StageConfig, *, inputs: int, first: bool
+) -> str:
+    hidden, stride = inputs * stage.expansion, stage.stride if first else 1
+    y = x
+    if stage.expansion > 1:
+        y = _relu6(graph, graph.conv(x, f"{name}.expand", kernel=1))
+    y = graph.conv(
+        y,
+        f"{name}.depthwise",
+        kernel=stage.kernel,
+        stride=stride,
+        groups=hidden,
+        borders=borders(stage.kernel, stride),
+    )
+    y = graph.conv(_relu6(graph, y), f"{name}.project", kernel=1)
+    return graph.op("Add", x, y) if stride == 1 and inputs == stage.width else y
+
+
+def _pyramid(graph: Graph, levels: dict[int, str]) -> str:
+    total = ""
+    for number, (stride, features) in enumerate(levels.items()):
+        x = graph.conv(features, f"pyramid.lateral.{number}", kernel=1)
+        if stride == COARSE:
+            x = shuffled(graph, x, COARSE // FINE)
+        total = graph.op("Add", total, x) if total else x
+    x, scores = graph.op("Gelu", total), ""
     for number, dilation in enumerate(DILATIONS):
-        own = graph.conv(grid, f"pyramid.dilated.{number}", kernel=3, dilation=dilation)
+        own = graph.conv(x, f"pyramid.dilated.{number}", kernel=3, dilation=dilation)
         scores = graph.op("Add", scores, own) if scores else own
-    classes = len(config.labels)
-    graph.output(scores, "scores", np.float32, "batch", classes, "rows", "columns")
+    return scores
 
 
-def _shuffled(graph: Graph, squares: str, layout: Layout, *, width: int, stride: int) -> Features:
-    """Squares of tokens, (B, n, r * r * width), as tokens of their own."""
-    tokens = graph.op("Reshape", squares, graph.ints(0, -1, width))
-    brothers = (layout.stride // stride) ** 2
-    return Features(graph, tokens, stride, layout, brothers=brothers)
+def _relu6(graph: Graph, x: str) -> str:
+    return graph.op("Clip", x, graph.float(0.0), graph.float(6.0))

@@ -26,13 +26,12 @@ from promptcodec.errors import ConfigError
 from promptcodec.training.data.batch import TensorBatch
 from promptcodec.training.data.inputs import HeadInput
 from promptcodec.training.data.labelled import LabelledPictures
-from promptcodec.training.distillation import Teacher, TeacherOutput
 
 logger = logging.getLogger(__name__)
 
-VIEW = ("inputs", "settings", "shares", "features")
+VIEW = ("inputs", "settings")
 """Parts of an augmented copy of N pictures: inputs as kept, (N, C, h, w); settings of the codec,
-(N,); the teacher's probabilities, (N, classes), and features, (N, C, h, w)."""
+(N,)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,13 +68,11 @@ class LabelledBatch(TensorBatch):
         inputs: latents or pixels in [0, 1], (B, C, h, w).
         targets: probabilities of the classes, (B, classes).
         lmbda: rate-distortion weight of each picture's rate, (B,).
-        features: features of a teacher, standardised, (B, C, h, w); (B, 0, 0, 0) without one.
     """
 
     inputs: Tensor
     targets: Tensor
     lmbda: Tensor
-    features: Tensor
 
 
 class AugmentedPictures:
@@ -88,7 +85,6 @@ class AugmentedPictures:
         head_input: map from pictures to inputs of the head.
         config: augmentation.
         seed: seed of the views.
-        teacher: teacher for distillation; None has labels alone.
         cache: file to keep views in, read if it exists; None keeps them in memory.
     Raises:
         ConfigError: the cache was made with another configuration.
@@ -103,27 +99,20 @@ class AugmentedPictures:
         head_input: HeadInput,
         config: ViewConfig,
         seed: int,
-        teacher: Teacher | None = None,
         cache: Path | None = None,
     ) -> None:
-        self.name, self.config, self.head_input, self.teacher = name, config, head_input, teacher
+        self.name, self.config, self.head_input = name, config, head_input
         self.classes = training.classes
         self.labels = training.labels
         self.held_labels = held.labels
         facts = [name, len(training.labels), str(head_input), str(replace(config, mixup=0.0)), seed]
-        what = json.dumps(facts if teacher is None else [*facts, str(teacher)])
+        what = json.dumps(facts)
         if cache is not None and cache.exists():
             self._restore(cache, what=what)
         else:
             self._make(training, held, seed=seed)
             if cache is not None:
                 self._keep(cache, what=what)
-        self._center, self._spread = _moments(self._views["features"])
-
-    @property
-    def feature_channels(self) -> int:
-        """Channels of the teacher's features; 0 without a teacher."""
-        return self._views["features"].shape[2]
 
     def _make(self, training: LabelledPictures, held: LabelledPictures, *, seed: int) -> None:
         config = self.config
@@ -151,19 +140,11 @@ class AugmentedPictures:
         logger.warning("view %d of %d", number + 1, self.config.views)
         rng = np.random.default_rng([seed, number])
         crops = torch.stack([random_crop(p, rng, config=self.config) for p in training.pictures])
-        inputs, settings = send(crops, self.config.settings, head_input=self.head_input, rng=rng)
-        output = TeacherOutput(torch.zeros(len(crops), 0), torch.zeros(len(crops), 0, 0, 0))
-        if self.teacher is not None:
-            output = self.teacher.predict(crops)
-        return dict(zip(VIEW, (inputs, settings, output.shares, output.features), strict=True))
+        sent = send(crops, self.config.settings, head_input=self.head_input, rng=rng)
+        return dict(zip(VIEW, sent, strict=True))
 
     def __len__(self) -> int:
         return len(self.labels)
-
-    def sample(self, count: int) -> Tensor:
-        """Some inputs, spread over the views."""
-        flat = self._views["inputs"].flatten(0, 1)
-        return as_input(flat[:: max(1, len(flat) // count)][:count])
 
     def batch(
         self, count: int, *, seed: int, step: int, rank: int = 0, share: float = 0.0
@@ -174,29 +155,13 @@ class AugmentedPictures:
         picture = torch.from_numpy(rng.integers(len(self), size=count))
         inputs = as_input(self._views["inputs"][view, picture])
         targets = F.one_hot(self.labels[picture], len(self.classes)).float()
-        if self.teacher is not None:
-            own = self.teacher.config.share
-            targets = (1.0 - own) * targets + own * self._views["shares"][view, picture]
-        features = (self._views["features"][view, picture].float() - self._center) / self._spread
         weights = [self.head_input.lmbda(float(s)) for s in self._views["settings"][view, picture]]
         lmbda = torch.tensor(weights)
         if self.config.mixup:
             share = float(rng.beta(self.config.mixup, self.config.mixup))
             # Pairs are neighbours in the batch; lmbda is that of the first.
-            inputs, targets, features = (
-                share * x + (1.0 - share) * x.roll(1, dims=0) for x in (inputs, targets, features)
-            )
-        return LabelledBatch(inputs=inputs, targets=targets, lmbda=lmbda, features=features)
-
-
-def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and spread of every channel, (C, 1, 1), of some of the features (V, N, C, h, w)."""
-    flat = features.flatten(0, 1)
-    some = flat[:: max(1, len(flat) // 1000)].float()
-    if not some.numel():
-        return torch.zeros(0, 1, 1), torch.ones(0, 1, 1)
-    center, spread = some.mean(dim=(0, 2, 3)), some.std(dim=(0, 2, 3)).clamp_min(1e-3)
-    return center[:, None, None], spread[:, None, None]
+            inputs, targets = (share * x + (1.0 - share) * x.roll(1, 0) for x in (inputs, targets))
+        return LabelledBatch(inputs=inputs, targets=targets, lmbda=lmbda)
 
 
 def random_crop(picture: Tensor, rng: np.random.Generator, *, config: ViewConfig) -> Tensor:

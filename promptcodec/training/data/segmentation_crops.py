@@ -148,11 +148,6 @@ class SegmentationCrops:
     def __len__(self) -> int:
         return self._size
 
-    def sample(self, count: int) -> Tensor:
-        """Some inputs, spread over the views."""
-        flat = self._inputs.flatten(0, 1)
-        return as_input(flat[:: max(1, len(flat) // count)][:count])
-
     def batch(
         self, count: int, *, seed: int, step: int, rank: int = 0, share: float = 0.0
     ) -> SegmentationBatch:

@@ -1,23 +1,24 @@
-"""Heads with stages of a trained network: to classify and to segment, on latents or on pixels.
+"""Heads: stages of a trained network, to classify and to segment, on latents or on pixels.
 
     y_hat -> stem -> pixels or features -.
     x (3, H, W) -> normalised -----------+-> stages -> mean over the grid -> logits
-                                         '-> features at 1/8, 1/16, 1/32 -> pyramid -> scores
+                                         '-> features at 1/8 and 1/16 -> pyramid -> scores
 
-A classifier is the network from where it begins; a segmentation head has no classes of the network.
+A classifier is the network from where it begins; a segmentation head ends at 1/16. Sources: Torfason
+et al. 2018, arXiv:1803.06131 (heads on latents). Differs: stages of a trained network, one head for
+all rates.
 """
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from promptcodec.coding.head_config import DILATIONS, LATENTS, HeadConfig
-from promptcodec.coding.predict import SCORE_STRIDE
-from promptcodec.coding.trunk import COARSE, FINE, PYRAMID_WIDTH, TrunkConfig
-from promptcodec.models.heads.feature_stem import FeatureStem
+from promptcodec.coding.head_config import HeadConfig
+from promptcodec.coding.trunk import TrunkConfig
 from promptcodec.models.heads.inverted_residuals import InvertedTrunk
+from promptcodec.models.heads.latent_stem import LatentStem
+from promptcodec.models.heads.pyramid import Pyramid
 from promptcodec.models.heads.trunk import Trunk
 
 
@@ -41,7 +42,7 @@ class PixelStem(nn.Module):
         return (x - self.mean) / self.spread
 
 
-class TrunkHead(nn.Module):
+class HeadNetwork(nn.Module):
     """A stem and the stages that follow.
 
     Args:
@@ -51,15 +52,11 @@ class TrunkHead(nn.Module):
 
     def __init__(self, config: HeadConfig, *, classes: int | None) -> None:
         super().__init__()
-        trunk = config.trunk
-        assert trunk is not None
-        self.config, self.begins = config, trunk.begins
-        if config.reads == LATENTS:
-            assert config.stem is not None
-            self.stem = FeatureStem(config.latent_channels, config.stem, trunk)
-        else:
-            self.stem = PixelStem(trunk)
-        self.trunk = build_trunk(trunk, classes=classes)
+        self.config, self.begins = config, config.trunk.begins
+        self.stem: LatentStem | PixelStem = PixelStem(config.trunk)
+        if config.stem is not None:
+            self.stem = LatentStem(config.latent_channels, config.stem, config.trunk)
+        self.trunk = build_trunk(config.trunk, classes=classes)
 
     def levels(self, x: Tensor, lmbda: Tensor) -> dict[int, Tensor]:
         """Features (B, C, H, W) by px between two of them, the last of each resolution.
@@ -72,7 +69,7 @@ class TrunkHead(nn.Module):
         return {self.begins: entered, **self.trunk.levels(entered)}
 
 
-class TrunkClassifier(TrunkHead):
+class Classifier(HeadNetwork):
     """Logits from latents or pixels.
 
     Args:
@@ -91,7 +88,7 @@ class TrunkClassifier(TrunkHead):
         return self.trunk.judge(levels[max(levels)])
 
 
-class TrunkSegmenter(TrunkHead):
+class Segmenter(HeadNetwork):
     """Scores of every class at 1/8 of the picture's resolution, from latents or pixels.
 
     Args:
@@ -100,52 +97,11 @@ class TrunkSegmenter(TrunkHead):
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__(config, classes=None)
-        self.pyramid = LevelPyramid(self.trunk.channels, len(config.labels))
+        self.pyramid = Pyramid(self.trunk.channels, len(config.labels))
 
     def forward(self, x: Tensor, lmbda: Tensor) -> Tensor:
         """Scores, (B, classes, 2 h, 2 w), or of pixels (B, classes, H / 8, W / 8), rounded up."""
         return self.pyramid(self.levels(x, lmbda))
-
-
-class LevelPyramid(nn.Module):
-    """Features of several resolutions, summed at 1/8, then four dilated 3x3 convolutions (ASPP).
-
-    Those at 1/16 come by a pixel shuffle, coarser ones by linear interpolation.
-
-    Args:
-        channels: channels by px between two features.
-        classes: number of classes.
-    """
-
-    def __init__(self, channels: dict[int, int], classes: int) -> None:
-        super().__init__()
-        self.strides = tuple(channels)
-        shuffled = {COARSE: (COARSE // FINE) ** 2}
-        self.lateral = nn.ModuleList(
-            nn.Conv2d(own, PYRAMID_WIDTH * shuffled.get(stride, 1), 1)
-            for stride, own in channels.items()
-        )
-        self.dilated = nn.ModuleList(
-            nn.Conv2d(PYRAMID_WIDTH, classes, 3, padding=d, dilation=d) for d in DILATIONS
-        )
-
-    def forward(self, levels: dict[int, Tensor]) -> Tensor:
-        """Scores, (B, classes, H, W) of the grid at 1/8."""
-        rows, columns = levels[self.strides[0]].shape[2:]
-        finest = self.strides[0] // FINE
-        rows, columns = finest * rows, finest * columns
-        total = None
-        for stride, lateral in zip(self.strides, self.lateral, strict=True):
-            x = lateral(levels[stride])
-            if stride == COARSE:
-                x = F.pixel_shuffle(x, COARSE // FINE)
-            elif stride > COARSE:
-                x = F.interpolate(x, scale_factor=stride // SCORE_STRIDE, mode="bilinear")
-            x = x[:, :, :rows, :columns]
-            total = x if total is None else total + x
-        assert total is not None
-        x = F.gelu(total)
-        return torch.stack([convolve(x) for convolve in self.dilated]).sum(dim=0)
 
 
 def build_trunk(config: TrunkConfig, *, classes: int | None) -> Trunk:

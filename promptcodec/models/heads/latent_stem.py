@@ -6,7 +6,9 @@
 
 The first map is fitted by least squares: pixels are nearly linear in latents, and a network that
 reads them then begins where it was. The second way begins at zero. Its blocks, at 1/16, are those
-of ConvNeXt (Liu et al. 2022, arXiv:2201.03545): x + MLP(LayerNorm(depthwise 7x7)).
+of ConvNeXt (Liu et al. 2022, arXiv:2201.03545): x + MLP(LayerNorm(depthwise 7x7)). The rate is an
+input, as adapters of the rates change the latents; scale and shift of channels are those of Perez
+et al. 2017, arXiv:1709.07871.
 """
 
 from __future__ import annotations
@@ -17,9 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from promptcodec.coding.head_config import FILM_WIDTH, LOG_MIDDLE
 from promptcodec.coding.trunk import COARSE, STEM_KERNEL, StemConfig, TrunkConfig
-from promptcodec.models.heads.classifier import LatentStem
-from promptcodec.models.heads.swin_stages import initialise
+from promptcodec.config import LAMBDAS
 
 RIDGE = 0.03  # regularisation of the least squares, for each position
 
@@ -46,27 +48,39 @@ class ConvBlock(nn.Module):
         return x + self.mlp(self.norm(y))
 
 
-class FeatureStem(LatentStem):
+class LatentStem(nn.Module):
     """Latents to what a trunk reads.
 
     Args:
-        latent_channels: M.
+        channels: M.
         config: blocks of the stem.
         trunk: part of a network that reads the output.
     """
 
-    def __init__(self, latent_channels: int, config: StemConfig, trunk: TrunkConfig) -> None:
-        super().__init__(latent_channels, config.width, film=True)
+    center: Tensor
+    spread: Tensor
+
+    def __init__(self, channels: int, config: StemConfig, trunk: TrunkConfig) -> None:
+        super().__init__()
+        width = config.width
         self.finer = COARSE // trunk.begins
         outputs = trunk.channels * self.finer**2
-        self.direct = nn.Linear(latent_channels, outputs)
-        self.blocks = nn.ModuleList(
-            ConvBlock(config.width, config.hidden) for _ in range(config.blocks)
-        )
-        self.last_norm = nn.LayerNorm(config.width)
-        self.last = nn.Linear(config.width, outputs)
-        initialise(self)
-        self.start_plain()
+        self.register_buffer("center", torch.zeros(channels))
+        self.register_buffer("spread", torch.ones(channels))
+        last = nn.Linear(FILM_WIDTH, 2 * channels)
+        self.film = nn.Sequential(nn.Linear(1, FILM_WIDTH), nn.GELU(), last)
+        self.embed = nn.Linear(channels, width)
+        self.norm = nn.LayerNorm(width)
+        self.rate = nn.Linear(1, width)
+        self.direct = nn.Linear(channels, outputs)
+        self.blocks = nn.ModuleList(ConvBlock(width, config.hidden) for _ in range(config.blocks))
+        self.last_norm = nn.LayerNorm(width)
+        self.last = nn.Linear(width, outputs)
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.trunc_normal_(layer.weight, std=0.02)
+                nn.init.zeros_(layer.bias)
+        nn.init.zeros_(last.weight)
         nn.init.zeros_(self.last.weight)
 
     @torch.no_grad()
@@ -77,8 +91,9 @@ class FeatureStem(LatentStem):
             y_hat: latents of batches, (B, M, h, w) each.
             features: what the trunk should read of them, (B, C, H, W) each.
         """
-        self.standardise(torch.cat([_positions(x) for x in y_hat]).T[None, :, :, None])
         known = torch.cat([_positions(x) for x in y_hat]).double()
+        self.center.copy_(known.mean(dim=0))
+        self.spread.copy_(known.std(dim=0).clamp_min(1e-3))
         known = (known - self.center) / self.spread
         wanted = [F.pixel_unshuffle(x, self.finer) for x in features]
         target = torch.cat([_positions(x) for x in wanted]).double()
@@ -89,9 +104,18 @@ class FeatureStem(LatentStem):
         self.direct.bias.copy_(center)
 
     def forward(self, y_hat: Tensor, lmbda: Tensor) -> Tensor:
-        """Pixels or features, (B, C, r h, r w), r = 16 / begins; see `LatentClassifier.forward`."""
-        x, rate = self.shaded(y_hat, lmbda)
-        tokens = self.tokens(x, rate)
+        """Pixels or features, (B, C, r h, r w), r = 16 / begins.
+
+        Args:
+            y_hat: latents, (B, M, h, w).
+            lmbda: rate-distortion weight of each picture's rate, (B,), clamped to the ladder.
+        """
+        x = (y_hat - self.center[:, None, None]) / self.spread[:, None, None]
+        x = x.permute(0, 2, 3, 1)
+        rate = (torch.log(lmbda.clamp(LAMBDAS[0], LAMBDAS[-1])) - LOG_MIDDLE)[:, None]
+        scale, shift = self.film(rate)[:, None, None, :].chunk(2, dim=-1)
+        x = x * (1.0 + scale) + shift
+        tokens = self.norm(self.embed(x)) + self.rate(rate)[:, None, None, :]
         for block in self.blocks:
             tokens = block(tokens)
         x = self.direct(x) + self.last(self.last_norm(tokens))
