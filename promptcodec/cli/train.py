@@ -11,7 +11,6 @@ from typer import Argument, Option
 from promptcodec.cli import options
 from promptcodec.cli.output import Printer
 from promptcodec.cli.settings import spread_settings
-from promptcodec.errors import UsageError
 
 TrainingData = Annotated[
     Path,
@@ -184,8 +183,7 @@ def train_head(
         Path | None,
         Argument(
             metavar="[RECIPE]",
-            help="YAML file, for instance recipes/classify/classify-nano.yaml; not needed with "
-            "--body.",
+            help="YAML file; not needed for a classifier of your own pictures.",
         ),
     ] = None,
     data: Annotated[
@@ -197,7 +195,10 @@ def train_head(
     ],
     body: Annotated[
         str | None,
-        Option(help="Head to start from, of all but its classes: a folder, or bundled."),
+        Option(
+            help="Head to start from, of all but its classes: a folder, or bundled.",
+            show_default="the recipe's; without a recipe bundled",
+        ),
     ] = None,
     run: Annotated[RunOptions, RUN],
     cache: Annotated[
@@ -208,23 +209,16 @@ def train_head(
     printer: Printer,
 ) -> None:
     """Train a classifier or a segmentation head on what the frozen base transmits."""
-    from promptcodec.training.classifier import (
-        ClassifierTask,
-        ClassifierTrainingConfig,
-        own_classes,
-    )
+    from promptcodec.training.classifier import ClassifierTask, ClassifierTrainingConfig
     from promptcodec.training.config import read_recipe
     from promptcodec.training.segmenter import SegmenterTask, SegmenterTrainingConfig
     from promptcodec.training.trainer import run_training
     from promptcodec.training.transfer import TransferConfig, TransferTask
 
     kinds = SegmenterTrainingConfig, TransferConfig
+    config = ClassifierTrainingConfig()
     if recipe is not None:
         config = read_recipe(recipe, ClassifierTrainingConfig, *kinds)
-    elif body is not None:
-        config = own_classes(body)
-    else:
-        raise UsageError("name a recipe, or a head to start from by --body, such as bundled")
     changes = {"seed": seed, "start": body}
     config = dataclasses.replace(config, **{n: v for n, v in changes.items() if v is not None})
     if isinstance(config, SegmenterTrainingConfig):
@@ -277,32 +271,38 @@ def import_network(
 def train_joint(
     *,
     recipe: options.Recipe,
-    data: options.ClassData,
-    unlabelled: Annotated[
-        Path | None,
-        Option(help="Folder or shards of pictures that only the recipe's teacher judges."),
-    ] = None,
+    data: Annotated[
+        Path,
+        Option(
+            help="Pictures as the recipe needs them: CLASS/..., with masks, or without labels."
+        ),
+    ],
     cache: PictureCache = None,
     run: Annotated[RunOptions, RUN],
     seed: Seed = None,
     printer: Printer,
 ) -> None:
-    """Train codec and classifier together, or task prompts for a frozen codec."""
+    """Train codec and head together, or task prompts for a frozen codec."""
     from promptcodec.training.config import read_recipe
-    from promptcodec.training.joint.config import JointTrainingConfig, TaughtJointConfig
-    from promptcodec.training.joint.task import JointTask
+    from promptcodec.training.joint.config import (
+        LabelledJointConfig,
+        MaskedJointConfig,
+        TaughtJointConfig,
+    )
+    from promptcodec.training.joint.labelled import LabelledJointTask
+    from promptcodec.training.joint.masked import MaskedJointTask
     from promptcodec.training.joint.taught import TaughtJointTask
     from promptcodec.training.trainer import run_training
 
-    config = read_recipe(recipe, JointTrainingConfig, TaughtJointConfig)
+    config = read_recipe(recipe, LabelledJointConfig, MaskedJointConfig, TaughtJointConfig)
     if seed is not None:
         config = dataclasses.replace(config, seed=seed)
     if isinstance(config, TaughtJointConfig):
-        if unlabelled is not None:
-            raise UsageError("--unlabelled: a network judges all pictures of --data here; drop it")
         task = TaughtJointTask(config, cache=cache)
+    elif isinstance(config, MaskedJointConfig):
+        task = MaskedJointTask(config, cache=cache)
     else:
-        task = JointTask(config, unlabelled=unlabelled)
+        task = LabelledJointTask(config, cache=cache)
     folder = run_training(task, data=data, **run.arguments(recipe.stem))
     use = f"--base {folder / 'base'} --prompts {folder / 'prompts'}"
     if folder.name == "task":

@@ -36,7 +36,7 @@ class TrainingOutput:
     """Output of a training pass.
 
     Args:
-        x_hat: reconstruction, not clamped, shape of x; None with `rate_only`.
+        x_hat: reconstruction, not clamped, shape of x; None if g_s has not run.
         y_bits: bits of y, scalar.
         z_bits: bits of z, scalar.
         random_gain_bits: bits of y at a random gain, scalar; its gradient reaches only the
@@ -121,6 +121,7 @@ class CodecModel(nn.Module):
         round_z: bool = False,
         z_rate_weight: float = 1.0,
         rate_only: bool = False,
+        synthesise: bool = True,
         hard: bool = False,
         adapter: Adapter | None = None,
     ) -> TrainingOutput:
@@ -137,6 +138,7 @@ class CodecModel(nn.Module):
             z_rate_weight: factor on the gradient of z's rate with respect to z, not to its prior;
                 below 1 in early steps, before scales and means depend on z.
             rate_only: whether to leave out g_s and the gradient of g_a.
+            synthesise: whether to run g_s, unless `rate_only` leaves it out.
             hard: whether latents are rounded as in coding; no gradient reaches g_a or h_a, and the
                 distortion has a gradient for the means, not for the symbols.
             adapter: adapter of a rate; None is that of the slot, else the base.
@@ -174,7 +176,7 @@ class CodecModel(nn.Module):
             z_bits = -torch.log2(probability).sum()
             random_gain_bits = self._random_gain_bits(residual, z_hat, steps + shift)
         x_hat = None
-        if not rate_only:
+        if synthesise and not rate_only:
             x_hat = self.to_picture(y_hat, adapter)
         return TrainingOutput(
             x_hat=x_hat,

@@ -17,13 +17,14 @@ from torch import Tensor, nn
 
 from promptcodec.coding.distortion import psnr_of
 from promptcodec.coding.head_config import CLASSIFY
+from promptcodec.coding.trunk import COARSE
 from promptcodec.config import TILE_STRIDE, Count, RatePlace
 from promptcodec.errors import ConfigError
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.tensors import read_arrays
 from promptcodec.models.codec import TorchCodec
-from promptcodec.models.heads.aggregation import BLOCKS, Aggregation, first_blocks
-from promptcodec.models.heads.classifier import LatentClassifier
+from promptcodec.models.heads.aggregation import Aggregation, features_at_16
+from promptcodec.models.heads.network import Classifier
 from promptcodec.models.tensors import crop, pad
 from promptcodec.models.transforms import Synthesis
 from promptcodec.models.weights import as_half, load_weights
@@ -44,7 +45,7 @@ class AggregationTrainingConfig(LoopConfig):
 
     Args:
         base: folder of the frozen base, or a Hub id; None is the bundled one.
-        head: classifier whose blocks are used; None is the bundled one.
+        head: classifier whose features are used; None is the bundled one.
         features: whether to use them; False is the control with as many parameters.
         rates: rate indexes of the steps, in turn.
         data: drawing of crops.
@@ -92,43 +93,40 @@ class AggregatingDecoder(WithFrozen):
 
     Args:
         codec: codec of the latents; its g_s is copied.
-        features: whether to use the head's blocks.
-    Raises:
-        ConfigError: the head's first stage is too short, or it is no classifier.
+        features: whether to use the head's features at 1/16.
     """
 
     codec: TorchCodec
-    reader: LatentClassifier
+    reader: Classifier
 
     def __init__(self, codec: TorchCodec, *, features: bool) -> None:
         reader = codec.head(CLASSIFY).model
         networks = [codec.at(rate.index).network for rate in codec.rates]
         super().__init__([codec.model, reader, *filter(None, networks)])
-        facts = reader.config if isinstance(reader, LatentClassifier) else None
-        if facts is None or facts.stride != 16 or facts.depths[0] < BLOCKS:
-            raise ConfigError(f"aggregation needs a classifier of {BLOCKS} blocks or more at 1/16")
+        assert isinstance(reader, Classifier)
         object.__setattr__(self, "codec", codec)  # past the registry of modules
         object.__setattr__(self, "reader", reader)
-        self.aggregation = Aggregation(facts.latent_channels, facts.widths[0], features=features)
+        latents = codec.config.codec.latent_channels
+        self.aggregation = Aggregation(latents, reader.trunk.channels[COARSE], features=features)
         self.g_s: Synthesis = copy.deepcopy(codec.model.g_s).requires_grad_(True)
 
     @torch.no_grad()
-    def latents(self, x: Tensor, *, rate: float) -> tuple[Tensor, list[Tensor]]:
-        """y_hat of padded pictures at a rate, and outputs of the head's first blocks."""
+    def latents(self, x: Tensor, *, rate: float) -> tuple[Tensor, Tensor | None]:
+        """y_hat of padded pictures at a rate, and features of the head."""
         point = self.codec.at(rate)
         found = self.codec.model.analyse(x, gains=point.gains, adapter=point.network)
         y_hat = found.y_hat.clone()
         return y_hat, self.read(y_hat, rate=rate)
 
     @torch.no_grad()
-    def read(self, y_hat: Tensor, *, rate: float) -> list[Tensor]:
-        """Outputs of the head's first blocks."""
+    def read(self, y_hat: Tensor, *, rate: float) -> Tensor | None:
+        """Features of the head at 1/16, (B, D, h, w); None for the control."""
         if not self.aggregation.features:
-            return []
+            return None
         lmbda = y_hat.new_full((len(y_hat),), self.codec.at(rate).lmbda)
-        return first_blocks(self.reader, y_hat, lmbda)
+        return features_at_16(self.reader, y_hat, lmbda)
 
-    def forward(self, y_hat: Tensor, read: list[Tensor], *, rate: float) -> Tensor:
+    def forward(self, y_hat: Tensor, read: Tensor | None, *, rate: float) -> Tensor:
         """Pictures of latents, (B, 3, 16 h, 16 w)."""
         adapter = self.codec.at(rate).network
         mixed = self.aggregation(y_hat, read)

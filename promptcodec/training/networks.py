@@ -29,8 +29,8 @@ from promptcodec.errors import CheckpointError, ConfigError, UsageError
 from promptcodec.io.checkpoints import HEAD_CONFIG, HEAD_WEIGHTS
 from promptcodec.models.heads.checkpoint import write_head
 from promptcodec.models.heads.inverted_residuals import InvertedTrunk, fold_norm
-from promptcodec.models.heads.timm_trunk import TimmTrunk, create, cut, normalisation
 from promptcodec.models.heads.network import Classifier
+from promptcodec.models.heads.timm_trunk import TimmTrunk, create, cut, normalisation
 from promptcodec.training.record import write_record
 
 logger = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ from promptcodec.models.heads.iou import confusion_counts, mean_iou
 from promptcodec.training.config import LoopConfig, OptimizerConfig, Rise
 from promptcodec.training.data.augmented import as_input
 from promptcodec.training.data.inputs import INPUTS, input_of
-from promptcodec.training.data.masked import read_masked
+from promptcodec.training.data.masked import MaskedPictures, read_masked
 from promptcodec.training.data.segmentation_crops import (
     SceneConfig,
     SegmentationBatch,
@@ -90,6 +90,12 @@ class SegmenterTrainingConfig(LoopConfig):
             raise ConfigError(f"{len(self.labels)} labels; need 2 to {IGNORE}, all different")
 
 
+def class_weights(training: MaskedPictures, *, classes: int, balance: float) -> Tensor:
+    """Weights of the classes, (classes,): (median share / own share) ** balance."""
+    shares = training.frequencies(classes).clamp_min(1e-6)
+    return ((shares.median() / shares) ** balance).float()
+
+
 def weighted_cross_entropy(scores: Tensor, masks: Tensor, *, weights: Tensor) -> ClassificationLoss:
     """Cross-entropy of the labelled pixels in every second row and column.
 
@@ -138,8 +144,7 @@ class SegmenterTask(Task):
         config, count = self.config, len(self.config.labels)
         whole = read_masked(data, split="train", classes=count, ignore=config.ignore)
         training, held = whole.held_out(one_in=config.one_in)
-        shares = training.frequencies(count).clamp_min(1e-6)
-        self._weights = ((shares.median() / shares) ** config.balance).float()
+        self._weights = class_weights(training, classes=count, balance=config.balance)
         return SegmentationCrops(
             Path(data).name,
             training,

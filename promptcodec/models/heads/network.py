@@ -4,12 +4,14 @@
     x (3, H, W) -> normalised -----------+-> stages -> mean over the grid -> logits
                                          '-> features at 1/8 and 1/16 -> pyramid -> scores
 
-A classifier is the network from where it begins; a segmentation head ends at 1/16. Sources: Torfason
-et al. 2018, arXiv:1803.06131 (heads on latents). Differs: stages of a trained network, one head for
-all rates.
+A classifier is the network from where it begins; a segmentation head ends at 1/16.
+Source: Torfason et al. 2018, arXiv:1803.06131 (heads on latents). Differs: stages of a trained
+network, one head for all rates.
 """
 
 from __future__ import annotations
+
+from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
@@ -68,9 +70,17 @@ class HeadNetwork(nn.Module):
         entered = self.stem(x, lmbda)
         return {self.begins: entered, **self.trunk.levels(entered)}
 
+    @abstractmethod
+    def judge(self, levels: dict[int, Tensor]) -> Tensor:
+        """Scores of what `levels` returns."""
+
+    def forward(self, x: Tensor, lmbda: Tensor) -> Tensor:
+        """Scores, (B, classes, ...); arguments as `levels`."""
+        return self.judge(self.levels(x, lmbda))
+
 
 class Classifier(HeadNetwork):
-    """Logits from latents or pixels.
+    """Logits, (B, classes), from latents or pixels.
 
     Args:
         config: configuration of the head.
@@ -78,10 +88,6 @@ class Classifier(HeadNetwork):
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__(config, classes=len(config.labels))
-
-    def forward(self, x: Tensor, lmbda: Tensor) -> Tensor:
-        """Logits, (B, classes); arguments as `levels`."""
-        return self.judge(self.levels(x, lmbda))
 
     def judge(self, levels: dict[int, Tensor]) -> Tensor:
         """Logits, (B, classes), of the coarsest features."""
@@ -91,6 +97,9 @@ class Classifier(HeadNetwork):
 class Segmenter(HeadNetwork):
     """Scores of every class at 1/8 of the picture's resolution, from latents or pixels.
 
+    Those of latents (B, M, h, w) are (B, classes, 2 h, 2 w), those of pixels (B, classes, H / 8,
+    W / 8), rounded up.
+
     Args:
         config: configuration of the head.
     """
@@ -99,9 +108,9 @@ class Segmenter(HeadNetwork):
         super().__init__(config, classes=None)
         self.pyramid = Pyramid(self.trunk.channels, len(config.labels))
 
-    def forward(self, x: Tensor, lmbda: Tensor) -> Tensor:
-        """Scores, (B, classes, 2 h, 2 w), or of pixels (B, classes, H / 8, W / 8), rounded up."""
-        return self.pyramid(self.levels(x, lmbda))
+    def judge(self, levels: dict[int, Tensor]) -> Tensor:
+        """Scores of the features at 1/8 and 1/16."""
+        return self.pyramid(levels)
 
 
 def build_trunk(config: TrunkConfig, *, classes: int | None) -> Trunk:

@@ -146,6 +146,11 @@ class AugmentedPictures:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def sample(self, count: int) -> list[Tensor]:
+        """Up to `count` inputs as they are kept, spread over pictures and views."""
+        flat = self._views["inputs"].flatten(0, 1)
+        return list(flat[:: max(1, len(flat) // count)][:count])
+
     def batch(
         self, count: int, *, seed: int, step: int, rank: int = 0, share: float = 0.0
     ) -> LabelledBatch:

@@ -148,6 +148,11 @@ class SegmentationCrops:
     def __len__(self) -> int:
         return self._size
 
+    def sample(self, count: int) -> list[Tensor]:
+        """Up to `count` inputs as they are kept, spread over parts and views."""
+        flat = self._inputs.flatten(0, 1)
+        return list(flat[:: max(1, len(flat) // count)][:count])
+
     def batch(
         self, count: int, *, seed: int, step: int, rank: int = 0, share: float = 0.0
     ) -> SegmentationBatch:

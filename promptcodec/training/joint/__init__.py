@@ -1,1 +1,1 @@
-"""Codec and classifier trained together."""
+"""Codec and head trained together."""

@@ -1,227 +1,293 @@
-"""Training codec and classifier together, or some of their parts.
+"""Training codec and head together, or some of their parts.
 
-    loss = rate + beta * lambda * 255^2 * mse + alpha * cross-entropy
+    loss = rate + beta * lambda * 255^2 * mse + alpha * loss of the task
 
 `parts` selects what is trained. Codec and head: joint training, the second stage of Bai et al.
 2022, arXiv:2112.09300; the first is the trained base and head that a run starts from, or
 `plain_steps` without quantisation. Head alone: its control (Torfason et al. 2018,
 arXiv:1803.06131). g_s alone: a decoder for a given encoder (Chamain et al. 2022). Task prompts:
-the base stays frozen. Steps take all rates in turn, so one run trains them all.
+the base stays frozen. Steps take all rates in turn, so one run trains them all. With alpha 0 the
+head does not run, with beta 0 g_s does not.
 """
 
 from __future__ import annotations
 
+import copy
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from promptcodec.coding.distortion import psnr_of
-from promptcodec.coding.entropy.rans import EntropyTables
+from promptcodec.coding.entropy.rans import EntropyTables, estimate_bits
+from promptcodec.coding.head_config import CLASSIFY
+from promptcodec.coding.head_file import head_folder
 from promptcodec.errors import ConfigError
-from promptcodec.models.heads.classifier import LatentClassifier
-from promptcodec.training.config import DataConfig
-from promptcodec.training.data.augmented import fit
-from promptcodec.training.data.labelled import read_labelled
-from promptcodec.training.data.opening import open_pictures
-from promptcodec.training.distillation import FeatureProjection, read_teacher, stage_at_16
-from promptcodec.training.entropy_tables import TABLE_PICTURES
-from promptcodec.training.joint.codec_and_head import CodecAndHeadTask
-from promptcodec.training.joint.config import JointTrainingConfig
-from promptcodec.training.joint.data import JointBatch, JointStore
-from promptcodec.training.joint.model import JointModel
-from promptcodec.training.losses import RateDistortion, rate_distortion, rounded
-from promptcodec.training.optim import device_of
-
-HINT_PICTURES = 200  # for the initial least squares of a hint
-# Parts of 1 to 2.5 times the crop's edge: most of a small photograph.
-UNLABELLED = DataConfig(
-    reduce_probability=1.0, reduce_min=0.4, reduce_max=1.0, validation_pictures=1
+from promptcodec.io.checkpoints import find_base, find_heads, find_prompts
+from promptcodec.models.adapters.checkpoint import read_adapter, write_adapter
+from promptcodec.models.adapters.task_checkpoint import TaskConfig, write_task
+from promptcodec.models.adapters.task_prompts import TaskPrompts
+from promptcodec.models.checkpoint import Base, density_tables, read_base, write_base
+from promptcodec.models.heads.checkpoint import Head, read_head, write_head
+from promptcodec.models.tensors import arrays_of
+from promptcodec.training.entropy_tables import TABLE_PICTURES, fit_tables
+from promptcodec.training.joint.adapters import rescale_adapter
+from promptcodec.training.joint.config import (
+    CODEC_PARTS,
+    DECODER,
+    HEAD,
+    PARTS,
+    PROMPTS,
+    JointConfig,
 )
+from promptcodec.training.joint.model import HeadOutput, JointModel
+from promptcodec.training.losses import Loss, RateDistortion, rate_distortion, rounded
+from promptcodec.training.optim import device_of
+from promptcodec.training.task import Store, Task
+from promptcodec.training.validation import transmit
+
+Wanted = TypeVar("Wanted")  # what the output of a head is compared with
 
 
 @dataclass(frozen=True)
 class JointLoss:
-    """Loss of a step and its parts; scalars.
+    """Loss of a step and its parts.
 
     Args:
-        loss: total loss, to be differentiated.
+        loss: total loss, to be differentiated, scalar.
         codec: rate and distortion.
-        cross_entropy: cross-entropy in nats.
-        hint: weighted loss on a teacher's features; 0 without a teacher.
-        accuracy: share of the labelled pictures whose largest logit is the label.
+        task: loss of the task; None where the head has not run.
     """
 
     loss: Tensor
     codec: RateDistortion
-    cross_entropy: Tensor
-    hint: Tensor
-    accuracy: Tensor
+    task: Loss | None
 
     def figures(self) -> dict[str, float]:
-        """All parts."""
-        return {
-            **self.codec.figures(),
-            **rounded(
-                loss=self.loss,
-                cross_entropy=self.cross_entropy,
-                hint=self.hint,
-                accuracy=self.accuracy,
-            ),
-        }
+        """All parts; `task` is the loss of the task."""
+        found = self.codec.figures()
+        if self.task is not None:
+            found |= self.task.figures() | rounded(task=self.task.loss)
+        return found | rounded(loss=self.loss)
 
 
-class JointTask(CodecAndHeadTask):
+@dataclass(frozen=True)
+class Judged:
+    """Comparison of one held-out picture.
+
+    Args:
+        loss: loss of the task.
+        counts: numbers that are summed over pictures, from which `JointTask.score` is computed.
+    """
+
+    loss: float
+    counts: np.ndarray
+
+
+class JointTask(Task, Generic[Wanted]):
     """Joint training, or training of some parts.
 
     Args:
         config: recipe.
-        unlabelled: folder or zip file of pictures without labels, whose targets are the teacher's
-            probabilities; None has none.
+        cache: file for decoded pictures or views; None keeps them in memory.
     Raises:
         CheckpointError: base, adapter or head is missing.
-        ConfigError: a rate has no adapter, or pictures without labels have no teacher.
+        ConfigError: a rate has no adapter.
+
+    Attributes:
+        reads: task of the head.
+        figure: name of the score.
     """
 
-    def __init__(self, config: JointTrainingConfig, *, unlabelled: Path | None = None) -> None:
-        super().__init__(config)
-        self.config, self.unlabelled = config, unlabelled
-        if unlabelled is not None and config.teacher is None and config.alpha:
-            raise ConfigError("pictures without labels need a teacher: name one in the recipe")
-        others = round(config.unlabelled_share * config.batch)
-        if unlabelled is not None and not 0 < others < config.batch:
-            raise ConfigError(
-                f"unlabelled_share {config.unlabelled_share:g} of a batch of {config.batch} leaves "
-                "no picture with a label or none without: need one of each"
-            )
-        if unlabelled is not None and config.views.size % 64:
-            raise ConfigError(
-                f"views.size is {config.views.size}; with --unlabelled it needs a multiple of 64"
-            )
-        self.teacher = None
-        if config.teacher is not None:
-            self.teacher = read_teacher(config.teacher, classes=self.head.config.labels)
+    reads: str = CLASSIFY
+    figure: str
 
-    def open_store(self, data: Path, *, device: str, validation: Path | None) -> JointStore:
-        """Read the pictures."""
-        training, held = read_labelled(data, split="train").held_out(one_in=self.config.one_in)
-        if validation is not None:
-            held = read_labelled(validation, split="val")
-        if training.classes != self.head.config.labels:
+    def __init__(self, config: JointConfig, *, cache: Path | None = None) -> None:
+        self.config, self.cache = config, cache
+        self.resting = config.plain_steps > 0 or not config.beta or not config.alpha
+        self.base: Base = read_base(find_base(config.base))
+        folders = find_prompts(config.prompts, base=config.base)
+        found = [read_adapter(folder, base=self.base) for folder in folders]
+        self.weights = {a.config.rate_index: config.beta * a.config.lmbda for a in found}
+        moves = PROMPTS not in config.parts and config.beta not in (0.0, 1.0)
+        if moves:
+            found = [rescale_adapter(adapter, found, beta=config.beta) for adapter in found]
+        parts = set(config.parts)
+        self.own_codec = moves or bool(parts & CODEC_PARTS)
+        self.own_symbols = moves or bool(parts & (CODEC_PARTS - {DECODER}))
+        self.result = "joint" if self.own_codec else "task"
+        self.adapters = {adapter.config.rate_index: adapter for adapter in found}
+        missing = sorted(set(config.rates) - set(self.adapters))
+        if missing:
             raise ConfigError(
-                f"{data} has classes {', '.join(training.classes[:4])} ..., and the head has "
-                f"{', '.join(self.head.config.labels[:4])} ...: train a head for these pictures"
+                f"rate {missing[0]} has no adapter; there are {', '.join(map(str, self.adapters))}"
             )
-        config, unlabelled = self.config, None
-        if self.unlabelled is not None:
-            own = replace(UNLABELLED, crop=config.views.size)
-            unlabelled = open_pictures(self.unlabelled, own)
-        names = [Path(data).name, *([] if unlabelled is None else [unlabelled.name])]
-        return JointStore(
-            " and ".join(names),
-            training,
-            held,
-            rates=config.rates,
-            config=config.views,
-            unlabelled=unlabelled,
-            share=config.unlabelled_share,
-        )
+        heads = find_heads(config.head, base=config.base)
+        folder = head_folder(heads, self.reads)
+        self.head: Head = read_head(folder, base_sha256=self.base.sha256)
 
-    def build(self, store: JointStore) -> JointModel:
+    # -- what a kind of task defines -----------------------------------------------------------
+
+    @abstractmethod
+    def pictures(self, batch: Any) -> Tensor:
+        """Pictures of a batch, (B, 3, H, W) in [0, 1]."""
+
+    @abstractmethod
+    def wanted(self, batch: Any) -> Wanted:
+        """What the output of the head is compared with."""
+
+    @abstractmethod
+    def compare(self, found: HeadOutput, wanted: Wanted) -> Loss:
+        """Loss of the task."""
+
+    @abstractmethod
+    def held(self, store: Any) -> Iterator[tuple[Tensor, Wanted]]:
+        """Held-out pictures, (1, 3, H, W) in [0, 1], on the CPU."""
+
+    @abstractmethod
+    def judge(self, found: HeadOutput, wanted: Wanted) -> Judged:
+        """Comparison of one held-out picture."""
+
+    @abstractmethod
+    def score(self, counts: np.ndarray) -> float:
+        """Score of counts that were summed over pictures."""
+
+    @abstractmethod
+    def sample(self, store: Any, count: int) -> Sequence[Tensor]:
+        """Training pictures that entropy tables are fitted to, uint8 (3, H, W)."""
+
+    def temperature(self, outputs: list[Tensor], wanted: list[Wanted]) -> float:
+        """Temperature of the head, from scores of held-out pictures."""
+        return self.head.config.temperature
+
+    # -- training ------------------------------------------------------------------------------
+
+    def build(self, store: Store) -> JointModel:
         """Copies of base and head; parts that are not trained are frozen."""
-        if self.teacher is None:
-            return self.joined()
-        head, teacher = self.head.model, self.teacher.model
-        assert isinstance(head, LatentClassifier)
-        hint = FeatureProjection(*(m.config.widths[stage_at_16(m)] for m in (head, teacher)))
-        return self.joined(hint=hint, teacher=teacher)
+        config, task = self.config, None
+        if PROMPTS in config.parts:
+            task = TaskPrompts(self.base.config.codec, width=config.width, rank=config.rank)
+        codec, head = copy.deepcopy(self.base.model), copy.deepcopy(self.head.model)
+        model = JointModel(codec, head, task, adapters=self.adapters)
+        prefixes = tuple(prefix for part in config.parts for prefix in PARTS[part])
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.startswith(prefixes))
+        return model
 
-    @torch.no_grad()
-    def initialise(self, model: JointModel, store: JointStore) -> None:
-        """Fit a hint by least squares; the other weights are trained already."""
-        if not isinstance(model.hint, FeatureProjection) or self.teacher is None:
-            return
-        pictures, rate = torch.stack(store.sample(HINT_PICTURES)), self.config.rates[-1]
-        features = self.teacher.predict(pictures).features.float()
-        model.eval()  # keeps the statistics
-        output = [model(x.float() / 255.0, rate=rate) for x in pictures.split(self.config.batch)]
-        model.train()
-        middle = torch.cat([part.features for part in output])
-        rows, columns = features.shape[2:]
-        model.hint.fit(middle[:, :, :rows, :columns], features)
-
-    def loss(
-        self, model: nn.Module, batch: JointBatch, *, step: int, share: float = 0.0
-    ) -> JointLoss:
-        """Rate, distortion and task of a batch."""
+    def loss(self, model: nn.Module, batch: Any, *, step: int, share: float = 0.0) -> JointLoss:
+        """Rate, distortion and task of a batch; rates are taken in turn."""
         config = self.config
-        targets, features, hints = self._smoothed(batch), None, 0.0
-        if self.teacher is not None:
-            teaching = self.teacher.predict(torch.round(255.0 * batch.x).to(torch.uint8))
-            # The target of a picture without a label is the teacher's alone.
-            weight = torch.where(batch.labelled, self.teacher.config.share, 1.0)[:, None]
-            targets = (1.0 - weight) * targets + weight * teaching.shares
-            features, hints = teaching.features, self.teacher.config.hints
-        plain = step < config.plain_steps
-        output = model(batch.x, rate=batch.rate, plain=plain, features=features)
-        codec = rate_distortion(output.codec, batch.x, lmbda=self.weights[batch.rate])
-        apart = hints * output.apart
-        entropy = F.cross_entropy(output.logits.float(), targets)
-        labelled = batch.labelled.float()  # a choice by them would wait for a GPU
-        right = output.logits.argmax(dim=1) == batch.targets.argmax(dim=1)
-        return JointLoss(
-            loss=codec.loss + config.alpha * (entropy + apart),
-            codec=codec,
-            cross_entropy=entropy,
-            hint=apart,
-            accuracy=(right * labelled).sum() / labelled.sum().clamp_min(1.0),
+        rate, x = config.rates[step % len(config.rates)], self.pictures(batch)
+        output = model(
+            x,
+            rate=rate,
+            plain=step < config.plain_steps,
+            synthesise=config.beta > 0.0,
+            read=config.alpha > 0.0,
         )
-
-    def _smoothed(self, batch: JointBatch) -> Tensor:
-        """Smoothed labels, (B, classes)."""
-        smoothing, classes = self.config.smoothing, batch.targets.shape[1]
-        return (1.0 - smoothing) * batch.targets + smoothing / classes
+        codec = rate_distortion(output.codec, x, lmbda=self.weights[rate])
+        if output.head is None:
+            return JointLoss(codec.loss, codec=codec, task=None)
+        task = self.compare(output.head, self.wanted(batch))
+        return JointLoss(codec.loss + config.alpha * task.loss, codec=codec, task=task)
 
     @torch.inference_mode()
-    def validate(self, model: JointModel, store: JointStore, *, samples: Path) -> dict[str, float]:
-        """Rate, PSNR and accuracy on held-out pictures at every rate, rounded as in files."""
-        tables = self.tables(model)
-        figures, losses = {}, []
-        for rate in self.config.rates:
-            own = tables[rate]
-            bpp, psnr, mse, nats, accuracy = self._measure(model, store, rate=rate, tables=own)
-            figures |= {f"bpp_{rate}": bpp, f"psnr_{rate}": psnr, f"accuracy_{rate}": accuracy}
-            distortion = self.weights[rate] * 255.0**2 * mse
-            losses.append(bpp + distortion + self.config.alpha * nats)
-        mean = sum(figures[f"accuracy_{rate}"] for rate in self.config.rates)
-        loss = sum(losses) / len(losses)
-        return {"loss": loss, "accuracy": mean / len(self.config.rates), **figures}
+    def validate(self, model: JointModel, store: Store, *, samples: Path) -> dict[str, float]:
+        """Rate, PSNR and score on held-out pictures at every rate, rounded as in files."""
+        tables, device = self.tables(model), device_of(model)
+        rows: dict[int, list[list[float]]] = {rate: [] for rate in tables}
+        counts: dict[int, Any] = dict.fromkeys(tables, 0)
+        for picture, wanted in self.held(store):
+            x = picture.to(device)
+            for rate, own in tables.items():
+                found, x_hat, bits = self.sent(model, x, rate=rate, tables=own)
+                judged = self.judge(found, wanted)
+                mse = float((x_hat - x).square().mean())
+                psnr = psnr_of(255.0**2 * mse * x.numel(), x.numel())
+                rows[rate].append([bits / x[0, 0].numel(), psnr, mse, judged.loss])
+                counts[rate] = counts[rate] + judged.counts
+        figures: dict[str, float] = {}
+        losses, scores = [], []
+        for rate, own in rows.items():
+            bpp, psnr, mse, task = np.mean(own, axis=0).tolist()
+            scores.append(self.score(counts[rate]))
+            figures |= {
+                f"bpp_{rate}": bpp,
+                f"psnr_{rate}": psnr,
+                f"{self.figure}_{rate}": scores[-1],
+            }
+            losses.append(bpp + self.weights[rate] * 255.0**2 * mse + self.config.alpha * task)
+        means = {"loss": float(np.mean(losses)), self.figure: float(np.mean(scores))}
+        return means | figures
 
-    def _measure(
-        self, model: JointModel, store: JointStore, *, rate: int, tables: EntropyTables
-    ) -> tuple[float, ...]:
-        """bpp, PSNR, mean squared error, cross-entropy and accuracy of a rate."""
-        bits = pixels = 0.0
-        errors, logits = [], []
-        size, device = store.config.size, device_of(model)
-        for picture in store.held.pictures:
-            x = fit(picture, size)[None].to(device).float() / 255.0
-            y_hat, x_hat, own = self.sent(model, x, rate=rate, tables=tables)
-            bits, pixels = bits + own, pixels + size * size
-            errors.append(float((x_hat - x).square().mean()))
-            logits.append(model.judge(y_hat, rate=rate)[1])
-        scores = torch.cat(logits).cpu()
-        right = (scores.argmax(dim=1) == store.held.labels).float().mean()
-        nats = F.cross_entropy(scores.float(), store.held.labels)
-        samples = 3 * size * size
-        psnr = np.mean([psnr_of(255.0**2 * samples * error, samples) for error in errors])
-        return bits / pixels, float(psnr), float(np.mean(errors)), float(nats), float(right)
+    def tables(self, model: JointModel) -> dict[int, EntropyTables]:
+        """Entropy tables by rate: those of the base, or densities where symbols are in training."""
+        rates = self.config.rates
+        if self.own_symbols:
+            model.codec.freeze_scale_path()
+            return dict.fromkeys(rates, density_tables(model.codec))
+        return {rate: self.base.tables.with_sets(self.adapters[rate].z_sets) for rate in rates}
 
-    def write(self, model: JointModel, folder: Path, *, store: JointStore) -> dict[str, Any]:
-        """Write the trained parts."""
-        facts = self.write_parts(model, folder, pictures=store.sample(TABLE_PICTURES))
-        return {**facts, "classes": store.classes}
+    def sent(
+        self, model: JointModel, x: Tensor, *, rate: int, tables: EntropyTables
+    ) -> tuple[HeadOutput, Tensor, float]:
+        """Pictures through the codec of a rate, rounded as in files.
+
+        Args:
+            model: codec and head.
+            x: RGB in [0, 1], (B, 3, H, W).
+            rate: rate index.
+            tables: entropy tables of the rate.
+        Returns:
+            Output of the head, decoded pixels (B, 3, H, W), and their bits without headers.
+        """
+        adapter, gains = model.adapter(rate), self.adapters[rate].gains
+        latents, x_hat = transmit(model.codec, x, gains=gains, adapter=adapter)
+        height, width = x.shape[2:]
+        found = model.read(latents.y_hat, rate=rate, height=height, width=width)
+        return found, x_hat, sum(estimate_bits(arrays_of(latents), tables))
+
+    # -- result --------------------------------------------------------------------------------
+
+    def write(self, model: JointModel, folder: Path, *, store: Store) -> dict[str, Any]:
+        """Write the trained parts, each with the hash of its base."""
+        own, config = self.base.sha256, self.config
+        codec = model.codec.requires_grad_(False).eval()
+        if self.own_codec:
+            pictures = self.sample(store, TABLE_PICTURES)
+            tables = fit_tables(codec, pictures) if self.own_symbols else self.base.tables
+            own = write_base(folder / "base", codec, config=self.base.config, tables=tables)
+            for rate in config.rates:
+                adapter = self.adapters[rate]
+                bound = replace(adapter.config, base_sha256=own.hex(), init_from=None)
+                write_adapter(folder / "prompts" / f"rate-{rate}", adapter.network, config=bound)
+        if HEAD in config.parts or self.own_codec:
+            temperature = self._temperature(model, store)
+            head = replace(self.head.config, base_sha256=own.hex(), temperature=temperature)
+            write_head(folder / "heads" / head.task, model.head, config=head)
+        if isinstance(model.task, TaskPrompts):
+            own_task = TaskConfig(
+                task=self.head.config.task,
+                base_sha256=own.hex(),
+                width=config.width,
+                rank=config.rank,
+            )
+            write_task(folder / "prompts", model.task, config=own_task)
+        return {"base_sha256": self.base.sha256.hex(), "labels": len(self.head.config.labels)}
+
+    @torch.inference_mode()
+    def _temperature(self, model: JointModel, store: Store) -> float:
+        """Temperature over held-out pictures at all rates."""
+        tables, device = self.tables(model), device_of(model)
+        outputs, known = [], []
+        for picture, wanted in self.held(store):
+            for rate, own in tables.items():
+                found, _, _ = self.sent(model, picture.to(device), rate=rate, tables=own)
+                outputs.append(found.scores.float().cpu())
+                known.append(wanted)
+        return self.temperature(outputs, known)
