@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from promptcodec.training.distillation import TeacherConfig
 
 from promptcodec.coding.trunk import StemConfig
 from promptcodec.config import BaseConfig, CodecConfig
@@ -23,7 +24,6 @@ from promptcodec.training.config import (
 from promptcodec.training.data.augmented import ViewConfig
 from promptcodec.training.data.segmentation_crops import SceneConfig
 from promptcodec.training.data.taught_views import TaughtViewConfig
-from promptcodec.training.distillation import TeacherConfig
 from promptcodec.training.fine_tuning import FineTuneConfig
 from promptcodec.training.joint.config import JointTrainingConfig
 from promptcodec.training.ladder import LadderConfig

@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from PIL import Image
 from places import RECIPES
 from pretended_gpu import GPU, pretended_gpu
+from promptcodec.training.distillation import TeacherConfig
 from tiny import of_trunk
 
 from promptcodec.coding.head_config import HeadConfig
@@ -29,7 +30,6 @@ from promptcodec.training.config import BaseTrainingConfig, DataConfig, Optimize
 from promptcodec.training.data.augmented import ViewConfig
 from promptcodec.training.data.segmentation_crops import SceneConfig
 from promptcodec.training.data.taught_views import TaughtViewConfig
-from promptcodec.training.distillation import TeacherConfig
 from promptcodec.training.joint.config import JointTrainingConfig
 from promptcodec.training.joint.task import JointTask
 from promptcodec.training.ladder import LadderConfig, train_ladder

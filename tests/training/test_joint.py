@@ -12,6 +12,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from places import ASSETS
+from promptcodec.training.distillation import TeacherConfig
+from promptcodec.training.joint.codec_and_head import rescale_adapter
+from promptcodec.training.joint.data import JointBatch
 
 from promptcodec.coding.entropy.tables import SCALE_STEP
 from promptcodec.coding.head_config import HeadConfig
@@ -22,10 +25,7 @@ from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import build_head, write_head
 from promptcodec.training.config import OptimizerConfig
 from promptcodec.training.data.augmented import ViewConfig
-from promptcodec.training.distillation import TeacherConfig
-from promptcodec.training.joint.codec_and_head import rescale_adapter
 from promptcodec.training.joint.config import JointTrainingConfig
-from promptcodec.training.joint.data import JointBatch
 from promptcodec.training.joint.model import JointModel
 from promptcodec.training.joint.task import JointTask
 from promptcodec.training.trainer import run_training

@@ -5,12 +5,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from promptcodec.training.distillation import TeacherConfig, read_teacher
 
 from promptcodec.coding.head_config import PIXELS
 from promptcodec.config import CLASSIFY
 from promptcodec.errors import ConfigError
 from promptcodec.training import distillation
-from promptcodec.training.distillation import TeacherConfig, read_teacher
 
 
 def test_four_classes_of_either_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
