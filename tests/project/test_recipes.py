@@ -58,7 +58,10 @@ KINDS: dict[str, tuple[Any, ...]] = {
 EDGE = {"base-edge": ("base", BaseTrainingConfig), "ladder-edge": ("rates", LadderConfig)}
 NETWORK = "runs/networks/lite0"  # of `import-network`
 TRAINED = [
-    path.stem for folder in KINDS if folder != "eval" for path in sorted(RECIPES.glob(f"{folder}/*"))
+    path.stem
+    for folder in KINDS
+    if folder != "eval"
+    for path in sorted(RECIPES.glob(f"{folder}/*"))
 ] + list(EDGE)
 
 
@@ -162,7 +165,9 @@ def test_rivals_are_trained_alike(rival: str, head: str, differs: set[str]) -> N
     found = {key for key, value in ours.items() if value != theirs[key]}
     assert found <= differs and (found - {"views"}) == differs - {"views"}
     if "views" in ours:  # what differs of them is the codec's settings
-        left = [{k: v for k, v in c["views"].items() if "settings" not in k} for c in (ours, theirs)]
+        left = [
+            {k: v for k, v in c["views"].items() if "settings" not in k} for c in (ours, theirs)
+        ]
         assert left[0] == left[1]
         counts = [len(each["views"]["settings"]) for each in (ours, theirs)]
         assert counts[0] == counts[1]
