@@ -149,7 +149,7 @@ def seconds(codec: TorchCodec, pictures: Tensor, *, rate: float, repeats: int) -
         "head": torch.inference_mode()(lambda: head(latents.y_hat, lmbda)),
     }
     turns = in_turn(actions, repeats=repeats)
-    return facts_of(turns, against=dict.fromkeys(actions, ["with"]), pictures=len(x))
+    return facts_of(turns, against={name: ["with"] for name in actions}, pictures=len(x))
 
 
 if __name__ == "__main__":

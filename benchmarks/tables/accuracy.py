@@ -3,9 +3,9 @@
     promptcodec eval-task recipes/eval/eval-NAME.yaml --data DATA --out docs/results/NAME.json
     python -m benchmarks.tables.accuracy     # draws docs/analysis.png
 
-NAME is thousand-224, thousand-128, thousand-673, cifar, joint or edge. `benchmarks.tables.fill` puts
-the tables into docs/analysis.md. A lead is in points of top-1, over the same pictures; where sizes
-of files differ, a curve is read between two of its points, and nowhere else.
+NAME is thousand-224, thousand-128, thousand-673, cifar, joint or edge. `benchmarks.tables.fill`
+puts the tables into docs/analysis.md. A lead is in points of top-1, over the same pictures; where
+sizes of files differ, a curve is read between two of its points, and nowhere else.
 """
 
 from collections.abc import Iterator, Sequence

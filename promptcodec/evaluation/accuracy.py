@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,7 @@ def at_size(
     Raises:
         UsageError: the sizes do not increase.
     """
-    if any(second <= first for first, second in zip(sizes, sizes[1:], strict=False)):
+    if any(second <= first for first, second in pairwise(sizes)):
         listed = ", ".join(f"{each:.4f}" for each in sizes)
         raise UsageError(f"sizes are {listed}; need increasing ones: order the recipe's settings")
     if not sizes[0] <= size <= sizes[-1]:
