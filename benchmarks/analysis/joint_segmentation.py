@@ -78,7 +78,7 @@ def compare(joint: Point, control: list[Point]) -> dict[str, Any] | None:
         if None not in (values := [point.quality[name] for point in control])
         and (found := at_size(sizes, values, joint.bpp)) is not None
     }
-    return {**{k: v for k, v in dataclasses.asdict(overlap).items()}, "quality": others}
+    return {**dataclasses.asdict(overlap), "quality": others}
 
 
 def main() -> None:

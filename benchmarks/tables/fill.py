@@ -379,11 +379,14 @@ TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
 BESIDE = {
     "reliability": ("fuzz", "fuzz-onnx", "fuzz-guided", "determinism", "emulated"),
 }
-COMPARED = (
-    *("thousand-224", "thousand-673", "thousand-128", "cifar", "joint", "ledger"),
-    *("without-context", "aggregation", "segmentation", "joint-segmentation"),
-)
-"""Records of one codec and its heads, whose tables stand side by side."""
+NEIGHBOURS = {
+    "frozen codec": (
+        *("thousand-224", "thousand-673", "thousand-128", "cifar", "joint", "ledger"),
+        *("without-context", "aggregation", "segmentation", "joint-segmentation"),
+    ),
+    "edge codec": ("edge", "ledger-edge"),
+}
+"""Tables that stand side by side, by the name of the source in records of `eval-task`."""
 
 
 def summary_of(results: dict[str, Any]) -> dict[str, Any]:
@@ -402,23 +405,23 @@ def summary_of(results: dict[str, Any]) -> dict[str, Any]:
 
 def fill() -> None:
     """Bring every table up to date whose result file is there, and the checkpoint's summary."""
+    check()
     write_json(CHECKPOINT / "results.json", summary_of(read_results(RESULTS / "kodak.json")))
     update_markers(ROOT / "docs" / "errors.md", errors(), name="errors")
     for name, (document, render) in TABLES.items():
         if report := read(name):
-            check(name)
             update_markers(document, render(report), name=name)
 
 
-def check(name: str) -> None:
-    """Refuse the record of a table that is of other weights than its neighbours.
+def check() -> None:
+    """Refuse records of other weights than their neighbours.
 
     Raises:
-        UsageError: it is; or it has no hashes of its weights.
+        UsageError: there are some, or a record has no hashes of its weights.
     """
-    if name in COMPARED:
-        found = {other: read(other) for other in COMPARED}
-        check_alike(name, {other: report for other, report in found.items() if report})
+    for source, names in NEIGHBOURS.items():
+        found = {name: report for name in names if (report := read(name))}
+        check_alike(found, source=source)
 
 
 def read(name: str) -> dict[str, Any]:
