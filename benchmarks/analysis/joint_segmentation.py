@@ -72,13 +72,12 @@ def compare(joint: Point, control: list[Point]) -> dict[str, Any] | None:
     if counts is None:
         return None
     overlap = compare_overlap(joint.counts, counts)
-    others = {
-        name: float(found)
-        for name in joint.quality
-        if None not in (values := [point.quality[name] for point in control])
-        and (found := at_size(sizes, values, joint.bpp)) is not None
-    }
-    return {**dataclasses.asdict(overlap), "quality": others}
+    quality = {}
+    for name in joint.quality:
+        values = [value for point in control if (value := point.quality[name]) is not None]
+        if len(values) == len(control):  # pictures may be too small for a metric
+            quality[name] = float(np.asarray(at_size(sizes, values, joint.bpp)))
+    return {**dataclasses.asdict(overlap), "quality": quality}
 
 
 def main() -> None:
