@@ -15,11 +15,10 @@ import pytest
 import torch
 from PIL import Image
 from places import RECIPES
+from tiny_heads import on_latents, on_pixels, write_lively
 
 from promptcodec.coding.adapter import AdapterConfig
 from promptcodec.coding.entropy.tables import SCALE_STEP
-from promptcodec.coding.head_config import HeadConfig
-from promptcodec.coding.trunk import StageConfig, StemConfig, TrunkConfig
 from promptcodec.config import LAMBDAS
 from promptcodec.evaluation.classification import TaskEvaluation
 from promptcodec.evaluation.speed.complexity import complexity_table, count_macs, count_parameters
@@ -27,7 +26,6 @@ from promptcodec.models.adapters.checkpoint import write_adapter
 from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
 from promptcodec.models.checkpoint import read_base
 from promptcodec.models.codec_model import CodecModel
-from promptcodec.models.heads.checkpoint import build_head, write_head
 from promptcodec.training.aggregation import AggregationTask, AggregationTrainingConfig
 from promptcodec.training.base import BaseTask
 from promptcodec.training.classifier import ClassifierTask, ClassifierTrainingConfig
@@ -250,18 +248,14 @@ def parts(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
             adapter.log_gains.add_(0.5 * math.log(lmbda / base.config.lmbda) / SCALE_STEP)
         config = AdapterConfig(rate_index=rate, lmbda=lmbda, base_sha256=own, width=1, rank=0)
         write_adapter(folder / f"codec/prompts/rate-{rate}", adapter, config=config)
-    stages = tuple(StageConfig(width=8, blocks=1, stride=2, expansion=2) for _ in range(4))
-    trunk = TrunkConfig(network="tiny", begins=1, channels=3, entry=8, stages=stages, last=16)
-    pixels = HeadConfig(labels=("cat", "dog", "fish"), reads="pixels", trunk=trunk)
-    latents = replace(
-        pixels, reads="latents", latent_channels=base.config.codec.latent_channels,
-        stem=StemConfig(width=16), base_sha256=own,
-    )  # fmt: skip
-    streets = replace(
-        latents, task="segment", labels=tuple("abcdefghijk"), trunk=trunk.without_classes()
-    )
-    for name, config in (("network", pixels), ("head", latents), ("streets", streets)):
-        write_head(folder / name, build_head(config), config=config)
+    labels, channels = ("cat", "dog", "fish"), base.config.codec.latent_channels
+    heads = {
+        "network": on_pixels(labels),
+        "head": on_latents(labels, channels=channels, base=base.sha256),
+        "streets": on_latents("abcdefghijk", channels=channels, base=base.sha256, task="segment"),
+    }
+    for name, config in heads.items():
+        write_lively(folder / name, config)
     return folder
 
 
