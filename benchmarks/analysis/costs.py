@@ -45,13 +45,15 @@ def server_cost(
     head = macs(latents, shape, (1,)) / 1e6
     network = macs(pixels, (1, 3, size, size), (1,)) / 1e6
     return {
-        "latents": _row(latents, entropy_model=entropy, network=head),
-        "decoded": _row(pixels, entropy_model=entropy, g_s=parts["g_s"], network=network),
-        "classic": _row(pixels, network=network),
+        "latents": _row(latents, {"entropy_model": entropy, "network": head}),
+        "decoded": _row(
+            pixels, {"entropy_model": entropy, "g_s": parts["g_s"], "network": network}
+        ),
+        "classic": _row(pixels, {"network": network}),
     }
 
 
-def _row(network: nn.Module, **parts: float) -> dict[str, Any]:
+def _row(network: nn.Module, parts: dict[str, float]) -> dict[str, Any]:
     return {"mmac": sum(parts.values()), "parts": parts, "parameters": count_parameters(network)}
 
 

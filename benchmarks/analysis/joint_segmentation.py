@@ -115,9 +115,7 @@ def main() -> None:
         "joint": own.facts(),
         "control": [{"gain_steps": gain} | point.facts() for gain, point in points],
         "equal_size": compare(own, control),
-        "weights": weights_of(
-            source_of({"segmentation, trained as long": arguments.control}), frozen
-        ),
+        "weights": weights_of(source_of({"segmentation control": arguments.control}), frozen),
         "joint_weights": weights_of(source_of({"joint segmentation": folder}), joint),
     }
     write_record(arguments.out, report)
