@@ -10,7 +10,6 @@ COUNTED = {
     "decoded": "decode, then classify",
     "classic": "JPEG, then classify",
 }
-AT_THE_EDGE = {"encode": "encode, in torch"}  # names of costs where those of times differ
 
 
 def ledger(report: dict[str, Any]) -> str:
@@ -25,7 +24,8 @@ def ledger(report: dict[str, Any]) -> str:
             "",
             f"One picture at rate {report['rate_index']:g}, from bytes to label and from pixels to "
             "bytes; a time is that of a picture, median; processor: seconds of all threads; files "
-            "of a batch are copies of one. MobileNets are in the form that torch runs fastest: "
+            "of a batch are copies of one. MobileNets, of ten classes, are in the form that torch "
+            "runs fastest: "
             f"{'; '.join(forms(report))}. {origin(report)}",
         ]
     )
@@ -70,11 +70,9 @@ def edge(report: dict[str, Any]) -> list[str]:
     over = [f"over {name}" for name in anchors]
     lines = table("edge", "px", "MMAC", "parameters", "ms", "processor (ms)", *over)
     for at in report["sizes"]:
-        costs = {AT_THE_EDGE.get(name, name): cost for name, cost in at["edge_cost"].items()}
-        for name in dict.fromkeys([*at["edge"], *costs]):
-            cost, found = costs.get(name), at["edge"].get(name)
-            if name.startswith("encode"):
-                cost = at["edge_cost"]["encode"]
+        for name in (*at["edge"], "g_a and h_a"):
+            found = at["edge"].get(name)
+            cost = at["edge_cost"].get("encode" if name.startswith("encode, ") else name)
             counted = (f"{cost['mmac']:.1f}", f"{cost['parameters']:,}") if cost else ("", "")
             timed = [""] * (2 + len(anchors))
             if found is not None:
