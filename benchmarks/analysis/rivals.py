@@ -3,6 +3,7 @@
 import copy
 import warnings
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import timm
 import torch
@@ -43,11 +44,12 @@ def forms(model: nn.Module, x: Tensor) -> Iterator[tuple[str, Action]]:
             with warnings.catch_warnings(), torch.no_grad():
                 warnings.simplefilter("ignore")  # torch has newer ways, for graphics cards mostly
                 traced = change(torch.jit.trace(own, inputs))
-                traced(inputs), traced(inputs)
+                for _ in range(2):  # it is compiled at its first calls
+                    traced(inputs)
             yield f"{name}{order}", _run(traced, inputs)
 
 
-def _optimised(traced: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
+def _optimised(traced: Any) -> Any:
     return torch.jit.optimize_for_inference(torch.jit.freeze(traced))
 
 

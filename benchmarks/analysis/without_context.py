@@ -68,7 +68,8 @@ def both(codec: TorchCodec, pictures: Tensor, *, rate: float) -> tuple[Tensor, T
     found = model.analyse(x, gains=point.gains, adapter=point.network)
     alone = rebuild(codec, found, rate=rate)
     height, width = pictures.shape[2:]
-    return tuple(inside(each, height=height, width=width) for each in (found.y_hat, alone))
+    known = inside(found.y_hat, height=height, width=width)
+    return known, inside(alone, height=height, width=width)
 
 
 @torch.inference_mode()
