@@ -134,60 +134,32 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="session")
 def tiny_heads(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of an untrained but lively head for each task of the tiny base, with graphs."""
-    import torch
+    from tiny import lively_head, tiny_head
 
-    from promptcodec.coding.head_config import HeadConfig
     from promptcodec.models.checkpoint import read_base
-    from promptcodec.models.heads.checkpoint import build_head, write_head
+    from promptcodec.models.heads.checkpoint import write_head
     from promptcodec.runtime.export import export
 
     base = read_base(tiny_checkpoint)
+    channels, own = base.config.codec.latent_channels, base.sha256.hex()
     folder = tmp_path_factory.mktemp("heads")
     for task, labels in (("classify", ("cat", "dog", "fish")), ("segment", ("road", "sky"))):
-        config = HeadConfig(
-            task=task,
-            labels=labels,
-            latent_channels=base.config.codec.latent_channels,
-            widths=(16,),
-            depths=(2,),
-            head_channels=8,
-            base_sha256=base.sha256.hex(),
-        )
-        torch.manual_seed(4)
-        model = build_head(config)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.add_(torch.randn_like(parameter) * 0.2)
-        write_head(folder / task, model, config=config)
+        config = tiny_head(task, labels=labels, latent_channels=channels, base_sha256=own)
+        write_head(folder / task, lively_head(config), config=config)
     export(folder)
     return folder
 
 
 @pytest.fixture(scope="session")
-def tiny_body(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of an untrained classifier of the tiny base with stages of a network."""
-    import torch
-    from tiny import of_trunk
+def tiny_network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of an untrained but lively classifier on pixels."""
+    from tiny import lively_head, tiny_head
 
-    from promptcodec.coding.head_config import HeadConfig
-    from promptcodec.models.checkpoint import read_base
-    from promptcodec.models.heads.checkpoint import build_head, write_head
-    from promptcodec.runtime.export import export
+    from promptcodec.models.heads.checkpoint import write_head
 
-    base = read_base(tiny_checkpoint)
-    channels = base.config.codec.latent_channels
-    config = HeadConfig(
-        labels=("cat", "dog", "fish"), latent_channels=channels, base_sha256=base.sha256.hex()
-    )
-    config = of_trunk(config, begins=8)
-    torch.manual_seed(4)
-    model = build_head(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.2)
-    folder = tmp_path_factory.mktemp("body") / "classify"
-    write_head(folder, model, config=config)
-    export(folder)
+    folder = tmp_path_factory.mktemp("network")
+    config = tiny_head(reads="pixels")
+    write_head(folder, lively_head(config), config=config)
     return folder
 
 

@@ -273,9 +273,7 @@ def train_joint(
     recipe: options.Recipe,
     data: Annotated[
         Path,
-        Option(
-            help="Pictures as the recipe needs them: CLASS/..., with masks, or without labels."
-        ),
+        Option(help="Pictures as the recipe needs them: CLASS/..., with masks, or without labels."),
     ],
     cache: PictureCache = None,
     run: Annotated[RunOptions, RUN],

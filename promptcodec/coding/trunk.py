@@ -26,6 +26,7 @@ CHANNELS = 3  # of pixels
 PYRAMID_WIDTH = 128  # channels where features of several resolutions are summed, to segment
 
 Width = Annotated[int, Within(1, 4096)]
+Stride = Annotated[int, Within(PIXEL, COARSE)]  # px between two features
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +74,7 @@ class TrunkConfig(Ranged):
     """
 
     network: str
-    begins: int = COARSE
+    begins: Stride = COARSE
     channels: Width
     entry: Natural = 0
     stages: tuple[StageConfig, ...] = ()

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from promptcodec.coding.head_config import LATENTS, PIXELS
-from promptcodec.coding.head_file import head_folder
+from promptcodec.coding.head_file import head_folder, read_head_config
 from promptcodec.config import CLASSIFY
 from promptcodec.errors import ConfigError
 from promptcodec.io.checkpoints import find_heads
@@ -34,16 +34,15 @@ def read_start(place: str, *, codec: TorchCodec, latents: bool, task: str | None
         ConfigError: it has another task, or reads something else.
     """
     folder = head_folder(find_heads(None), CLASSIFY) if place == BUNDLED else Path(place)
-    head = read_head(folder, base_sha256=codec.base_hash if latents else b"")
-    wanted = LATENTS if latents else PIXELS
-    if head.config.reads != wanted:
+    config, wanted = read_head_config(folder), LATENTS if latents else PIXELS
+    if config.reads != wanted:
         raise ConfigError(
-            f"{folder} is a head on {head.config.reads}; need one on {wanted}: train it with a "
+            f"{folder} is a head on {config.reads}; need one on {wanted}: train it with a "
             "recipe of task transfer, or for pixels take what `promptcodec import-network` wrote"
         )
-    if task not in (None, head.config.task):
-        raise ConfigError(f"{folder} is a head to {head.config.task}; need one to {task}")
-    return head
+    if task not in (None, config.task):
+        raise ConfigError(f"{folder} is a head to {config.task}; need one to {task}")
+    return read_head(folder, base_sha256=codec.base_hash if latents else b"")
 
 
 @torch.no_grad()

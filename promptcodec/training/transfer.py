@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 from promptcodec.coding.head_config import CLASSIFY, LATENTS, PIXELS, HeadConfig
 from promptcodec.coding.head_file import read_head_config
-from promptcodec.coding.trunk import BEGINS, COARSE, PIXEL, StemConfig
-from promptcodec.config import NotNegative, Positive, Share
+from promptcodec.coding.trunk import BEGINS, COARSE, PIXEL, StemConfig, Stride
+from promptcodec.config import Count, NotNegative, Positive, Share
 from promptcodec.errors import ConfigError
 from promptcodec.io.checkpoints import HEAD_WEIGHTS
 from promptcodec.io.config_files import read_json
@@ -82,8 +82,8 @@ class TransferConfig(LoopConfig):
     max_rise: Rise | None = None
     base: str | None = None
     input: str = LATENTS
-    begins: int = PIXEL
-    compared: int = COARSE
+    begins: Stride = PIXEL
+    compared: Stride = COARSE
     stem: StemConfig = field(default_factory=StemConfig)
     start: str | None = None
     hints: NotNegative = 1.0
@@ -101,8 +101,8 @@ class TransferConfig(LoopConfig):
             weight_decay=0.02,
         )
     )
-    batch: int = 32
-    validate_every: int = 500
+    batch: Count = 32
+    validate_every: Count = 500
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -12,8 +12,10 @@ from PIL import Image
 from promptcodec import bitstream
 from promptcodec.api import Codec
 from promptcodec.coding.head_file import read_head_config
+from promptcodec.errors import UsageError
 from promptcodec.io.tensors import read_arrays
 from promptcodec.models.heads.checkpoint import build_head, write_head
+from promptcodec.training.classifier import ClassifierTrainingConfig
 
 
 @pytest.fixture(scope="module")
@@ -264,11 +266,11 @@ class TestTrainHead:
         return tmp_path / "data"
 
     @pytest.fixture
-    def recipe(self, tmp_path: Path, tiny_checkpoint: Path) -> Path:
+    def recipe(self, tmp_path: Path, tiny_checkpoint: Path, tiny_heads: Path) -> Path:
         path = tmp_path / "recipe.yaml"
         path.write_text(
-            f"task: segment\nbase: {tiny_checkpoint}\nlabels: [road, sky]\nwidths: [32]\n"
-            "depths: [1]\none_in: 2\nsteps: 2\nbatch: 1\nprecision: 'no'\n"
+            f"task: segment\nbase: {tiny_checkpoint}\nstart: {tiny_heads / 'classify'}\n"
+            "labels: [road, sky]\none_in: 2\nsteps: 2\nbatch: 1\nprecision: 'no'\n"
             "scenes: {height: 64, width: 64, crop: 64, views: 1, settings: [4], held_settings: [4]}"
         )
         return path
@@ -312,57 +314,57 @@ class TestOwnClasses:
         )
         return path
 
-    def test_folders_without_splits(self, run, stream, base, recipe, labelled_pictures, tiny_body,
+    @pytest.fixture
+    def body(self, tiny_heads: Path) -> Path:
+        return tiny_heads / "classify"
+
+    def test_folders_without_splits(self, run, stream, base, recipe, labelled_pictures, body,
                                     caplog, tmp_path):  # fmt: skip
         data = shutil.copytree(labelled_pictures / "train", tmp_path / "data")
         (data / "red" / "broken.png").write_bytes(b"no picture")
         out = tmp_path / "run"
-        options = ("--data", data, "--out", out, "--device", "cpu", "--body", tiny_body)
+        options = ("--data", data, "--out", out, "--device", "cpu", "--body", body)
         outcome = run("train-head", recipe, *options)
         assert outcome.code == 0, outcome.err
         said = caplog.text
         assert "broken.png: " in said and "1 of 25 pictures skipped" in said
         config = read_head_config(out / "head")
         assert config.labels == ("blue", "red")
-        assert config.trunk == read_head_config(tiny_body).trunk
-        old, new = (read_arrays(p / "head_model.safetensors") for p in (tiny_body, out / "head"))
+        assert config.trunk == read_head_config(body).trunk
+        old, new = (read_arrays(p / "head_model.safetensors") for p in (body, out / "head"))
         same = {name for name in new if np.array_equal(old.get(name), new[name])}
         assert "stem.center" in same and "trunk.stages.0.0.project.weight" not in same
         line = run("classify", stream, *base, "--heads", out / "head").out.decode()
         assert "red" in line and "blue" in line
 
-    def test_masks(self, run, tiny_body, tiny_checkpoint, tmp_path):
-        rng = np.random.default_rng(0)
-        for kind, high in (("images", 256), ("masks", 2)):
-            (tmp_path / "data" / "train" / kind).mkdir(parents=True)
-            for number in range(4):
-                shape = (64, 64, 3) if kind == "images" else (64, 64)
-                pixels = rng.integers(0, high, shape, dtype=np.uint8)
-                Image.fromarray(pixels).save(tmp_path / f"data/train/{kind}/{number}.png")
-        recipe = tmp_path / "recipe.yaml"
-        recipe.write_text(
-            f"task: segment\nbase: {tiny_checkpoint}\nlabels: [road, sky]\none_in: 2\nsteps: 2\n"
-            "batch: 1\nprecision: 'no'\n"
-            "scenes: {height: 64, width: 64, crop: 64, views: 1, settings: [4], held_settings: [4]}"
-        )
-        out = tmp_path / "run"
-        options = ("--data", tmp_path / "data", "--out", out, "--device", "cpu")
-        assert run("train-head", recipe, *options, "--body", tiny_body).code == 0
-        config = read_head_config(out / "head")
-        assert config.task == "segment" and config.trunk == read_head_config(tiny_body).trunk
+    def test_without_a_recipe(self, run, labelled_pictures, body, monkeypatch, tmp_path):
+        """The start is the bundled head, and the recipe that of few pictures."""
+        seen = []
 
-    def test_refusals(self, refused, recipe, labelled_pictures, tiny_heads, tiny_body, tmp_path):
+        def task(config, *, cache):
+            seen.append(config)
+            raise UsageError("stop here")
+
+        monkeypatch.setattr("promptcodec.training.classifier.ClassifierTask", task)
+        options = ("--data", labelled_pictures, "--out", tmp_path / "run")
+        assert run("train-head", *options).code == run("train-head", *options, "--body", body).code
+        assert [config.start for config in seen] == ["bundled", str(body)]
+        assert seen[0] == ClassifierTrainingConfig()
+
+    def test_refusals(self, refused, recipe, labelled_pictures, tiny_heads, tiny_network, body,
+                      tmp_path):  # fmt: skip
         folder = {"folder": tmp_path}
         options = ("--data", labelled_pictures, "--out", tmp_path / "run", "--device", "cpu")
-        refused(2, "name a recipe, or a head", "train-head", *options, **folder)
-        refused(2, "without stages of a trained network", "train-head", recipe, *options,
-                "--body", tiny_heads / "classify", **folder)  # fmt: skip
+        refused(2, "is a head on pixels; need one on latents", "train-head", recipe, *options,
+                "--body", tiny_network, **folder)  # fmt: skip
+        refused(2, "is a head to segment; need one to classify", "train-head", recipe, *options,
+                "--body", tiny_heads / "segment", **folder)  # fmt: skip
         refused(7, "no head at", "train-head", recipe, *options, "--body", tmp_path / "no",
                 **folder)  # fmt: skip
         (tmp_path / "bare").mkdir()
         refused(9, "has 0 classes in 'train'", "train-head", recipe, "--data", tmp_path / "bare",
-                "--body", tiny_body, "--out", tmp_path / "run", **folder)  # fmt: skip
+                "--body", body, "--out", tmp_path / "run", **folder)  # fmt: skip
         refused(5, "belongs to base", "train-head", "--data", labelled_pictures, "--body",
-                tiny_body, "--out", tmp_path / "run", **folder)  # fmt: skip
+                body, "--out", tmp_path / "run", **folder)  # fmt: skip
         refused(7, "holds no weights", "import-network", "tf_efficientnet_lite0", "--weights",
                 tmp_path / "no.pth", "--out", tmp_path / "net", **folder)  # fmt: skip

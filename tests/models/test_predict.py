@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny import tiny_head
 
 from promptcodec.coding import predict as masks
 from promptcodec.coding.gains import Gains
-from promptcodec.coding.head_config import HeadConfig
 from promptcodec.coding.head_file import read_head_config
 from promptcodec.coding.latents import inside
 from promptcodec.config import TILE_STRIDE
@@ -219,7 +219,7 @@ def test_heads_that_do_not_fit(tiny_checkpoint: Path, tiny_heads: Path, tmp_path
         codec.labels()
     more = shutil.copytree(tiny_heads / "classify", tmp_path / "more")
     tensors = load_file(more / "head_model.safetensors")
-    tensors["out.bias"] = torch.zeros(4).half()
+    tensors["trunk.out.bias"] = torch.zeros(4).half()
     save_file(tensors, more / "head_model.safetensors")
     codec = TorchCodec.load(tiny_checkpoint, heads=more)
     with pytest.raises(CheckpointError, match="does not belong to its config"):
@@ -227,8 +227,7 @@ def test_heads_that_do_not_fit(tiny_checkpoint: Path, tiny_heads: Path, tmp_path
 
 
 def test_a_network_on_pixels_is_no_head(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    pixels = HeadConfig(labels=("a", "b"), reads="pixels", widths=(16,), depths=(1,),
-                        head_channels=8)  # fmt: skip
+    pixels = tiny_head(reads="pixels")
     write_head(tmp_path / "pixels", build_head(pixels), config=pixels)
     codec = TorchCodec.load(tiny_checkpoint, heads=tmp_path)
     with pytest.raises(CheckpointError, match="no head to classify"):
@@ -248,5 +247,5 @@ def test_two_heads_of_one_task_are_refused(
 def test_masks_hold_no_more_than_255_classes() -> None:
     labels = tuple(map(str, range(256)))
     with pytest.raises(ConfigError, match="256 labels"):
-        HeadConfig(task="segment", labels=labels, latent_channels=4)
-    assert HeadConfig(task="classify", labels=labels, latent_channels=4).labels == labels
+        tiny_head("segment", labels=labels)
+    assert tiny_head(labels=labels).labels == labels

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import of_trunk
+from tiny import lively_head, tiny_head
 
 from promptcodec.coding.head_config import HeadConfig
+from promptcodec.coding.trunk import StemConfig
 from promptcodec.config import CLASSIFY, SEGMENT
 from promptcodec.errors import CheckpointError, ModelMismatchError, UsageError
 from promptcodec.models.heads import predict
@@ -21,47 +22,30 @@ from promptcodec.runtime.heads import HeadFolders
 from promptcodec.runtime.ort import OnnxModels
 
 BASE = bytes.fromhex("ab" * 32)
-SMALL = HeadConfig(
-    labels=("cat", "dog", "fish"),
-    latent_channels=12,
-    widths=(16, 32),
-    depths=(2, 2),
-    head_channels=8,
-    temperature=0.7,
-    base_sha256=BASE.hex(),
-)
+SMALL = replace(tiny_head(base_sha256=BASE.hex()), temperature=0.7)
+
+
+def segmenter(begins: int) -> HeadConfig:
+    config = tiny_head(SEGMENT, begins=begins, base_sha256=BASE.hex())
+    return replace(config, temperature=0.7)
+
+
 KINDS = {
-    "swin": SMALL,
-    "swin-deep": replace(SMALL, widths=(16, 24, 8), depths=(1, 2, 1), mlp_ratio=1.7),
-    "swin-finer": replace(SMALL, film=True, stride=8),
-    "swin-odd-windows": replace(SMALL, widths=(16,), depths=(2,), window=3, stride=8),
-    "resnet": replace(SMALL, body="resnet", film=True, depths=(3, 2)),
-    "resnet-finer": replace(SMALL, body="resnet", stride=8, widths=(16, 16)),
-    "segment": replace(SMALL, task=SEGMENT, widths=(16,), depths=(3,)),
-    "segment-film": replace(SMALL, task=SEGMENT, film=True, window=5, dropout=0.1),
-    "trunk": of_trunk(SMALL),
-    "trunk-finer": of_trunk(SMALL, begins=4, channels=6),
-    "trunk-segment": of_trunk(replace(SMALL, task=SEGMENT)),
-    "trunk-whole": of_trunk(SMALL, begins=1),
-    "trunk-whole-segment": of_trunk(replace(SMALL, task=SEGMENT), begins=1),
-    "trunk-segment-finer": of_trunk(replace(SMALL, task=SEGMENT), begins=8),
+    "classify": SMALL,
+    "coarse": replace(SMALL, trunk=tiny_head(begins=16).trunk),
+    "finer": replace(SMALL, trunk=tiny_head(begins=4, channels=6).trunk),
+    "whole": replace(SMALL, trunk=tiny_head(begins=1).trunk),
+    "segment": segmenter(8),
+    "segment-coarse": segmenter(16),
+    "segment-finer": segmenter(4),
+    "segment-whole": segmenter(1),
 }
 GRIDS = ((1, 1), (4, 8), (5, 9), (16, 12))
 
 
 def make(folder: Path, config: HeadConfig) -> Path:
     """Write a head of random weights and its graph."""
-    torch.manual_seed(0)
-    model = build_head(config)
-    with torch.no_grad():
-        for name, value in (*model.named_parameters(), *model.named_buffers()):
-            if name.endswith(("spread", "var")):
-                value.copy_(0.5 + torch.rand_like(value))
-            elif value.is_floating_point():
-                value.add_(0.2 * torch.randn_like(value))
-            if name.startswith("trunk") and value.ndim > 1:  # many layers without normalisation
-                value.mul_(1.5)
-    write_head(folder, model, config=config)
+    write_head(folder, lively_head(config), config=config)
     export(folder)
     return folder
 
@@ -90,14 +74,19 @@ def test_scores_are_those_of_torch(tmp_path: Path, kind: str) -> None:
 
 def test_a_head_that_is_trained_again_keeps_its_graph(tmp_path: Path) -> None:
     make(tmp_path, SMALL)
-    other = replace(SMALL, labels=("a", "b", "c"), temperature=2.0, dropout=0.3)
+    other = replace(SMALL, labels=("a", "b", "c"), temperature=2.0)
     write_head(tmp_path, build_head(other), config=other)
     assert found(tmp_path).head(CLASSIFY).config.labels == ("a", "b", "c")
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"depths": (2, 3)}, {"labels": ("a", "b")}, {"film": True}, {"window": 2}, {"stride": 8}],
+    [
+        {"labels": ("a", "b")},
+        {"stem": StemConfig(width=24, blocks=2)},
+        {"trunk": tiny_head(begins=4).trunk},
+        {"latent_channels": 11},
+    ],
 )
 def test_the_graph_of_another_head(tmp_path: Path, changes: dict) -> None:
     make(tmp_path, SMALL)
@@ -128,13 +117,13 @@ def test_heads_that_are_not_there(tmp_path: Path) -> None:
         found(tmp_path / "a").head(SEGMENT)
     with pytest.raises(ModelMismatchError, match="belongs to base abab"):
         HeadFolders([tmp_path / "a"], base_sha256=bytes(32), models=OnnxModels(1)).head(CLASSIFY)
-    folders = [tmp_path / "a", make(tmp_path / "b", KINDS["resnet"])]
+    folders = [tmp_path / "a", make(tmp_path / "b", KINDS["whole"])]
     with pytest.raises(CheckpointError, match="2 heads to classify"):
         HeadFolders(folders, base_sha256=BASE, models=OnnxModels(1)).head(CLASSIFY)
 
 
 def test_heads_without_graphs_are_named(tmp_path: Path) -> None:
-    pixels = replace(SMALL, reads="pixels", latent_channels=0, base_sha256="")
+    pixels = tiny_head(reads="pixels")
     make(tmp_path / "a", SMALL)
     with pytest.raises(UsageError, match=r"pixels has no graph: .*promptcodec\[train\]"):
         make(tmp_path / "b", pixels)
@@ -143,10 +132,10 @@ def test_heads_without_graphs_are_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_heads(tmp_path: Path) -> None:
-    for name in ("swin", "segment"):
+    for name in ("whole", "segment"):
         config = KINDS[name]
         write_head(tmp_path / name, build_head(config), config=config)
-    folders = [tmp_path / name / FOLDER for name in ("segment", "swin")]
+    folders = [tmp_path / name / FOLDER for name in ("segment", "whole")]
     assert export(tmp_path) == folders
     assert all((folder / "graphs.json").is_file() for folder in folders)
     with pytest.raises(CheckpointError, match="no checkpoint at"):

@@ -11,7 +11,7 @@ from promptcodec.coding.trunk import StemConfig
 from promptcodec.config import BaseConfig, CodecConfig
 from promptcodec.training.ablation import AblationConfig, Method
 from promptcodec.training.aggregation import AggregationTrainingConfig
-from promptcodec.training.classifier import TEMPERATURES, ClassifierTrainingConfig
+from promptcodec.training.classifier import ClassifierTrainingConfig
 from promptcodec.training.config import (
     BaseTrainingConfig,
     DataConfig,
@@ -23,12 +23,16 @@ from promptcodec.training.config import (
 from promptcodec.training.data.augmented import ViewConfig
 from promptcodec.training.data.segmentation_crops import SceneConfig
 from promptcodec.training.data.taught_views import TaughtViewConfig
-from promptcodec.training.distillation import TeacherConfig
 from promptcodec.training.fine_tuning import FineTuneConfig
-from promptcodec.training.joint.config import JointTrainingConfig
+from promptcodec.training.joint.config import (
+    LabelledJointConfig,
+    MaskedJointConfig,
+    TaughtJointConfig,
+)
 from promptcodec.training.ladder import LadderConfig
 from promptcodec.training.rate_adapter import RateAdapterConfig
 from promptcodec.training.segmenter import SegmenterTrainingConfig
+from promptcodec.training.temperature import TEMPERATURES
 from promptcodec.training.transfer import TransferConfig
 
 CONFIGS = (
@@ -40,7 +44,9 @@ CONFIGS = (
     CodecConfig,
     DataConfig,
     FineTuneConfig,
-    JointTrainingConfig,
+    LabelledJointConfig,
+    MaskedJointConfig,
+    TaughtJointConfig,
     LadderConfig,
     LoopConfig,
     Method,
@@ -52,7 +58,6 @@ CONFIGS = (
     SegmenterTrainingConfig,
     StemConfig,
     TaughtViewConfig,
-    TeacherConfig,
     TransferConfig,
     ViewConfig,
 )

@@ -15,9 +15,8 @@ from accelerate import Accelerator
 from PIL import Image
 from places import RECIPES
 from pretended_gpu import GPU, pretended_gpu
-from tiny import of_trunk
+from tiny import tiny_head
 
-from promptcodec.coding.head_config import HeadConfig
 from promptcodec.coding.trunk import StemConfig
 from promptcodec.models.checkpoint import read_base
 from promptcodec.models.heads.checkpoint import build_head, write_head
@@ -29,9 +28,14 @@ from promptcodec.training.config import BaseTrainingConfig, DataConfig, Optimize
 from promptcodec.training.data.augmented import ViewConfig
 from promptcodec.training.data.segmentation_crops import SceneConfig
 from promptcodec.training.data.taught_views import TaughtViewConfig
-from promptcodec.training.distillation import TeacherConfig
-from promptcodec.training.joint.config import JointTrainingConfig
-from promptcodec.training.joint.task import JointTask
+from promptcodec.training.joint.config import (
+    LabelledJointConfig,
+    MaskedJointConfig,
+    TaughtJointConfig,
+)
+from promptcodec.training.joint.labelled import LabelledJointTask
+from promptcodec.training.joint.masked import MaskedJointTask
+from promptcodec.training.joint.taught import TaughtJointTask
 from promptcodec.training.ladder import LadderConfig, train_ladder
 from promptcodec.training.rate_adapter import RateAdapterConfig
 from promptcodec.training.segmenter import SegmenterTask, SegmenterTrainingConfig
@@ -60,19 +64,19 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def heads(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A classifier of three blocks on latents, a teacher on pixels, a network to take over."""
+    """A classifier and a segmentation head on latents, and a network to take over."""
     base, folder = read_base(tiny_checkpoint), tmp_path_factory.mktemp("heads")
-    own = HeadConfig(
-        labels=("blue", "red"),
-        latent_channels=base.config.codec.latent_channels,
-        widths=(32,),
-        depths=(3,),
-        base_sha256=base.sha256.hex(),
-    )
-    three = {"widths": (32, 32, 32), "depths": (1, 1, 1)}
-    pixels = HeadConfig(labels=own.labels, reads="pixels", body="resnet", **three)
-    network = of_trunk(HeadConfig(labels=own.labels, reads="pixels"))
-    for name, config in (("classify", own), ("teacher", pixels), ("network", network)):
+    own: dict[str, Any] = {
+        "labels": ("blue", "red"),
+        "latent_channels": base.config.codec.latent_channels,
+        "base_sha256": base.sha256.hex(),
+    }
+    kinds = {
+        "classify": tiny_head(**own),
+        "segment": tiny_head("segment", **own),
+        "network": tiny_head(labels=own["labels"], reads="pixels"),
+    }
+    for name, config in kinds.items():
         write_head(folder / name, build_head(config), config=config)
     return folder
 
@@ -87,11 +91,10 @@ def commands(
     """Each command that trains, in its smallest form."""
     base, head = str(tiny_checkpoint), str(heads / "classify")
     own: dict[str, Any] = {"base": base, "optimizer": ADAMW, **LOOP}
-    teacher = TeacherConfig(head=str(heads / "teacher"))
     views = ViewConfig(size=64, views=1, mixup=0.0, settings=(4.0,))
     scenes = {"height": 64, "width": 64, "crop": 64, "views": 1}
     settings = {"settings": (4.0,), "held_settings": (4.0,)}
-    small = {"widths": (32,), "depths": (1,), "one_in": 2}
+    network = str(heads / "network")
 
     def trains(kind: str, task: Callable[[], Task]) -> Command:
         return lambda out, device: run_training(task(), data=data / kind, out=out, device=device)
@@ -106,10 +109,19 @@ def commands(
         task.codec.add_prompts(tiny_ladder)
         return task
 
+    given = {**own, "prompts": str(tiny_ladder), "rates": (2, 4), "width": 4, "rank": 2}
+
     def joint(**options: Any) -> Callable[[], Task]:
-        given = {"prompts": str(tiny_ladder), "head": head, "rates": (2, 4), "views": views}
-        config = JointTrainingConfig(**own, **given, width=4, rank=2, teacher=teacher, **options)
-        return lambda: JointTask(config)
+        config = LabelledJointConfig(**given, head=head, views=views, one_in=2, **options)
+        return lambda: LabelledJointTask(config)
+
+    def joint_segment() -> Task:
+        masks = SceneConfig(**scenes, **settings)
+        config = MaskedJointConfig(**given, head=str(heads / "segment"), scenes=masks, one_in=2)
+        return MaskedJointTask(config)
+
+    def joint_transfer() -> Task:
+        return TaughtJointTask(TaughtJointConfig(**given, head=head, network=network, data=DATA))
 
     prompts = RateAdapterConfig(**own, width=4, rank=2, data=DATA, z_table_sets=1)
     ladder = LadderConfig(prompts=prompts, rates=(4, 5))
@@ -118,18 +130,18 @@ def commands(
     bare = replace(prompts, z_table_sets=0)
     ablation = AblationConfig(prompts=bare, methods=methods, rates=(4,))
 
-    def classifier(**options: Any) -> Callable[[], Task]:
-        config = ClassifierTrainingConfig(**own, **small, views=views, **options)
-        return lambda: ClassifierTask(config)
+    def classifier() -> Task:
+        return ClassifierTask(ClassifierTrainingConfig(**own, start=head, one_in=2, views=views))
 
     def segmenter() -> Task:
         augmented = SceneConfig(**scenes, **settings)
-        config = SegmenterTrainingConfig(**own, **small, labels=("a", "b"), scenes=augmented)
-        return SegmenterTask(config)
+        labels = ("a", "b")
+        return SegmenterTask(
+            SegmenterTrainingConfig(**own, start=head, one_in=2, labels=labels, scenes=augmented)
+        )
 
     def transfer() -> Task:
         taught = TaughtViewConfig(sizes=(64,), held_size=64, group=2, **settings)
-        network = str(heads / "network")
         stem = StemConfig(width=8)
         return TransferTask(
             TransferConfig(**own, teacher=network, data=DATA, views=taught, stem=stem)
@@ -139,12 +151,13 @@ def commands(
     return {
         "train-base": trains("plain", base_task),
         "train-ladder": lambda out, d: train_ladder(ladder, data=plain, out=out, device=d),
-        "classify": trains("labelled", classifier()),
-        "taught": trains("labelled", classifier(teacher=teacher)),
+        "classify": trains("labelled", classifier),
         "segment": trains("masked", segmenter),
         "transfer": trains("plain", transfer),
         "train-joint": trains("labelled", joint()),
         "train-joint, task": trains("labelled", joint(parts=("prompts",))),
+        "train-joint, masks": trains("masked", joint_segment),
+        "train-joint, network": trains("plain", joint_transfer),
         "train-aggregation": trains("plain", aggregation),
         "ablate": lambda out, d: ablate(ablation, data=plain, out=out, device=d),
     }
@@ -154,11 +167,12 @@ NAMES = (
     "train-base",
     "train-ladder",  # each rate is what train-prompt trains
     "classify",
-    "taught",
     "segment",
     "transfer",
     "train-joint",
     "train-joint, task",
+    "train-joint, masks",
+    "train-joint, network",
     "train-aggregation",
     "ablate",  # with LoRA and the whole base
 )

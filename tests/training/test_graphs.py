@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tiny import tiny_head
 
-from promptcodec.coding.head_config import HeadConfig
 from promptcodec.config import CLASSIFY, BaseConfig
 from promptcodec.models.checkpoint import read_base, write_base
 from promptcodec.models.codec_model import CodecModel
@@ -21,7 +21,7 @@ def test_of_all_that_a_run_wrote(
     without = shutil.ignore_patterns("graphs")
     shutil.copytree(tiny_checkpoint, tmp_path / "base", ignore=without)
     shutil.copytree(tiny_heads / CLASSIFY, tmp_path / "heads" / CLASSIFY, ignore=without)
-    pixels = HeadConfig(labels=("a", "b"), reads="pixels", widths=(32,), depths=(1,))
+    pixels = tiny_head(reads="pixels")
     write_head(tmp_path / "heads" / "pixels", build_head(pixels), config=pixels)
     write_graphs(tmp_path)
     found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("graphs.json")}

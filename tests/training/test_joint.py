@@ -11,23 +11,20 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from places import ASSETS
+from tiny import lively_head, tiny_head
 
 from promptcodec.coding.entropy.tables import SCALE_STEP
-from promptcodec.coding.head_config import HeadConfig
 from promptcodec.errors import CheckpointError, ConfigError, ModelMismatchError, UsageError
 from promptcodec.models.adapters.checkpoint import read_adapter
 from promptcodec.models.checkpoint import read_base
 from promptcodec.models.codec import TorchCodec
-from promptcodec.models.heads.checkpoint import build_head, write_head
+from promptcodec.models.heads.checkpoint import write_head
 from promptcodec.training.config import OptimizerConfig
-from promptcodec.training.data.augmented import ViewConfig
-from promptcodec.training.distillation import TeacherConfig
-from promptcodec.training.joint.codec_and_head import rescale_adapter
-from promptcodec.training.joint.config import JointTrainingConfig
-from promptcodec.training.joint.data import JointBatch
+from promptcodec.training.data.augmented import LabelledBatch, ViewConfig
+from promptcodec.training.joint.adapters import rescale_adapter
+from promptcodec.training.joint.config import LabelledJointConfig
+from promptcodec.training.joint.labelled import LabelledJointTask
 from promptcodec.training.joint.model import JointModel
-from promptcodec.training.joint.task import JointTask
 from promptcodec.training.trainer import run_training
 
 
@@ -35,22 +32,19 @@ from promptcodec.training.trainer import run_training
 def head(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained classifier of the two colours."""
     base = read_base(tiny_checkpoint)
-    config = HeadConfig(
+    config = tiny_head(
         labels=("blue", "red"),
         latent_channels=base.config.codec.latent_channels,
-        widths=(32,),
-        depths=(1,),
         base_sha256=base.sha256.hex(),
     )
     folder = tmp_path_factory.mktemp("head")
-    torch.manual_seed(1)
-    write_head(folder, build_head(config), config=config)
+    write_head(folder, lively_head(config), config=config)
     return folder
 
 
 @pytest.fixture
-def config(tiny_checkpoint: Path, tiny_ladder: Path, head: Path) -> JointTrainingConfig:
-    return JointTrainingConfig(
+def config(tiny_checkpoint: Path, tiny_ladder: Path, head: Path) -> LabelledJointConfig:
+    return LabelledJointConfig(
         base=str(tiny_checkpoint),
         prompts=str(tiny_ladder),
         head=str(head),
@@ -67,12 +61,12 @@ def config(tiny_checkpoint: Path, tiny_ladder: Path, head: Path) -> JointTrainin
     )
 
 
-def gradients(config: JointTrainingConfig, *, step: int = 99) -> dict[str, float]:
+def gradients(config: LabelledJointConfig, *, step: int = 99) -> dict[str, float]:
     """Largest gradient of each part after one batch; zero where there is none."""
-    task = JointTask(config)
+    task = LabelledJointTask(config)
     torch.manual_seed(0)
     model = task.build(None)
-    batch = JointBatch(torch.rand(2, 3, 64, 64), torch.eye(2), rate=2)
+    batch = LabelledBatch(torch.rand(2, 3, 64, 64), torch.eye(2), torch.ones(2))
     task.loss(model, batch, step=step).loss.backward()
     found: dict[str, float] = {}
     for name, parameter in model.named_parameters():
@@ -86,13 +80,14 @@ def contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_weights_cut_the_right_gradients(config: JointTrainingConfig) -> None:
+def test_weights_cut_the_right_gradients(config: LabelledJointConfig) -> None:
     both = gradients(config)
     assert min(both.values()) > 0.0
     assert set(both) >= {"codec.g_a", "codec.g_s", "codec.hyperprior", "codec.context", "head"}
-    no_task = gradients(replace(config, alpha=0.0))
+    codec_alone = ("encoder", "entropy", "decoder")
+    no_task = gradients(replace(config, alpha=0.0, parts=codec_alone))
     assert no_task["head"] == 0.0 and no_task["codec.g_s"] > 0.0 and no_task["codec.g_a"] > 0.0
-    no_pixels = gradients(replace(config, beta=0.0))
+    no_pixels = gradients(replace(config, beta=0.0, parts=("encoder", "entropy", "head")))
     assert (
         no_pixels["codec.g_s"] == 0.0 and no_pixels["head"] > 0.0 and no_pixels["codec.g_a"] > 0.0
     )
@@ -110,101 +105,14 @@ def test_weights_cut_the_right_gradients(config: JointTrainingConfig) -> None:
     ],
 )
 def test_parts_alone_learn(
-    config: JointTrainingConfig, parts: tuple[str, ...], learning: set[str]
+    config: LabelledJointConfig, parts: tuple[str, ...], learning: set[str]
 ) -> None:
     found = gradients(replace(config, parts=parts))
     assert {name for name, value in found.items() if value > 0.0} == learning
 
 
-def test_a_teacher_has_its_share_of_the_target(config: JointTrainingConfig, tmp_path: Path) -> None:
-    pixels = HeadConfig(
-        labels=("blue", "red"), reads="pixels", body="resnet", widths=(32, 32, 32), depths=(1, 1, 1)
-    )
-    write_head(tmp_path, build_head(pixels), config=pixels)
-    batch = JointBatch(torch.rand(2, 3, 32, 40), torch.eye(2), rate=2)
-
-    def loss(share: float | None) -> float:
-        teacher = None if share is None else TeacherConfig(head=str(tmp_path), share=share)
-        task = JointTask(replace(config, teacher=teacher, smoothing=0.0))
-        model = task.build(None)
-        torch.manual_seed(0)  # noise stands for rounding
-        return float(task.loss(model, batch, step=99).cross_entropy)
-
-    alone, none, half, whole = loss(None), loss(0.0), loss(0.5), loss(1.0)
-    assert none == pytest.approx(alone)
-    assert half == pytest.approx((alone + whole) / 2, rel=1e-4) and whole != pytest.approx(alone)
-
-
-def test_pictures_without_labels_have_a_teachers_opinion_alone(
-    config: JointTrainingConfig, labelled_pictures: Path, tmp_path: Path
-) -> None:
-    pixels = HeadConfig(
-        labels=("blue", "red"), reads="pixels", body="resnet", widths=(32, 32, 32), depths=(1, 1, 1)
-    )
-    write_head(tmp_path, build_head(pixels), config=pixels)
-    with pytest.raises(ConfigError, match="need a teacher"):
-        JointTask(config, unlabelled=labelled_pictures)
-    JointTask(replace(config, alpha=0.0), unlabelled=labelled_pictures)
-    # The teacher's part of a label's target is nothing, and of no label's target everything.
-    taught = replace(config, teacher=TeacherConfig(head=str(tmp_path), share=0.0, hints=0.0))
-    task = JointTask(taught, unlabelled=ASSETS)
-    store = task.open_store(labelled_pictures, device="cpu", validation=None)
-    batch = store.batch(8, seed=0, step=1)
-    assert batch.x.shape == (8, 3, 64, 64) and batch.labelled.tolist() == 4 * [True] + 4 * [False]
-    assert torch.equal(batch.x, store.batch(8, seed=0, step=1).x)
-    model, seen = task.build(None).eval(), []
-    model.register_forward_hook(lambda module, _, output: seen.append(output.logits.float()))
-    found = task.loss(model, batch, step=99)
-    opinions = task.teacher.predict(torch.round(255.0 * batch.x[4:]).to(torch.uint8)).shares
-    smoothed = 0.9 * batch.targets[:4] + 0.05
-    wanted = F.cross_entropy(seen[0], torch.cat([smoothed, opinions]))
-    assert float(found.cross_entropy) == pytest.approx(float(wanted), rel=1e-5)
-
-
-def test_hints_reach_the_encoder(
-    config: JointTrainingConfig, labelled_pictures: Path, tmp_path: Path
-) -> None:
-    pixels = HeadConfig(
-        labels=("blue", "red"), reads="pixels", body="resnet", widths=(32, 32, 32), depths=(1, 1, 1)
-    )
-    write_head(tmp_path, build_head(pixels), config=pixels)
-    teacher = TeacherConfig(head=str(tmp_path), share=0.0, hints=2.0)
-    task = JointTask(replace(config, teacher=teacher))
-    store = task.open_store(labelled_pictures, device="cpu", validation=None)
-    model = task.build(None)
-    batch = store.batch(4, seed=0, step=0)
-    task.initialise(model, store)
-    objective = task.loss(model.train(), batch, step=99)
-    # Standardised features have a mean square of 1; the fit explains some of it.
-    assert 0.0 < float(objective.hint.detach()) < teacher.hints
-    objective.hint.backward()
-    for part in (model.codec.g_a, model.head, model.hint):
-        assert any(p.grad is not None and bool(p.grad.any()) for p in part.parameters())
-
-
-def test_batch_norms_keep_the_statistics_of_all_rates(
-    config: JointTrainingConfig, tiny_checkpoint: Path, tmp_path: Path
-) -> None:
-    base = read_base(tiny_checkpoint)
-    facts = HeadConfig(
-        labels=("blue", "red"),
-        latent_channels=base.config.codec.latent_channels,
-        body="resnet",
-        widths=(32,),
-        depths=(1,),
-        base_sha256=base.sha256.hex(),
-    )
-    write_head(tmp_path, build_head(facts), config=facts)
-    task = JointTask(replace(config, head=str(tmp_path)))
-    model = task.build(None).train()
-    before = {n: b.clone() for n, b in model.head.named_buffers()}
-    batch = JointBatch(torch.rand(2, 3, 64, 64), torch.eye(2), rate=2)
-    task.loss(model, batch, step=99).loss.backward()
-    assert before and all(torch.equal(b, before[n]) for n, b in model.head.named_buffers())
-
-
-def test_the_head_learns_on_what_a_stream_has(config: JointTrainingConfig) -> None:
-    task = JointTask(config)
+def test_the_head_learns_on_what_a_stream_has(config: LabelledJointConfig) -> None:
+    task = LabelledJointTask(config)
     model, x = task.build(None), torch.rand(2, 3, 64, 64)
     seen: list[torch.Tensor] = []
     model.head.stem.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
@@ -212,25 +120,58 @@ def test_the_head_learns_on_what_a_stream_has(config: JointTrainingConfig) -> No
     adapter = task.adapters[2]
     sent = model.codec.analyse(x, gains=adapter.gains, adapter=adapter.network).y_hat
     torch.testing.assert_close(seen[0].detach(), sent.clone())
-    output.logits.sum().backward()
+    output.head.scores.sum().backward()
     assert all(p.grad is not None and bool(p.grad.any()) for p in model.codec.g_a.parameters())
 
 
+def test_what_the_loss_has(config: LabelledJointConfig) -> None:
+    task = LabelledJointTask(replace(config, alpha=0.5, beta=0.25, smoothing=0.2))
+    batch = LabelledBatch(torch.rand(2, 3, 64, 64), torch.eye(2), torch.ones(2))
+    model, seen = task.build(None), []
+    model.register_forward_hook(lambda *found: seen.append(found[-1]))
+    for step, rate in ((0, 2), (1, 4), (2, 2)):  # rates in turn
+        loss = task.loss(model, batch, step=step)
+        output = seen.pop()
+        entropy = F.cross_entropy(output.head.scores, 0.8 * torch.eye(2) + 0.1)
+        bpp = (output.codec.y_bits + output.codec.z_bits) / (2 * 64 * 64)
+        mse = (output.codec.x_hat - batch.inputs).square().mean()
+        weight = 0.25 * read_ladder(config)[rate]
+        wanted = bpp + weight * 255**2 * mse + 0.5 * entropy
+        assert float(loss.loss.detach()) == pytest.approx(float(wanted.detach()), rel=1e-5)
+
+
+def read_ladder(config: LabelledJointConfig) -> dict[int, float]:
+    """lambda of each rate."""
+    return {r.index: r.lmbda for r in TorchCodec.load(config.base, config.prompts).rates}
+
+
+def test_a_network_without_weight_does_not_run(config: LabelledJointConfig) -> None:
+    batch = LabelledBatch(torch.rand(2, 3, 64, 64), torch.eye(2), torch.ones(2))
+    for weight, running in (("alpha", ["g_s"]), ("beta", ["head"])):
+        task = LabelledJointTask(replace(config, parts=("encoder",), **{weight: 0.0}))
+        model = task.build(None)
+        ran: list[str] = []
+        model.codec.g_s.register_forward_hook(lambda *_, ran=ran: ran.append("g_s"))
+        model.head.stem.register_forward_hook(lambda *_, ran=ran: ran.append("head"))
+        task.loss(model, batch, step=99).loss.backward()
+        assert ran == running
+
+
 @pytest.mark.parametrize("step", [0, 99])
-def test_pictures_of_any_size_are_padded(config: JointTrainingConfig, step: int) -> None:
-    task = JointTask(replace(config, plain_steps=10))
-    batch = JointBatch(torch.rand(2, 3, 32, 40), torch.eye(2), rate=2)
+def test_pictures_of_any_size_are_padded(config: LabelledJointConfig, step: int) -> None:
+    task = LabelledJointTask(replace(config, plain_steps=10))
+    batch = LabelledBatch(torch.rand(2, 3, 32, 40), torch.eye(2), torch.ones(2))
     objective = task.loss(task.build(None), batch, step=step)
     assert torch.isfinite(objective.loss)
     assert (float(objective.codec.bpp) > 0) == (step >= 10)
 
 
 def test_joint_training_writes_a_codec_of_its_own(
-    config: JointTrainingConfig, labelled_pictures: Path, tmp_path: Path
+    config: LabelledJointConfig, labelled_pictures: Path, tmp_path: Path
 ) -> None:
     before = contents(Path(config.base or ""))
     folder = run_training(
-        JointTask(config), data=labelled_pictures, out=tmp_path / "run", device="cpu"
+        LabelledJointTask(config), data=labelled_pictures, out=tmp_path / "run", device="cpu"
     )
     assert contents(Path(config.base or "")) == before
     codec = TorchCodec.load(folder / "base", folder / "prompts", heads=folder / "heads")
@@ -238,6 +179,7 @@ def test_joint_training_writes_a_codec_of_its_own(
     assert [rate.index for rate in codec.rates] == [2, 4]
     picture = np.full((70, 50, 3), (200, 60, 40), np.uint8)
     assert len(codec.classify(codec.encode(picture, rate_index=2))) == 2
+    assert codec.head("classify").config.temperature != 1.0
     record = json.loads((folder / "training.json").read_text())
     assert record["recipe"]["parts"] == ["encoder", "entropy", "decoder", "head"]
     lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
@@ -246,10 +188,12 @@ def test_joint_training_writes_a_codec_of_its_own(
 
 
 def test_beta_moves_the_ladder(
-    config: JointTrainingConfig, labelled_pictures: Path, tmp_path: Path, tiny_checkpoint: Path
+    config: LabelledJointConfig, labelled_pictures: Path, tmp_path: Path, tiny_checkpoint: Path
 ) -> None:
     config = replace(config, parts=("head",), rates=(2,), beta=0.25, steps=2, validate_every=2)
-    folder = run_training(JointTask(config), data=labelled_pictures, out=tmp_path, device="cpu")
+    folder = run_training(
+        LabelledJointTask(config), data=labelled_pictures, out=tmp_path, device="cpu"
+    )
     codec = TorchCodec.load(folder / "base", folder / "prompts", heads=folder / "heads")
     before = TorchCodec.load(tiny_checkpoint, config.prompts)
     assert [rate.index for rate in codec.rates] == [2, 4]  # 4 is the base alone
@@ -260,7 +204,7 @@ def test_beta_moves_the_ladder(
     assert codec.classify(small.data)
 
 
-def test_a_moved_rate_starts_from_the_nearest_networks(config: JointTrainingConfig) -> None:
+def test_a_moved_rate_starts_from_the_nearest_networks(config: LabelledJointConfig) -> None:
     base = read_base(Path(str(config.base)))
     ladder = [
         read_adapter(folder, base=base) for folder in sorted(Path(str(config.prompts)).iterdir())
@@ -278,11 +222,11 @@ def test_a_moved_rate_starts_from_the_nearest_networks(config: JointTrainingConf
 
 
 def test_task_prompts_go_with_those_of_a_rate(
-    config: JointTrainingConfig, labelled_pictures: Path, tmp_path: Path
+    config: LabelledJointConfig, labelled_pictures: Path, tmp_path: Path
 ) -> None:
     run = replace(config, parts=("prompts",))
     folder = run_training(
-        JointTask(run), data=labelled_pictures, out=tmp_path / "run", device="cpu"
+        LabelledJointTask(run), data=labelled_pictures, out=tmp_path / "run", device="cpu"
     )
     assert {p.name for p in folder.iterdir()} == {"prompts", "training.json"}
     assert config.base is not None
@@ -301,8 +245,8 @@ def test_task_prompts_go_with_those_of_a_rate(
         codec.encode(picture, task="classify", effort=1)
 
 
-def test_fresh_task_prompts_are_the_rate_alone(config: JointTrainingConfig) -> None:
-    task = JointTask(replace(config, parts=("prompts",)))
+def test_fresh_task_prompts_are_the_rate_alone(config: LabelledJointConfig) -> None:
+    task = LabelledJointTask(replace(config, parts=("prompts",)))
     model = task.build(None)
     x = torch.rand(1, 3, 64, 64)
     both, rate = model.adapter(2), task.adapters[2].network
@@ -318,27 +262,35 @@ def test_fresh_task_prompts_are_the_rate_alone(config: JointTrainingConfig) -> N
 
 
 def test_what_cannot_be_trained_is_said(
-    config: JointTrainingConfig, tiny_heads: Path, labelled_pictures: Path, tmp_path: Path
+    config: LabelledJointConfig, tiny_heads: Path, labelled_pictures: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match="parts are"):
         replace(config, parts=("brain",))
     with pytest.raises(ConfigError, match="frozen base"):
         replace(config, parts=("prompts", "encoder"))
+    with pytest.raises(ConfigError, match="alpha is 0, and the head"):
+        replace(config, alpha=0.0)
+    with pytest.raises(ConfigError, match="beta is 0, and the decoder"):
+        replace(config, beta=0.0)
+    with pytest.raises(ConfigError, match="task is 'joint'; need 'joint-classify'"):
+        replace(config, task="joint")
     with pytest.raises(ConfigError, match="rate 7 has no adapter"):
-        JointTask(replace(config, rates=(2, 7)))
-    with pytest.raises(ConfigError, match="this base has none"):
-        JointTask(replace(config, head=None))
+        LabelledJointTask(replace(config, rates=(2, 7)))
+    with pytest.raises(CheckpointError, match="this codec has no head to classify"):
+        LabelledJointTask(replace(config, head=None))
     with pytest.raises(ConfigError, match="train a head for these pictures"):
         run = replace(config, head=str(tiny_heads))
-        run_training(JointTask(run), data=labelled_pictures, out=tmp_path / "run", device="cpu")
+        run_training(
+            LabelledJointTask(run), data=labelled_pictures, out=tmp_path / "run", device="cpu"
+        )
 
 
 def test_task_prompts_of_another_base(
-    config: JointTrainingConfig, labelled_pictures: Path, tmp_path: Path
+    config: LabelledJointConfig, labelled_pictures: Path, tmp_path: Path
 ) -> None:
     run = replace(config, parts=("prompts",), steps=1)
     folder = run_training(
-        JointTask(run), data=labelled_pictures, out=tmp_path / "run", device="cpu"
+        LabelledJointTask(run), data=labelled_pictures, out=tmp_path / "run", device="cpu"
     )
     path = folder / "prompts" / "task_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"base_sha256": "ab" * 32}))
@@ -346,15 +298,15 @@ def test_task_prompts_of_another_base(
     codec = TorchCodec.load(config.base, config.prompts, tasks=folder)
     with pytest.raises(ModelMismatchError, match="belongs to base abab"):
         codec.encode(np.zeros((64, 64, 3), np.uint8), task="classify")
-    assert isinstance(JointTask(config).build(None), JointModel)
+    assert isinstance(LabelledJointTask(config).build(None), JointModel)
 
 
 def test_the_command_line_encodes_with_a_task(
-    run, config: JointTrainingConfig, labelled_pictures: Path, tmp_path: Path
+    run, config: LabelledJointConfig, labelled_pictures: Path, tmp_path: Path
 ) -> None:
     trained = replace(config, parts=("prompts",), steps=2)
     folder = run_training(
-        JointTask(trained), data=labelled_pictures, out=tmp_path / "run", device="cpu"
+        LabelledJointTask(trained), data=labelled_pictures, out=tmp_path / "run", device="cpu"
     )
     photo = next((labelled_pictures / "val" / "red").iterdir())
     ladder = ("--base", config.base, "--prompts", config.prompts, "--rate-index", 2)

@@ -12,12 +12,11 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from tiny import TINY, of_trunk
+from tiny import TINY, lively_head, tiny_head
 
 from promptcodec.api import Codec
 from promptcodec.coding.adapter import AdapterConfig
 from promptcodec.coding.entropy.tables import SCALE_STEP
-from promptcodec.coding.head_config import HeadConfig
 from promptcodec.config import LAMBDAS, BaseConfig
 from promptcodec.errors import ConfigError
 from promptcodec.models.adapters.checkpoint import write_adapter
@@ -41,7 +40,6 @@ EDGE = replace(
     context="none",
     reconstruction="centroid",
 )
-LABELS = ("cat", "dog", "fish")
 RATES = (1, 3)
 
 
@@ -65,16 +63,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             rate_index=rate, lmbda=LAMBDAS[rate], base_sha256=own, width=1, rank=0
         )
         write_adapter(folder / "prompts" / f"rate-{rate}", adapter, config=config)
-    pixels = of_trunk(HeadConfig(labels=LABELS, reads="pixels"))
-    latents = of_trunk(
-        HeadConfig(labels=LABELS, latent_channels=EDGE.latent_channels, base_sha256=own), begins=1
-    )
-    for name, config in (("network", pixels), ("head", latents)):
-        head = build_head(config)
-        with torch.no_grad():
-            for parameter in head.parameters():
-                parameter.add_(0.2 * torch.randn_like(parameter))
-        write_head(folder / name, head, config=config)
+    latents = tiny_head(begins=1, latent_channels=EDGE.latent_channels, base_sha256=own)
+    for name, head in (("network", tiny_head(reads="pixels")), ("head", latents)):
+        write_head(folder / name, lively_head(head), config=head)
     rng = np.random.default_rng(2)
     (folder / "pictures").mkdir()
     for number in range(6):
@@ -134,7 +125,7 @@ def test_a_codec_learns_what_the_network_needs(
 def test_a_decoder_afterwards_leaves_streams_as_they_are(
     config: TaughtJointConfig, folder: Path, tmp_path: Path
 ) -> None:
-    config = replace(config, parts=("decoder",), alpha=0.0, beta=1.0, hints=0.0)
+    config = replace(config, parts=("decoder",), alpha=0.0, beta=1.0)
     result, found = trained(config, folder, tmp_path)
     assert changed(folder / "base", result / "base") == {"g_s"}
     assert found[-1]["psnr_3"] > found[0]["psnr_3"]
@@ -174,7 +165,7 @@ def test_refusals(config: TaughtJointConfig, folder: Path, change: dict, message
 
 
 def test_a_head_of_other_classes(config: TaughtJointConfig, folder: Path, tmp_path: Path) -> None:
-    other = of_trunk(HeadConfig(labels=("cat", "dog"), reads="pixels"))
+    other = tiny_head(labels=("dog", "cat", "fish"), reads="pixels")
     write_head(tmp_path, build_head(other), config=other)
-    with pytest.raises(ConfigError, match="no stages of a network with 2 classes"):
+    with pytest.raises(ConfigError, match="3 classes that are not those of"):
         TaughtJointTask(replace(config, network=str(tmp_path)))

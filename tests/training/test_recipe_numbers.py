@@ -15,9 +15,14 @@ from promptcodec.training.aggregation import AggregationTrainingConfig
 from promptcodec.training.classifier import ClassifierTrainingConfig
 from promptcodec.training.config import BaseTrainingConfig, read_recipe
 from promptcodec.training.fine_tuning import FineTuneConfig
-from promptcodec.training.joint.config import JointTrainingConfig
+from promptcodec.training.joint.config import (
+    LabelledJointConfig,
+    MaskedJointConfig,
+    TaughtJointConfig,
+)
 from promptcodec.training.ladder import LadderConfig
 from promptcodec.training.segmenter import SegmenterTrainingConfig
+from promptcodec.training.transfer import TransferConfig
 
 KINDS = (
     AblationConfig,
@@ -25,10 +30,13 @@ KINDS = (
     BaseTrainingConfig,
     ClassifierTrainingConfig,
     FineTuneConfig,
-    JointTrainingConfig,
+    LabelledJointConfig,
     LadderConfig,
+    MaskedJointConfig,
     SegmenterTrainingConfig,
     TaskEvaluation,
+    TaughtJointConfig,
+    TransferConfig,
 )
 SIGNED = "gain_steps"  # the one number that may be negative
 
@@ -60,7 +68,7 @@ PLACES = [(kind, *found) for kind in KINDS for found in numbers(kind)]
 def test_every_kind_of_number_is_met() -> None:
     names = {"/".join(map(str, place)) for _, place, _ in PLACES}
     assert {"optimizer/learning_rate", "codec/channels/0", "data/packs/0/share"} <= names
-    assert {"prompts/data/crop", "methods/0/learning_rates/0", "teacher/share"} <= names
+    assert {"prompts/data/crop", "methods/0/learning_rates/0", "stem/mlp_ratio"} <= names
     assert {"scenes/light", "views/area", "sources/0/settings/0", "minutes"} <= names
     assert len(PLACES) > 200
 

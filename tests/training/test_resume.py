@@ -228,11 +228,12 @@ def test_keys_that_the_architecture_had_are_no_other_recipe(whole: Path, tmp_pat
 
 
 def test_a_head_with_an_older_key_resumes(
-    tiny_checkpoint: Path, labelled_pictures: Path, tmp_path: Path
+    tiny_checkpoint: Path, tiny_heads: Path, labelled_pictures: Path, tmp_path: Path
 ) -> None:
     views = ViewConfig(size=64, views=1, settings=(4.0,))
+    start = str(tiny_heads / "classify")
     config = ClassifierTrainingConfig(
-        base=str(tiny_checkpoint), widths=(32,), depths=(1,), views=views, steps=2, batch=2
+        base=str(tiny_checkpoint), start=start, views=views, steps=2, batch=2
     )
     for stop in (1, None):
         train_head(config, data=labelled_pictures, out=tmp_path, resume=True, max_steps=stop)

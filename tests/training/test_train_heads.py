@@ -1,4 +1,4 @@
-"""Heads learn what there is to learn, and nothing where there is nothing."""
+"""Heads of own classes learn what there is to learn, from a head that knows others."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,30 +7,32 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 from trainings import read_head_recipe, train_head
 
 from promptcodec.errors import ConfigError, DataError
 from promptcodec.models.codec import TorchCodec
-from promptcodec.models.heads.checkpoint import read_head
+from promptcodec.models.heads.checkpoint import build_head, read_head
 from promptcodec.training.classifier import (
     ClassifierTask,
     ClassifierTrainingConfig,
-    best_temperature,
     cross_entropy,
 )
 from promptcodec.training.config import OptimizerConfig
 from promptcodec.training.data.augmented import AugmentedPictures, ViewConfig
 from promptcodec.training.data.inputs import CodecInput, FileInput, OriginalInput
 from promptcodec.training.data.labelled import read_labelled
-from promptcodec.training.distillation import TeacherConfig
+from promptcodec.training.segmenter import SegmenterTrainingConfig
+from promptcodec.training.start import BUNDLED, copy_start
+from promptcodec.training.temperature import best_temperature
 
 
 @pytest.fixture
-def run(tiny_checkpoint: Path) -> ClassifierTrainingConfig:
+def run(tiny_checkpoint: Path, tiny_heads: Path) -> ClassifierTrainingConfig:
     return ClassifierTrainingConfig(
         base=str(tiny_checkpoint),
-        widths=(32,),
-        depths=(1,),
+        start=str(tiny_heads / "classify"),
+        thaw=0.5,
         one_in=4,
         views=ViewConfig(size=64, views=2, settings=(4.0,)),
         optimizer=OptimizerConfig(name="adamw", learning_rate=0.01, warmup_steps=2),
@@ -55,10 +57,11 @@ def accuracy_of(out: Path) -> float:
 
 @pytest.mark.parametrize("input", ["latents", "decoded", "original", "jpeg"])
 def test_two_colours_are_told_apart(
-    run: ClassifierTrainingConfig, pictures: Path, tmp_path: Path, input: str
+    run: ClassifierTrainingConfig, pictures: Path, tmp_path: Path, tiny_network: Path, input: str
 ) -> None:
     settings = (30.0, 60.0) if input == "jpeg" else (4.0,)
-    config = replace(run, input=input, views=replace(run.views, settings=settings))
+    start = run.start if input == "latents" else str(tiny_network)
+    config = replace(run, input=input, start=start, views=replace(run.views, settings=settings))
     folder = train_head(config, data=pictures, out=tmp_path / "run", device="cpu")
     assert accuracy_of(tmp_path / "run") == 1.0
     codec = TorchCodec.load(run.base, [])
@@ -116,95 +119,41 @@ def test_smoothing_and_mixing() -> None:
     assert sharp.accuracy == 1.0 and smooth.loss > sharp.loss
 
 
-@pytest.fixture
-def teacher(run: ClassifierTrainingConfig, pictures: Path, tmp_path: Path) -> TeacherConfig:
-    """A trained classifier of pixels with residual stages."""
-    config = replace(run, input="original", body="resnet", widths=(32, 32, 32), depths=(1, 1, 1))
-    folder = train_head(config, data=pictures, out=tmp_path / "teacher", device="cpu")
-    return TeacherConfig(head=str(folder), share=0.5)
+def test_a_start_gives_all_but_its_classes(run: ClassifierTrainingConfig, pictures: Path) -> None:
+    task = ClassifierTask(run)
+    start = task._start
+    fresh = task.build(task.open_store(pictures, device="cpu", validation=None)).state_dict()
+    for name, value in start.model.state_dict().items():
+        assert torch.equal(fresh[name], value) == (not name.startswith("trunk.out.")), name
+    model = build_head(start.config)
+    copy_start(model, start, labels=("dog", "cat", "fish"))  # as many, but others
+    own = start.model.state_dict()["trunk.out.weight"]
+    assert not torch.equal(model.state_dict()["trunk.out.weight"], own)
+    copy_start(model, start, labels=start.config.labels)
+    assert torch.equal(model.state_dict()["trunk.out.weight"], own)
 
 
-def test_a_teacher_is_part_of_targets_and_loss(
-    run: ClassifierTrainingConfig, pictures: Path, tmp_path: Path, teacher: TeacherConfig
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_start_rests_until_the_thaw(
+    run: ClassifierTrainingConfig, pictures: Path, wrapped: bool
 ) -> None:
-    cache = tmp_path / "views.safetensors"
-    config = replace(run, body="resnet", teacher=teacher, views=replace(run.views, mixup=0.0))
-
-    def open_store(teacher: TeacherConfig | None, cache: Path | None = cache) -> AugmentedPictures:
-        task = ClassifierTask(replace(config, teacher=teacher), cache=cache)
-        return task.open_store(pictures, device="cpu", validation=None)
-
-    batch = open_store(teacher).batch(8, seed=0, step=0)
-    labels = open_store(None, None).batch(8, seed=0, step=0).targets
-    own = 2.0 * batch.targets - labels  # the teacher's part; once trained, it spreads
-    assert torch.allclose(own.sum(dim=1), torch.ones(8), atol=1e-5)
-    assert (own > 0).all() and torch.equal(own.argmax(dim=1), labels.argmax(dim=1))
-    assert batch.features.shape == (8, 32, 4, 4) and float(batch.features.std()) < 3.0
-    again = open_store(teacher).batch(8, seed=0, step=0)
-    assert torch.equal(again.targets, batch.targets)
-    assert torch.equal(again.features, batch.features)
-    with pytest.raises(ConfigError, match="keeps other views"):
-        open_store(replace(teacher, temperature=3.0))
-
-    task = ClassifierTask(config, cache=cache)
+    task = ClassifierTask(run)
     store = task.open_store(pictures, device="cpu", validation=None)
-    model = task.build(store)
-    task.initialise(model, store)
-    bare = ClassifierTask(replace(config, teacher=replace(teacher, hints=0.0)), cache=cache)
-    with_hints, without = (t.loss(model.train(), batch, step=0).loss for t in (task, bare))
-    assert float(with_hints.detach()) > float(without.detach())
+    model, batch = task.build(store), store.batch(4, seed=1, step=0)
+    around = nn.ModuleDict({"module": model})  # as several processes name it
+    around.forward = model.forward
+    for share, learning in ((0.49, {"trunk.out"}), (0.5, {"stem", "trunk.stages", "trunk.out"})):
+        model.zero_grad()
+        task.loss(around if wrapped else model, batch, step=0, share=share).loss.backward()
+        moved = {n for n, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+        for part in ("stem", "trunk.stages", "trunk.out"):
+            assert any(name.startswith(part) for name in moved) == (part in learning), part
+    assert task.factor("trunk.out.weight") == 1.0 and task.factor("stem.last.weight") == 0.1
 
 
-@pytest.mark.parametrize(
-    ("input", "body", "size"),
-    [("latents", "resnet", 48), ("latents", "swin", 64), ("decoded", "resnet", 64)],
-)
-def test_a_student_is_a_head_like_others(
-    run: ClassifierTrainingConfig,
-    pictures: Path,
-    tmp_path: Path,
-    teacher: TeacherConfig,
-    input: str,
-    body: str,
-    size: int,
-) -> None:
-    widths = (32,) if input == "latents" else (32, 32, 32)
-    config = replace(
-        run,
-        input=input,
-        body=body,
-        widths=widths,
-        depths=(1,) * len(widths),
-        teacher=teacher,
-        views=replace(run.views, size=size),
-    )
-    folder = train_head(config, data=pictures, out=tmp_path / "run", device="cpu")
-    assert accuracy_of(tmp_path / "run") == 1.0
-    digest = TorchCodec.load(run.base, []).base_hash if input == "latents" else b""
-    assert not any(
-        "hint" in name for name in read_head(folder, base_sha256=digest).model.state_dict()
-    )
-
-
-def test_a_teacher_that_does_not_fit(
-    run: ClassifierTrainingConfig, pictures: Path, tmp_path: Path, teacher: TeacherConfig
-) -> None:
-    def check(message: str, *, data: Path = pictures, **changes: object) -> None:
-        with pytest.raises(ConfigError, match=message):
-            train_head(replace(run, **changes), data=data, out=tmp_path / "run", device="cpu")
-
-    student = train_head(run, data=pictures, out=tmp_path / "latents", device="cpu")
-    on_latents = replace(teacher, head=str(student))
-    check("on latents; need a classifier on pixels", teacher=on_latents)
-    check("1 stages from 1/4 on has none at 1/16", teacher=teacher, input="original")
-    others = tmp_path / "others"
-    for name in ("green", "grey"):
-        (others / "train" / name).mkdir(parents=True)
-        for number in range(8):
-            Image.new("RGB", (64, 64), name).save(others / "train" / name / f"{number}.png")
-    check(r"has blue, red .*, the pictures are of green, grey", data=others, teacher=teacher)
-    with pytest.raises(ConfigError, match="share is 2"):
-        replace(teacher, share=2.0)
+def test_the_bundled_head_is_the_start_of_a_run_without_a_recipe() -> None:
+    assert ClassifierTrainingConfig().start == BUNDLED
+    assert SegmenterTrainingConfig(labels=("a", "b")).start == BUNDLED
 
 
 def test_the_temperature_is_the_best_one() -> None:
@@ -213,6 +162,8 @@ def test_the_temperature_is_the_best_one() -> None:
     labels = torch.multinomial(torch.softmax(logits, dim=1), 1, generator=generator)[:, 0]
     for factor in (0.25, 1.0, 4.0):  # logits that are too even, right, too sure
         assert best_temperature(factor * logits, labels) == pytest.approx(factor, rel=0.06)
+    certain = torch.eye(4)[labels]
+    assert best_temperature(logits, certain) == best_temperature(logits, labels)
 
 
 def test_a_head_keeps_its_temperature(
@@ -249,30 +200,6 @@ def test_recipe_faults(tmp_path: Path, text: str, message: str) -> None:
         read_head_recipe(tmp_path / "bad.yaml")
 
 
-def many_colours(folder: Path, *, classes: int, each: int) -> Path:
-    rng = np.random.default_rng(1)
-    for label in range(classes):
-        place = folder / "train" / f"colour-{label}"
-        place.mkdir(parents=True)
-        colour = 40 + 170 * np.array([label >> 2 & 1, label >> 1 & 1, label & 1])
-        for number in range(each):
-            noise = rng.integers(-30, 30, (64, 64, 3))
-            pixels = np.clip(colour + noise, 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(place / f"{number}.png")
-    return folder
-
-
-@pytest.mark.parametrize("shuffled", [False, True])
-def test_labels_that_say_nothing_stay_at_chance(
-    run: ClassifierTrainingConfig, tmp_path: Path, shuffled: bool
-) -> None:
-    data = many_colours(tmp_path / "data", classes=8, each=8)
-    config = replace(run, steps=60, validate_every=60, batch=16, shuffle_labels=shuffled)
-    train_head(config, data=data, out=tmp_path / "run", device="cpu")
-    accuracy = accuracy_of(tmp_path / "run")  # of 16 held-out pictures, whose labels are true
-    assert accuracy <= 0.25 if shuffled else accuracy > 0.9
-
-
 def test_64_pictures_are_learned_by_heart(run: ClassifierTrainingConfig, tmp_path: Path) -> None:
     """Classes without anything in common: only the pictures themselves can be remembered."""
     rng = np.random.default_rng(5)
@@ -284,10 +211,11 @@ def test_64_pictures_are_learned_by_heart(run: ClassifierTrainingConfig, tmp_pat
             Image.fromarray(blocks).save(place / f"{number}.png")
     views = replace(run.views, views=1, mixup=0.0)
     config = replace(run, steps=200, validate_every=200, batch=32, one_in=99, smoothing=0.0,
-                     widths=(64,), views=views)  # fmt: skip
+                     thaw=0.0, body_factor=1.0, views=views)  # fmt: skip
     folder = train_head(config, data=tmp_path / "data", out=tmp_path / "run", device="cpu")
     codec = TorchCodec.load(run.base, [], heads=folder)
     store = ClassifierTask(config).open_store(tmp_path / "data", device="cpu", validation=None)
     with torch.inference_mode():
-        logits = codec.head("classify").model(store.sample(64), torch.full((62,), 0.025))
+        inputs = torch.stack(store.sample(64)).float()
+        logits = codec.head("classify").model(inputs, torch.full((62,), 0.025))
     assert (logits.argmax(dim=1) == store.labels).float().mean() > 0.99

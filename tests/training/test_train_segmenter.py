@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from places import RECIPES
 from trainings import read_head_recipe, train_head
 
 from promptcodec.coding.head_config import IGNORE
@@ -17,7 +16,7 @@ from promptcodec.errors import ConfigError, DataError
 from promptcodec.models.checkpoint import read_base, write_base
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.codec_model import CodecModel
-from promptcodec.models.heads.checkpoint import build_head, read_head
+from promptcodec.models.heads.checkpoint import read_head
 from promptcodec.training.config import OptimizerConfig
 from promptcodec.training.data.inputs import OriginalInput
 from promptcodec.training.data.masked import MaskedPictures, read_masked
@@ -56,13 +55,12 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(tiny_checkpoint: Path) -> SegmenterTrainingConfig:
+def run(tiny_checkpoint: Path, tiny_heads: Path) -> SegmenterTrainingConfig:
     return SegmenterTrainingConfig(
         labels=("sky", "road"),
         ignore=(NONE,),
         base=str(tiny_checkpoint),
-        widths=(32,),
-        depths=(1,),
+        start=str(tiny_heads / "classify"),
         one_in=4,
         scenes=SceneConfig(
             height=64, width=128, crop=64, views=2, settings=(4.0,), held_settings=(4.0,)
@@ -93,6 +91,7 @@ def test_sky_and_road_are_told_apart(
     run: SegmenterTrainingConfig,
     scenes: Path,
     tmp_path: Path,
+    tiny_network: Path,
     input: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -102,9 +101,8 @@ def test_sky_and_road_are_told_apart(
             raise AssertionError("g_s ran")
 
         monkeypatch.setattr(CodecModel, "synthesise", synthesise)
-        run = replace(run, film=True, dropout=0.1)
     else:
-        run = replace(run, input=input, widths=(32, 32, 32), depths=(1, 1, 1))
+        run = replace(run, input=input, start=str(tiny_network))
     if input == "decoded":
         run = replace(run, base=str(principal_components(run.base, tmp_path / "base")))
     folder = train_head(run, data=scenes, out=tmp_path / "run", device="cpu")
@@ -112,7 +110,6 @@ def test_sky_and_road_are_told_apart(
     digest = codec.base_hash if input == "latents" else b""
     head = read_head(folder, base_sha256=digest)
     assert head.config.labels == ("sky", "road") and head.config.task == "segment"
-    assert head.config.film == (input == "latents")
     lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     figures = json.loads(lines[-1])["validation"]
     assert figures["miou"] == figures["miou_4"] > 0.85
@@ -314,13 +311,18 @@ def test_the_loss_ignores_pixels_without_a_class() -> None:
     assert nothing.loss == 0.0 and bool((scores.grad == 0).all())
 
 
-@pytest.mark.parametrize("name", ["segment-nano", "segment-pixels"])
-def test_heads_of_recipes_take_less_than_6_mb(name: str) -> None:
-    run = read_head_recipe(RECIPES / "segment" / f"{name}.yaml")
-    assert isinstance(run, SegmenterTrainingConfig) and len(run.labels) == 11 and 11 in run.ignore
-    model = build_head(run.head_config(latent_channels=320, base_sha256=""))
-    values = sum(value.numel() for value in model.state_dict().values())
-    assert 2 * values < 6e6
+def test_a_head_begins_as_its_start(
+    run: SegmenterTrainingConfig, scenes: Path, tiny_heads: Path
+) -> None:
+    task = SegmenterTask(run)
+    model = task.build(task.open_store(scenes, device="cpu", validation=None))
+    start = task._start.model.state_dict()
+    for name, value in model.state_dict().items():
+        known = not name.startswith("pyramid.")
+        assert (name in start) == known and (not known or torch.equal(start[name], value)), name
+    assert task.factor("pyramid.dilated.0.weight") == 1.0 and task.factor("stem.x") == 0.1
+    again = SegmenterTask(replace(run, start=str(tiny_heads / "segment")))  # of a segmenter
+    assert again._head_config().trunk == task._head_config().trunk
 
 
 @pytest.mark.parametrize(
@@ -329,9 +331,6 @@ def test_heads_of_recipes_take_less_than_6_mb(name: str) -> None:
         ("labels: [a]", "1 labels; need 2 to 255"),
         ("labels: [a, a]", "all different"),
         ("input: feelings", "input is 'feelings'"),
-        ("input: decoded", "widths has 1 entries; input 'decoded' needs 3"),
-        ("widths: [32, 64, 128]", "input 'latents' needs 1"),
-        ("widths: [33]", "multiples of head_channels"),
         ("balance: 2", "balance is 2"),
         ("one_in: 1", "2 or more"),
         ("ignore: [300]", r"ignore\[0\] is 300; need 0 to 255"),

@@ -25,7 +25,11 @@ from promptcodec.training.ablation import AblationConfig
 from promptcodec.training.aggregation import AggregationTrainingConfig
 from promptcodec.training.config import BaseTrainingConfig, DataConfig, OptimizerConfig, read_recipe
 from promptcodec.training.data.pictures import PictureStore
-from promptcodec.training.joint.config import JointTrainingConfig, TaughtJointConfig
+from promptcodec.training.joint.config import (
+    LabelledJointConfig,
+    MaskedJointConfig,
+    TaughtJointConfig,
+)
 from promptcodec.training.ladder import LadderConfig
 from promptcodec.training.optim import learning_rate
 
@@ -299,7 +303,8 @@ def test_every_recipe_loads(path: Path) -> None:
     elif path.name.startswith("aggregation"):
         assert read_recipe(path, AggregationTrainingConfig).steps > 0
     elif path.name.startswith(("decoder", "joint", "task")):
-        assert read_recipe(path, JointTrainingConfig, TaughtJointConfig).steps > 0
+        kinds = LabelledJointConfig, MaskedJointConfig, TaughtJointConfig
+        assert read_recipe(path, *kinds).steps > 0
     else:
         assert read_recipe(path, BaseTrainingConfig).steps > 0
 

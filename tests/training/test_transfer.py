@@ -14,9 +14,8 @@ import torch
 from PIL import Image
 from places import RECIPES
 from safetensors.torch import save_file
-from tiny import of_trunk
+from tiny import tiny_head
 
-from promptcodec.coding.head_config import HeadConfig
 from promptcodec.coding.head_file import read_head_config
 from promptcodec.coding.head_shapes import head_shapes
 from promptcodec.coding.trunk import StemConfig, TrunkConfig
@@ -24,12 +23,10 @@ from promptcodec.errors import CheckpointError, ConfigError, UsageError
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.heads.checkpoint import build_head, read_head, write_head
 from promptcodec.models.heads.timm_trunk import TimmTrunk, create
-from promptcodec.models.heads.trunk_heads import TrunkClassifier
-from promptcodec.training.classifier import ClassifierTask, own_classes
+from promptcodec.training.classifier import ClassifierTask, ClassifierTrainingConfig
 from promptcodec.training.config import DataConfig, OptimizerConfig, read_recipe
 from promptcodec.training.data.taught_views import TaughtViewConfig
 from promptcodec.training.networks import begin_at, imagenet_labels, import_network, taken_over
-from promptcodec.training.start import copy_known
 from promptcodec.training.trainer import run_training
 from promptcodec.training.transfer import TransferConfig, TransferTask
 
@@ -59,20 +56,6 @@ def lite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small network to take over, of random weights."""
-    config = of_trunk(HeadConfig(labels=LABELS, reads="pixels"))
-    torch.manual_seed(1)
-    model = build_head(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter))
-    folder = tmp_path_factory.mktemp("network")
-    write_head(folder, model, config=config)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photographs")
     rng = np.random.default_rng(2)
@@ -85,9 +68,9 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def recipe(tiny_checkpoint: Path, network: Path) -> TransferConfig:
+def recipe(tiny_checkpoint: Path, tiny_network: Path) -> TransferConfig:
     return TransferConfig(
-        teacher=str(network),
+        teacher=str(tiny_network),
         base=str(tiny_checkpoint),
         stem=StemConfig(width=32, blocks=1),
         thaw=0.5,
@@ -106,7 +89,7 @@ def recipe(tiny_checkpoint: Path, network: Path) -> TransferConfig:
 def test_an_imported_network_is_that_network(lite: Path, tmp_path: Path) -> None:
     head = read_head(lite, base_sha256=b"")
     trunk = head.config.trunk
-    assert head.config.labels == LABELS and trunk is not None and trunk.mean == (0.498,) * 3
+    assert head.config.labels == LABELS and trunk.mean == (0.498,) * 3
     model = timm.create_model(LITE, num_classes=len(LABELS)).eval()
     model.load_state_dict(torch.load(weights_of(LITE, tmp_path), weights_only=True))
     x = torch.rand(2, 3, 96, 64)
@@ -128,16 +111,12 @@ def test_later_stages_are_those_of_the_whole(
         import_network(name, weights_of(name, tmp_path), folder, labels=LABELS)
     whole = read_head(folder, base_sha256=b"")
     trunk = whole.config.trunk
-    assert trunk is not None and isinstance(whole.model, TrunkClassifier)
     head = replace(
         whole.config, reads="latents", latent_channels=4, stem=StemConfig(),
         trunk=begin_at(trunk, begins), base_sha256="ab" * 32,
     )  # fmt: skip
     model = build_head(head).eval()
-    assert isinstance(model, TrunkClassifier)
-    known = taken_over(whole.model.state_dict(), trunk, begins)
-    assert {name for name in model.state_dict() if name.startswith("trunk.")} <= set(known)
-    copy_known(model, known)
+    model.trunk.load_state_dict(taken_over(whole.model.trunk.state_dict(), trunk, begins))
     with torch.inference_mode():
         levels = whole.model.levels(torch.rand(1, 3, 64, 96), torch.ones(1))
         later = model.trunk.levels(levels[begins])
@@ -157,7 +136,6 @@ def test_swin_is_cut_as_well() -> None:
 def test_the_head_of_the_recipe_takes_less_than_10_mb(lite: Path) -> None:
     recipe = read_recipe(RECIPES / "classify" / "transfer.yaml", TransferConfig)
     whole = read_head_config(lite)
-    assert whole.trunk is not None
     head = replace(
         whole, labels=tuple(imagenet_labels()), reads="latents", latent_channels=320,
         stem=recipe.stem, trunk=begin_at(whole.trunk, recipe.begins), base_sha256="ab" * 32,
@@ -213,14 +191,13 @@ def test_a_head_learns_from_its_teacher(
     assert errors[-1] < 0.95 * errors[0]
     known = weights_known(task)
     state = read_head(folder, base_sha256=task.codec.base_hash).model.state_dict()
-    assert any(not state[name].equal(known[name]) for name in state if "trunk" in name)
+    assert any(not state[f"trunk.{name}"].equal(value) for name, value in known.items())
     assert (folder / "graphs" / "classify.onnx").is_file()
 
 
 def weights_known(task: TransferTask) -> dict[str, torch.Tensor]:
-    trunk = task.teacher.config.trunk
-    assert trunk is not None
-    return taken_over(task.teacher.model.state_dict(), trunk, task.config.begins)
+    weights = task.teacher.model.trunk.state_dict()
+    return taken_over(weights, task.teacher.config.trunk, task.config.begins)
 
 
 def test_before_the_thaw_the_network_rests(
@@ -230,7 +207,7 @@ def test_before_the_thaw_the_network_rests(
     folder = run_training(task, data=photographs, out=tmp_path / "run")
     state = read_head(folder, base_sha256=task.codec.base_hash).model.state_dict()
     known = weights_known(task)
-    assert all(state[name].equal(known[name]) for name in state if name.startswith("trunk."))
+    assert all(state[f"trunk.{name}"].equal(value.half().float()) for name, value in known.items())
 
 
 @pytest.mark.parametrize("cached", [False, True])
@@ -258,35 +235,48 @@ def test_pixels_of_a_codec(recipe: TransferConfig, photographs: Path, tmp_path: 
     assert read_head(folder, base_sha256=b"").config.reads == "pixels"
 
 
-def test_refusals(recipe: TransferConfig, tiny_heads: Path) -> None:
+def test_refusals(recipe: TransferConfig, tiny_network: Path) -> None:
     for changes, message in (
         ({"input": "sounds"}, "input is 'sounds'"),
         ({"begins": 2}, "begins is 2"),
         ({"begins": 8, "input": "jpeg"}, "with latents alone"),
         ({"begins": 16, "compared": 8}, "compared is 8"),
         ({"batch": 5}, "multiple of views.group 2"),
+        ({"start": "x"}, "leave begins and stem out"),
+        ({"start": "x", "stem": StemConfig(), "begins": 8}, "leave begins and stem out"),
     ):
         with pytest.raises(ConfigError, match=message):
             replace(recipe, **changes)
     with pytest.raises(ConfigError, match="multiples of 32"):
         replace(recipe.views, sizes=(100,))
-    start = replace(recipe, start=str(tiny_heads / "classify"))
-    with pytest.raises(ConfigError, match="without stages of a trained network; need one"):
-        TransferTask(start)
+    with pytest.raises(ConfigError, match="is a head on pixels; need one on latents"):
+        TransferTask(replace(recipe, start=str(tiny_network), stem=StemConfig()))
 
 
 def test_starts_of_another_kind(recipe: TransferConfig, tmp_path: Path) -> None:
     codec = TorchCodec.load(recipe.base)
-    channels = codec.config.codec.latent_channels
-    own = HeadConfig(labels=LABELS, latent_channels=channels, base_sha256=codec.base_hash.hex())
-    later = of_trunk(own)
+    own = {
+        "latent_channels": codec.config.codec.latent_channels,
+        "base_sha256": codec.base_hash.hex(),
+    }
     for name, config, message in (
-        ("segment", replace(later, task="segment"), "is a head to segment"),
-        ("classes", replace(later, labels=("a", "b")), "has 2 classes, the teacher 3"),
-        ("later", later, "has no features at 1/8"),
+        ("segment", tiny_head("segment", **own), "is a head to segment"),
+        ("classes", tiny_head(labels=("dog", "cat", "fish"), **own), "classes that are not the 3"),
+        ("later", tiny_head(begins=16, **own), "has no features at 1/8"),
     ):
         write_head(tmp_path / name, build_head(config), config=config)
+        start = replace(recipe, start=str(tmp_path / name), stem=StemConfig(), compared=8)
         with pytest.raises(ConfigError, match=message):
-            TransferTask(replace(recipe, start=str(tmp_path / name), begins=8, compared=8))
+            TransferTask(start)
+    other = ClassifierTrainingConfig(start=str(tmp_path / "segment"), base=str(recipe.base))
     with pytest.raises(ConfigError, match="is a head to segment; need one to classify"):
-        ClassifierTask(replace(own_classes(str(tmp_path / "segment")), base=str(recipe.base)))
+        ClassifierTask(other)
+
+
+def test_a_start_goes_on(recipe: TransferConfig, photographs: Path, tmp_path: Path) -> None:
+    first = run_training(TransferTask(recipe), data=photographs, out=tmp_path / "first")
+    again = replace(recipe, start=str(first), stem=StemConfig())
+    task = TransferTask(again)
+    model = task.build(task.open_store(photographs, device="cpu", validation=None)).head
+    state = read_head(first, base_sha256=task.codec.base_hash).model.state_dict()
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in state.items())

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from promptcodec.coding.head_config import IGNORE
-from promptcodec.coding.trunk import BEGINS, COARSE
+from promptcodec.coding.trunk import BEGINS, COARSE, Stride
 from promptcodec.config import (
     Count,
     Natural,
@@ -153,7 +153,7 @@ class TaughtJointConfig(JointConfig):
 
     network: str
     task: str = "joint-transfer"
-    compared: int = COARSE
+    compared: Stride = COARSE
     hints: NotNegative = 1.0
     data: DataConfig = field(
         default_factory=lambda: DataConfig(
