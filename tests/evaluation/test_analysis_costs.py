@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_heads import on_latents, on_pixels, write_lively
+from tiny import lively_head, tiny_head
 from torch import nn
 
 from benchmarks.analysis import aggregation, cifar_set, costs, ledger, rivals, without_context
@@ -27,7 +27,7 @@ from promptcodec.evaluation.speed.complexity import count_macs
 from promptcodec.io.hub.manifest import sha256_of
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.codec_model import CodecModel
-from promptcodec.models.heads.checkpoint import read_head
+from promptcodec.models.heads.checkpoint import read_head, write_head
 from promptcodec.runtime.export import export
 from promptcodec.training.aggregation import AggregationTask, AggregationTrainingConfig
 from promptcodec.training.config import DataConfig
@@ -41,11 +41,19 @@ ANIMALS = ("cat", "dog", "fish")
 def heads(tiny_codec: TorchCodec, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Untrained but lively heads: of animals and of colours on latents, of animals on pixels."""
     folder = tmp_path_factory.mktemp("heads")
-    channels, base = tiny_codec.config.codec.latent_channels, tiny_codec.base_hash
-    for name, labels in (("latents", ANIMALS), ("colours", ("blue", "red"))):
-        write_lively(folder / name, on_latents(labels, channels=channels, base=base))
+    known = {
+        "begins": 1,
+        "latent_channels": tiny_codec.config.codec.latent_channels,
+        "base_sha256": tiny_codec.base_hash.hex(),
+    }
+    heads = {
+        "latents": tiny_head(labels=ANIMALS, **known),
+        "colours": tiny_head(labels=("blue", "red"), **known),
+        "pixels": tiny_head(labels=ANIMALS, reads="pixels"),
+    }
+    for name, config in heads.items():
+        write_head(folder / name, lively_head(config), config=config)
     export(folder / "latents")
-    write_lively(folder / "pixels", on_pixels(ANIMALS))
     return folder
 
 

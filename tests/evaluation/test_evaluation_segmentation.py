@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_heads import on_latents, on_pixels, write_lively
+from tiny import lively_head, tiny_head
 
 from benchmarks.analysis import joint_segmentation, segmentation
 from benchmarks.analysis.masks import (
@@ -26,23 +26,29 @@ from promptcodec.errors import UsageError
 from promptcodec.evaluation.metrics import psnr
 from promptcodec.io.hub.manifest import sha256_of
 from promptcodec.models.codec import TorchCodec
-from promptcodec.models.heads.checkpoint import Head, read_head
+from promptcodec.models.heads.checkpoint import Head, read_head, write_head
 from promptcodec.models.heads.iou import confusion_counts, mean_iou
 
 LABELS = ("road", "sky")
-PIXELS = on_pixels(LABELS, task="segment")
+PIXELS = tiny_head("segment", labels=LABELS, reads="pixels")
 
 
 @pytest.fixture(scope="module")
 def heads(tiny_codec: TorchCodec, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Untrained but lively heads: two on latents, one on pixels."""
     folder = tmp_path_factory.mktemp("segment")
-    channels, base = tiny_codec.config.codec.latent_channels, tiny_codec.base_hash
-    latents = on_latents(LABELS, channels=channels, base=base, task="segment")
-    for seed, (name, config) in enumerate(
-        {"latents": latents, "control": latents, "pixels": PIXELS}.items()
-    ):
-        write_lively(folder / name, config, seed=seed)
+    known = {
+        "labels": LABELS,
+        "latent_channels": tiny_codec.config.codec.latent_channels,
+        "base_sha256": tiny_codec.base_hash.hex(),
+    }
+    heads = {
+        "latents": tiny_head("segment", **known),
+        "control": tiny_head("segment", begins=1, **known),
+        "pixels": PIXELS,
+    }
+    for name, config in heads.items():
+        write_head(folder / name, lively_head(config), config=config)
     return folder
 
 
@@ -89,11 +95,11 @@ def test_both_masks_come_from_the_file(codec: TorchCodec, pixels: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (on_pixels(LABELS), "is to classify pixels; need one to segment pixels"),
         (
-            on_latents(LABELS, channels=12, base=bytes(32), task="segment"),
-            "is to segment latents",
+            tiny_head(labels=LABELS, reads="pixels"),
+            "is to classify pixels; need one to segment pixels",
         ),
+        (tiny_head("segment", labels=LABELS), "is to segment latents"),
         (replace(PIXELS, labels=("road", "sky", "car")), "has 3 labels and the head 2"),
         (replace(PIXELS, labels=("sky", "road")), "not all the same"),
     ],

@@ -12,8 +12,9 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from tiny_heads import on_latents, on_pixels, write_lively
+from tiny import lively_head, tiny_head
 
+from promptcodec.coding.head_config import PIXELS
 from promptcodec.errors import StreamError
 from promptcodec.evaluation.classification import Files, predict
 from promptcodec.evaluation.codecs.payload import payload_bytes
@@ -28,10 +29,14 @@ def heads(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """Untrained classifiers of the two colours, on latents and on pixels."""
     codec = TorchCodec.load(tiny_checkpoint, [])
     folder = tmp_path_factory.mktemp("heads")
-    channels = codec.config.codec.latent_channels
-    latents = on_latents(("blue", "red"), channels=channels, base=codec.base_hash)
-    write_lively(folder / "latents", latents)
-    write_lively(folder / "pixels", on_pixels(("blue", "red")))
+    latents = tiny_head(
+        labels=("blue", "red"),
+        latent_channels=codec.config.codec.latent_channels,
+        base_sha256=codec.base_hash.hex(),
+    )
+    pixels = tiny_head(labels=("blue", "red"), reads=PIXELS)
+    for name, config in (("latents", latents), ("pixels", pixels)):
+        write_head(folder / name, lively_head(config), config=config)
     return folder
 
 
@@ -95,8 +100,8 @@ def test_a_head_of_more_classes_than_the_set(
     run, recipe: Path, labelled_pictures: Path, tmp_path: Path
 ) -> None:
     labels = ("Blue", "lamp", "red", "sea", "sky", "tree")
-    config = replace(on_pixels(labels), temperature=2.0)
-    model = write_lively(tmp_path / "many", config)
+    config = replace(tiny_head(labels=labels, reads=PIXELS), temperature=2.0)
+    model = lively_head(config)
     with torch.no_grad():
         bias = torch.tensor([1.0, 9.0, 2.0, 8.0, 0.0, 0.0])
         model.trunk.out.bias.copy_(bias)  # type: ignore[union-attr]
@@ -144,11 +149,10 @@ def test_recipes_that_do_not_fit(
 
 
 def test_heads_of_other_classes_are_refused(
-    refused, recipe: Path, labelled_pictures: Path, tmp_path: Path
+    refused, recipe: Path, tiny_heads: Path, labelled_pictures: Path, tmp_path: Path
 ) -> None:
     facts = yaml.safe_load(recipe.read_text())
-    write_lively(tmp_path / "animals", on_pixels(("cat", "dog", "fish")))
-    facts["sources"][0]["readers"] = [{"name": "x", "heads": [str(tmp_path / "animals")]}]
+    facts["sources"][0]["readers"] = [{"name": "x", "heads": [str(tiny_heads / "classify")]}]
     recipe.write_text(yaml.safe_dump(facts))
     command = ("eval-task", recipe, "--data", labelled_pictures)
     refused(2, "has 3 classes to classify, and the set has 2", *command, folder=tmp_path)

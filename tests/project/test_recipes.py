@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 from places import RECIPES
-from tiny_heads import on_latents, on_pixels, write_lively
+from tiny import lively_head, tiny_head
 
 from promptcodec.coding.adapter import AdapterConfig
 from promptcodec.coding.entropy.tables import SCALE_STEP
@@ -26,6 +26,7 @@ from promptcodec.models.adapters.checkpoint import write_adapter
 from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
 from promptcodec.models.checkpoint import read_base
 from promptcodec.models.codec_model import CodecModel
+from promptcodec.models.heads.checkpoint import write_head
 from promptcodec.training.aggregation import AggregationTask, AggregationTrainingConfig
 from promptcodec.training.base import BaseTask
 from promptcodec.training.classifier import ClassifierTask, ClassifierTrainingConfig
@@ -174,19 +175,15 @@ def test_the_rival_of_the_edge_codec_sees_as_many_pictures() -> None:
     assert rival.views.sizes == head.views.sizes == (joint.data.crop,) == (128,)
 
 
-def test_the_edge_codec_is_small() -> None:
+def test_all_that_the_edge_encodes_with_is_a_tenth_of_a_mobile_network() -> None:
     import timm
 
     rows = complexity_table(CodecModel(config_of("base-edge").codec), width=128, height=128)
-    cost = {row.name: row for row in rows}
-    for part, kmac, parameters in (("g_a", 0.55, 200_000), ("encoding", 0.58, 200_000)):
-        assert cost[part].kmac_per_pixel < kmac and cost[part].parameters < parameters
-    own = cost["g_a"].kmac_per_pixel + cost["h_a"].kmac_per_pixel
-    assert own <= 0.55 and cost["g_a"].parameters + cost["h_a"].parameters <= 200_000
+    (own,) = [row for row in rows if row.name == "encoding"]
     rival = timm.create_model("mobilenetv2_100", num_classes=10).to("meta").eval()
     macs = count_macs(rival, torch.empty(1, 3, 128, 128, device="meta")) / 128**2 / 1000
-    assert macs > 10 * cost["encoding"].kmac_per_pixel
-    assert count_parameters(rival) > 10 * cost["encoding"].parameters
+    assert macs > 10 * own.kmac_per_pixel
+    assert count_parameters(rival) > 10 * own.parameters
 
 
 def test_progressive_jpeg_has_the_pixels_of_jpeg() -> None:
@@ -248,14 +245,14 @@ def parts(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
             adapter.log_gains.add_(0.5 * math.log(lmbda / base.config.lmbda) / SCALE_STEP)
         config = AdapterConfig(rate_index=rate, lmbda=lmbda, base_sha256=own, width=1, rank=0)
         write_adapter(folder / f"codec/prompts/rate-{rate}", adapter, config=config)
-    labels, channels = ("cat", "dog", "fish"), base.config.codec.latent_channels
+    known = {"latent_channels": base.config.codec.latent_channels, "base_sha256": own}
     heads = {
-        "network": on_pixels(labels),
-        "head": on_latents(labels, channels=channels, base=base.sha256),
-        "streets": on_latents("abcdefghijk", channels=channels, base=base.sha256, task="segment"),
+        "network": tiny_head(reads="pixels"),
+        "head": tiny_head(**known),
+        "streets": tiny_head("segment", labels=tuple("abcdefghijk"), **known),
     }
     for name, config in heads.items():
-        write_lively(folder / name, config)
+        write_head(folder / name, lively_head(config), config=config)
     return folder
 
 
