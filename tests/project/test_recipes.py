@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from places import RECIPES
+from places import RECIPES, ROOT
 from tiny import lively_head, tiny_head
 
 from promptcodec.coding.adapter import AdapterConfig
@@ -122,6 +122,16 @@ def test_every_path_is_what_a_recipe_writes() -> None:
                 named |= {place: path.name for place in own if place.startswith("runs/")}
     assert len(named) > 20
     assert {place: by for place, by in named.items() if place not in written} == {}
+
+
+@pytest.mark.parametrize("document", ["analysis.md", "segmentation.md"])
+def test_documents_name_recipes_that_there_are(document: str) -> None:
+    text = (ROOT / "docs" / document).read_text(encoding="utf-8")
+    places = set(re.findall(r"recipes/[\w/.-]+\.yaml", text))
+    names = set(re.findall(r"`([\w-]+)\.yaml`", text))
+    assert len(places) > 1 and names
+    assert [place for place in places if not (ROOT / place).is_file()] == []
+    assert names <= {path.stem for path in RECIPES.glob("*/*.yaml")}
 
 
 def test_every_trained_head_is_measured() -> None:
