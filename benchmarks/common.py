@@ -69,10 +69,10 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def read_result(name: str, beside: Sequence[str] = ()) -> dict[str, Any]:
-    """A result file of docs/results, with others under their names; empty if there is none."""
-    others = {other: read_record(RESULTS / f"{other}.json") for other in beside}
-    found = {other: report for other, report in others.items() if report}
-    return read_record(RESULTS / f"{name}.json") | found
+    """A result file of docs/results, with others under their names; empty if it is not there."""
+    own = read_record(RESULTS / f"{name}.json")
+    others = {other: read_record(RESULTS / f"{other}.json") for other in beside if own}
+    return own | {other: report for other, report in others.items() if report}
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,9 +1,10 @@
 """PSNR of a decoder with and without the features of a head, at the same bits.
 
-    promptcodec train-aggregation recipes/aggregation/aggregation-nano.yaml --data DIR
+    promptcodec train-aggregation recipes/aggregation/aggregation.yaml --data DIR
     promptcodec train-aggregation recipes/aggregation/aggregation-control.yaml --data DIR
-    python -m benchmarks.analysis.aggregation PICTURES --features DIR --control DIR
-        [--rates 0,2,4,6] [--threads 1] [--out docs/results/aggregation.json]
+    python -m benchmarks.analysis.aggregation PICTURES --features runs/aggregation/aggregation
+        --control runs/aggregation-control/aggregation [--heads DIR] [--rates 0,2,4,6]
+        [--threads 1] [--out docs/results/aggregation.json]
 
 Encoder and files are those of the bundled codec; g_s is trained as long with features and without.
 """
@@ -14,10 +15,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.analysis.sources import source_of
 from benchmarks.common import code_file, parse, parser, write_record
+from benchmarks.tables.accuracy import LATENTS
+from promptcodec.coding.head_file import head_folder
+from promptcodec.config import CLASSIFY
+from promptcodec.evaluation.classification import weights_of
 from promptcodec.evaluation.evaluate import find_pictures
 from promptcodec.evaluation.metrics import psnr
 from promptcodec.evaluation.speed.complexity import count_parameters
+from promptcodec.io.checkpoints import find_heads
 from promptcodec.models.codec import TorchCodec
 from promptcodec.models.tensors import to_pixels
 from promptcodec.training.aggregation import AggregatingDecoder, read_aggregation
@@ -38,9 +45,11 @@ def main() -> None:
     options.add_argument("pictures", type=Path)
     options.add_argument("--features", type=Path, required=True)
     options.add_argument("--control", type=Path, required=True)
+    options.add_argument("--heads", help="the head of the features; default: the bundled one")
     options.add_argument("--rates", default="0,2,4,6")
     arguments = parse(options)
-    codec = TorchCodec.load()
+    folder = head_folder(find_heads(arguments.heads), CLASSIFY)
+    codec = TorchCodec.load(heads=folder)
     models = {
         name: read_aggregation(folder, codec)
         for name, folder in (("features", arguments.features), ("control", arguments.control))
@@ -65,7 +74,7 @@ def main() -> None:
         "pictures": len(pictures),
         "rates": rows,
         "parameters": counts,
-        "base_sha256": codec.base_hash.hex(),
+        "weights": weights_of(source_of({LATENTS: folder}), codec),
     }
     write_record(arguments.out, report)
 

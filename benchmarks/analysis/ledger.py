@@ -1,210 +1,174 @@
 """Cost of every path to a label, at the edge and on the server: MACs, parameters, time.
 
-    python -m benchmarks.analysis.ledger PICTURE --latents DIR --decoded DIR [--small DIR]
-        [--sizes 224,512] [--rate 1] [--repeats 40]
-        [--threads 1] [--batch 16]
+    python -m benchmarks.analysis.ledger PICTURE --pixels DIR [--base DIR] [--prompts DIR]
+        [--heads DIR] [--rate 1] [--sizes 224,512] [--batches 1,16] [--repeats 40] [--threads 1]
         [--out docs/results/ledger.json]
 
-A server starts from a file: ours, whose latents a head reads or which is decoded for a network on
-pixels, or that of a classic codec. The edge writes that file; MobileNets with random weights, which
-would classify there instead, are measured beside it. Whole paths from bytes to label are timed in
-turn: one file at a time, and on the server many at once; that over latents also on ONNX Runtime,
-without torch.
+A server starts from files: ours, whose latents a head reads or which are decoded for the network on
+pixels, or JPEG. The edge writes a file; MobileNets, which would classify there instead, are beside
+it. Whole paths are timed in turn, in torch and on ONNX Runtime; the network on pixels runs in torch
+in both. Wall seconds and processor seconds of all threads; files of a batch are copies of one.
 """
 
-import argparse
-import copy
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from benchmarks.analysis.costs import edge_cost, server_cost
+from benchmarks.analysis.rivals import fastest, mobile_networks
+from benchmarks.analysis.sources import source_of
+from benchmarks.analysis.turns import Actions, facts_of, in_turn
 from benchmarks.common import parse, parser, write_record
+from benchmarks.tables.accuracy import DECODED, LATENTS
 from promptcodec.api import Codec
-from promptcodec.coding.latents import inside
-from promptcodec.config import LATENT_STRIDE, TILE_STRIDE
-from promptcodec.evaluation.classification import Files, predict
-from promptcodec.evaluation.speed.complexity import complexity_table, count_macs, count_parameters
-from promptcodec.evaluation.speed.timing import in_turn, ratio, summarise
+from promptcodec.coding.codec import PictureCodec
+from promptcodec.coding.head_file import head_folder
+from promptcodec.config import CLASSIFY
+from promptcodec.evaluation.classification import Files, predict, weights_of
+from promptcodec.io.checkpoints import find_heads
 from promptcodec.io.load import load_picture
 from promptcodec.models.codec import TorchCodec
-from promptcodec.models.heads.checkpoint import Head, read_head
+from promptcodec.models.heads.checkpoint import Head
 from promptcodec.training.data.augmented import fit
 from promptcodec.training.data.inputs import FileInput
+from promptcodec.training.transfer import read_network
 
-EDGE_RIVALS = ("mobilenetv2_100", "mobilenetv3_large_100")
-CLASSIC = {"jpeg": 20, "webp": 20, "avif": 30}  # qualities
-ONNX = "latents, on ONNX Runtime"
-LATENTS, DECODED, SMALL = "latents", "decode, then classify", "decode, then classify at equal MACs"
-ENTROPY = {"scale path", "h_means", "context"}  # what a server runs before it has y_hat
+CLASSIC = {"JPEG": ("jpeg", 20), "WebP": ("webp", 20), "AVIF": ("avif", 30)}  # and their qualities
+TORCH, ONNX = "in torch", "on ONNX Runtime"
+CLASSES = 10  # of the MobileNets: few, which favours them
 
 
-def macs(module: nn.Module, *shapes: tuple[int, ...]) -> int:
-    """Multiply-accumulates of a module on inputs of these shapes."""
-    ghost = copy.deepcopy(module).to("meta").eval()
-    return count_macs(ghost, *[torch.empty(shape, device="meta") for shape in shapes])
+@dataclass(frozen=True, eq=False)
+class Paths:
+    """Codecs and networks of the paths.
+
+    Args:
+        codecs: the codec by where it runs, with its head on latents.
+        torch: the codec in torch.
+        pixels: network on pixels.
+        rate: rate index of the streams.
+    """
+
+    codecs: dict[str, PictureCodec]
+    torch: TorchCodec
+    pixels: Head
+    rate: float
+
+    def server(self, data: bytes, jpeg: bytes, *, count: int) -> tuple[Actions, Any]:
+        """Paths from `count` copies of a file to labels, and what each is compared with."""
+        files, actions, against = [data] * count, {}, {}
+        for where, codec in self.codecs.items():
+            anchor, rival = f"latents, {where}", f"decode {where}, then classify in torch"
+            actions[anchor] = lambda codec=codec: codec.classify_batch(files)
+            actions[rival] = lambda codec=codec: self.label(codec.decode_batch(files))
+            against |= {anchor: [anchor], rival: [anchor]}
+        actions["JPEG, then classify in torch"] = lambda: self.label(
+            [load_picture(jpeg).rgb for _ in files]
+        )
+        against["JPEG, then classify in torch"] = [f"latents, {TORCH}"]
+        return actions, against
+
+    def label(self, pictures: Sequence[Any]) -> Tensor:
+        """Logits of the network on pixels, (B, classes), of pictures of one size."""
+        arrays = [
+            np.asarray(p if isinstance(p, np.ndarray) else p.convert("RGB")) for p in pictures
+        ]
+        pixels = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
+        return predict(self.pixels, Files([], pixels, 1.0, None))
+
+    def edge(self, picture: Tensor, rivals: dict[str, Callable[[], object]]) -> tuple[Actions, Any]:
+        """Encoders of one picture (3, H, W), and networks in its place."""
+        array, actions = picture.permute(1, 2, 0).numpy(), {}
+        for where, codec in self.codecs.items():
+            actions[f"encode, {where}"] = lambda codec=codec: codec.encode(
+                array, rate_index=self.rate, graphics="never"
+            )
+        anchors = list(actions)
+        actions |= rivals
+        for title, (name, quality) in CLASSIC.items():
+            rival = FileInput(name)
+            actions[title] = lambda rival=rival, quality=quality: rival.compress(picture, quality)
+        return actions, dict.fromkeys(actions, anchors)
 
 
 def main() -> None:
     """Count, time and write the record."""
     options = parser(__doc__, out="ledger")
     options.add_argument("picture", type=Path)
-    options.add_argument("--latents", required=True, help="head on latents")
-    options.add_argument("--decoded", required=True, help="network on decoded pixels")
-    options.add_argument("--small", help="network on decoded pixels with the head's MACs")
-    options.add_argument("--sizes", default="224,512", help="edges of the picture, px")
+    options.add_argument("--pixels", required=True, help="the same network on pixels")
+    options.add_argument("--base", help="default: the bundled one")
+    options.add_argument("--prompts", help="default: those of the base")
+    options.add_argument("--heads", help="head on latents; default: that of the base")
     options.add_argument("--rate", type=float, default=1.0)
+    options.add_argument("--sizes", default="224,512", help="edges of the picture, px")
+    options.add_argument("--batches", default="1,16", help="numbers of files at once")
     options.add_argument("--repeats", type=int, default=40)
-    options.add_argument("--batch", type=int, default=16, help="files at once, beside one")
     arguments = parse(options)
-    codec = TorchCodec.load(heads=arguments.latents)
+    base, prompts, heads = arguments.base, arguments.prompts, arguments.heads
+    folder = head_folder(find_heads(heads, base=base), CLASSIFY)
+    own = TorchCodec.load(base, prompts, heads=folder)
+    runtime = Codec.load(
+        base, prompts, heads=folder, engine="onnx", threads=arguments.threads, packs=[]
+    )
+    paths = Paths(
+        {TORCH: own, ONNX: runtime}, own, read_network(Path(arguments.pixels)), arguments.rate
+    )
     rgb = torch.from_numpy(load_picture(arguments.picture).rgb.copy()).permute(2, 0, 1)
-    heads = {LATENTS: read_head(Path(arguments.latents), base_sha256=codec.base_hash)}
-    for name, folder in ((DECODED, arguments.decoded), (SMALL, arguments.small)):
-        if folder:
-            heads[name] = read_head(Path(folder), base_sha256=b"")
-    rivals = {name: timm.create_model(name, num_classes=10).eval() for name in EDGE_RIVALS}
     report = {
         "rate_index": arguments.rate,
-        "batch": arguments.batch,
+        "threads": arguments.threads,
         "sizes": [
-            {
-                "size": size,
-                "cost": {"server": server_macs(codec, heads, size=size)}
-                | {"edge": edge_macs(codec, rivals, size=size)},
-                "seconds": timings(codec, heads, rivals, fit(rgb, size), arguments),
-            }
+            measure(
+                paths,
+                fit(rgb, size),
+                batches=[int(each) for each in arguments.batches.split(",")],
+                repeats=arguments.repeats,
+            )
             for size in map(int, arguments.sizes.split(","))
         ],
-        "base_sha256": codec.base_hash.hex(),
+        "weights": weights_of(source_of({LATENTS: folder, DECODED: arguments.pixels}), own),
     }
     write_record(arguments.out, report)
 
 
-def server_macs(codec: TorchCodec, heads: dict[str, Head], *, size: int) -> dict[str, Any]:
-    """Millions of MACs of each path, from the file's symbols to the label."""
-    million = codec_macs(codec, size=size)
-    shared = sum(million[name] for name in ENTROPY)
-    grid = -(-size // LATENT_STRIDE)
-    latents = (1, codec.config.codec.latent_channels, grid, grid)
-    found = {}
-    for name, head in heads.items():
-        shape = latents if name == LATENTS else (1, 3, size, size)
-        own = macs(head.model, shape, (1,)) / 1e6
-        parts = {"entropy model": shared, "network": own}
-        if name != LATENTS:
-            parts["g_s"] = million["g_s"]
-        found[name] = {
-            "mmac": sum(parts.values()),
-            "parts": parts,
-            "network_parameters": count_parameters(head.model),
-        }
-    return found
+def measure(paths: Paths, picture: Tensor, *, batches: list[int], repeats: int) -> dict[str, Any]:
+    """Costs and seconds at one size.
 
-
-def codec_macs(codec: TorchCodec, *, size: int) -> dict[str, float]:
-    """Millions of MACs of each part of a codec, for a square picture with its padding."""
-    padded = -(-size // TILE_STRIDE) * TILE_STRIDE
-    rows = complexity_table(codec.model, width=padded, height=padded)
-    return {row.name: row.kmac_per_pixel * padded * padded / 1000 for row in rows}
-
-
-def edge_macs(codec: TorchCodec, rivals: dict[str, nn.Module], *, size: int) -> dict[str, Any]:
-    """Millions of MACs and parameters of what runs where the picture is taken."""
-    million = codec_macs(codec, size=size)
-    rows = {r.name: r for r in complexity_table(codec.model)}
-    found = {
-        name: {"mmac": million[name], "parameters": rows[name].parameters}
-        for name in ("g_a", "h_a", "encoding")
-    }
-    for name, model in rivals.items():
-        found[name] = {
-            "mmac": macs(model, (1, 3, size, size)) / 1e6,
-            "parameters": count_parameters(model),
-        }
-    return found
-
-
-def timings(
-    codec: TorchCodec,
-    heads: dict[str, Head],
-    rivals: dict[str, nn.Module],
-    picture: Tensor,
-    arguments: argparse.Namespace,
-) -> dict[str, Any]:
-    """Seconds of each path, whole, and ratios to the path over latents."""
-    rate, array = arguments.rate, picture.permute(1, 2, 0).numpy()
-    data, lmbda = codec.encode(array, rate_index=rate, graphics="never"), codec.at(rate).lmbda
-
-    def from_latents() -> Tensor:
-        height, width = array.shape[:2]
-        y_hat = inside(codec.latents(data), height=height, width=width)
-        return predict(heads[LATENTS], Files([], picture[None], lmbda, y_hat))
-
-    def from_pixels(head: Head) -> Tensor:
-        rgb = np.asarray(codec.decode(data).convert("RGB"))
-        return predict(head, _shown(rgb))
-
-    without_torch = Codec.load(heads=arguments.latents, engine="onnx", threads=arguments.threads)
-    server: dict[str, Callable[[], object]] = {
-        LATENTS: from_latents,
-        ONNX: lambda: without_torch.classify(data),
-    }
-    for name in (DECODED, SMALL):
-        if name in heads:
-            server[name] = lambda name=name: from_pixels(heads[name])
+    Args:
+        paths: codecs and networks.
+        picture: square picture, uint8 (3, S, S).
+        batches: numbers of files at once.
+        repeats: number of rounds.
+    """
+    size, networks = picture.shape[1], mobile_networks(classes=CLASSES)
     x = picture[None].float() / 255.0
-    edge: dict[str, Callable[[], object]] = {
-        "encoding": lambda: codec.encode(array, rate_index=rate, graphics="never")
+    found = {name: fastest(network, x) for name, network in networks.items()}
+    forms = {name: form for name, (form, _) in found.items()}
+    data = paths.torch.encode(
+        picture.permute(1, 2, 0).numpy(), rate_index=paths.rate, graphics="never"
+    )
+    jpeg = FileInput("jpeg").compress(picture, CLASSIC["JPEG"][1])
+    server = {}
+    for count in batches:
+        actions, against = paths.server(data, jpeg, count=count)
+        turns = in_turn(actions, repeats=repeats)
+        server[str(count)] = facts_of(turns, against=against, pictures=count)
+    actions, against = paths.edge(picture, {name: run for name, (_, run) in found.items()})
+    turns = in_turn(actions, repeats=repeats)
+    head = paths.torch.head(CLASSIFY).model
+    return {
+        "size": size,
+        "server_cost": server_cost(paths.torch, latents=head, pixels=paths.pixels.model, size=size),
+        "server": server,
+        "edge_cost": edge_cost(paths.torch, networks, size=size),
+        "edge": facts_of(turns, against=against, pictures=1),
+        "forms": forms,
     }
-    for name, model in rivals.items():
-        edge[name] = torch.inference_mode()(lambda model=model: model(x))
-    for name, quality in CLASSIC.items():
-        file_input = FileInput(name)
-        content = file_input.compress(picture, quality)
-        edge[name] = lambda file_input=file_input, quality=quality: file_input.compress(
-            picture, quality
-        )
-        server[name] = lambda content=content: predict(
-            heads[DECODED], _shown(np.asarray(load_picture(content).rgb))
-        )
-    files = [data] * arguments.batch
-
-    def many_from_pixels(head: Head) -> Tensor:
-        return predict(
-            head, _shown(*(np.asarray(p.convert("RGB")) for p in codec.decode_batch(files)))
-        )
-
-    batches: dict[str, Callable[[], object]] = {
-        LATENTS: lambda: codec.classify_batch(files),
-        ONNX: lambda: without_torch.classify_batch(files),
-    }
-    for name in (DECODED, SMALL):
-        if name in heads:
-            batches[name] = lambda name=name: many_from_pixels(heads[name])
-    result: dict[str, Any] = {}
-    sides = (("server", server, LATENTS, 1), ("batch", batches, LATENTS, len(files)))
-    for side, actions, anchor, count in (*sides, ("edge", edge, "encoding", 1)):
-        seconds = in_turn(actions, repeats=arguments.repeats, warm_up=3)
-        seconds = {name: [v / count for v in values] for name, values in seconds.items()}
-        result[side] = {
-            name: {
-                "seconds": asdict(summarise(values)),
-                "ratio": asdict(ratio(values, seconds[anchor])),
-            }
-            for name, values in seconds.items()
-        }
-    return result
-
-
-def _shown(*rgb: np.ndarray) -> Files:
-    pixels = torch.from_numpy(np.stack(rgb)).permute(0, 3, 1, 2)
-    return Files([], pixels, 1.0, None)
 
 
 if __name__ == "__main__":

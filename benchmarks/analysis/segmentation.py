@@ -1,8 +1,8 @@
 """Mean IoU of masks from latents and from decoded pixels of the same files, at several rates.
 
-    python -m benchmarks.analysis.segmentation DATA --pixels DIR [--heads DIR] [--base DIR]
-        [--rates 1,4,7] [--split test] [--streams DIR] [--threads 1]
-        [--out docs/results/segmentation.json]
+    python -m benchmarks.analysis.segmentation DATA --pixels runs/segment-decoded/head
+        [--heads DIR] [--base DIR] [--prompts DIR] [--rates 0,1,4,7] [--split test]
+        [--streams DIR] [--threads 1] [--out docs/results/segmentation.json]
         [--sheet docs/segmentation.png] [--show 3]
 
 DATA is a folder or zip file with test/images/NAME and test/masks/NAME.png. Values of masks are
@@ -19,14 +19,24 @@ import torch
 from PIL import Image
 from torch import nn
 
-from benchmarks.analysis.masks import check_pixels, compare_overlap, read_masks
+from benchmarks.analysis.masks import (
+    check_pixels,
+    compare_overlap,
+    quality_of,
+    read_masks,
+    stream_of,
+)
+from benchmarks.analysis.sources import source_of
 from benchmarks.common import parse, parser, write_json
 from promptcodec.cli.options import parse_rates
 from promptcodec.coding.head_config import SEGMENT, HeadConfig
+from promptcodec.coding.head_file import head_folder
+from promptcodec.evaluation.classification import weights_of
 from promptcodec.evaluation.reports.compare import side_by_side
 from promptcodec.evaluation.speed.complexity import complexity_table, count_macs, count_parameters
 from promptcodec.io import masks
 from promptcodec.io.atomic import write_atomically
+from promptcodec.io.checkpoints import find_heads
 from promptcodec.io.provenance import provenance
 from promptcodec.io.save import encode_file
 from promptcodec.models.codec import TorchCodec
@@ -36,18 +46,7 @@ from promptcodec.training.data.masked import MaskedPictures, read_masked
 
 WIDTH, HEIGHT = 768, 512  # px, at which costs are counted
 SIDES = ("latents", "decoded")
-
-
-def stream_of(
-    codec: TorchCodec, picture: torch.Tensor, name: str, *, rate: float, folder: Path
-) -> bytes:
-    """The file of a picture, kept in a folder of its rate and of the base that wrote it."""
-    path = folder / codec.base_hash.hex()[:16] / f"rate-{rate:g}" / f"{name}.pc"
-    if not path.exists():
-        data = codec.encode(picture.permute(1, 2, 0).numpy(), rate_index=rate, graphics="never")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, data)
-    return path.read_bytes()
+SEGMENTER, DECODED_SEGMENTER = "segmentation from latents", "segmentation, decoded first"
 
 
 def measure(
@@ -56,13 +55,14 @@ def measure(
     """One rate: bpp of the files, mean IoU of both ways, and what both are computed from."""
     classes = len(pixels.config.labels)
     counts: dict[str, list[np.ndarray]] = {side: [] for side in SIDES}
-    sizes, bits, area = [], 0, 0
+    sizes, bits, area, pairs = [], 0, 0, []
     for name, picture, truth in zip(data.names, data.pictures, data.masks, strict=True):
         stream = stream_of(codec, picture, name, rate=rate, folder=streams)
         found = read_masks(codec, stream, pixels=pixels)
         for side in SIDES:
             own = confusion_counts(getattr(found, side), truth.numpy(), classes=classes)
             counts[side].append(own)
+        pairs.append((picture, found.rgb))
         sizes.append(len(stream))
         bits, area = bits + 8 * len(stream), area + truth.numel()
     stacked = {side: np.stack(each) for side, each in counts.items()}
@@ -70,7 +70,12 @@ def measure(
     return {
         "rate_index": rate,
         "bpp": bits / area,
-        "miou": dataclasses.asdict(overlap),
+        **quality_of(pairs),
+        "miou": {
+            "latents": dataclasses.asdict(overlap.ours),
+            "decoded": dataclasses.asdict(overlap.others),
+            "difference": dataclasses.asdict(overlap.difference),
+        },
         "iou": {
             side: [round(value, 5) for value in class_iou(each.sum(axis=0)).tolist()]
             for side, each in stacked.items()
@@ -161,13 +166,15 @@ def main() -> None:
     options.add_argument("--pixels", type=Path, required=True, help="network on decoded pixels")
     options.add_argument("--heads", help="default: those of the bundled base")
     options.add_argument("--base", help="default: the bundled one")
-    options.add_argument("--rates", default="1,4,7", help="lowest first")
+    options.add_argument("--prompts", help="default: those of the base")
+    options.add_argument("--rates", default="0,1,4,7", help="lowest first")
     options.add_argument("--split", default="test")
     options.add_argument("--streams", type=Path, default=Path("runs/segmentation-streams"))
     options.add_argument("--sheet", type=Path, default=Path("docs/segmentation.png"))
     options.add_argument("--show", type=int, default=3, help="pictures in the sheet")
     arguments = parse(options)
-    codec = TorchCodec.load(arguments.base, heads=arguments.heads)
+    folder = head_folder(find_heads(arguments.heads, base=arguments.base), SEGMENT)
+    codec = TorchCodec.load(arguments.base, arguments.prompts, heads=folder)
     pixels = read_head(arguments.pixels, base_sha256=b"")
     labels = codec.labels(SEGMENT)
     check_pixels(pixels, labels=labels)
@@ -189,7 +196,9 @@ def main() -> None:
         "provenance": provenance(),
         "data": arguments.data.name,
         "split": arguments.split,
-        "base_sha256": codec.base_hash.hex(),
+        "weights": weights_of(
+            source_of({SEGMENTER: folder, DECODED_SEGMENTER: arguments.pixels}), codec
+        ),
         "labels": labels,
         "costs": costs(codec, pixels),
         "points": points,

@@ -1,10 +1,12 @@
 """Speed and memory against CompressAI's mbt2018-mean (quality 4), in turn in one run.
 
     python -m benchmarks.speed.run [--threads 1,2] [--repeats 7] [--base DIR] [--picture FILE]
-        [--precisions float32,bfloat16] [--peers mbt2018-mean,jpeg] [--out docs/results/speed.json]
+        [--precisions float32,bfloat16] [--peers mbt2018-mean,jpeg] [--heads DIR]
+        [--light .venv-light/bin/python] [--out docs/results/speed.json]
 
 The measurements of `promptcodec bench`, in float32 with every engine and in bfloat16 with those
-that have it, the memory of a large picture, and the processor's time of fresh processes.
+that have it, the memory of a large picture, and the time of fresh processes, with `--light` also
+in an installation without torch.
 """
 
 import tempfile
@@ -31,6 +33,8 @@ def main() -> None:
     options.add_argument("--threads", default="1,2", help="comma-separated")
     options.add_argument("--repeats", type=int, default=7)
     options.add_argument("--base", help="checkpoint; default: the bundled one")
+    options.add_argument("--heads", help="head to classify; default: that of the checkpoint")
+    options.add_argument("--light", type=Path, help="interpreter of an installation without torch")
     options.add_argument("--picture", type=Path, help="photograph; default: a bundled one")
     options.add_argument("--peers", default=PEERS, help="comma-separated")
     options.add_argument("--precisions", default="float32,bfloat16", help="comma-separated")
@@ -62,7 +66,12 @@ def main() -> None:
         picture = Path(scratch) / "picture.png"
         Image.fromarray(photograph(source, width=WIDTH, height=HEIGHT)).save(picture)
         report["cold"] = startup.measure(
-            picture, base=arguments.base, repeats=arguments.repeats, folder=Path(scratch)
+            picture,
+            base=arguments.base,
+            repeats=arguments.repeats,
+            folder=Path(scratch),
+            heads=arguments.heads,
+            light=arguments.light,
         )
     print(render_bench(report))
     for name, found in report["cold"]["cpu_over_import_torch"].items():

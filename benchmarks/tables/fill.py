@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import RESULTS, ROOT, read_result, write_json
-from benchmarks.tables import analysis, packs, thousand, training
+from benchmarks.tables import accuracy, analysis, packs, segmentation, training
 from benchmarks.tables.corpus import render as corpus
 from benchmarks.tables.items import render as items
 from benchmarks.tables.mutations import render as mutations
 from benchmarks.tables.reliability import render as reliability
 from benchmarks.tables.speed import render as speed
+from benchmarks.tables.weights import check_alike
 from promptcodec.evaluation.reports.markdown import update_markers
 from promptcodec.evaluation.results import read_results
 
 CHECKPOINT = ROOT / "checkpoints" / "nano"
+ANALYSIS, SEGMENTATION = ROOT / "docs" / "analysis.md", ROOT / "docs" / "segmentation.md"
 
 
 def context(report: dict[str, Any]) -> str:
@@ -190,46 +192,6 @@ def methods(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def segmentation(report: dict[str, Any]) -> str:
-    """Mean IoU from latents and from decoded pixels, what each costs, and by class."""
-
-    def shown(estimate: dict[str, float | None], *, sign: str = "") -> str:
-        value, low, high = (100 * (estimate[key] or 0.0) for key in ("value", "low", "high"))
-        return f"{value:{sign}.1f} ({low:{sign}.1f} to {high:{sign}.1f})"
-
-    lines = [
-        "| rate | bpp | mIoU from latents (%) | mIoU decoded first (%) | difference |",
-        "| ---: | ---: | ---: | ---: | ---: |",
-    ]
-    lines += [
-        f"| {point['rate_index']:g} | {point['bpp']:.3f} | {shown(point['miou']['latents'])} "
-        f"| {shown(point['miou']['decoded'])} | {shown(point['miou']['difference'], sign='+')} |"
-        for point in report["points"]
-    ]
-    lowest = report["points"][0]
-    lines += [
-        "",
-        f"| IoU at rate {lowest['rate_index']:g} (%) | {' | '.join(report['labels'])} |",
-        "| --- |" + " ---: |" * len(report["labels"]),
-    ]
-    for side, name in (("latents", "from latents"), ("decoded", "decoded first")):
-        lines.append(
-            f"| {name} | {' | '.join(f'{100 * value:.1f}' for value in lowest['iou'][side])} |"
-        )
-    head, pixels, g_s = (report["costs"][name] for name in ("latents", "decoded", "g_s"))
-    lines += [
-        "",
-        f"- From latents: {head['kmac_per_pixel']:.1f} kMAC/px, {head['parameters']:,} parameters.",
-        f"- Decoded first: {g_s['kmac_per_pixel']:.1f} kMAC/px of g_s and "
-        f"{pixels['kmac_per_pixel']:.1f} of the network, {pixels['parameters']:,} parameters.",
-        "",
-        f"{len(lowest['pictures'])} pictures of `{report['data']}`, split `{report['split']}`; "
-        "intervals of 95 % over pictures, the difference over the same draws. "
-        + _source(report["provenance"], base=report["base_sha256"]),
-    ]
-    return "\n".join(lines)
-
-
 def z_tables(report: dict[str, Any]) -> str:
     """A rate's own tables of z: held-out bits by number of sets."""
     asked = [each["asked"] for each in report["rates"][0]["sets"]]
@@ -378,7 +340,6 @@ TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
     "context": (ROOT / "docs" / "context.md", context),
     "effort": (ROOT / "docs" / "context.md", effort),
     "rates": (ROOT / "docs" / "rates.md", rates),
-    "segmentation": (ROOT / "docs" / "segmentation.md", segmentation),
     "methods": (ROOT / "docs" / "rates.md", methods),
     "reliability": (ROOT / "docs" / "reliability.md", reliability),
     "items": (ROOT / "docs" / "reliability.md", items),
@@ -393,12 +354,18 @@ TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
     "packs": (ROOT / "docs" / "packs.md", packs.saved),
     "pack-choice": (ROOT / "docs" / "packs.md", packs.chosen),
     "pack-few": (ROOT / "docs" / "packs.md", packs.few),
-    "analysis": (ROOT / "docs" / "analysis.md", analysis.analysis),
-    "cifar": (ROOT / "docs" / "analysis.md", analysis.cifar),
-    "ledger": (ROOT / "docs" / "analysis.md", analysis.ledger),
-    "aggregation": (ROOT / "docs" / "analysis.md", analysis.aggregation),
-    "thousand-128": (ROOT / "docs" / "analysis.md", thousand.thousand),
-    "thousand-224": (ROOT / "docs" / "analysis.md", thousand.thousand),
+    "thousand-224": (ANALYSIS, accuracy.thousand),
+    "thousand-673": (ANALYSIS, accuracy.thousand_seen),
+    "thousand-128": (ANALYSIS, accuracy.thousand),
+    "cifar": (ANALYSIS, accuracy.cifar),
+    "joint": (ANALYSIS, accuracy.joint),
+    "edge": (ANALYSIS, accuracy.edge),
+    "ledger": (ANALYSIS, analysis.ledger),
+    "ledger-edge": (ANALYSIS, analysis.ledger),
+    "without-context": (ANALYSIS, analysis.without_context),
+    "aggregation": (ANALYSIS, analysis.aggregation),
+    "segmentation": (SEGMENTATION, segmentation.segmentation),
+    "joint-segmentation": (SEGMENTATION, segmentation.joint),
     "z-tables": (ROOT / "docs" / "training.md", z_tables),
     "base-search": (ROOT / "docs" / "training.md", training.search),
     "throughput": (ROOT / "docs" / "training.md", training.throughput),
@@ -411,8 +378,15 @@ TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
 # Other result files that a table needs.
 BESIDE = {
     "reliability": ("fuzz", "fuzz-onnx", "fuzz-guided", "determinism", "emulated"),
-    "analysis": analysis.BESIDE,
 }
+NEIGHBOURS = {
+    "frozen codec": (
+        *("thousand-224", "thousand-673", "thousand-128", "cifar", "joint", "ledger"),
+        *("without-context", "aggregation", "segmentation", "joint-segmentation"),
+    ),
+    "edge codec": ("edge", "ledger-edge"),
+}
+"""Tables that stand side by side, by the name of the source in records of `eval-task`."""
 
 
 def summary_of(results: dict[str, Any]) -> dict[str, Any]:
@@ -431,11 +405,23 @@ def summary_of(results: dict[str, Any]) -> dict[str, Any]:
 
 def fill() -> None:
     """Bring every table up to date whose result file is there, and the checkpoint's summary."""
+    check()
     write_json(CHECKPOINT / "results.json", summary_of(read_results(RESULTS / "kodak.json")))
     update_markers(ROOT / "docs" / "errors.md", errors(), name="errors")
     for name, (document, render) in TABLES.items():
         if report := read(name):
             update_markers(document, render(report), name=name)
+
+
+def check() -> None:
+    """Refuse records of other weights than their neighbours.
+
+    Raises:
+        UsageError: there are some, or a record has no hashes of its weights.
+    """
+    for source, names in NEIGHBOURS.items():
+        found = {name: report for name in names if (report := read(name))}
+        check_alike(found, source=source)
 
 
 def read(name: str) -> dict[str, Any]:

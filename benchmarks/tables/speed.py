@@ -21,9 +21,10 @@ def render(report: dict[str, Any]) -> str:
             )
             lines.append(f"| {way}, {where} | {first} {1000 * median:.0f} ms | {others} |")
     cold = report["cold"]
-    for name in ("decode", "info", "help"):
+    for name in cold["cpu_over_import_torch"]:
+        wall, cpu = (cold[f"{kind}_seconds"][name]["median"] for kind in ("wall", "cpu"))
         lines.append(
-            f"| fresh process, {name} | {cold['cpu_seconds'][name]['median']:.2f} s of a processor "
+            f"| fresh process, {name} | {wall:.2f} s, {cpu:.2f} s of a processor "
             f"| `import torch`: {1 / cold['cpu_over_import_torch'][name]['median']:.1f} |"
         )
     memory = "; ".join(

@@ -5,7 +5,7 @@
 
 A recipe has sources (our codec with some base, prompts or task; or a classic codec), the settings
 of each, and the classifiers of its files. A classifier may have more classes than the set. Right
-or wrong is recorded for each picture, so that classifiers are compared in pairs.
+or wrong is recorded for each picture, so that classifiers are compared in pairs (`accuracy`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from promptcodec.coding.head_file import read_head_config
 from promptcodec.coding.latents import inside
 from promptcodec.config import Count, NotNegative, Ranged
 from promptcodec.errors import ConfigError
-from promptcodec.evaluation.bootstrap import RESAMPLES, Estimate
+from promptcodec.evaluation.accuracy import calibration_error, tally
 from promptcodec.evaluation.codecs.payload import payload_bytes
 from promptcodec.evaluation.metrics import psnr
 from promptcodec.io.checkpoints import HEADS, TASKS, find_tasks
@@ -256,19 +256,23 @@ def evaluate_tasks(
     return rows
 
 
-def weights_of(source: SourceConfig, codec: TorchCodec | None) -> dict[str, list[str]]:
+def weights_of(source: SourceConfig, codec: TorchCodec | None) -> dict[str, Any]:
     """Hashes of the networks of a source and its readers, as `io.hub.results` reads them."""
     adapters, bases = set(), []
     if codec is not None:
         adapters = {each.hex() for rate in codec.rates for each in codec.at(rate.index).hashes}
         bases = [codec.base_hash.hex()]
-    heads = [Path(folder) for reader in source.readers for folder in reader.heads]
+    readers = {
+        reader.name: [sha256_of(Path(folder) / HEADS.weights) for folder in reader.heads]
+        for reader in source.readers
+    }
     tasks = find_tasks(source.tasks) if source.tasks is not None else []
     return {
         "bases_sha256": bases,
         "adapters_sha256": sorted(adapters),
-        "heads_sha256": sorted({sha256_of(folder / HEADS.weights) for folder in heads}),
+        "heads_sha256": sorted({each for own in readers.values() for each in own}),
         "tasks_sha256": sorted({sha256_of(folder / TASKS.weights) for folder in tasks}),
+        "readers_sha256": readers,
     }
 
 
@@ -290,51 +294,25 @@ def _rates(files: Files, pictures: Tensor) -> dict[str, float]:
 
 
 def _judge(heads: list[Head], files: Files, data: LabelledPictures) -> dict[str, Any]:
-    """Accuracy of a reader's heads, of all their classes and, if the set has fewer, more.
+    """Accuracy and calibration of a reader's heads, of all their classes.
 
-    Further entries are then `top5`, whether the right class is among the five most probable, and
-    `among`, accuracy where only the classes of the set can be named.
+    Where they have more than the set, further entries are `top5`, whether the right class is among
+    the five most probable, and `among`, accuracy where only the classes of the set can be named.
     """
     right: dict[str, list[np.ndarray]] = {"top1": [], "top5": [], "among": []}
-    fewer = False
+    fewer, errors = False, []
     for head in heads:
         labels = [plain(label) for label in head.config.labels]
         places = torch.tensor([labels.index(plain(label)) for label in data.classes])
         logits, truth = predict(head, files), places[data.labels]
         best = logits.topk(min(5, logits.shape[1])).indices
-        right["top1"].append((best[:, 0] == truth).numpy())
+        first = (best[:, 0] == truth).numpy()
+        likely = (logits / head.config.temperature).softmax(dim=1).amax(dim=1).numpy()
+        errors.append(calibration_error(likely, first))
+        right["top1"].append(first)
         right["top5"].append((best == truth[:, None]).any(dim=1).numpy())
         right["among"].append((logits[:, places].argmax(dim=1) == data.labels).numpy())
         fewer = fewer or len(labels) > len(places)
-    found = {name: _tally(np.stack(rows)) for name, rows in right.items()}
+    found = {name: tally(np.stack(rows)) for name, rows in right.items()}
     more = {"top5": found["top5"], "among": found["among"]} if fewer else {}
-    return found["top1"] | more
-
-
-def _tally(right: np.ndarray) -> dict[str, Any]:
-    """Mean over seeds, each seed, and right or wrong by picture, from (seeds, N)."""
-    each = right.mean(axis=1)
-    return {
-        "accuracy": float(each.mean()),
-        "seeds": [float(value) for value in each],
-        "right": ["".join("01"[int(value)] for value in row) for row in right],
-    }
-
-
-def paired_difference(ours: np.ndarray, others: np.ndarray) -> Estimate:
-    """Lead of one reader over another in points of accuracy, with a 95 % interval.
-
-    Pictures are resampled with replacement, for both readers alike.
-
-    Args:
-        ours: share of seeds with the right label of each picture, (N,), see `shares`.
-        others: shares of the other reader, (N,), for the same pictures.
-    """
-    gaps = ours - others
-    draws = np.random.default_rng(0).integers(0, len(gaps), (RESAMPLES, len(gaps)))
-    return Estimate.of_draws(100.0 * gaps.mean(), 100.0 * gaps[draws].mean(axis=1))
-
-
-def shares(right: Sequence[str]) -> np.ndarray:
-    """Share of seeds with the right label of each picture, (N,), of a text of 1 and 0 a seed."""
-    return np.mean([[int(c) for c in row] for row in right], axis=0)
+    return found["top1"] | {"calibration_error": float(np.mean(errors))} | more

@@ -1,9 +1,10 @@
-"""Accuracy over rate, from files; payloads; differences of two readers over the same pictures."""
+"""Accuracy over rate, from files; payloads."""
 
 from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,16 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from tiny import lively_head, tiny_head
 
-from promptcodec.coding.head_config import PIXELS, HeadConfig
+from promptcodec.coding.head_config import PIXELS
 from promptcodec.errors import StreamError
-from promptcodec.evaluation.classification import Files, paired_difference, predict, shares
+from promptcodec.evaluation.classification import Files, predict
 from promptcodec.evaluation.codecs.payload import payload_bytes
 from promptcodec.io.hub.manifest import sha256_of
 from promptcodec.io.hub.results import read_figures
 from promptcodec.models.codec import TorchCodec
-from promptcodec.models.heads.checkpoint import build_head, read_head, write_head
+from promptcodec.models.heads.checkpoint import read_head, write_head
 
 
 @pytest.fixture(scope="module")
@@ -27,19 +29,14 @@ def heads(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """Untrained classifiers of the two colours, on latents and on pixels."""
     codec = TorchCodec.load(tiny_checkpoint, [])
     folder = tmp_path_factory.mktemp("heads")
-    for name, facts in (
-        (
-            "latents",
-            {
-                "latent_channels": codec.config.codec.latent_channels,
-                "base_sha256": codec.base_hash.hex(),
-            },
-        ),
-        ("pixels", {"reads": PIXELS}),
-    ):
-        config = HeadConfig(labels=("blue", "red"), widths=(32,), depths=(1,), **facts)
-        torch.manual_seed(2)
-        write_head(folder / name, build_head(config), config=config)
+    latents = tiny_head(
+        labels=("blue", "red"),
+        latent_channels=codec.config.codec.latent_channels,
+        base_sha256=codec.base_hash.hex(),
+    )
+    pixels = tiny_head(labels=("blue", "red"), reads=PIXELS)
+    for name, config in (("latents", latents), ("pixels", pixels)):
+        write_head(folder / name, lively_head(config), config=config)
     return folder
 
 
@@ -75,12 +72,15 @@ def test_every_reader_of_every_source_is_measured(
             for reader in row["readers"].values():
                 assert len(reader["right"]) == len(reader["seeds"]) == 2
                 assert reader["accuracy"] == reader["right"][0].count("1") / 8
+                assert 0.0 <= reader["calibration_error"] <= 1.0
+                assert "top5" not in reader  # all classes are those of the set
     found = read_figures(out).weights
     assert found is not None
     assert found.bases == {TorchCodec.load(tiny_checkpoint, []).base_hash.hex()}
     assert len(found.adapters) == 3 and not found.tasks and jpeg["bases_sha256"] == []
     weights = heads / "latents" / "head_model.safetensors"
     assert sha256_of(weights) in found.heads and len(found.heads) == 2
+    assert ours["readers_sha256"]["latents"] == [sha256_of(weights)] * 2
     again = run("eval-task", recipe, "--data", labelled_pictures, "--json")
     assert json.loads(again.out)["sources"] == report["sources"]
 
@@ -97,15 +97,15 @@ def test_predictions_from_a_file_are_those_of_the_forward_pass(
 
 
 def test_a_head_of_more_classes_than_the_set(
-    run, recipe: Path, heads: Path, labelled_pictures: Path, tmp_path: Path
+    run, recipe: Path, labelled_pictures: Path, tmp_path: Path
 ) -> None:
     labels = ("Blue", "lamp", "red", "sea", "sky", "tree")
-    config = HeadConfig(labels=labels, reads=PIXELS, widths=(32,), depths=(1,))
-    torch.manual_seed(2)
-    model = build_head(config)
+    config = replace(tiny_head(labels=labels, reads=PIXELS), temperature=2.0)
+    model = lively_head(config)
     with torch.no_grad():
-        model.out.bias.copy_(torch.tensor([1.0, 9.0, 2.0, 8.0, 0.0, 0.0]))
-        model.out.weight.zero_()
+        bias = torch.tensor([1.0, 9.0, 2.0, 8.0, 0.0, 0.0])
+        model.trunk.out.bias.copy_(bias)  # type: ignore[union-attr]
+        model.trunk.out.weight.zero_()  # type: ignore[union-attr]
     write_head(tmp_path / "many", model, config=config)
     readers = [{"name": "many", "heads": [str(tmp_path / "many")]}]
     source = {"name": "original", "format": "original", "settings": [0], "readers": readers}
@@ -119,6 +119,8 @@ def test_a_head_of_more_classes_than_the_set(
     assert found["accuracy"] == 0.0  # always "lamp"
     assert found["top5"]["accuracy"] == 1.0
     assert found["among"]["right"] == ["00001111"]  # always red of the two
+    # Never right, and as sure of it as its temperature lets it be.
+    assert found["calibration_error"] == pytest.approx(float((bias / 2).softmax(0)[1]), abs=1e-3)
 
 
 def edited(path: Path, **changes: object) -> Path:
@@ -180,18 +182,3 @@ def test_payloads(tiny_codec: TorchCodec) -> None:
     assert 0 < payload_bytes(ours) < len(ours)
     with pytest.raises(StreamError, match="its payload is not known"):
         payload_bytes(b"GIF89a..........")
-
-
-def test_paired_differences() -> None:
-    same = paired_difference(shares(["1100"] * 2), shares(["1100"]))
-    assert same == (0.0, 0.0, 0.0) or (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
-    rng = np.random.default_rng(0)
-    others = rng.random(400) < 0.7
-    ours = others | (rng.random(400) < 0.2)
-    texts = ["".join("01"[int(value)] for value in row) for row in (ours, others)]
-    found = paired_difference(shares(texts[:1]), shares(texts[1:]))
-    assert found.value == pytest.approx(100 * (ours.mean() - others.mean()))
-    assert found.low is not None and found.high is not None
-    assert 0 < found.low < found.value < found.high < 15
-    turned = paired_difference(shares(texts[1:]), shares(texts[:1]))
-    assert turned.value == pytest.approx(-found.value)

@@ -17,7 +17,6 @@ from benchmarks.rates import context as context_benchmark
 from benchmarks.rates import effort, z_tables
 from benchmarks.reliability import determinism
 from benchmarks.shards import crops as shard_crops
-from benchmarks.tables import thousand
 from promptcodec.bitstream import parse
 from promptcodec.coding.entropy import rans
 from promptcodec.coding.entropy.z_tables import ZTables
@@ -229,36 +228,3 @@ def test_shards_of_crops_are_distinct_and_repeat(tmp_path: Path, monkeypatch) ->
     files = [[place.read() for shard in shards for place in shard.walk()] for shards in found]
     assert files[0] == files[1] and len(set(files[0])) == 10
     assert Image.open(io.BytesIO(files[0][9])).size == (64, 64)
-
-
-def test_paths_of_a_thousand_classes_are_compared_in_pairs() -> None:
-    def point(bpp: float, right: str) -> dict:
-        found = {"accuracy": right.count("1") / len(right), "seeds": [0.0], "right": [right]}
-        return {
-            "setting": bpp, "bpp": bpp, "bpp_payload": bpp / 2, "psnr": float("inf"),
-            "reader": found | {"top5": {"accuracy": 1.0}, "among": {"accuracy": 0.9}},
-        }  # fmt: skip
-
-    def source(*names: str, points: dict[float, str]) -> dict:
-        rows = [point(bpp, right) for bpp, right in points.items()]
-        readers = [{name: row["reader"] for name in names} for row in rows]
-        return {"settings": [{**r, "readers": own} for r, own in zip(rows, readers, strict=True)]}
-
-    decoded = thousand.DECODED + thousand.FINE_TUNED
-    report = {
-        "sources": [
-            source(thousand.OURS, points={1.0: "1000", 4.0: "1111"}),
-            source(thousand.DECODED, decoded, points={1.0: "0100", 4.0: "1110"}),
-            source("JPEG, fine-tuned", points={2.0: "0000", 9.0: "1111"}),
-        ],
-        "pictures": 4,
-        "size": 64,
-        "provenance": {"commit": "abc", "command": "eval-task"},
-    }
-    rows = thousand.comparisons(report).splitlines()[2:]
-    leads = [row.split(" | ")[2] for row in rows]
-    # Halfway between two rates on the logarithm: 1 and (1 + 4) / 2 of four pictures are right.
-    assert leads == ["+0.0", "+25.0"] * 2 + ["+62.5"] * 2
-    assert "| head on latents | 4 | 4.000 | 2.000 | n/a | 100.0 | 100.0 | 90.0 |" in (
-        thousand.thousand(report)
-    )

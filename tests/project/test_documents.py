@@ -30,12 +30,7 @@ def between(document: Path, name: str) -> str:
         "rates",
         "methods",
         "reliability",
-        "segmentation",
         "anchors",
-        "analysis",
-        "cifar",
-        "ledger",
-        "aggregation",
         "z-tables",
         "throughput",
         "shards",
@@ -79,8 +74,6 @@ def test_results_are_of_the_shipped_weights() -> None:
     assert read_results(CHECKPOINT / "results.json")["base_hash"] == own
     results = ROOT / "docs" / "results"
     assert json.loads((results / "rates.json").read_text())["identity"]["base_sha256"] == own
-    assert json.loads((results / "segmentation.json").read_text())["base_sha256"] == own
-    assert json.loads((results / "ledger.json").read_text())["base_sha256"] == own
     assert json.loads((results / "effort.json").read_text())["settings"]["base_sha256"] == own
 
 
