@@ -296,9 +296,8 @@ def add_missing() -> None:
         if (FOLDER / f"{name}.pc").exists():
             continue
         codec = load(name)
-        data = golden.edit(
-            codec, codec.encode(source(name), **{"graphics": "never", **golden.options})
-        )
+        options = {"graphics": "never"} | golden.options
+        data = golden.edit(codec, codec.encode(source(name), **options))
         (FOLDER / f"{name}.pc").write_bytes(data)
         codec.decode(data).save(FOLDER / f"{name}.png")
         hashes[name] = describe(codec, data)

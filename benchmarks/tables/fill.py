@@ -20,7 +20,7 @@ from benchmarks.tables.speed import render as speed
 from promptcodec.evaluation.reports.markdown import update_markers
 from promptcodec.evaluation.results import read_results
 
-CHECKPOINT = ROOT / "checkpoints" / "nano"
+CHECKPOINT = ROOT / "checkpoints" / "small"
 
 
 def context(report: dict[str, Any]) -> str:
