@@ -225,7 +225,7 @@ def test_results_of_some_of_the_adapters(copy: Path, tiny_codec) -> None:
 def accuracies(**hashes: list[str]) -> bytes:
     row = {"setting": 3, "readers": {"tiny": {"accuracy": 0.75}}}
     none = {f"{name}_sha256": [] for name in WEIGHTS} if hashes else {}
-    source = {"name": "photographs", "settings": [row]} | none | hashes
+    source = {"name": "photos", "settings": [row]} | none | hashes
     return json.dumps({"data": "things", "split": "val", "sources": [source]}).encode()
 
 
@@ -242,9 +242,9 @@ def test_accuracies_of_a_head(copy: Path, tiny_codec) -> None:
     assert metric == {
         "type": "accuracy",
         "value": 0.75,
-        "name": "accuracy of tiny on photographs at 3",
+        "name": "accuracy of tiny on photos at 3",
     }
-    assert "| photographs | 3 | tiny | 75.0 |" in card
+    assert "| photos | 3 | tiny | 75.0 |" in card
     for changes, says in (
         ({}, "has no hashes of what was measured"),
         (hashes | {"bases_sha256": ["ab" * 32]}, "was measured with base abababababababab"),
