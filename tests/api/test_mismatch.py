@@ -79,5 +79,5 @@ def test_a_stream_of_a_retired_base(bases, no_symbols, refused, tmp_path):
     for action in ("decode", "decode_latents"):
         with pytest.raises(ModelMismatchError, match=r"at commit 3d9165a223e4$"):
             getattr(bases["base"], action)(stream)
-    arguments = ("decode", stream, tmp_path / "out.png", "--base", GOLDEN_FOLDER / "base")
+    arguments = ("decode", stream, "-o", tmp_path / "out.png", "--base", GOLDEN_FOLDER / "base")
     refused(5, says, *arguments, folder=tmp_path)
