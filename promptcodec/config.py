@@ -7,9 +7,8 @@ import functools
 import math
 import types
 import typing
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from promptcodec.errors import ConfigError
 
@@ -17,9 +16,10 @@ T = TypeVar("T")
 
 LATENT_STRIDE = 16  # px covered by one element of y
 TILE_STRIDE = 64  # px covered by one element of z; pictures are padded to a multiple of it
-ADDED = {"added": True}  # metadata of a field that older checkpoints lack
+ADDED = {"added": True}  # metadata of a field that may be absent at its default
 MAX_CHANNELS = 8192  # of any width; larger ones of a damaged file are refused before allocation
 MAX_BLOCKS = 256  # of one stage, and layers and segments of the context
+DEFAULT_HALO = 64  # px
 MAX_HALO = 512  # px; a tile's window grows with its square
 MAX_RATIO = 64.0  # of an MLP's hidden width
 MAX_TOKENS = 2048  # of a window of econtext over all its slots; its bias takes their square
@@ -114,7 +114,7 @@ def from_dict(cls: type[T], values: dict[str, Any], *, where: str = "config") ->
     """
     if not isinstance(values, dict):
         raise ConfigError(f"{where} is {type(values).__name__}; need a mapping of keys to values")
-    known, values = _types_of(cls), without_removed(cls, values)
+    known = _types_of(cls)
     unknown = sorted(set(values) - set(known), key=str)
     if unknown:
         raise ConfigError(
@@ -126,21 +126,15 @@ def from_dict(cls: type[T], values: dict[str, Any], *, where: str = "config") ->
     }
     for name, value in built.items():
         _check_range(known[name], value, where=f"{where}.{name}")
-    try:
-        return cls(**built)
-    except TypeError as error:
-        raise ConfigError(f"{where} is incomplete: {error}") from None
-
-
-def without_removed(cls: type, values: dict[str, Any]) -> dict[str, Any]:
-    """Values of a config without keys of older versions that have their default.
-
-    Args:
-        cls: dataclass; `REMOVED` has the defaults of its former keys.
-        values: values by key, of any version.
-    """
-    removed: Mapping[str, Any] = getattr(cls, "REMOVED", {})
-    return {k: v for k, v in values.items() if k not in removed or v != removed[k]}
+    required = dataclasses.MISSING
+    missing = [
+        f.name
+        for f in fields(typing.cast(Any, cls))
+        if f.name not in built and f.default is required and f.default_factory is required
+    ]
+    if missing:
+        raise ConfigError(f"{where} is incomplete: it lacks {', '.join(missing)}")
+    return cls(**built)
 
 
 def check_format_version(version: int) -> None:
@@ -200,7 +194,18 @@ def _as_number(kind: type, value: float, *, where: str) -> float:
 Width = Annotated[int, Within(1, MAX_CHANNELS)]
 WidthOr0 = Annotated[int, Within(0, MAX_CHANNELS)]
 Blocks = Annotated[int, Within(0, MAX_BLOCKS)]
+Kernel = Annotated[int, Within(1, 3)]
+Halo = Annotated[int, Within(0, MAX_HALO)]
 Ratio = Annotated[float, Within(0.0, MAX_RATIO, beyond_low=True)]
+
+
+STAGE_LISTS = (
+    "encoder_channels",
+    "encoder_blocks",
+    "decoder_channels",
+    "decoder_blocks",
+    "windows",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,21 +213,22 @@ class CodecConfig(Ranged):
     """Architecture of a base codec; stages stand at 1/2, 1/4, 1/8 and 1/16 of the picture.
 
     Args:
-        name: size name, "tiny", "nano", "small" or "large".
-        channels: width of each stage.
-        residual_blocks: convolutional residual blocks of each stage of g_s; g_a spends its part on
-            attention.
-        swin_blocks: Swin blocks of each stage; even blocks plain, odd ones shifted.
+        name: size name, "tiny", "edge", "small" or "large".
+        encoder_channels: width of each stage of g_a.
+        encoder_blocks: blocks of each stage of g_a, one letter each: "s" Swin, every second one
+            shifted, "c" convolutions.
+        decoder_channels: width of each stage of g_s, likewise.
+        decoder_blocks: blocks of each stage of g_s, likewise.
         windows: window edge of each stage in its own grid; divides 64 / stage stride.
         head_channels: channels of one attention head.
         mlp_ratio: hidden width of a Swin MLP over the stage's width.
         latent_channels: M, channels of y.
-        detail_channels: number of them that come straight from the 1/8 stage, past the Swin blocks
-            at 1/16: fine detail needs many channels and little computation.
+        detail_channels: number of them that come straight from the 1/8 stage, past the blocks at
+            1/16: fine detail needs many channels and little computation.
         hyper_channels: N, width of h_a and of the mean path.
         hyper_kernel: edge of the kernel of h_a's first layer, 1 or 3.
         z_channels: channels of z.
-        scale_channels: width of the integer scale path; 0 is one linear layer.
+        scale_channels: width of the integer scale path.
         context: context model that predicts the means: "none", "checkerboard" or "econtext".
         context_channels: width of the context model.
         context_segments: latent channels of each segment that econtext codes one after the other;
@@ -235,64 +241,42 @@ class CodecConfig(Ranged):
         reconstruction: place in its interval where a quantised residual is rebuilt: "middle", or
             "centroid", nearer to zero the smaller the scale, so that g_s gets the expected latent
             at every rate.
-        encoder_channels: width of each stage of g_a. Empty lists are the shape that `channels`,
-            `residual_blocks` and `swin_blocks` describe.
-        encoder_blocks: blocks of each stage of g_a, one letter each: "s" Swin, "c" convolutions.
-        decoder_channels: width of each stage of g_s, likewise.
-        decoder_blocks: blocks of each stage of g_s, likewise.
         halo: border around a tile or a band in the input of g_a and g_s, px, a multiple of 64,
             where the windows of every stage begin.
     """
 
-    # Keys of older versions, and the only value with which they are read.
-    REMOVED: ClassVar[Mapping[str, Any]] = {"render_kernel": 3, "shortcut": False}
-
-    name: str = "nano"
-    channels: tuple[Width, ...] = (32, 64, 128, 160)
-    residual_blocks: tuple[Blocks, ...] = (0, 1, 0, 0)
-    swin_blocks: tuple[Blocks, ...] = (0, 0, 2, 2)
-    windows: tuple[Natural, ...] = (8, 8, 8, 4)
-    head_channels: Count = 32
-    mlp_ratio: Ratio = 1.5
-    latent_channels: Width = 320
-    detail_channels: WidthOr0 = 160
-    hyper_channels: Width = 96
-    z_channels: Width = 64
-    scale_channels: WidthOr0 = 64
-    context: str = "checkerboard"
-    context_channels: Width = 64
-    hyper_kernel: int = field(default=3, metadata=ADDED)
+    name: str
+    encoder_channels: tuple[Width, ...]
+    encoder_blocks: tuple[str, ...]
+    decoder_channels: tuple[Width, ...]
+    decoder_blocks: tuple[str, ...]
+    windows: tuple[Natural, ...]
+    head_channels: Count
+    mlp_ratio: Ratio
+    latent_channels: Width
+    detail_channels: WidthOr0
+    hyper_channels: Width
+    z_channels: Width
+    scale_channels: Width
+    context: str
+    context_channels: Width
+    hyper_kernel: Kernel = field(default=3, metadata=ADDED)
     context_segments: tuple[Width, ...] = field(default=(), metadata=ADDED)
     context_layers: Blocks = field(default=2, metadata=ADDED)
     context_window: Natural = field(default=8, metadata=ADDED)
     context_mlp_ratio: Ratio = field(default=2.0, metadata=ADDED)
     scale: str = field(default="hyperprior", metadata=ADDED)
     reconstruction: str = field(default="middle", metadata=ADDED)
-    encoder_channels: tuple[Width, ...] = field(default=(), metadata=ADDED)
-    encoder_blocks: tuple[str, ...] = field(default=(), metadata=ADDED)
-    decoder_channels: tuple[Width, ...] = field(default=(), metadata=ADDED)
-    decoder_blocks: tuple[str, ...] = field(default=(), metadata=ADDED)
-    halo: int = field(default=64, metadata=ADDED)
+    halo: Halo = field(default=DEFAULT_HALO, metadata=ADDED)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("channels", "residual_blocks", "swin_blocks", "windows"):
+        for name in STAGE_LISTS:
             if len(getattr(self, name)) != 4:
                 raise ConfigError(f"{name} has {len(getattr(self, name))} entries; need 4 stages")
-        for stage, (blocks, window) in enumerate(zip(self.swin_blocks, self.windows, strict=True)):
-            grid = TILE_STRIDE >> (stage + 1)
-            if blocks and (window < 1 or grid % window):
-                raise ConfigError(f"windows[{stage}] is {window}; need a divisor of {grid}")
-        for stage, blocks in enumerate(self.swin_blocks):
-            if blocks and self.channels[stage] % self.head_channels:
-                raise ConfigError(
-                    f"channels[{stage}] is {self.channels[stage]}; need a multiple of "
-                    f"head_channels {self.head_channels}"
-                )
-        fewest = 0 if self.in_units else 1
-        if not fewest <= self.detail_channels < self.latent_channels:
+        if self.detail_channels >= self.latent_channels:
             raise ConfigError(
-                f"detail_channels is {self.detail_channels}; need {fewest} to latent_channels - 1"
+                f"detail_channels is {self.detail_channels}; need 0 to latent_channels - 1"
             )
         if self.hyper_kernel not in (1, 3):
             raise ConfigError(f"hyper_kernel is {self.hyper_kernel}; need 1 or 3")
@@ -300,25 +284,12 @@ class CodecConfig(Ranged):
             raise ConfigError(
                 f"reconstruction is {self.reconstruction!r}; need 'middle' or 'centroid'"
             )
-        if self.halo % TILE_STRIDE or not 0 <= self.halo <= MAX_HALO:
-            raise ConfigError(
-                f"halo is {self.halo}; need a multiple of {TILE_STRIDE} up to {MAX_HALO}"
-            )
+        if self.halo % TILE_STRIDE:
+            raise ConfigError(f"halo is {self.halo}; need a multiple of {TILE_STRIDE}")
         self._check_sides()
         self._check_context()
 
-    @property
-    def in_units(self) -> bool:
-        """Whether layers read features in units of their channel: `encoder_channels` is given."""
-        return bool(self.encoder_channels)
-
     def _check_sides(self) -> None:
-        lists = ("encoder_channels", "encoder_blocks", "decoder_channels", "decoder_blocks")
-        if not any(getattr(self, name) for name in lists):
-            return
-        for name in lists:
-            if len(getattr(self, name)) != 4:
-                raise ConfigError(f"{name} has {len(getattr(self, name))} entries; need 4 stages")
         deep = self.latent_channels - self.detail_channels
         for side in ("encoder", "decoder"):
             widths: tuple[int, ...] = getattr(self, f"{side}_channels")
@@ -328,16 +299,24 @@ class CodecConfig(Ranged):
                     f"{side}_channels are {list(widths)}; need at least as many channels at 1/16 "
                     f"as there are deep latents, {deep}"
                 )
-            for width, kinds in zip(widths, blocks, strict=True):
+            for stage, (width, kinds) in enumerate(zip(widths, blocks, strict=True)):
                 if set(kinds) - set("cs") or len(kinds) > MAX_BLOCKS:
                     raise ConfigError(
                         f"{side}_blocks has {kinds!r}; need at most {MAX_BLOCKS} letters, c or s"
                     )
-                if "s" in kinds and width % self.head_channels:
-                    raise ConfigError(
-                        f"{side}_channels has {width} with Swin blocks; need a multiple of "
-                        f"head_channels {self.head_channels}"
-                    )
+                if "s" in kinds:
+                    self._check_swin(side, stage, width)
+
+    def _check_swin(self, side: str, stage: int, width: int) -> None:
+        """Raise a ConfigError where a stage with Swin blocks has another width or window."""
+        if width % self.head_channels:
+            raise ConfigError(
+                f"{side}_channels has {width} with Swin blocks; need a multiple of "
+                f"head_channels {self.head_channels}"
+            )
+        grid, window = TILE_STRIDE >> (stage + 1), self.windows[stage]
+        if window < 1 or grid % window:
+            raise ConfigError(f"windows[{stage}] is {window}; need a divisor of {grid}")
 
     def _check_context(self) -> None:
         if self.context not in ("none", "checkerboard", "econtext"):
@@ -372,8 +351,8 @@ class CodecConfig(Ranged):
     def identity(self) -> dict[str, Any]:
         """What the hash of a base covers.
 
-        A field added later counts only where it departs from its default, so that the hashes of
-        older checkpoints, and with them their streams, stay valid.
+        A field that a config may lack counts only where it departs from its default, so that one
+        added later keeps the hashes of older checkpoints, and with them their streams, valid.
         """
         return {
             f.name: getattr(self, f.name)
@@ -393,7 +372,7 @@ class BaseConfig(Ranged):
         format_version: version of the checkpoint layout.
     """
 
-    codec: CodecConfig = field(default_factory=CodecConfig)
+    codec: CodecConfig
     rate_index: RateIndex = 4
     lmbda: Positive = LAMBDAS[4]
     format_version: int = 1

@@ -165,8 +165,8 @@ GOLDEN = {
     "tiles-econtext": Golden((70, 130), base="econtext", options={"tile_size": 64}),
     "centroid": Golden((64, 90), base="centroid", noisy=True),
     "econtext": Golden((130, 70), base="econtext"),
-    "units": Golden((90, 130), base="units"),
-    "units-tiles": Golden((130, 60), "LA", base="units", options={"tile_size": 64}, noisy=True),
+    "edge": Golden((90, 130), base="edge"),
+    "edge-tiles": Golden((130, 60), "LA", base="edge", options={"tile_size": 64}, noisy=True),
     "sets": Golden((70, 64), options={"rate_index": 4}, rates=(4,)),
     "sets-tiles": Golden(
         (130, 70), options={"rate_index": 4, "tile_size": 64}, rates=(4,), edit=with_every_set
@@ -193,29 +193,18 @@ GOLDEN = {
     "sets-of-base": Golden((64, 64), options={"rate_index": 5}, rates=(5,), edit=as_profile_1),
 }
 
-SMALL = replace(TINY, channels=(8, 8, 8, 8), residual_blocks=(0, 0, 0, 0), swin_blocks=(0, 0, 0, 1))
 BASES: dict[str, CodecConfig] = {
-    "centroid": replace(SMALL, reconstruction="centroid", context="none"),
+    "base": TINY,
+    "centroid": replace(TINY, reconstruction="centroid", hyper_kernel=1),  # as the bundled one
     "econtext": replace(
-        SMALL, context="econtext", context_channels=8, context_segments=(2, 4, 6), context_window=4
+        TINY, context="econtext", context_channels=8, context_segments=(2, 4, 6), context_window=4
     ),
-    # The second shape of the transforms: features in units of their channel, blocks in any order.
-    "units": CodecConfig(
-        name="units",
-        head_channels=8,
-        mlp_ratio=1.5,
-        windows=(8, 8, 4, 4),
-        latent_channels=12,
-        detail_channels=4,
-        encoder_channels=(8, 8, 16, 16),
-        encoder_blocks=("", "", "sc", "ss"),
-        decoder_channels=(8, 8, 8, 16),
-        decoder_blocks=("", "c", "sc", "s"),
-        hyper_channels=8,
-        hyper_kernel=1,
-        z_channels=4,
-        scale_channels=4,
-        context_channels=4,
+    "edge": replace(
+        TINY,
+        encoder_blocks=("", "", "", "c"),
+        decoder_blocks=("", "c", "c", "cc"),
+        detail_channels=0,
+        context="none",
         reconstruction="centroid",
     ),
 }
@@ -307,7 +296,8 @@ def add_missing() -> None:
         if (FOLDER / f"{name}.pc").exists():
             continue
         codec = load(name)
-        data = golden.edit(codec, codec.encode(source(name), **golden.options))
+        options = {"graphics": "never"} | golden.options
+        data = golden.edit(codec, codec.encode(source(name), **options))
         (FOLDER / f"{name}.pc").write_bytes(data)
         codec.decode(data).save(FOLDER / f"{name}.png")
         hashes[name] = describe(codec, data)
@@ -326,10 +316,9 @@ def lively(config: CodecConfig) -> CodecModel:
         for parameter in model.context.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)
         for name, units in model.named_buffers():
-            if name.endswith(("units", ".step")):
+            if name.endswith("units"):
                 units.uniform_(0.5, 2.0)
-        if config.in_units:
-            model.g_s.step.mul_(0.02)
+        model.g_s.step.fill_(0.02)
     return model
 
 

@@ -6,4 +6,4 @@ ROOT = Path(__file__).resolve().parents[1]
 RECIPES = ROOT / "recipes"
 GOLDEN_FOLDER = ROOT / "tests" / "golden"
 ASSETS = ROOT / "promptcodec" / "io" / "assets"
-NANO = ROOT / "checkpoints" / "nano"
+SMALL = ROOT / "checkpoints" / "small"

@@ -31,7 +31,7 @@ TORCH_NAMES = {
     "I64": "int64",
     "U16": "uint16",
 }
-# Keys of `codec` that were added later, with their defaults.
+# Keys of `codec` that may be absent, with their defaults.
 ADDED = {
     "hyper_kernel": 3,
     "context_segments": [],
@@ -40,13 +40,8 @@ ADDED = {
     "context_mlp_ratio": 2.0,
     "scale": "hyperprior",
     "reconstruction": "middle",
-    "encoder_channels": [],
-    "encoder_blocks": [],
-    "decoder_channels": [],
-    "decoder_blocks": [],
     "halo": 64,
 }
-OLDER = {"render_kernel": 3, "shortcut": False}  # keys of older files, left out likewise
 
 
 @dataclass
@@ -85,8 +80,7 @@ class Base:
 
 def read_base(folder: Path) -> Base:
     codec = json.loads((folder / "config.json").read_text())["codec"]
-    left_out = ADDED | OLDER
-    kept = {k: v for k, v in codec.items() if k not in left_out or v != left_out[k]}
+    kept = {k: v for k, v in codec.items() if k not in ADDED or v != ADDED[k]}
     tensors = read_safetensors(folder / "model.safetensors")
     text = json.dumps(kept, sort_keys=True).encode()
     return Base(hashlib.sha256(text + tensors.hashed).digest(), codec, tensors.arrays)

@@ -1,6 +1,7 @@
-"""The architectures that tests of single parts run on."""
+"""The architecture that tests of single parts run on."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict
 
 import torch
 
@@ -12,24 +13,26 @@ from promptcodec.models.heads.network import HeadNetwork
 
 TINY = CodecConfig(
     name="tiny",
-    channels=(8, 8, 16, 16),
-    residual_blocks=(0, 1, 0, 0),
+    encoder_channels=(8, 12, 16, 24),
+    encoder_blocks=("", "", "cs", "scs"),
+    decoder_channels=(8, 8, 16, 16),
+    decoder_blocks=("", "c", "cs", "ss"),
     windows=(8, 8, 4, 2),
     head_channels=8,
+    mlp_ratio=1.5,
     latent_channels=12,
     detail_channels=4,
     hyper_channels=8,
     z_channels=4,
     scale_channels=4,
+    context="checkerboard",
     context_channels=4,
 )
-UNITS = replace(
-    TINY,
-    encoder_channels=(8, 12, 16, 24),
-    encoder_blocks=("", "", "cs", "scs"),
-    decoder_channels=(8, 8, 16, 16),
-    decoder_blocks=("", "c", "cs", "ss"),
-)
+
+
+def recipe_of(config: CodecConfig = TINY) -> str:
+    """The line of a recipe that describes an architecture."""
+    return f"codec: {json.dumps(asdict(config))}\n"
 
 
 STAGES = (

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.base.variants import HELD_OUT, build_optimiser, grow, read_variant
+from benchmarks.base.variants import HELD_OUT, build_optimiser, read_variant
 from benchmarks.common import RESULTS, read_record, write_json
 from benchmarks.tables import training
 from promptcodec.coding.entropy.tables import SCALE_STEP
@@ -30,9 +30,7 @@ from promptcodec.coding.gains import FRACTION_BITS
 from promptcodec.config import LAMBDAS, TILE_STRIDE, CodecConfig, from_dict
 from promptcodec.errors import ConfigError
 from promptcodec.evaluation.speed.complexity import complexity_table
-from promptcodec.io.checkpoints import find_base
 from promptcodec.io.provenance import provenance
-from promptcodec.models.checkpoint import read_base
 from promptcodec.models.codec_model import CodecModel
 from promptcodec.training.data.pictures import PictureStore
 from promptcodec.training.initialise import initialise_transforms
@@ -85,11 +83,8 @@ def run(
 
     torch.manual_seed(1)
     model = CodecModel(variant.codec).to(memory_format=torch.channels_last)
-    if variant.grown:
-        grow(model, read_base(find_base(None)).model.state_dict())
-    else:
-        crops = [draw(2**32 + i) for i in range(12)]
-        initialise_transforms(model, crops, lmbda=lmbda)
+    crops = [draw(2**32 + i) for i in range(12)]
+    initialise_transforms(model, crops, lmbda=lmbda)
     optimizer = build_optimiser(model, variant, rate)
     reduced = product_dtype(torch.device("cpu")) == torch.bfloat16
     stem = f"{name}@{rate:g}@{minutes:g}"

@@ -75,7 +75,9 @@ def main() -> None:
     options = parser(__doc__, out="throughput", threads=False)
     options.add_argument("--data", type=Path, required=True, help="folder of zip files of pictures")
     options.add_argument("--before", default=BEFORE, help="commit to compare with")
-    options.add_argument("--recipes", default="recipes/base/base-nano.yaml", help="comma-separated")
+    options.add_argument(
+        "--recipes", default="recipes/base/base-small.yaml", help="comma-separated"
+    )
     options.add_argument("--steps", type=int, default=12)
     options.add_argument("--repeats", type=int, default=3)
     arguments = parse(options)

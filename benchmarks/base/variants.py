@@ -1,4 +1,4 @@
-"""Variants of a base that `search` trains: their settings, their optimizer, their start."""
+"""Variants of a base that `search` trains: their settings and their optimizer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from torch import Tensor
 from promptcodec.config import CodecConfig, from_dict
 from promptcodec.models.codec_model import CodecModel
 from promptcodec.training.config import DataConfig, OptimizerConfig, Pack
-from promptcodec.training.initialise import silence_branches
 from promptcodec.training.optim import build_optimizer
 
 VARIANTS = Path(__file__).with_name("search.yaml")
@@ -25,7 +24,6 @@ class Variant:
 
     Args:
         codec: the architecture.
-        grown: start from the bundled base, with layers that it lacks contributing zero.
         optimizer: "muon", "soap" or "adamw".
         band: rows orthogonalised together between whole turns of Muon.
         period: steps between whole turns.
@@ -46,7 +44,6 @@ class Variant:
     """
 
     codec: CodecConfig
-    grown: bool = False
     optimizer: str = "muon"
     band: int = 0
     period: int = 5
@@ -124,31 +121,3 @@ def build_optimiser(model: CodecModel, variant: Variant, rate: float) -> torch.o
         precondition_frequency=10,
         max_precondition_dim=400,
     )
-
-
-@torch.no_grad()
-def grow(model: CodecModel, trained: dict[str, Tensor]) -> None:
-    """Give a model the weights of a smaller one, so that at first it computes the same.
-
-    Args:
-        model: untrained model; additional blocks follow those of the smaller one, and wider layers
-            have more hidden channels.
-        trained: state of the smaller model.
-    """
-    silence_branches(model)
-    for name, value in model.state_dict().items():
-        known = trained.get(name)
-        if known is None:
-            print("new:", name)
-        elif known.shape == value.shape:
-            value.copy_(known)
-        else:
-            print("wider:", name, tuple(known.shape), tuple(value.shape))
-            inputs = known.shape[1:] != value.shape[1:]
-            own = torch.zeros_like(value) if inputs else value
-            place = [
-                slice((b - a) // 2, (b - a) // 2 + a) if number > 1 else slice(0, a)
-                for number, (a, b) in enumerate(zip(known.shape, value.shape, strict=True))
-            ]
-            own[tuple(place)] = known
-            value.copy_(own)

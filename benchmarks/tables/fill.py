@@ -28,7 +28,7 @@ from promptcodec.evaluation.reports.markdown import (
 )
 from promptcodec.evaluation.results import read_results
 
-CHECKPOINT = ROOT / "checkpoints" / "nano"
+CHECKPOINT = ROOT / "checkpoints" / "small"
 ANALYSIS, SEGMENTATION = ROOT / "docs" / "analysis.md", ROOT / "docs" / "segmentation.md"
 
 

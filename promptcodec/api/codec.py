@@ -56,7 +56,7 @@ class Codec(PictureCodec):
         Args:
             base: folder of a base, or of a codec with `base/`, `prompts/`, `heads/` and `tasks/`;
                 or a Hub id of either, "owner/name" or "owner/name@revision", with a branch, tag or
-                commit; None is the bundled nano codec.
+                commit; None is the bundled codec, small.
             prompts: an adapter, a folder of adapters, the folder of a codec, a Hub id of any,
                 several of these, or a dict of them by rate index; None is `prompts/` in the folder
                 of `base`, where there is one. An empty list is the base alone.

@@ -120,7 +120,7 @@ MaxPixels = Annotated[int, Option(min=1, help="Refuse larger pictures.", show_de
 # Recipes.
 Recipe = Annotated[
     Path,
-    Argument(metavar="RECIPE", help="YAML file, for instance recipes/base/base-nano.yaml."),
+    Argument(metavar="RECIPE", help="YAML file, for instance recipes/base/base-small.yaml."),
 ]
 ClassData = Annotated[
     Path,

@@ -15,7 +15,6 @@ RATIO = 2  # of the strides of neighbouring stages
 LAYERS = {
     "s": ("attention.qkv", "attention.proj", "mlp.0", "mlp.2"),
     "c": ("conv1", "last"),
-    "r": ("conv1", "conv2"),
 }  # layers of a block with weights of two axes or more, by its letter
 
 
@@ -27,7 +26,7 @@ class StageSpec:
         stride: px between two of its elements.
         channels: width.
         heads: attention heads of its Swin blocks.
-        blocks: kinds of its blocks, one letter each; see `Stage` and `Blocks`.
+        blocks: kinds of its blocks, one letter each; see `Stage`.
         window: edge of a window of its Swin blocks.
     """
 
@@ -45,18 +44,12 @@ class StageSpec:
 
 def encoder_stages(config: CodecConfig) -> list[StageSpec]:
     """Stages of g_a, finest first."""
-    if config.in_units:
-        return _specs(config, config.encoder_channels, config.encoder_blocks)
-    return _specs(config, config.channels, ["s" * swin for swin in config.swin_blocks])
+    return _specs(config, config.encoder_channels, config.encoder_blocks)
 
 
 def decoder_stages(config: CodecConfig) -> list[StageSpec]:
     """Stages of g_s, deepest first."""
-    widths, blocks = config.decoder_channels, config.decoder_blocks
-    if not config.in_units:
-        counts = zip(config.residual_blocks, config.swin_blocks, strict=True)
-        widths, blocks = config.channels, tuple("r" * res + "s" * swin for res, swin in counts)
-    return _specs(config, widths, blocks)[::-1]
+    return _specs(config, config.decoder_channels, config.decoder_blocks)[::-1]
 
 
 def _specs(config: CodecConfig, widths: Sequence[int], blocks: Sequence[str]) -> list[StageSpec]:
@@ -89,7 +82,7 @@ def analysis_maps(config: CodecConfig) -> list[LinearMap]:
     stages, detail = encoder_stages(config), config.detail_channels
     inputs = [3, *(stage.channels for stage in stages)]
     maps = [
-        LinearMap(below, stage.channels, RATIO if config.in_units else 3, RATIO)
+        LinearMap(below, stage.channels, RATIO, RATIO)
         for below, stage in zip(inputs, stages, strict=False)
     ]
     maps.append(LinearMap(inputs[-1], config.latent_channels - detail, 1))
@@ -121,11 +114,9 @@ def block_layers(config: CodecConfig, stages: Sequence[StageSpec]) -> list[Linea
     found = []
     for stage in stages:
         width, hidden = stage.channels, int(stage.channels * config.mlp_ratio)
-        halved = [(width, width // 2, 3), (width // 2, width, 3)]
         shapes = {
             "s": [(width, 3 * width, 1), (width, width, 1), (width, hidden, 1), (hidden, width, 1)],
-            "c": halved,
-            "r": halved,
+            "c": [(width, width // 2, 3), (width // 2, width, 3)],
         }
         found += [LinearMap(*shape) for kind in stage.blocks for shape in shapes[kind]]
     return found

@@ -44,9 +44,8 @@ def estimate(
         return int(webp + latents) if latents_alone else webp
     if latents_alone:
         return int(latents)
-    widths = config.channels
-    if config.in_units:  # either side may be the wider one at a resolution
-        widths = tuple(map(max, config.encoder_channels, config.decoder_channels))
+    # Either side may be the wider one at a resolution.
+    widths = map(max, config.encoder_channels, config.decoder_channels)
     stages = sum(width / 4 ** (n + 1) for n, width in enumerate(widths))
     networks = 4 * _TENSORS * stages * window.area
     return int(_PICTURE * region.area + networks + latents)

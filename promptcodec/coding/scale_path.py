@@ -29,8 +29,6 @@ Layers = Sequence[tuple[NDArray[np.int32], NDArray[np.int64]]]  # weight (out, i
 def layer_shapes(config: CodecConfig) -> list[tuple[int, int]]:
     """Shape of the weight of each layer."""
     width, inputs, outputs = config.scale_channels, config.z_channels, config.latent_channels
-    if not width:
-        return [(16 * outputs, inputs)]
     return [(4 * width, 9 * inputs), (4 * width, 9 * width), (outputs, width)]
 
 
@@ -63,11 +61,9 @@ def _of_one(z_hat: NDArray[np.integer], layers: Layers) -> NDArray[np.int32]:
     for weight, bias in layers[:-1]:
         x = _convolve(x, weight, bias)
         _round(x, WEIGHT_BITS, 0, ACTIVATION_MAX)
-        x = _pixel_shuffle(x, 2)
+        x = _pixel_shuffle(x)
     x = _convolve(x, *layers[-1])
     _round(x, WEIGHT_BITS + ACTIVATION_BITS - INDEX_BITS, -INDEX_ROOM, 2 * NUM_SCALES)
-    if len(layers) == 1:
-        x = _pixel_shuffle(x, 4)
     return x.astype(np.int32)
 
 
@@ -95,8 +91,8 @@ def _convolve(
     return product.reshape(-1, height, width)
 
 
-def _pixel_shuffle(x: NDArray[np.float64], edge: int) -> NDArray[np.float64]:
-    """(C * e * e, h, w) to (C, e h, e w)."""
+def _pixel_shuffle(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(4 C, h, w) to (C, 2 h, 2 w)."""
     channels, height, width = x.shape
-    x = x.reshape(-1, edge, edge, height, width).transpose(0, 3, 1, 4, 2)
-    return x.reshape(channels // edge**2, edge * height, edge * width)
+    x = x.reshape(-1, 2, 2, height, width).transpose(0, 3, 1, 4, 2)
+    return x.reshape(channels // 4, 2 * height, 2 * width)

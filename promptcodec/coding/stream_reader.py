@@ -24,6 +24,7 @@ from promptcodec.coding.loaded_base import LoadedBase
 from promptcodec.coding.many import listed
 from promptcodec.coding.predict import Label, classes_of, most_probable
 from promptcodec.coding.results import Decoded, Stopwatch
+from promptcodec.coding.retired import find_retired
 from promptcodec.coding.settings import DecodeOptions, DecodeSettings
 from promptcodec.coding.stream_latents import latents_of_stream
 from promptcodec.coding.tiling import Box
@@ -195,9 +196,15 @@ class StreamReader(LoadedBase):
     def _opened(self, file: StreamFile) -> OpenStream:
         """A stream with the point it was coded at; ModelMismatchError if that is not installed."""
         own = self.base_hash[:HASH_BYTES]
-        if file.header.base_hash != own:
+        written = file.header.base_hash
+        if written != own and (base := find_retired(written)):
             raise ModelMismatchError(
-                f"the stream was written with base {file.header.base_hash.hex()}, the loaded one "
+                f"the stream was written with base {base.name} ({written.hex()}), which this "
+                f"version does not have: decode it with the repository at commit {base.commit}"
+            )
+        if written != own:
+            raise ModelMismatchError(
+                f"the stream was written with base {written.hex()}, the loaded one "
                 f"is {own.hex()}: load the checkpoint it was written with"
             )
         return OpenStream(file, self._ladder.of_stream(file.header))

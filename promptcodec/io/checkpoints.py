@@ -53,7 +53,7 @@ def bundled() -> Path:
     """
     package = Path(__file__).resolve().parents[1]
     for root in (package, package.parent):  # installed wheel, source checkout
-        folder = root / "checkpoints" / "nano"
+        folder = root / "checkpoints" / "small"
         if (folder / BASE.folder).is_dir():
             return folder
     raise CheckpointError("the bundled checkpoint is missing; install promptcodec again")

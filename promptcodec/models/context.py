@@ -96,8 +96,8 @@ class CheckerboardContext(ContextModel):
         self.neighbours = nn.Conv2d(m, c, 3, padding=1)
         self.fuse = nn.Conv2d(n + c, n + c, 1)
         self.means = nn.Conv2d(n + c, m, 1)
-        self.y_scale: Tensor | None
-        self.register_buffer("y_scale", torch.ones(m) if config.in_units else None)
+        self.y_scale: Tensor
+        self.register_buffer("y_scale", torch.ones(m))
 
     def forward(self, features: Tensor, reconstruct: Reconstruct) -> Tensor:
         """See `ContextModel.forward`."""
@@ -107,9 +107,7 @@ class CheckerboardContext(ContextModel):
         anchors = reconstruct(0, self.means(F.relu(first)), None)
         # The other half is not coded yet; zeros in its place.
         known = join_halves(anchors, torch.zeros_like(anchors))
-        if self.y_scale is not None:
-            known = known / self.y_scale[:, None, None]
-        _, seen = split_halves(self.neighbours(known))
+        _, seen = split_halves(self.neighbours(known / self.y_scale[:, None, None]))
         second = second + F.conv2d(seen, of_context)
         rest = reconstruct(1, self.means(F.relu(second)), None)
         return join_halves(anchors, rest)
@@ -117,5 +115,4 @@ class CheckerboardContext(ContextModel):
     @torch.no_grad()
     def prepare(self, y: Tensor) -> None:
         """See `ContextModel.prepare`: the size of each channel."""
-        if self.y_scale is not None:
-            self.y_scale.copy_(y.transpose(0, 1).flatten(1).std(dim=1).clamp_min(0.5))
+        self.y_scale.copy_(y.transpose(0, 1).flatten(1).std(dim=1).clamp_min(0.5))

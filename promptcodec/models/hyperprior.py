@@ -65,7 +65,6 @@ class ScalePath(nn.Module):
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
         width = config.scale_channels
-        self.shuffle = 1
         self.layers = nn.ModuleList(
             [
                 conv3x3(config.z_channels, 4 * width),
@@ -73,11 +72,6 @@ class ScalePath(nn.Module):
                 nn.Conv2d(width, config.latent_channels, 1),
             ]
         )
-        if not width:
-            self.shuffle = 4
-            self.layers = nn.ModuleList(
-                [nn.Conv2d(config.z_channels, 16 * config.latent_channels, 1)]
-            )
         last = self.convolutions[-1]
         last.bias = nn.Parameter(torch.full_like(cast("Tensor", last.bias), 1.5))  # sigma 1.4
 
@@ -93,7 +87,7 @@ class ScalePath(nn.Module):
         limit = ACTIVATION_MAX / (1 << ACTIVATION_BITS)
         for layer in self.layers[:-1]:
             x = F.pixel_shuffle(torch.clamp(layer(x), 0.0, limit), 2)
-        return F.pixel_shuffle(self.layers[-1](x), self.shuffle) * (1 << INDEX_BITS)
+        return self.layers[-1](x) * (1 << INDEX_BITS)
 
     @property
     def convolutions(self) -> list[nn.Conv2d]:
@@ -131,8 +125,6 @@ def integer_indexes(z_hat: Tensor, layers: list[tuple[Tensor, Tensor]]) -> Tenso
         weight, bias = layers[-1]
         bits = WEIGHT_BITS + ACTIVATION_BITS - INDEX_BITS
         x = torch.floor((_exact_conv(x, weight, bias) + float(1 << (bits - 1))) / (1 << bits))
-        if len(layers) == 1:
-            x = F.pixel_shuffle(x, 4)
         return x.clamp_(-INDEX_ROOM, 2 * NUM_SCALES).to(torch.int32)
 
 
@@ -197,7 +189,7 @@ class Hyperprior(nn.Module):
         super().__init__()
         m, n = config.latent_channels, config.hyper_channels
         self.h_a = nn.Sequential(
-            *([ChannelUnits(m)] if config.in_units else []),
+            ChannelUnits(m),
             conv3x3(m, n) if config.hyper_kernel == 3 else nn.Conv2d(m, n, 1),
             nn.ReLU(),
             conv3x3(n, n, stride=2),

@@ -39,7 +39,7 @@ from promptcodec.models.linear_maps import (
     shuffle,
     weights_of,
 )
-from promptcodec.models.stages import build_stage
+from promptcodec.models.stages import Stage
 from promptcodec.models.swin import PromptTokens
 
 
@@ -56,18 +56,12 @@ class Analysis(nn.Module):
         self.counts = [stage.swin_blocks for stage in stages]
         self.layers = [len(block_layers(config, [stage])) for stage in stages]
         ends = len(stages) - (2 if config.detail_channels else 1)  # where latents come from
-        self.joined = [
-            config.in_units and not stage.blocks and number < ends
-            for number, stage in enumerate(stages)
-        ]
+        self.joined = [not stage.blocks and number < ends for number, stage in enumerate(stages)]
         self.down = nn.ModuleList(build_map(shape) for shape in maps[: len(stages)])
-        self.stages = nn.ModuleList(build_stage(config, stage) for stage in stages)
+        self.stages = nn.ModuleList(Stage(config, stage) for stage in stages)
         self.head = build_map(maps[len(stages)])
         self.detail = build_map(maps[-1]) if config.detail_channels else None
         keep_variance([*self.down, self.head, self.detail])
-        if not config.in_units:
-            with torch.no_grad():
-                self.head.weight.mul_(2.0)  # latents well above the quantisation noise
 
     def forward(
         self,
@@ -99,7 +93,7 @@ class Analysis(nn.Module):
             weights = weights_of(down, deltas[number], units)
             if entering is not None:
                 weights = joined_patches(entering, weights)
-            below_units, units = units, cast("Tensor | None", stage.units)
+            below_units, units = units, cast("Tensor", stage.units)
             entering = weights if self.joined[number] else None
             if entering is None:
                 below, x = x, stage(weights(x), own, of_blocks)
@@ -120,22 +114,18 @@ class Synthesis(nn.Module):
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
         stages, (stem, *up) = decoder_stages(config), synthesis_maps(config)
-        latents = config.latent_channels
         self.counts = [stage.swin_blocks for stage in stages]
         self.layers = [len(block_layers(config, [stage])) for stage in stages]
-        self.joined = config.in_units and not stages[-1].blocks  # the last two maps
+        self.joined = not stages[-1].blocks  # the last two maps
         self.detail_channels = config.detail_channels
         self.stem = build_map(stem)
-        self.stages = nn.ModuleList(build_stage(config, stage) for stage in stages)
+        self.stages = nn.ModuleList(Stage(config, stage) for stage in stages)
         self.up = nn.ModuleList(build_map(shape) for shape in up)
-        self.units: Tensor | None  # deviation of each channel of y
-        self.register_buffer("units", torch.ones(latents) if config.in_units else None)
-        self.step: Tensor | None  # step of quantisation in pixels
-        self.register_buffer("step", torch.ones(()) if config.in_units else None)
+        self.units: Tensor  # deviation of each channel of y
+        self.register_buffer("units", torch.ones(config.latent_channels))
+        self.step: Tensor  # step of quantisation in pixels
+        self.register_buffer("step", torch.ones(()))
         keep_variance([self.stem, *self.up])
-        if not config.in_units:
-            with torch.no_grad():
-                cast("Tensor", self.up[-1].weight).mul_(0.1)  # start from a nearly grey picture
 
     def forward(
         self,
@@ -154,22 +144,20 @@ class Synthesis(nn.Module):
         """
         deep = y_hat.shape[1] - self.detail_channels
         y, detail = y_hat[:, :deep], y_hat[:, deep:]
-        units = None if self.units is None else self.units[:deep]
         updates = updates or NO_UPDATES
         delta, *deltas = updates.maps or [None] * (len(self.up) + 1)
-        x = weights_of(self.stem, delta, units)(y)
+        x = weights_of(self.stem, delta, self.units[:deep])(y)
         shares = split_prompts(prompts, self.counts)
         layers = updates.by_stage(self.layers)
         levels = zip(self.up, self.stages, shares, deltas, layers, strict=True)
         squares: Weights | None = None
         for number, (up, stage, own, delta, of_blocks) in enumerate(levels):
-            units = cast("Tensor | None", stage.units)
+            units = cast("Tensor", stage.units)
             if squares is None:
                 x = stage(x, own, of_blocks)
             if number == 0 and self.detail_channels:
                 x = torch.cat([x, detail], dim=1)
-                if units is not None and self.units is not None:
-                    units = torch.cat([units, self.units[deep:]])
+                units = torch.cat([units, self.units[deep:]])
             weights = weights_of(up, delta, units)
             if self.joined and number == len(self.up) - 2:
                 squares = weights
@@ -177,8 +165,7 @@ class Synthesis(nn.Module):
                 x = shuffle(weights.by_square(RATIO)(x), RATIO)
             else:
                 x = render(x, squares, weights)
-        x = x.float()
-        return (x if self.step is None else x * self.step) + 0.5
+        return x.float() * self.step + 0.5
 
 
 def keep_variance(layers: Sequence[nn.Module | None]) -> None:

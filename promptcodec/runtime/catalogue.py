@@ -99,7 +99,7 @@ def fold(
         case "synthesise":
             return fold_synthesis(weights, config, adapter)
         case "hyper_analyse":
-            return fold_hyper_analysis(weights, config)
+            return fold_hyper_analysis(weights)
     found = fold_walk(weights, config, adapter)
     if name == "reconstruct":  # centroids come before it
         found.pop("pull", None)

@@ -257,7 +257,7 @@ class BaseTrainingConfig(RateConfig):
         random_gain_weight: weight of the rate at a random gain, which orders the indexes below 0.
     """
 
-    codec: CodecConfig = field(default_factory=CodecConfig)
+    codec: CodecConfig
     init_from: str | None = None
     init_parts: tuple[str, ...] = ()
     linear_start: bool = True

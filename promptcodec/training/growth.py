@@ -20,7 +20,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-LAST = re.compile(r"(attention\.proj|mlp\.2|last|conv2)\.weight$")  # of a branch
+LAST = re.compile(r"(attention\.proj|mlp\.2|last)\.weight$")  # of a branch
 INNER = re.compile(r"(qkv|mlp\.0|conv1)\.(weight|bias)$")
 JOINED = "g_s.up.0.weight"  # reads a stage, then detail latents
 

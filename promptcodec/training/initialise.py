@@ -2,8 +2,8 @@
 
 From random weights, most of a short training is spent on a problem with a closed solution: which
 160 of the 768 numbers of a 16x16 block to keep. Here each strided convolution of g_a starts as the
-principal components of the 2x2 neighbourhoods below it and g_s as their transpose; attention and
-residual blocks start as the identity. The initial codec is a block transform codec.
+principal components of the 2x2 neighbourhoods below it and g_s as their transpose; blocks start as
+the identity. The initial codec is a block transform codec.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from promptcodec.coding.architecture import RATIO
 from promptcodec.coding.entropy.tables import SCALE_MIN, SCALE_STEP
 from promptcodec.models.codec_model import CodecModel
 from promptcodec.models.hyperprior import INDEX_BITS, ChannelUnits
-from promptcodec.models.stages import Blocks, ConvolutionBranch, ResidualBlock
+from promptcodec.models.stages import ConvolutionBranch, Stage
 from promptcodec.models.swin import SwinBlock
 from promptcodec.training.growth import grow
 from promptcodec.training.raw_weights import read_start
@@ -36,35 +36,56 @@ def initialise_transforms(model: CodecModel, crops: Iterable[Tensor], *, lmbda: 
     Args:
         model: untrained model.
         crops: RGB in [0, 1], (B, 3, H, W) each, H and W multiples of 16.
-        lmbda: rate-distortion weight; determines the quantisation step of the latents.
+        lmbda: rate-distortion weight; determines the quantisation step, the unit of features.
     """
-    if model.config.in_units:
-        initialise_in_units(model, crops, lmbda=lmbda)
-        return
+    config = model.config
+    g_a, g_s = model.g_a, model.g_s
     pictures = torch.cat(list(crops))
-    x = pictures - 0.5
     step = quantisation_step(lmbda)
-    g_a = model.g_a
-    fine = cast("nn.Conv2d", g_a.detail)
-    for level, down in enumerate(_convolutions(g_a.down)):
-        up = cast("nn.Conv2d", model.g_s.up[3 - level])
-        basis = _principal_components(x, up.in_channels)  # (C_out, C_in, 2, 2)
-        if level < 3:
-            _set_down(down, basis)
-            _set_up(up, basis)
+    cast("Tensor", g_s.step).fill_(step)
+    deep, total = config.latent_channels - config.detail_channels, config.latent_channels
+
+    # g_a, level by level. `kernel`: pixel pattern of a feature; `units`: its deviation in steps.
+    x, kernel, units = (pictures - 0.5) / step, _identity(3), torch.full((3,), step)
+    levels = zip(_convolutions(g_a.down), _stages(g_a.stages), strict=True)
+    for number, (down, stage) in enumerate(levels):
+        last = number == len(g_a.down) - 1
+        basis = _principal_components(x, max(down.out_channels, total * last))
+        below = units
+        x, kernel = F.conv2d(x, basis, stride=RATIO), _compose(basis, kernel)
+        units = _deviation(x)
+        kept = basis[: down.out_channels]
+        _set_down(down, kept * (below if number else 1.0 / below)[:, None, None])
+        stage.units[: len(kept)] = units[: len(kept)]
+    latents, y_units = kernel[:total], units[:total]
+    _set_block(g_a.head, torch.diag(y_units[:deep])[:, :, None, None])
+    if g_a.detail is not None:
+        _set_down(g_a.detail, basis[deep:total] * below[:, None, None])
+    cast("Tensor", g_s.units).copy_(y_units)
+    for module in model.hyperprior.h_a:
+        if isinstance(module, ChannelUnits):
+            module.units.copy_(y_units)
+
+    # g_s: finer stages have their own components, onto which the patterns of latents are projected.
+    x, kernel = (pictures - 0.5) / step, _identity(3)
+    levels = zip(_convolutions(g_s.up), _stages(g_s.stages), strict=True)
+    finest_first = list(levels)[::-1]
+    for number, (up, stage) in enumerate(finest_first):
+        if number < len(finest_first) - 1:
+            basis = _principal_components(x, up.in_channels)
+            x, kernel = F.conv2d(x, basis, stride=RATIO), _compose(basis, kernel)
+            units = _deviation(x)
+            stage.units[: len(units)] = units
+            places = torch.arange(len(basis))
         else:
-            # Detail follows the deep latents, whatever the width of the stage between them.
-            deep, width = g_a.head.out_channels, down.out_channels
-            detail = basis[deep : deep + fine.out_channels]
-            _set_down(down, basis[:width])
-            _set_down(fine, detail / step)
-            _set_up(
-                up, torch.cat([basis[:deep], torch.zeros_like(basis[deep:width]), detail * step])
-            )
-        x = F.conv2d(x, basis, stride=2)
-    for layer, gain in ((g_a.head, 1.0 / step), (cast("nn.Conv2d", model.g_s.stem), step)):
-        matrix = gain * torch.eye(layer.out_channels, layer.in_channels)
-        _set_block(layer, matrix[:, :, None, None], noise=gain * NOISE)
+            basis, units = F.conv2d(latents, kernel, stride=kernel.shape[2]), y_units
+            stage.units[:deep] = units[:deep]
+            width = g_s.stem.out_channels
+            places = torch.cat([torch.arange(deep), width + torch.arange(total - deep)])
+        spread = torch.zeros(up.in_channels, *basis.shape[1:])
+        spread[places] = basis * units[:, None, None, None]
+        _set_up(up, spread)
+    _set_block(g_s.stem, torch.diag(y_units[:deep])[:, :, None, None])
     silence_branches(model)
     initialise_entropy(model, pictures, parts=("hyperprior", "context"))
 
@@ -85,10 +106,7 @@ def initialise_entropy(model: CodecModel, crops: Tensor, *, parts: Collection[st
         deviation = y.transpose(0, 1).flatten(1).std(dim=1).double().clamp_min(SCALE_MIN)
         index = torch.log(deviation / SCALE_MIN) / SCALE_STEP
         last = model.hyperprior.scale_path.convolutions[-1]
-        bias = (index / (1 << INDEX_BITS)).float()
-        cast("Tensor", last.bias).copy_(
-            bias.repeat_interleave(model.hyperprior.scale_path.shuffle**2)
-        )
+        cast("Tensor", last.bias).copy_((index / (1 << INDEX_BITS)).float())
 
 
 def warm_start(model: CodecModel, folder: Path, *, parts: Collection[str] = ()) -> list[str]:
@@ -166,67 +184,6 @@ def _set_block(layer: nn.Conv2d, block: Tensor, *, tap: int = 0, noise: float = 
     nn.init.zeros_(cast("Tensor", layer.bias))
 
 
-@torch.no_grad()
-def initialise_in_units(model: CodecModel, crops: Iterable[Tensor], *, lmbda: float) -> None:
-    """Set transforms with features in units of their channels to a principal component codec.
-
-    Args:
-        model: untrained model.
-        crops: RGB in [0, 1], (B, 3, H, W) each, H and W multiples of 16.
-        lmbda: rate-distortion weight; determines the quantisation step, the unit of features.
-    """
-    config = model.config
-    g_a, g_s = model.g_a, model.g_s
-    pictures = torch.cat(list(crops))
-    step = quantisation_step(lmbda)
-    cast("Tensor", g_s.step).fill_(step)
-    deep, total = config.latent_channels - config.detail_channels, config.latent_channels
-
-    # g_a, level by level. `kernel`: pixel pattern of a feature; `units`: its deviation in steps.
-    x, kernel, units = (pictures - 0.5) / step, _identity(3), torch.full((3,), step)
-    levels = zip(_convolutions(g_a.down), _stages(g_a.stages), strict=True)
-    for number, (down, stage) in enumerate(levels):
-        last = number == len(g_a.down) - 1
-        basis = _principal_components(x, max(down.out_channels, total * last))
-        below = units
-        x, kernel = F.conv2d(x, basis, stride=RATIO), _compose(basis, kernel)
-        units = _deviation(x)
-        kept = basis[: down.out_channels]
-        _set_down(down, kept * (below if number else 1.0 / below)[:, None, None])
-        stage.units[: len(kept)] = units[: len(kept)]
-    latents, y_units = kernel[:total], units[:total]
-    _set_block(g_a.head, torch.diag(y_units[:deep])[:, :, None, None])
-    if g_a.detail is not None:
-        _set_down(g_a.detail, basis[deep:total] * below[:, None, None])
-    cast("Tensor", g_s.units).copy_(y_units)
-    for module in model.hyperprior.h_a:
-        if isinstance(module, ChannelUnits):
-            module.units.copy_(y_units)
-
-    # g_s: finer stages have their own components, onto which the patterns of latents are projected.
-    x, kernel = (pictures - 0.5) / step, _identity(3)
-    levels = zip(_convolutions(g_s.up), _stages(g_s.stages), strict=True)
-    finest_first = list(levels)[::-1]
-    for number, (up, stage) in enumerate(finest_first):
-        if number < len(finest_first) - 1:
-            basis = _principal_components(x, up.in_channels)
-            x, kernel = F.conv2d(x, basis, stride=RATIO), _compose(basis, kernel)
-            units = _deviation(x)
-            stage.units[: len(units)] = units
-            places = torch.arange(len(basis))
-        else:
-            basis, units = F.conv2d(latents, kernel, stride=kernel.shape[2]), y_units
-            stage.units[:deep] = units[:deep]
-            width = g_s.stem.out_channels
-            places = torch.cat([torch.arange(deep), width + torch.arange(total - deep)])
-        spread = torch.zeros(up.in_channels, *basis.shape[1:])
-        spread[places] = basis * units[:, None, None, None]
-        _set_up(up, spread)
-    _set_block(g_s.stem, torch.diag(y_units[:deep])[:, :, None, None])
-    silence_branches(model)
-    initialise_entropy(model, pictures, parts=("hyperprior", "context"))
-
-
 def _deviation(x: Tensor) -> Tensor:
     """Root mean square of each channel of (B, C, H, W), (C,), in steps; at least 0.3."""
     return x.square().mean(dim=(0, 2, 3)).sqrt().clamp_min(0.3)
@@ -236,8 +193,8 @@ def _convolutions(modules: Iterable[nn.Module]) -> list[nn.Conv2d]:
     return [cast("nn.Conv2d", module) for module in modules]
 
 
-def _stages(modules: Iterable[nn.Module]) -> list[Blocks]:
-    return [cast("Blocks", module) for module in modules]
+def _stages(modules: Iterable[nn.Module]) -> list[Stage]:
+    return [cast("Stage", module) for module in modules]
 
 
 def silence_branches(model: nn.Module, *, keep: Collection[str] = ()) -> None:
@@ -253,8 +210,6 @@ def silence_branches(model: nn.Module, *, keep: Collection[str] = ()) -> None:
         last: tuple[nn.Module, ...] = ()
         if isinstance(module, SwinBlock):
             last = (module.attention.proj, module.mlp[2])
-        elif isinstance(module, ResidualBlock):
-            last = (module.conv2,)
         elif isinstance(module, ConvolutionBranch):
             last = (module.last,)
         for parameter in (p for layer in last for p in layer.parameters()):

@@ -8,7 +8,6 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from promptcodec.config import CodecConfig, without_removed
 from promptcodec.io.atomic import write_atomically
 from promptcodec.training.config import DataConfig, LoopConfig, OptimizerConfig
 
@@ -34,15 +33,13 @@ def recipe_of(config: LoopConfig) -> dict[str, Any]:
 
 
 def with_new_keys(recipe: dict[str, Any]) -> dict[str, Any]:
-    """A recipe out of a record: keys of older versions renamed, or left out at their default.
+    """A recipe out of a record, with keys of older versions renamed.
 
     New keys of `data`, `optimizer` and of adapters are added with their defaults.
     """
     found = {RENAMED_KEYS.get(key, key): value for key, value in recipe.items()}
     if {"parts", "rank"} <= found.keys():
         found = ADAPTER_KEYS | found
-    if isinstance(found.get("codec"), dict):
-        found["codec"] = without_removed(CodecConfig, found["codec"])
     for key, kind in (("data", DataConfig), ("optimizer", OptimizerConfig)):
         if isinstance(found.get(key), dict):
             added = {f.name: f.default for f in fields(kind) if f.metadata.get("added")}

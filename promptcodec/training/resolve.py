@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from promptcodec.coding.adapter_file import read_adapter_config
 from promptcodec.config import LAMBDAS
@@ -14,6 +16,7 @@ from promptcodec.errors import UsageError
 from promptcodec.io.checkpoints import find_prompts
 from promptcodec.training.config import read_recipe
 from promptcodec.training.rate_adapter import RateAdapterConfig, can_start
+from promptcodec.training.record import read_record
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +33,8 @@ def resolve_run(
     """Fill in missing arguments: nearest rate, nearest trained neighbour, sample pictures.
 
     Args:
-        recipe: YAML file; None is the defaults.
+        recipe: YAML file; None is the defaults, with the form of the adapter to start from, so
+            that rates between the two fit.
         lmbda: rate-distortion weight; None is that of `rate_index`.
         rate_index: position of the adapter; None is the nearest to `lmbda`.
         base: base as in `find_base`; None is that of the recipe.
@@ -58,10 +62,12 @@ def resolve_run(
         folders = [
             folder
             for folder in find_prompts(None, base=config.base)
-            if can_start(read_adapter_config(folder), config)
+            if recipe is None or can_start(read_adapter_config(folder), config)
         ]
         start = nearest_adapter(folders, lmbda=config.rate_weight)
         config = replace(config, init_from=start and str(start))
+    if recipe is None and config.init_from is not None:
+        config = like(config, Path(config.init_from))
     if data is None:
         data = Path(__file__).resolve().parents[1] / "io" / "assets"
         logger.warning(
@@ -76,6 +82,16 @@ def resolve_run(
         config.init_from or "the base alone",
     )
     return config, data
+
+
+def like(config: RateAdapterConfig, folder: Path) -> RateAdapterConfig:
+    """A run with the width and ranks of an adapter, and its trained parts and sides on record."""
+    own = read_adapter_config(folder)
+    form: dict[str, Any] = {"width": own.width, "rank": own.rank, "block_rank": own.block_rank}
+    with suppress(OSError, ValueError, KeyError):  # no record, or one of another kind of run
+        known = read_record(folder)["recipe"]
+        form |= {name: tuple(known[name]) for name in ("parts", "sides")}
+    return replace(config, **form)
 
 
 def nearest_rate(lmbda: float) -> int:

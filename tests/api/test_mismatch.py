@@ -4,7 +4,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from places import GOLDEN_FOLDER
+from places import GOLDEN_FOLDER, ROOT
 
 from promptcodec import bitstream
 from promptcodec.api import Codec
@@ -70,3 +70,14 @@ def test_every_pair_of_ladders(ladders, monkeypatch, writer, reader):
         for digest in (missing[0], *installed):
             assert digest.hex() in str(caught.value)
         assert installed or "there: none" in str(caught.value)
+
+
+def test_a_stream_of_a_retired_base(bases, no_symbols, refused, tmp_path):
+    """One line names the base and what decodes it, with the exit code of any other base."""
+    stream = ROOT / "tests" / "retired" / "nano.pc"
+    says = "base nano (5461287769bfc3b5), which this version does not have: decode it with"
+    for action in ("decode", "decode_latents"):
+        with pytest.raises(ModelMismatchError, match=r"at commit 3d9165a223e4$"):
+            getattr(bases["base"], action)(stream)
+    arguments = ("decode", stream, "-o", tmp_path / "out.png", "--base", GOLDEN_FOLDER / "base")
+    refused(5, says, *arguments, folder=tmp_path)

@@ -5,22 +5,21 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tiny import TINY
 
 from promptcodec.bitstream import RATE_STEPS
 from promptcodec.coding.adapter import AdapterConfig, RateAdapter
 from promptcodec.coding.gains import Gains
 from promptcodec.coding.ladder import Ladder
-from promptcodec.config import BaseConfig, CodecConfig
+from promptcodec.config import BaseConfig
 from promptcodec.errors import RateError
 from promptcodec.models.adapters.interpolation import between
 from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
 
-CONFIG = CodecConfig(latent_channels=12, detail_channels=4, hyper_channels=8)
-
 
 def adapter(index: int, *, gain: int, seed: int = 0, width: int = 4) -> RateAdapter:
     torch.manual_seed(seed)
-    prompts = LayerAdaptivePrompts(CONFIG, width=width, rank=2)
+    prompts = LayerAdaptivePrompts(TINY, width=width, rank=2)
     for parameter in prompts.parameters():
         torch.nn.init.normal_(parameter)
     config = AdapterConfig(
@@ -33,7 +32,7 @@ def adapter(index: int, *, gain: int, seed: int = 0, width: int = 4) -> RateAdap
 class Networks:
     """What a ladder asks of an engine."""
 
-    config = BaseConfig(codec=CONFIG, rate_index=6)
+    config = BaseConfig(codec=TINY, rate_index=6)
     between = staticmethod(between)
 
 

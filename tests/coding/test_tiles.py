@@ -8,17 +8,19 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from places import ASSETS
+from places import ASSETS, RECIPES
 
 from promptcodec import bitstream
 from promptcodec.api import Codec
 from promptcodec.coding import encoder, memory_limit, tiling
 from promptcodec.coding.decoder import TileDecoder
 from promptcodec.coding.tiling import BAND, Box, Tiling
-from promptcodec.config import CodecConfig
+from promptcodec.config import DEFAULT_HALO
 from promptcodec.errors import PictureError, RateError, StreamError, UsageError
+from promptcodec.training.config import BaseTrainingConfig, read_recipe
 
-HALO = CodecConfig().halo
+HALO = DEFAULT_HALO
+SMALL = read_recipe(RECIPES / "base" / "base-small.yaml", BaseTrainingConfig).codec
 SIZE = (300, 210)  # 3 x 2 tiles of 128 px, those at the right and below smaller
 
 
@@ -312,7 +314,7 @@ class TestPartial:
 
 class TestMemory:
     def test_tiles_keep_it_small(self):
-        config = CodecConfig()
+        config = SMALL
 
         def gigabytes(side: int, size: int) -> float:
             tiling = Tiling(side, side, size, HALO)
@@ -326,7 +328,7 @@ class TestMemory:
     def test_the_limit_follows_that_of_pixels(self):
         def excess(size: int, pixels: int) -> str:
             tiling = Tiling(9408, 9408, size, HALO)
-            return memory_limit.excess(CodecConfig(), tiling, tiling.whole, max_pixels=pixels)
+            return memory_limit.excess(SMALL, tiling, tiling.whole, max_pixels=pixels)
 
         assert "tiles of 9408x9408 px take about 1" in excess(0, bitstream.MAX_PIXELS)
         assert not excess(512, bitstream.MAX_PIXELS) and not excess(512, 1)
@@ -350,7 +352,7 @@ class TestMemory:
 
     def test_latents_alone_take_less(self):
         tiling = Tiling(9408, 9408, 0, HALO)
-        arguments = CodecConfig(), tiling, tiling.whole
+        arguments = SMALL, tiling, tiling.whole
         assert memory_limit.excess(*arguments, max_pixels=bitstream.MAX_PIXELS)
         assert not memory_limit.excess(
             *arguments, max_pixels=bitstream.MAX_PIXELS, latents_alone=True

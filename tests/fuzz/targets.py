@@ -40,7 +40,7 @@ from promptcodec.runtime.files import MANIFEST
 GOLDEN_FOLDER = Path(__file__).resolve().parents[1] / "golden"
 MAX_PIXELS = 256 * 256  # of one execution: sizes are mutated too
 LONGEST_LINE = 1000
-BASES = ("base", "centroid", "econtext", "units")
+BASES = ("base", "centroid", "econtext", "edge")
 Allowed = tuple[type[PromptCodecError], ...]
 OF_STREAMS: Allowed = (StreamError, ModelMismatchError)
 SHARES = {"container": 55, "payload": 41, "adapter": 2, "base": 2}  # of the executions, per cent

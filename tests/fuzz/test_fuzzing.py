@@ -154,12 +154,13 @@ class TestFound:
         ("changes", "says"),
         [
             ({"latent_channels": 2**31}, "need 1 to 8192"),
-            ({"latent_channels": 8000}, "does not belong to its config"),
-            ({"channels": [8, 8, 8, 8000]}, "needs far more"),
-            ({"swin_blocks": [0, 0, 2, 10**9]}, "need 0 to 256"),
+            ({"latent_channels": 8000}, "need at least as many channels at 1/16"),
+            ({"hyper_channels": 9}, "does not belong to its config"),
+            ({"encoder_channels": [8, 12, 16, 8000]}, "needs far more"),
+            ({"encoder_blocks": ["", "", "cs", "s" * 257]}, "need at most 256 letters"),
             ({"mlp_ratio": float("inf")}, "mlp_ratio is inf"),
             ({"mlp_ratio": float("nan")}, "mlp_ratio is nan"),
-            ({"swin_blocks": [0, 255, 0, 1]}, "needs far more"),
+            ({"encoder_blocks": ["", "c" * 256, "cs", "scs"]}, "needs far more"),
             ({"head_channels": 0}, "need 1 or more"),  # this one found by coverage
             ({"context": "econtext", "context_mlp_ratio": 1e30}, "context_mlp_ratio is 1e+30"),
             (

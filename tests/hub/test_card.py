@@ -225,7 +225,7 @@ def test_results_of_some_of_the_adapters(copy: Path, tiny_codec) -> None:
 def accuracies(**hashes: list[str]) -> bytes:
     row = {"setting": 3, "readers": {"tiny": {"accuracy": 0.75}}}
     none = {f"{name}_sha256": [] for name in WEIGHTS} if hashes else {}
-    source = {"name": "nano", "settings": [row]} | none | hashes
+    source = {"name": "photos", "settings": [row]} | none | hashes
     return json.dumps({"data": "things", "split": "val", "sources": [source]}).encode()
 
 
@@ -239,8 +239,12 @@ def test_accuracies_of_a_head(copy: Path, tiny_codec) -> None:
     (result,) = metadata(card)["model-index"][0]["results"]
     assert result["dataset"] == {"name": "things", "type": "things", "split": "val"}
     (metric,) = result["metrics"]
-    assert metric == {"type": "accuracy", "value": 0.75, "name": "accuracy of tiny on nano at 3"}
-    assert "| nano | 3 | tiny | 75.0 |" in card
+    assert metric == {
+        "type": "accuracy",
+        "value": 0.75,
+        "name": "accuracy of tiny on photos at 3",
+    }
+    assert "| photos | 3 | tiny | 75.0 |" in card
     for changes, says in (
         ({}, "has no hashes of what was measured"),
         (hashes | {"bases_sha256": ["ab" * 32]}, "was measured with base abababababababab"),

@@ -20,11 +20,11 @@ BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 def test_blocks_run(hub: Hub, copy: Path, run, monkeypatch: pytest.MonkeyPatch) -> None:
     (copy / "prompts" / "rate-2").rename(copy / "prompts" / "rate-3")
     (copy.parent / "checkpoints").mkdir()
-    copy.rename(copy.parent / "checkpoints" / "nano")
+    copy.rename(copy.parent / "checkpoints" / "small")
     monkeypatch.chdir(copy.parent)
     for language, block in BLOCKS:
         if language == "python":
-            refs = hub.repositories["me/nano"].refs
+            refs = hub.repositories["me/small"].refs
             refs["v1"] = refs["main"]
             names: dict[str, Any] = {"Codec": Codec}
             exec(block, names)
@@ -33,7 +33,7 @@ def test_blocks_run(hub: Hub, copy: Path, run, monkeypatch: pytest.MonkeyPatch) 
         for line in block.splitlines():
             outcome = run(*shlex.split(line)[1:])
             assert outcome.code == 0, outcome.err
-    assert set(hub.repositories) == {"me/nano", "me/rate-3", "me/heads"}
+    assert set(hub.repositories) == {"me/small", "me/rate-3", "me/heads"}
 
 
 def test_names_of_the_card_are_those_of_the_document(copy: Path, run) -> None:

@@ -118,7 +118,7 @@ def test_a_card_is_written(copy: Path, run) -> None:
 def test_figures_of_a_card_are_renewed(copy: Path, run) -> None:
     from promptcodec.io.checkpoints import bundled
 
-    folder = copy / "nano"
+    folder = copy / "small"
     folder.mkdir()
     for name in ("base", "prompts"):
         (folder / name).symlink_to(bundled() / name)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from places import ASSETS, NANO
+from places import ASSETS, SMALL
 
 import promptcodec.pillow  # noqa: F401
 from promptcodec import Codec
@@ -101,7 +101,7 @@ def test_the_plugin_of_pillow(tmp_path):
         (("encode", CHELSEA, "-o", "x.pc", "--precision", "bfloat16"), "train"),
         (("encode", CHELSEA, "-o", "x.pc", "--engine", "torch"), "train"),
         (("train-prompt", "--lambda", "0.0067"), "train"),
-        (("export", NANO / "base"), "train"),
+        (("export", SMALL / "base"), "train"),
         (("bench", "--engine", "torch"), "train"),
         (("complexity",), "train"),
         (("eval", ASSETS), "eval"),

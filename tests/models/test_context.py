@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tiny import TINY
 
-from promptcodec.config import CodecConfig
 from promptcodec.errors import ConfigError
 from promptcodec.models.codec_model import build_context
 from promptcodec.models.context import CheckerboardContext, ContextModel, NoContext
@@ -14,17 +14,9 @@ from promptcodec.models.econtext import EContext, relative_offsets
 from promptcodec.models.groups import Grouping, gather_anchor_neighbours, join_halves, split_halves
 from promptcodec.models.windows import Windows, window_mask
 
-TINY = CodecConfig(
-    name="tiny",
-    channels=(4, 4, 8, 8),
-    swin_blocks=(0, 0, 0, 1),
-    windows=(8, 8, 8, 4),
+CODEC = replace(
+    TINY,
     head_channels=4,
-    latent_channels=12,
-    detail_channels=4,
-    hyper_channels=8,
-    z_channels=4,
-    scale_channels=4,
     context_channels=8,
     context_segments=(2, 4, 6),
     context_window=8,
@@ -35,7 +27,7 @@ SIZES += [(36, 4), (24, 40)]
 
 def build(name: str, *, scale: str = "hyperprior") -> ContextModel:
     torch.manual_seed(3)
-    model = build_context(dataclasses.replace(TINY, context=name, scale=scale))
+    model = build_context(dataclasses.replace(CODEC, context=name, scale=scale))
     for parameter in model.parameters():  # nothing may hide behind a zero
         torch.nn.init.normal_(parameter, std=0.3)
     return model.eval()
@@ -83,7 +75,7 @@ def test_grouping_is_undone_by_join(segments: tuple[int, ...], halves: int) -> N
 
 
 def test_no_context_is_one_group() -> None:
-    model = NoContext(TINY)
+    model = NoContext(CODEC)
     assert len(model.grouping) == 1
     mu, shift = model.parallel(torch.randn(1, 8, 4, 4), torch.randn(1, 12, 4, 4))
     assert mu.shape == (1, 12, 4, 4) and shift is None
@@ -156,7 +148,7 @@ def test_padding_does_not_matter() -> None:
 
 
 def test_reach_of_one_plain_layer_is_its_window() -> None:
-    model = build_context(dataclasses.replace(TINY, context="econtext", context_layers=1))
+    model = build_context(dataclasses.replace(CODEC, context="econtext", context_layers=1))
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     features, y = torch.randn(1, 8, 16, 16), torch.randn(1, 12, 16, 16)
@@ -207,7 +199,7 @@ def test_scale_from_context_gives_a_shift() -> None:
 )
 def test_bad_context_configs(change: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        dataclasses.replace(TINY, **({"context": "econtext"} | change))
+        dataclasses.replace(CODEC, **({"context": "econtext"} | change))
 
 
 def test_four_weights_do_what_a_whole_kernel_does() -> None:

@@ -1,4 +1,4 @@
-"""Transforms with features in units: sizes, blocks, prompts, and what is refused."""
+"""Transforms: sizes, units of features, blocks, prompts, and what is refused."""
 
 import dataclasses
 from dataclasses import replace
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import TINY, UNITS
+from tiny import TINY
 
 from promptcodec.coding.architecture import (
     analysis_maps,
@@ -30,7 +30,7 @@ from promptcodec.models.swin import SwinBlock
 @pytest.fixture(scope="module")
 def model() -> CodecModel:
     torch.manual_seed(3)
-    return CodecModel(UNITS).eval()
+    return CodecModel(TINY).eval()
 
 
 @pytest.mark.parametrize("size", [(64, 64), (128, 64), (64, 192), (192, 128)])
@@ -55,7 +55,7 @@ def test_a_branch_keeps_its_shape_and_sees_only_its_own_picture() -> None:
 
 def test_layers_look_at_features_in_units_of_their_channels(model: CodecModel) -> None:
     """Dividing by units is what multiplying the weights that look would be."""
-    other = CodecModel(UNITS).eval()
+    other = CodecModel(TINY).eval()
     other.load_state_dict(model.state_dict())
     for module, stage in ((other.g_a, other.g_a.stages[3]), (other.g_s, other.g_s.stages[0])):
         assert torch.equal(stage.units, torch.ones_like(stage.units))
@@ -74,7 +74,7 @@ def test_layers_look_at_features_in_units_of_their_channels(model: CodecModel) -
 
 
 def test_latents_reach_the_decoder_in_their_units(model: CodecModel) -> None:
-    other = CodecModel(UNITS).eval()
+    other = CodecModel(TINY).eval()
     other.load_state_dict(model.state_dict())
     other.g_s.units.fill_(4.0)
     other.g_s.step.fill_(0.5)
@@ -86,28 +86,28 @@ def test_latents_reach_the_decoder_in_their_units(model: CodecModel) -> None:
 
 def test_maps_are_those_that_run(model: CodecModel) -> None:
     for maps, layers in (
-        (analysis_maps(UNITS), [*model.g_a.down, model.g_a.head, model.g_a.detail]),
-        (synthesis_maps(UNITS), [model.g_s.stem, *model.g_s.up]),
+        (analysis_maps(TINY), [*model.g_a.down, model.g_a.head, model.g_a.detail]),
+        (synthesis_maps(TINY), [model.g_s.stem, *model.g_s.up]),
     ):
         shapes = [(m.outputs, m.inputs, m.kernel, m.kernel) for m in maps]
         assert shapes == [tuple(layer.weight.shape) for layer in layers]
     for stages, transform in (
-        (encoder_stages(UNITS), model.g_a),
-        (decoder_stages(UNITS), model.g_s),
+        (encoder_stages(TINY), model.g_a),
+        (decoder_stages(TINY), model.g_s),
     ):
         own = [p for n, p in transform.stages.named_parameters() if n.endswith("weight")]
         layers = [p for p in own if p.ndim > 1]  # no norms
-        found = block_layers(UNITS, stages)
+        found = block_layers(TINY, stages)
         assert [(m.outputs, m.inputs, m.kernel**2) for m in found] == [
             (p.shape[0], p.shape[1], p[0, 0].numel()) for p in layers
         ]
 
 
 def test_every_update_and_every_prompt_moves_the_result(model: CodecModel) -> None:
-    assert [b.stride for b in prompted(encoder_stages(UNITS))] == [8, 16, 16]
-    assert [b.stride for b in prompted(decoder_stages(UNITS))] == [16, 16, 8]
+    assert [b.stride for b in prompted(encoder_stages(TINY))] == [8, 16, 16]
+    assert [b.stride for b in prompted(decoder_stages(TINY))] == [16, 16, 8]
     torch.manual_seed(5)
-    adapter = LayerAdaptivePrompts(UNITS, width=4, rank=2, block_rank=2)
+    adapter = LayerAdaptivePrompts(TINY, width=4, rank=2, block_rank=2)
     x = torch.rand(1, 3, 128, 64)
     with torch.no_grad():
         y = model.g_a(x)
@@ -143,39 +143,40 @@ def test_every_update_and_every_prompt_moves_the_result(model: CodecModel) -> No
         ({"encoder_blocks": ("", "", "cd", "s")}, "'cd'; need at most 256 letters, c or s"),
         ({"decoder_blocks": ("", "", "", "c" * 257)}, "need at most 256 letters"),
         ({"encoder_channels": (8, 8, 12, 24)}, "need a multiple of head_channels 8"),
+        ({"windows": (8, 8, 5, 2)}, r"windows\[2\] is 5; need a divisor of 8"),
+        ({"scale_channels": 0}, "scale_channels is 0; need 1 to"),
         ({"halo": 32}, "halo is 32; need a multiple of 64"),
-        ({"halo": 576}, "up to 512"),
+        ({"halo": 576}, "need 0 to 512"),
         ({"detail_channels": 12}, "need 0 to latent_channels - 1"),
     ],
 )
 def test_contradictions_are_refused(change: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        replace(UNITS, **change)
+        replace(TINY, **change)
 
 
-def test_keys_of_this_shape_stay_out_of_other_hashes() -> None:
-    new = {k for k in UNITS.identity() if k not in TINY.identity()}
-    assert new == {"encoder_channels", "encoder_blocks", "decoder_channels", "decoder_blocks"}
+def test_every_key_that_a_hash_covers_is_given() -> None:
+    values = dataclasses.asdict(TINY)
+    optional = {f.name for f in dataclasses.fields(CodecConfig) if f.metadata.get("added")}
+    assert optional.isdisjoint(TINY.identity())
+    for key in values:
+        rest = {k: v for k, v in values.items() if k != key}
+        if key in optional:
+            assert from_dict(CodecConfig, rest) == TINY
+            continue
+        with pytest.raises(ConfigError, match=f"codec is incomplete: it lacks {key}$"):
+            from_dict(CodecConfig, rest, where="codec")
 
 
-def test_keys_of_older_versions_are_read_at_their_defaults_alone() -> None:
-    values = dataclasses.asdict(UNITS)
-    older = values | {"shortcut": False, "render_kernel": 3}
-    assert from_dict(CodecConfig, older) == UNITS
-    for key, value in (("shortcut", True), ("render_kernel", 1)):
-        with pytest.raises(ConfigError, match=f"codec has unknown key '{key}'"):
-            from_dict(CodecConfig, older | {key: value}, where="codec")
-
-
-def test_a_checkpoint_of_this_shape_codes_pictures(model: CodecModel, tmp_path: Path) -> None:
-    made = CodecModel(UNITS)
+def test_a_checkpoint_codes_pictures(model: CodecModel, tmp_path: Path) -> None:
+    made = CodecModel(TINY)
     made.load_state_dict(model.state_dict())
     with torch.no_grad():
         made.g_a.head.weight.mul_(40.0)
         made.hyperprior.scale_path.layers[-1].bias.fill_(0.9)
         made.g_s.step.fill_(0.0371)  # no float16
         made.g_s.stages[0].units.fill_(123.45)
-    write_base(tmp_path / "base", made, config=BaseConfig(codec=UNITS))
+    write_base(tmp_path / "base", made, config=BaseConfig(codec=TINY))
     codec = TorchCodec.load(tmp_path / "base")
     assert torch.equal(codec.model.g_s.step, made.g_s.step)
     assert torch.equal(codec.model.g_s.stages[0].units, made.g_s.stages[0].units)

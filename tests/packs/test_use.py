@@ -289,7 +289,7 @@ def test_a_stream_without_its_pack_names_it(
 def test_packs_beside_a_codec_are_found(
     tiny_checkpoint: Path, tiny_ladder: Path, packs: Path, tmp_path: Path, monkeypatch
 ) -> None:
-    root = tmp_path / "models" / "nano"
+    root = tmp_path / "models" / "small"
     shutil.copytree(tiny_checkpoint, root / "base")
     shutil.copytree(packs / "maps", root / "packs" / "maps")
     shutil.copytree(packs / "screens", tmp_path / "models" / "packs" / "screens")

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import torch
 from golden_streams import FOLDER, load
 from PIL import Image
+from tiny import TINY
 
 from benchmarks.rates import context as context_benchmark
 from benchmarks.rates import z_tables
@@ -174,10 +176,10 @@ def test_tables_of_z_are_measured_on_other_sources(
 
 
 def test_a_serial_scan_gives_the_means_of_the_groups() -> None:
-    from promptcodec.config import CodecConfig
     from promptcodec.models.codec_model import build_context
 
-    config = CodecConfig(
+    config = replace(
+        TINY,
         latent_channels=6,
         detail_channels=2,
         hyper_channels=4,

@@ -13,7 +13,7 @@ from benchmarks.tables import fill as tables
 from promptcodec.evaluation.reports.markdown import render_ladder, render_table, render_training
 from promptcodec.evaluation.results import read_results
 
-CHECKPOINT = ROOT / "checkpoints" / "nano"
+CHECKPOINT = ROOT / "checkpoints" / "small"
 KODAK = ROOT / "docs" / "results" / "kodak.json"
 RESULTS = sorted((ROOT / "docs" / "results").glob("*.json"))
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("checkpoints/*/README.md")]
@@ -64,7 +64,7 @@ def test_table_of_errors() -> None:
     assert between(ROOT / "docs" / "errors.md", "errors") == tables.errors()
 
 
-@pytest.mark.parametrize("document", ["README.md", "checkpoints/nano/README.md"])
+@pytest.mark.parametrize("document", ["README.md", "checkpoints/small/README.md"])
 def test_tables_of_the_evaluation(document: str) -> None:
     for path in (CHECKPOINT / "results.json", KODAK):
         table = render_table(read_results(path))

@@ -28,10 +28,10 @@ def wheel_names(tmp_path_factory):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, copy / name, ignore=ignored)
     for name in (
-        "nano/base/model.safetensors",
-        "nano/base/training-state/state.safetensors",
-        "packs/screens/pack.json",
         "small/base/model.safetensors",
+        "small/base/training-state/state.safetensors",
+        "packs/screens/pack.json",
+        "large/base/model.safetensors",
     ):
         path = copy / "checkpoints" / name
         path.parent.mkdir(parents=True)
@@ -47,14 +47,14 @@ def test_wheel_holds_the_package_and_its_checkpoint(wheel_names):
     assert "promptcodec/cli/main.py" in wheel_names
     assert "promptcodec/evaluation/anchors.json" in wheel_names
     assert "promptcodec/evaluation/reports/templates/report.html" in wheel_names
-    assert "promptcodec/checkpoints/nano/base/model.safetensors" in wheel_names
+    assert "promptcodec/checkpoints/small/base/model.safetensors" in wheel_names
     assert "promptcodec/checkpoints/packs/screens/pack.json" in wheel_names
 
 
 def test_wheel_holds_nothing_else(wheel_names):
     folders = {name.split("/")[0] for name in wheel_names}
     assert folders == {"promptcodec", f"promptcodec-{promptcodec.__version__}.dist-info"}
-    assert not [name for name in wheel_names if "training-state" in name or "small" in name]
+    assert not [name for name in wheel_names if "training-state" in name or "large" in name]
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def source(tmp_path_factory):
             "tests/conftest.py",
         ),
         *("docs/command-line.md", "docs/results/kodak.json", "recipes/base/base-tiny.yaml"),
-        *("checkpoints/nano/base/model.safetensors", "tests/golden/base/model.safetensors"),
+        *("checkpoints/small/base/model.safetensors", "tests/golden/base/model.safetensors"),
     ],
 )
 def test_source_distribution_holds_what_its_tests_and_contributors_read(source, name):

@@ -64,7 +64,7 @@ def test_training_commands(walk: Path, tiny_checkpoint: Path, monkeypatch) -> No
     for folder in ("base", "rates"):
         (walk / "recipes" / folder).mkdir(parents=True)
     base = yaml.safe_load((ROOT / "recipes/base/base-tiny.yaml").read_text()) | {"steps": 2}
-    (walk / "recipes/base/base-nano.yaml").write_text(yaml.safe_dump(base))
+    (walk / "recipes/base/base-small.yaml").write_text(yaml.safe_dump(base))
     prompts = {
         "base": str(tiny_checkpoint),
         "width": 4,
@@ -75,7 +75,7 @@ def test_training_commands(walk: Path, tiny_checkpoint: Path, monkeypatch) -> No
         "precision": "no",
     }
     ladder = {"prompts": prompts, "rates": [4, 5]}
-    (walk / "recipes/rates/ladder-nano.yaml").write_text(yaml.safe_dump(ladder))
+    (walk / "recipes/rates/ladder-small.yaml").write_text(yaml.safe_dump(ladder))
     (walk / "short.yaml").write_text(yaml.safe_dump(prompts))
     (walk / "DIR").mkdir()
     with Image.open(PHOTO) as picture:
@@ -89,7 +89,7 @@ def test_training_commands(walk: Path, tiny_checkpoint: Path, monkeypatch) -> No
         if words[0] == "train-prompt":
             words += ["--recipe", "short.yaml"]
         assert main.main([*words, "--device", "cpu"]) == 0, line
-    assert (walk / "runs/base-nano").is_dir() and (walk / "runs/ladder-nano").is_dir()
+    assert (walk / "runs/base-small").is_dir() and (walk / "runs/ladder-small").is_dir()
 
 
 def test_make_commands_exist() -> None:
@@ -112,7 +112,7 @@ def test_every_line_is_run_by_a_test() -> None:
 
 def test_python(walk: Path, monkeypatch) -> None:
     (walk / "checkpoints").symlink_to(ROOT / "checkpoints")
-    (walk / "my-adapters").symlink_to(ROOT / "checkpoints/nano/prompts")
+    (walk / "my-adapters").symlink_to(ROOT / "checkpoints/small/prompts")
     with Image.open(walk / "photo.jpg") as picture:
         picture.resize((96, 64)).save(walk / "photo.png")
     monkeypatch.chdir(walk)

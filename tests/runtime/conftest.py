@@ -1,4 +1,4 @@
-"""Bases of both shapes and of every context, lively and with their graphs."""
+"""Bases of several shapes and of every context, lively and with their graphs."""
 
 from __future__ import annotations
 
@@ -20,37 +20,41 @@ from promptcodec.models.codec import TorchCodec
 from promptcodec.models.codec_model import CodecModel
 from promptcodec.runtime.export import export
 
-OLD = CodecConfig(
+BLOCKS = CodecConfig(
     name="tiny",
-    channels=(8, 8, 16, 16),
-    residual_blocks=(0, 1, 0, 0),
-    swin_blocks=(0, 0, 2, 2),
-    head_channels=8,
-    latent_channels=24,
-    detail_channels=8,
-    hyper_channels=12,
-    z_channels=6,
-    scale_channels=8,
-    context_channels=16,
-    reconstruction="centroid",
-)
-UNITS = replace(
-    OLD,
     encoder_channels=(8, 8, 16, 16),
     encoder_blocks=("", "", "ssc", "ss"),
     decoder_channels=(8, 8, 16, 24),
     decoder_blocks=("", "c", "sc", "sss"),
+    windows=(8, 8, 8, 4),
+    head_channels=8,
+    mlp_ratio=1.5,
+    latent_channels=24,
+    detail_channels=8,
+    hyper_channels=12,
     hyper_kernel=1,
+    z_channels=6,
+    scale_channels=8,
+    context="checkerboard",
+    context_channels=16,
+    context_segments=(8, 16),  # which only econtext reads
+    reconstruction="centroid",
 )
 SHAPES = {
-    "old": replace(OLD, context="econtext", context_segments=(8, 16), context_window=4),
-    "units": replace(UNITS, context_segments=(8, 16)),  # which only econtext reads
-    "no-context": replace(UNITS, context="none", scale_channels=0, reconstruction="middle"),
+    "blocks": BLOCKS,
+    "econtext": replace(
+        BLOCKS,
+        context="econtext",
+        context_window=4,
+        hyper_kernel=3,
+        encoder_blocks=("", "c", "", "s"),  # detail comes from a stage without blocks
+    ),
+    "no-context": replace(BLOCKS, context="none", reconstruction="middle"),
     "no-detail": replace(
-        UNITS,
+        BLOCKS,
         detail_channels=0,
         encoder_channels=(8, 8, 16, 24),
-        encoder_blocks=("", "", "c", "s"),
+        encoder_blocks=("", "", "", "s"),
         decoder_blocks=("", "", "ss", "s"),
     ),
 }

@@ -95,7 +95,7 @@ def test_no_torch_is_imported(base: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
-@pytest.mark.parametrize("base", ["units"], indirect=True)
+@pytest.mark.parametrize("base", ["blocks"], indirect=True)
 def test_rates_share_the_memory_of_a_picture(base: Path) -> None:
     """What a picture takes while it is coded is kept once, not for each rate that was used."""
     script = (

@@ -78,16 +78,16 @@ def test_tiles_and_batches(codecs: Codecs, picture: np.ndarray) -> None:
 
 
 @pytest.fixture(scope="module")
-def nano() -> Codecs:
+def small() -> Codecs:
     return TorchCodec.load(), on_onnx()
 
 
 @pytest.mark.parametrize(("name", "rate"), [("chelsea", 1), ("coffee", 6.5)])
-def test_bundled_heads(nano: Codecs, name: str, rate: float) -> None:
+def test_bundled_heads(small: Codecs, name: str, rate: float) -> None:
     with Image.open(ASSETS / f"{name}.png") as picture:
-        stream = nano[1].encode(picture.convert("RGB").resize((211, 150)), rate_index=rate)
-    assert len(np.unique(nano[1].segment(stream))) > 3
-    assert_same_answers(nano, stream, classes=10)
+        stream = small[1].encode(picture.convert("RGB").resize((211, 150)), rate_index=rate)
+    assert len(np.unique(small[1].segment(stream))) > 3
+    assert_same_answers(small, stream, classes=10)
 
 
 def test_bundled_graphs_are_what_export_makes(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from promptcodec.training.ablation import (
     render_ablation,
 )
 from promptcodec.training.config import BaseTrainingConfig, DataConfig, OptimizerConfig, read_recipe
-from promptcodec.training.rate_adapter import PARTS, RateAdapterConfig
+from promptcodec.training.rate_adapter import PARTS, RateAdapterConfig, is_trained
 from promptcodec.training.record import read_record
 from promptcodec.training.z_sets import fit_sets, hyper_latents
 
@@ -245,3 +245,21 @@ def test_recipe_faults(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "bad.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message):
         read_recipe(tmp_path / "bad.yaml", AblationConfig)
+
+
+def test_forms_have_as_many_parameters() -> None:
+    small = read_recipe(RECIPES / "base" / "base-small.yaml", BaseTrainingConfig).codec
+    counts = {}
+    for name in ("forms", "sides"):
+        config = read_recipe(RECIPES / "rates" / f"ablation-{name}.yaml", AblationConfig)
+        for method in config.methods:
+            width, rank, more = method.width, method.rank, method.block_rank
+            adapter = LayerAdaptivePrompts(small, width=width, rank=rank, block_rank=more)
+            own = [
+                value.numel()
+                for key, value in adapter.named_parameters()
+                if is_trained(key, parts=method.parts, sides=method.sides)
+            ]
+            counts[method.name] = sum(own)
+    assert counts.pop("gains") == 320 and counts.pop("gains-means") == 448
+    assert len(counts) == 13 and max(counts.values()) < 1.02 * min(counts.values())

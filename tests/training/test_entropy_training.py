@@ -1,10 +1,12 @@
 """Training hyperprior and context alone, under transforms that stay as they are."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from tiny import TINY, recipe_of
 from trainings import train_base
 
 from promptcodec.errors import ConfigError, UsageError
@@ -12,10 +14,6 @@ from promptcodec.models.checkpoint import read_base
 from promptcodec.models.codec import TorchCodec
 
 RECIPE = """
-codec: {name: tiny, channels: [8, 8, 16, 16], residual_blocks: [0, 0, 0, 0],
-  windows: [8, 8, 4, 2], head_channels: 8, latent_channels: 12, detail_channels: 4,
-  hyper_channels: 8, z_channels: 4, scale_channels: 4, context: CONTEXT, context_channels: 8,
-  context_segments: [2, 4, 6], scale: SCALE}
 data: {crop: 64, validation_pictures: 1}
 optimizer: {warmup_steps: 2, learning_rate: 0.02}
 steps: 8
@@ -44,7 +42,10 @@ def train(folder: Path, name: str, text: str) -> Path:
 
 
 def recipe(context: str, *, scale: str = "hyperprior") -> str:
-    return RECIPE.replace("CONTEXT", context).replace("SCALE", scale)
+    codec = replace(
+        TINY, context=context, context_channels=8, context_segments=(2, 4, 6), scale=scale
+    )
+    return recipe_of(codec) + RECIPE
 
 
 @pytest.mark.parametrize("context", ["none", "checkerboard", "econtext"])

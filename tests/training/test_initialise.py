@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny import TINY
 
 from promptcodec.coding.entropy.tables import SCALE_MIN, SCALE_STEP
 from promptcodec.config import CodecConfig
@@ -15,16 +16,16 @@ from promptcodec.models.codec_model import CodecModel
 from promptcodec.training import initialise
 from promptcodec.training.initialise import initialise_transforms, quantisation_step, warm_start
 
-CONFIG = CodecConfig(
-    channels=(12, 48, 64, 64),
-    residual_blocks=(0, 1, 0, 0),
+CONFIG = dataclasses.replace(
+    TINY,
+    encoder_channels=(12, 48, 64, 64),
+    encoder_blocks=("", "", "ss", "ss"),
+    decoder_channels=(12, 48, 64, 64),
+    decoder_blocks=("", "c", "ss", "ss"),
+    windows=(8, 8, 8, 4),
     head_channels=16,
     latent_channels=128,
     detail_channels=64,
-    hyper_channels=8,
-    z_channels=4,
-    scale_channels=4,
-    context_channels=4,
 )
 
 
@@ -48,10 +49,13 @@ def test_a_linear_start_rebuilds_pictures_at_once() -> None:
 
 
 NARROW = dataclasses.replace(
-    CONFIG, channels=(12, 48, 64, 32), latent_channels=64, detail_channels=32
+    CONFIG,
+    encoder_channels=(12, 48, 64, 32),
+    decoder_channels=(12, 48, 64, 32),
+    latent_channels=64,
+    detail_channels=32,
 )
-WIDE_STAGE = dataclasses.replace(NARROW, channels=(12, 48, 64, 96))
-UNITS = dataclasses.replace(
+WIDE = dataclasses.replace(
     NARROW,
     encoder_channels=(12, 48, 192, 96),
     encoder_blocks=("", "", "sc", "ss"),
@@ -67,9 +71,7 @@ def started(config: CodecConfig) -> CodecModel:
     return model
 
 
-@pytest.mark.parametrize(
-    "config", [WIDE_STAGE, UNITS, dataclasses.replace(UNITS, detail_channels=0)]
-)
+@pytest.mark.parametrize("config", [WIDE, dataclasses.replace(WIDE, detail_channels=0)])
 def test_a_stage_wider_than_its_latents_loses_no_component(config: CodecConfig) -> None:
     if not config.detail_channels:
         config = dataclasses.replace(config, latent_channels=64)
@@ -79,7 +81,7 @@ def test_a_stage_wider_than_its_latents_loses_no_component(config: CodecConfig) 
 
 
 def test_layers_start_with_inputs_of_unit_deviation() -> None:
-    model, seen = started(UNITS), []
+    model, seen = started(WIDE), []
     stages = (*model.g_a.stages, *model.g_s.stages)
     for stage in stages:
         units = stage.units[:, None, None]

@@ -1,6 +1,7 @@
 """All rates of a base: the order, the starts, stopping and going on."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -143,6 +144,29 @@ def test_lambda_chooses_rate_and_start(tiny_ladder: Path, tiny_checkpoint: Path)
             resolve_run(None, lmbda=lmbda, init_from=None, **given)
     with pytest.raises(UsageError, match="add --lambda"):
         resolve_run(None, lmbda=None, init_from=None, **given)
+
+
+def test_without_a_recipe_the_form_is_that_of_the_start(
+    tiny_checkpoint: Path, tiny_ladder: Path, tmp_path: Path
+) -> None:
+    codec = tmp_path / "codec"
+    shutil.copytree(tiny_checkpoint, codec / "base")
+    shutil.copytree(tiny_ladder, codec / "prompts")
+    given = {"lmbda": None, "base": str(codec), "data": Path("."), "init_from": None}
+    chosen, _ = resolve_run(None, rate_index=3, **given)
+    assert chosen.init_from == str(codec / "prompts" / "rate-4")
+    assert chosen.shape == (4, 2, 0) and chosen.parts == RateAdapterConfig().parts
+    record = {"recipe": {"parts": ["gains", "maps"], "sides": ["decoder"], "rank": 2}}
+    (codec / "prompts" / "rate-4" / "training.json").write_text(json.dumps(record))
+    chosen, _ = resolve_run(None, rate_index=3, **given)
+    assert (chosen.shape, chosen.parts, chosen.sides) == (
+        (4, 2, 0),
+        ("gains", "maps"),
+        ("decoder",),
+    )
+    (tmp_path / "own.yaml").write_text("width: 8\n")
+    own, _ = resolve_run(tmp_path / "own.yaml", rate_index=3, **given)
+    assert own.shape == (8, 10, 0) and own.init_from is None  # none of that width
 
 
 def test_the_command_as_typed(

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny import TINY
 
 from promptcodec.errors import ConfigError, DataError, UsageError
 from promptcodec.training.config import BaseTrainingConfig, DataConfig, Pack
@@ -110,7 +111,7 @@ def test_the_last_crops_are_larger_fewer_and_from_large_pictures(data: Path) -> 
     with pytest.raises(DataError, match="no training picture has 192 px"):
         PictureStore(data, replace(CONFIG, last_crop=192))
     with pytest.raises(ConfigError, match="batch 3 of crop 64 px is less than one last_crop"):
-        BaseTrainingConfig(data=config, batch=3)
+        BaseTrainingConfig(codec=TINY, data=config, batch=3)
 
 
 def test_names_may_be_left_out(data: Path) -> None:

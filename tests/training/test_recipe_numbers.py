@@ -6,8 +6,9 @@ import typing
 from pathlib import Path
 
 import pytest
+from tiny import TINY, recipe_of
 
-from promptcodec.config import CodecConfig, from_dict
+from promptcodec.config import from_dict
 from promptcodec.errors import ConfigError
 from promptcodec.evaluation.classification import TaskEvaluation
 from promptcodec.training.ablation import AblationConfig
@@ -67,7 +68,7 @@ PLACES = [(kind, *found) for kind in KINDS for found in numbers(kind)]
 
 def test_every_kind_of_number_is_met() -> None:
     names = {"/".join(map(str, place)) for _, place, _ in PLACES}
-    assert {"optimizer/learning_rate", "codec/channels/0", "data/packs/0/share"} <= names
+    assert {"optimizer/learning_rate", "codec/encoder_channels/0", "data/packs/0/share"} <= names
     assert {"prompts/data/crop", "methods/0/learning_rates/0", "stem/mlp_ratio"} <= names
     assert {"scenes/light", "views/area", "sources/0/settings/0", "minutes"} <= names
     assert len(PLACES) > 200
@@ -89,9 +90,9 @@ def test_what_is_out_of_its_range_is_refused_by_name(value: float) -> None:
 
 def test_ranges_hold_in_python_too() -> None:
     with pytest.raises(ConfigError, match="seed is -1; need 0 to"):
-        dataclasses.replace(BaseTrainingConfig(), seed=-1)
-    with pytest.raises(ConfigError, match=r"channels\[1\] is 0; need 1 to 8192"):
-        CodecConfig(channels=(8, 0, 8, 8))
+        BaseTrainingConfig(codec=TINY, seed=-1)
+    with pytest.raises(ConfigError, match=r"encoder_channels\[1\] is 0; need 1 to 8192"):
+        dataclasses.replace(TINY, encoder_channels=(8, 0, 8, 8))
 
 
 @pytest.mark.parametrize(
@@ -118,7 +119,7 @@ def test_ranges_hold_in_python_too() -> None:
 )
 def test_edges_of_ranges(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "bad.yaml"
-    path.write_text(text)
+    path.write_text(recipe_of() + text)  # the last one of two keys counts
     with pytest.raises(ConfigError) as found:
         read_recipe(path, BaseTrainingConfig)
     assert message in str(found.value)
@@ -142,7 +143,8 @@ def test_edges_of_ranges(tmp_path: Path, text: str, message: str) -> None:
 def test_a_number_may_be_written_in_any_way(tmp_path: Path, text: str, value: float) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(
-        f"optimizer: {{learning_rate: {text}}}\nsteps: 2e3\ndata: {{packs: [{{name: a1e3}}]}}"
+        recipe_of()
+        + f"optimizer: {{learning_rate: {text}}}\nsteps: 2e3\ndata: {{packs: [{{name: a1e3}}]}}"
     )
     config = read_recipe(path, BaseTrainingConfig)
     assert config.optimizer.learning_rate == value

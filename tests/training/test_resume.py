@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from tiny import recipe_of
 from trainings import train_base, train_head
 
 from promptcodec.errors import CheckpointError, ConfigError, UsageError
@@ -21,10 +22,9 @@ from promptcodec.training.data.augmented import ViewConfig
 from promptcodec.training.optim import build_optimizer
 from promptcodec.training.state import check_recipe, parameter_names, read_state
 
-RECIPE = """
-codec: {name: tiny, channels: [8, 8, 16, 16], residual_blocks: [0, 0, 0, 0],
-  windows: [8, 8, 4, 2], head_channels: 8, latent_channels: 12, detail_channels: 4,
-  hyper_channels: 8, z_channels: 4, scale_channels: 4, context_channels: 4}
+RECIPE = (
+    recipe_of()
+    + """
 data: {crop: 64, last_crop: 128, last_fraction: 0.3, validation_pictures: 2,
   packs: [{name: a, share: 2}, {name: b}], validation_exclude: [syn_*]}
 optimizer: {name: OPTIMIZER, warmup_steps: 2, learning_rate: 0.01, decay_fraction: 0.5}
@@ -36,6 +36,7 @@ precision: "no"
 validate_every: 5
 save_every: 3
 """
+)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
     register()
     base = read_base(find_base(None))
-    model = PeftModel.from_pretrained(base.model, "checkpoints/nano/prompts/rate-2")
+    model = PeftModel.from_pretrained(base.model, "checkpoints/small/prompts/rate-2")
     config = LPMConfig(rate_index=2, lmbda=0.0067, base_sha256=base.sha256.hex())
     model = get_peft_model(base.model, config)
 

@@ -45,7 +45,7 @@ def fold_checkerboard(weights: Parameters) -> dict[str, Array]:
     near = weights["context.neighbours.weight"]
     split = fuse.shape[0] - near.shape[0]
     taps = np.concatenate([near[:, :, y, x] for y, x in TAPS])
-    scale = weights.get("context.y_scale", np.ones(taps.shape[1], np.float32))
+    scale = weights["context.y_scale"]
     context = fuse[:, split:].T
     means = weights["context.means.weight"][:, :, 0, 0]
     return {

@@ -43,7 +43,7 @@ class Maps:
         if up is not None and down is not None:
             weight = weight + (up @ down).reshape(weight.shape)
         units = self._weights.get(f"{stage_behind(name)}.units")
-        if units is not None:
+        if units is not None:  # a stage, neither latents nor pixels
             units = np.repeat(units, len(bias) // len(units))  # a pixel shuffle lies between
             weight, bias = weight / units[:, None, None, None], bias / units
         return weight, bias
@@ -80,9 +80,8 @@ def fold_analysis(
             weight, bias = joined_patches(weight, bias, *maps(name))
         if not number:
             weight = weight / 255
-            if config.in_units:  # otherwise the graph subtracts it, before the border is padded
-                bias = bias - 127.5 * weight.sum(axis=(1, 2, 3))
-        found[f"level.{level.name}.weight"] = _matrix(weight) if config.in_units else weight
+            bias = bias - 127.5 * weight.sum(axis=(1, 2, 3))
+        found[f"level.{level.name}.weight"] = _matrix(weight)
         found[f"level.{level.name}.bias"] = bias
         found |= _fold_blocks(weights, level, config=config, heads=heads)
     for name in ends:
@@ -103,7 +102,7 @@ def fold_synthesis(
     maps = Maps(weights, adapter, "decoder", [*names, *render])
     found, heads = _fold_prompts(adapter, "decoder", levels, inputs=config.latent_channels)
     deep = config.latent_channels - config.detail_channels
-    y_units = weights.get("g_s.units", np.ones(config.latent_channels, np.float32))
+    y_units = weights["g_s.units"]
     weight, bias = maps(first.maps[0])
     found["level.0.weight"] = _matrix(weight) / y_units[:deep, None]
     found["level.0.bias"] = bias
@@ -132,7 +131,7 @@ def _fold_render(
         inputs: divisor of each channel that enters.
     """
     weight, bias = maps(render[-1])
-    step = 255 * weights.get("g_s.step", np.float32(1.0))
+    step = 255 * weights["g_s.step"]
     if len(render) == 1:
         return {
             "render.weight": weight * step / inputs[:, None, None],
@@ -242,7 +241,7 @@ def _fold_blocks(
     heads: Mapping[str, PromptWeights],
 ) -> dict[str, Array]:
     found: dict[str, Array] = {}
-    units = _units(weights, level)
+    units = weights[f"{level.name}.units"]
     for block in level.blocks:
         own = f"{block.name}."
         if block.kind == "s":
@@ -292,13 +291,6 @@ def has_prompts(adapter: Parameters, side: str) -> bool:
     return any(
         bool(value.any()) for name, value in adapter.items() if name.startswith(f"{side}.gates.")
     )
-
-
-def _units(weights: Parameters, level: Level) -> Array:
-    """Units of the features of a stage, ones where it has none."""
-    if f"{level.name}.units" in weights:
-        return weights[f"{level.name}.units"]
-    return np.ones(level.spec.channels, np.float32)
 
 
 def _matrix(weight: Array) -> Array:

@@ -27,18 +27,14 @@ def build_hyper_analysis(config: CodecConfig) -> Graph:
     return graph
 
 
-def fold_hyper_analysis(weights: Parameters, config: CodecConfig) -> dict[str, Array]:
+def fold_hyper_analysis(weights: Parameters) -> dict[str, Array]:
     """Parameters of the graph of h_a."""
     found = {}
-    start = int(config.in_units)  # the units come first
     for number in range(len(Z_STRIDES)):
-        own = f"hyperprior.h_a.{start + 2 * number}"
+        own = f"hyperprior.h_a.{1 + 2 * number}"  # the units come first
         found[f"h_a.{number}.weight"] = weights[f"{own}.weight"]
         found[f"h_a.{number}.bias"] = weights[f"{own}.bias"]
-    if config.in_units:
-        found["h_a.0.weight"] = (
-            found["h_a.0.weight"] / weights["hyperprior.h_a.0.units"][:, None, None]
-        )
+    found["h_a.0.weight"] = found["h_a.0.weight"] / weights["hyperprior.h_a.0.units"][:, None, None]
     return found
 
 

@@ -49,17 +49,16 @@ class Level:
 
 
 def encoder_levels(config: CodecConfig) -> list[Level]:
-    """Levels of g_a, finest first. Maps with overlapping kernels are not joined."""
+    """Levels of g_a, finest first; latents need those that they are made from."""
     levels: list[Level] = []
     maps: tuple[str, ...] = ()
     stages = encoder_stages(config)
+    ends = len(stages) - (2 if config.detail_channels else 1)
     for number, spec in enumerate(stages):
         maps = (*maps, f"g_a.down.{number}")
-        if spec.blocks or not config.in_units or number == len(stages) - 1:
+        if spec.blocks or number >= ends:
             name = f"g_a.stages.{number}"
-            levels.append(
-                Level(spec, name, maps, tuple(_blocks(spec, name, in_units=config.in_units)))
-            )
+            levels.append(Level(spec, name, maps, tuple(_blocks(spec, name))))
             maps = ()
     return levels
 
@@ -71,26 +70,20 @@ def decoder_levels(config: CodecConfig) -> tuple[list[Level], tuple[str, ...]]:
     for number, spec in enumerate(decoder_stages(config)):
         if spec.blocks or not number:  # detail latents join behind the first stage
             name = f"g_s.stages.{number}"
-            levels.append(
-                Level(spec, name, maps, tuple(_blocks(spec, name, in_units=config.in_units)))
-            )
+            levels.append(Level(spec, name, maps, tuple(_blocks(spec, name))))
             maps = ()
         maps = (*maps, f"g_s.up.{number}")
     return levels, maps
 
 
-def _blocks(spec: StageSpec, stage: str, *, in_units: bool) -> Iterator[Block]:
-    swin = residual = 0
+def _blocks(spec: StageSpec, stage: str) -> Iterator[Block]:
+    swin = 0
     for place, kind in enumerate(spec.blocks):
         layout = Layout(spec.stride)
-        own = f"blocks.{place}"
         if kind == "s":
             layout = Layout(spec.stride, spec.window, spec.window // 2 * (swin % 2))
-            own = own if in_units else f"swin.{swin}"
             swin += 1
-        elif not in_units:
-            own, residual = f"residual.{residual}", residual + 1
-        yield Block(kind, f"{stage}.{own}", layout)
+        yield Block(kind, f"{stage}.blocks.{place}", layout)
 
 
 def swin_blocks(levels: Sequence[Level]) -> list[Block]:

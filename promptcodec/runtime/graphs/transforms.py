@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from promptcodec.coding.architecture import LAYERS, RATIO
+from promptcodec.coding.architecture import LAYERS
 from promptcodec.config import LATENT_STRIDE, CodecConfig
 from promptcodec.runtime.graphs.features import Features
 from promptcodec.runtime.graphs.graph import Graph
@@ -33,14 +33,15 @@ def build_analysis(config: CodecConfig, *, prompted: bool) -> Graph:
     """
     graph = Graph("analyse")
     levels = encoder_levels(config)
-    x = _pixels(graph, config, levels[0])
+    edge = levels[0].spec.stride
+    x = Features(graph, _patches(graph, edge), edge, Layout(edge))
     prompts: dict[str, str] = {}
     if prompted and swin_blocks(levels):
         source = _patches(graph, PROMPT_PIXELS)
         prompts = build_prompts(graph, source, stride=PROMPT_PIXELS, blocks=swin_blocks(levels))
     below, channels = x, [3, *(level.spec.channels for level in levels)]
     for level, inputs in zip(levels, channels, strict=False):
-        below, x = x, _down(graph, x, level, inputs, in_units=config.in_units)
+        below, x = x, _down(graph, x, level, inputs)
         x = _blocks(graph, x, level, config=config, prompts=prompts)
     layout = x.layout or Layout(LATENT_STRIDE)
     y = graph.linear(x.tokens(layout), "head")
@@ -100,30 +101,14 @@ def _patches(graph: Graph, edge: int) -> str:
     return graph.op("Cast", name, to=np.float32)
 
 
-def _pixels(graph: Graph, config: CodecConfig, first: Level) -> Features:
-    """What the first map of g_a reads."""
-    if config.in_units:
-        edge = first.spec.stride
-        return Features(graph, _patches(graph, edge), edge, Layout(edge))
-    pixels = graph.input("pixels.1", np.uint8, "batch", "pixels_1", 3)
-    grid = graph.op("Cast", graph.to_grid(pixels, grid_input(graph, 1)), to=np.float32)
-    # The border of the first convolution is a level of 0.5, so that one cannot be folded.
-    grid = graph.op("Sub", grid, graph.float(127.5))
-    return Features(graph, grid, 1, None)
-
-
-def _down(graph: Graph, x: Features, level: Level, channels: int, *, in_units: bool) -> Features:
+def _down(graph: Graph, x: Features, level: Level, channels: int) -> Features:
     """The maps before a level of g_a."""
     spec = level.spec
-    name = f"level.{level.name}"
-    if not in_units:
-        grid = graph.conv(x.grid(), name, kernel=3, stride=RATIO)
-        return Features(graph, grid, spec.stride, None)
     if x.stride == spec.stride:  # pixels, as patches already
         tokens = x.tokens(level.layout)
     else:
         tokens = x.patches(level.layout, channels)
-    return Features(graph, graph.linear(tokens, name), spec.stride, level.layout)
+    return Features(graph, graph.linear(tokens, f"level.{level.name}"), spec.stride, level.layout)
 
 
 def _up(graph: Graph, x: Features, level: Level, name: str) -> Features:
