@@ -1,13 +1,13 @@
 """Shared by the benchmarks: arguments, result files, files there and back, other checkouts."""
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ import numpy as np
 
 from promptcodec.coding.codec import PictureCodec
 from promptcodec.evaluation.bdrate import Curve
+from promptcodec.evaluation.bootstrap import Sample
 from promptcodec.evaluation.metrics import bpp, psnr
 from promptcodec.io.atomic import write_atomically
 from promptcodec.io.load import load_picture
-from promptcodec.io.provenance import provenance
+from promptcodec.io.provenance import changes, commit, machine, provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -41,8 +42,9 @@ def parser(doc: str | None, *, out: str | None = None, threads: bool = True) -> 
 
 
 def parse(found: argparse.ArgumentParser) -> argparse.Namespace:
-    """Parse the command line and set the threads of torch."""
+    """Parse the command line, set the threads of torch, note the commit that runs."""
     arguments = found.parse_args()
+    commit()
     if "threads" in arguments:
         import torch
 
@@ -73,6 +75,31 @@ def read_result(name: str, beside: Sequence[str] = ()) -> dict[str, Any]:
     own = read_record(RESULTS / f"{name}.json")
     others = {other: read_record(RESULTS / f"{other}.json") for other in beside if own}
     return own | {other: report for other, report in others.items() if report}
+
+
+def identity(codec: PictureCodec, pictures: Sequence[Path], **settings: Any) -> dict[str, Any]:
+    """What the parts of a record must share: weights, pictures, code, machine, settings."""
+    found = {
+        "base_sha256": codec.base_hash.hex(),
+        "adapters_sha256": {
+            f"{index:g}": adapter.sha256.hex()
+            for index, adapter in sorted(codec.ladder.adapters.items())
+        },
+        "pictures_sha256": {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in pictures
+        },
+        "commit": commit(),
+        "changes": changes(),
+        "machine": machine(),
+        "settings": settings,
+    }
+    return json.loads(json.dumps(found))
+
+
+def continued(path: Path, wanted: dict[str, Any]) -> dict[str, Any]:
+    """The record of a run that was stopped, if it is of the same identity; else a new one."""
+    found = read_record(path)
+    return found if found.get("identity") == wanted else {"identity": wanted}
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,25 +135,29 @@ def code_file(codec: PictureCodec, path: Path, **options: Any) -> CodedFile:
     return CodedFile(rgb, data, rate, psnr(rgb, shown), seconds)
 
 
+def measure_files(
+    codec: PictureCodec, paths: Sequence[Path], **options: Any
+) -> dict[str, list[float]]:
+    """Rate and PSNR of each picture, in the order of the paths."""
+    files = [code_file(codec, path, **options) for path in paths]
+    return {"bpp": [file.bpp for file in files], "psnr": [file.psnr for file in files]}
+
+
 def average_files(codec: PictureCodec, paths: Sequence[Path], **options: Any) -> dict[str, float]:
     """Means of bpp and PSNR over pictures."""
-    files = [code_file(codec, path, **options) for path in paths]
-    return {
-        "bpp": float(np.mean([file.bpp for file in files])),
-        "psnr": float(np.mean([file.psnr for file in files])),
-    }
+    found = measure_files(codec, paths, **options)
+    return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+def sample_of(name: str, points: Sequence[dict[str, Any]]) -> Sample:
+    """Curve by picture, from points with lists "bpp" and "psnr" as `measure_files` makes them."""
+    rates, qualities = (np.array([p[key] for p in points]).T for key in ("bpp", "psnr"))
+    return Sample(name, rates, qualities)
 
 
 def curve_of(name: str, points: Sequence[dict[str, Any]], *, rate: str = "bpp") -> Curve:
     """A curve from points with "psnr" and a rate under the given key."""
     return Curve(name, tuple(p[rate] for p in points), tuple(p["psnr"] for p in points))
-
-
-def quarters(curve: Curve) -> list[tuple[float, float]]:
-    """Ranges of PSNR of the quarters of log(bpp), lowest first."""
-    edges = np.exp(np.linspace(np.log(curve.bpp[0]), np.log(curve.bpp[-1]), 5))
-    rates = np.clip(edges, curve.bpp[0], curve.bpp[-1])
-    return list(pairwise([curve.psnr_at(float(rate)) for rate in rates]))
 
 
 def environment(root: Path = ROOT) -> dict[str, str]:

@@ -99,8 +99,11 @@ def row_of(
 
 def against(
     peer: str, parts: Sequence[Pixels], points: dict[int, list[Point]]
-) -> dict[int, dict[str, Any]]:
-    """Rate saved at equal PSNR against another codec, by rate, as `Estimate` has it."""
+) -> dict[int, dict[str, Any] | None]:
+    """Rate saved at equal PSNR against another codec, by rate, as `Estimate` has it.
+
+    None where a picture's PSNR is outside the other codec's: nothing is extrapolated here.
+    """
     curves = [
         sorted(
             (
@@ -111,7 +114,18 @@ def against(
         )
         for part in parts
     ]
-    return {rate: asdict(saving_of(own, curves)) for rate, own in points.items()}
+    return {
+        rate: asdict(saving_of(own, curves)) if inside(own, curves) else None
+        for rate, own in points.items()
+    }
+
+
+def inside(points: Sequence[Point], curves: Sequence[Sequence[Point]]) -> bool:
+    """Whether each point has a PSNR that the curve of its picture reaches."""
+    return all(
+        min(each.psnr for each in curve) <= point.psnr <= max(each.psnr for each in curve)
+        for point, curve in zip(points, curves, strict=True)
+    )
 
 
 def lossless(parts: Sequence[Pixels], **options: Any) -> float:

@@ -5,7 +5,7 @@
         [--out docs/results/rates.json]
 
 Rates are bytes of files. Parts that are not asked for stay as they are on record, if they are of
-the same base and adapters.
+the same weights, pictures, code and machine.
 """
 
 import threading
@@ -17,18 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import (
-    average_files,
-    curve_of,
-    parse,
-    parser,
-    quarters,
-    read_record,
-    write_json,
-)
-from promptcodec.errors import UsageError
-from promptcodec.evaluation.anchors import kodak_anchors
-from promptcodec.evaluation.bdrate import bd_rate
+from benchmarks.common import average_files, continued, identity, parse, parser, write_json
+from promptcodec.coding.rate_search import PSNR_TOLERANCE, SIZE_TOLERANCE
 from promptcodec.evaluation.evaluate import find_pictures
 from promptcodec.evaluation.metrics import psnr
 from promptcodec.evaluation.speed.complexity import count_parameters
@@ -41,14 +31,18 @@ from promptcodec.models.checkpoint import read_base
 from promptcodec.models.codec import TorchCodec
 
 BETWEEN = (0.2, 0.4, 0.6, 0.8)  # positions between two neighbours
-RIVALS = ("VTM", "AV1", "WebP", "JPEG", "mbt2018-mean")
-TARGETS: tuple[dict[str, Any], ...] = (
-    {"target_bpp": 0.25},
-    {"target_bpp": 0.5, "strict": True},
-    {"target_bpp": 1.0},
-    {"target_psnr": 30.0},
-    {"target_psnr": 34.0},
+TARGETS: tuple[tuple[int | None, dict[str, Any]], ...] = (
+    (None, {"target_bpp": 0.25}),
+    (None, {"target_bpp": 0.5, "strict": True}),
+    (None, {"target_bpp": 1.0}),
+    (None, {"target_bytes": 20_000}),
+    (None, {"target_psnr": 30.0}),
+    (None, {"target_psnr": 34.0}),
+    *((side, {"target_bpp": 1.0}) for side in (64, 128)),
+    *((side, {"target_bytes": side * side // 8}) for side in (64, 128)),
+    *((side, {"target_psnr": 32.0}) for side in (64, 128)),
 )
+"""Side in px of the middle that is cut from each picture, None for all of it; its target."""
 
 
 def curve(codec: TorchCodec, pictures: list[Path]) -> dict[str, Any]:
@@ -65,7 +59,6 @@ def curve(codec: TorchCodec, pictures: list[Path]) -> dict[str, Any]:
         "points": points,
         "trained_monotone": _monotone(trained),
         "all_monotone": _monotone(points),
-        "bd_rate": _bd_rates(trained),
     }
 
 
@@ -73,54 +66,56 @@ def _monotone(points: list[dict[str, Any]]) -> bool:
     return all(a["bpp"] < b["bpp"] and a["psnr"] < b["psnr"] for a, b in pairwise(points))
 
 
-def _bd_rates(points: list[dict[str, Any]]) -> dict[str, list[float | None]]:
-    """Per cent against published curves: over all, then by quarter of log(bpp), lowest first."""
-    ours = curve_of("ladder", points)
-    anchors = kodak_anchors()
-
-    def attempt(name: str, between: tuple[float, float] | None) -> float | None:
-        try:
-            return bd_rate(ours, anchors[name], between=between)
-        except UsageError:
-            return None
-
-    ranges = (None, *quarters(ours))
-    return {name: [attempt(name, each) for each in ranges] for name in RIVALS}
-
-
 def targets(codec: TorchCodec, pictures: list[Path]) -> list[dict[str, Any]]:
     """How nearly targets are met, and how often g_a ran."""
     rows = []
-    for wanted in TARGETS:
-        misses, passes, unreachable = [], [], []
-        for path in pictures:
-            rgb = load_picture(path).rgb
-            try:
-                encoded = codec.encode_detailed(path, graphics="never", **wanted)
-            except LookupError as error:
-                unreachable.append(f"{path.name}: {error}")
-                continue
-            passes.append(encoded.passes)
-            if "target_bpp" in wanted:
-                bpp = 8 * len(encoded.data) / (rgb.shape[0] * rgb.shape[1])
-                misses.append(100.0 * (bpp / wanted["target_bpp"] - 1.0))
-            else:
-                shown = np.asarray(codec.decode(encoded.data).convert("RGB"))
-                misses.append(psnr(rgb, shown) - wanted["target_psnr"])
+    for side, wanted in TARGETS:
+        found = [_target(codec, path, side=side, wanted=wanted) for path in pictures]
+        coded = [each for each in found if "miss" in each]
+        misses = [each["miss"] for each in coded]
+        passes = [each["passes"] for each in coded]
+        tolerance = PSNR_TOLERANCE if "target_psnr" in wanted else 100.0 * SIZE_TOLERANCE
+        most = 0.0 if wanted.get("strict") else tolerance
+        met = sum(-tolerance - 1e-9 <= miss <= most + 1e-9 for miss in misses)
         rows.append(
             {
+                "side": side,
                 "target": wanted,
-                "unit": "%" if "target_bpp" in wanted else "dB",
-                "met": len(misses),
+                "unit": "dB" if "target_psnr" in wanted else "%",
+                "tolerance": tolerance,
+                "met": met,
+                "nearest": len(misses) - met,
                 "lowest_miss": min(misses, default=None),
                 "highest_miss": max(misses, default=None),
                 "most_passes": max(passes, default=None),
                 "mean_passes": float(np.mean(passes)) if passes else None,
-                "unreachable": unreachable,
+                "unreachable": [each["reason"] for each in found if "reason" in each],
             }
         )
         print(rows[-1], flush=True)
     return rows
+
+
+def _target(
+    codec: TorchCodec, path: Path, *, side: int | None, wanted: dict[str, Any]
+) -> dict[str, Any]:
+    """Miss of one picture, in per cent or dB, with the passes of g_a; or why there is no file."""
+    rgb = load_picture(path).rgb
+    if side is not None:
+        top, left = (rgb.shape[0] - side) // 2, (rgb.shape[1] - side) // 2
+        rgb = np.ascontiguousarray(rgb[top : top + side, left : left + side])
+    try:
+        encoded = codec.encode_detailed(rgb, graphics="never", **wanted)
+    except LookupError as error:
+        return {"reason": f"{path.name}: {error}"}
+    if "target_psnr" in wanted:
+        shown = np.asarray(codec.decode(encoded.data).convert("RGB"))
+        miss = psnr(rgb, shown) - wanted["target_psnr"]
+    else:
+        pixels = rgb.shape[0] * rgb.shape[1]
+        size = wanted.get("target_bytes") or wanted["target_bpp"] * pixels / 8
+        miss = 100.0 * (len(encoded.data) / size - 1.0)
+    return {"miss": miss, "passes": encoded.passes}
 
 
 def storage(base: Path, folders: list[Path]) -> dict[str, Any]:
@@ -238,13 +233,8 @@ def main() -> None:
     base = find_base(arguments.base)
     folders = find_prompts(arguments.prompts, base=arguments.base)
     codec = TorchCodec.load(base, folders)
-    identity = {
-        "base_sha256": codec.base_hash.hex(),
-        "adapters_sha256": [a.sha256.hex() for a in codec.ladder.adapters.values()],
-    }
     pictures = find_pictures(arguments.pictures)
-    earlier = read_record(arguments.out)
-    report = earlier if earlier.get("identity") == identity else {"identity": identity}
+    report = continued(arguments.out, identity(codec, pictures, threads=arguments.threads))
     actions: dict[str, Callable[[], Any]] = {
         "curve": lambda: curve(codec, pictures),
         "targets": lambda: targets(codec, pictures),

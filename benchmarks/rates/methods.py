@@ -1,29 +1,36 @@
 """Loss of adapters, and of other ways to adapt a base, against a codec for each rate.
 
-    promptcodec ablate recipes/rates/ablation.yaml --data DIR --out RUNS
+    promptcodec ablate recipes/rates/ceiling.yaml --data DIR --out RUNS
     python -m benchmarks.rates.methods PICTURES RUNS [--ceiling base] [--threads 1]
-        [--out docs/results/methods.json]
+        [--out docs/results/ceiling.json]
 
-Every method of the ablation in RUNS and the installed ladder, by bytes of files, as BD-rates
-against the ceiling: the whole base tuned to each rate. Points of weights on record are kept.
+Every method of the comparison in RUNS and the installed ladder, from bytes of files, against the
+ceiling: the whole base tuned to each rate. At each rate a method is coded at several gains, and its
+rate is read from this curve at the PSNR of the ceiling; BD-rates are those of the whole curves.
+Runs of the ceiling with other seeds show how large a difference means something. A stopped run goes
+on, with the same weights, pictures, code and machine.
 """
 
 import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.common import (
-    average_files,
-    curve_of,
+    continued,
+    identity,
+    measure_files,
     parse,
     parser,
-    quarters,
-    read_record,
+    sample_of,
     write_record,
 )
 from promptcodec.api import Codec
-from promptcodec.errors import UsageError
-from promptcodec.evaluation.bdrate import bd_rate
+from promptcodec.evaluation.bootstrap import Estimate, Sample, deltas, estimate
 from promptcodec.evaluation.evaluate import find_pictures
 from promptcodec.evaluation.speed.complexity import count_parameters
 from promptcodec.io.checkpoints import find_base, find_prompts
@@ -31,110 +38,196 @@ from promptcodec.training.ablation import REPORT, result_of
 from promptcodec.training.fine_tuning import BASE, PROMPTS
 
 LADDER = "shipped ladder"
+GAINS = (-4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0)  # around each rate; three are about a rate
 
 
-def points_of(
-    opened: dict[int, Codec], pictures: list[Path], known: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """Points of a method; known points of the same weights are reused."""
-    points = []
-    for rate, codec in opened.items():
-        point = codec.at(rate)
-        weights = [codec.base_hash.hex(), *(digest.hex() for digest in point.hashes)]
-        found = next((p for p in known if p["weights"] == weights), None)
-        if found is None:
-            found = {"rate_index": rate, "weights": weights}
-            found |= average_files(codec, pictures, rate_index=rate)
-        points.append(found)
-        print(points[-1], flush=True)
-    return points
+@dataclass(frozen=True)
+class Run:
+    """One trained codec of one rate.
 
-
-def against(points: list[dict[str, Any]], ceiling: list[dict[str, Any]]) -> list[float | None]:
-    """BD-rate in per cent: over all, then by quarter of the ceiling's log(bpp), lowest first.
-
-    A quarter that a curve reaches only in part is judged on that part, if it is half of it.
+    Attributes:
+        method: name of its method.
+        rate: rate index.
+        seed: number of its seed, 0 for that of the table.
+        codec: codec with the adapter of that rate.
     """
-    own, best = curve_of("method", points), curve_of("ceiling", ceiling)
-    values: list[float | None] = [bd_rate(own, best)]
-    for low, high in quarters(best):
-        shared = (max(low, own.psnr[0]), min(high, own.psnr[-1]))
-        try:
-            enough = shared[1] - shared[0] >= (high - low) / 2
-            values.append(bd_rate(own, best, between=shared) if enough else None)
-        except UsageError:
-            values.append(None)
-    return values
+
+    method: str
+    rate: int
+    seed: int
+    codec: Codec
+
+    @property
+    def key(self) -> str:
+        """Name in the record, with the hashes of the weights."""
+        point = self.codec.at(self.rate)
+        weights = [self.codec.base_hash.hex()[:16], *(d.hex()[:16] for d in point.hashes)]
+        return f"{self.method}, rate {self.rate}, seed {self.seed}, {' '.join(weights)}"
+
+
+def measure(run: Run, pictures: Sequence[Path]) -> dict[str, Any]:
+    """Rates and PSNRs by picture at every gain."""
+    return {
+        "method": run.method,
+        "rate_index": run.rate,
+        "seed": run.seed,
+        "gains": [
+            measure_files(run.codec, pictures, rate_index=run.rate, gain_steps=gain)
+            for gain in GAINS
+        ],
+    }
+
+
+def at_equal_psnr(own: dict[str, Any], reference: dict[str, Any]) -> Estimate:
+    """Rate against a reference at its PSNR, per cent, averages over pictures.
+
+    Args:
+        own: measurement of a method at a rate.
+        reference: that of the reference, whose point without gain is met.
+    Returns:
+        No value where the gains do not reach that PSNR, no interval for few pictures or where
+        resamples do not reach it.
+    """
+    curve = sample_of("method", own["gains"])
+    point = {k: np.array(v) for k, v in reference["gains"][GAINS.index(0.0)].items()}
+
+    def percent(chosen: np.ndarray) -> float:
+        rate = curve.curve(chosen).bpp_at(float(point["psnr"][chosen].mean()))
+        return 100.0 * (rate / float(point["bpp"][chosen].mean()) - 1.0)
+
+    return estimate(percent, len(point["bpp"]))
+
+
+def noise_of(points: Sequence[dict[str, Any]]) -> dict[int, float]:
+    """Largest difference between two seeds at equal PSNR, per cent, by rate with several."""
+    found: dict[int, float] = {}
+    for first, second in combinations(points, 2):
+        if first["rate_index"] == second["rate_index"]:
+            value = at_equal_psnr(second, first).value
+            if value is not None:
+                rate = first["rate_index"]
+                found[rate] = max(found.get(rate, 0.0), abs(value))
+    return found
+
+
+def compare(points: Sequence[dict[str, Any]], ceiling: str) -> list[dict[str, Any]]:
+    """Each method against the ceiling, at each rate and over all of them.
+
+    Args:
+        points: results of `measure`.
+        ceiling: name of the method that is the reference.
+    """
+    by_method: dict[str, dict[int, dict[str, Any]]] = {}
+    for point in points:
+        if point["seed"] == 0:
+            by_method.setdefault(point["method"], {})[point["rate_index"]] = point
+    best = by_method[ceiling]
+
+    def whole(name: str) -> Sample:
+        middle = GAINS.index(0.0)
+        return sample_of(name, [p["gains"][middle] for _, p in sorted(by_method[name].items())])
+
+    return [
+        {
+            "method": name,
+            "at_equal_psnr": {
+                rate: asdict(at_equal_psnr(point, best[rate]))
+                for rate, point in sorted(own.items())
+            },
+            "deltas": asdict(deltas(whole(name), whole(ceiling))),
+        }
+        for name, own in by_method.items()
+    ]
+
+
+def runs_of(ablation: dict[str, Any], folder: Path) -> Iterator[Run]:
+    """Every run of a comparison, opened, and the installed ladder at its rates."""
+    rates = sorted(ablation["config"]["rates"])
+    for row in ablation["methods"]:
+        name = row["method"]["name"]
+        for rate in rates:
+            for seed in range(1 + len(row["rates"][str(rate)]["other_seeds"])):
+                result = result_of(folder / name, rate, seed=seed)
+                tuned = (result / PROMPTS).is_dir()
+                # torch, as tuned codecs have no graphs: one engine for all.
+                codec = (
+                    Codec.load(result / BASE, result / PROMPTS, engine="torch")
+                    if tuned
+                    else Codec.load(None, result, engine="torch")
+                )
+                yield Run(name, rate, seed, codec)
+    ladder = Codec.load(engine="torch")
+    yield from (Run(LADDER, rate, 0, ladder) for rate in rates)
 
 
 def main() -> None:
     """Measure every method and write the record."""
-    options = parser(__doc__, out="methods")
+    options = parser(__doc__, out="ceiling")
     options.add_argument("pictures", type=Path)
     options.add_argument("runs", type=Path)
     options.add_argument("--ceiling", default="base")
     arguments = parse(options)
     ablation = json.loads((arguments.runs / REPORT).read_text("utf-8"))
     pictures = find_pictures(arguments.pictures)
-    earlier = read_record(arguments.out).get("methods", [])
-    known = [point for row in earlier for point in row["points"]]
-    rates = sorted(map(int, ablation["methods"][0]["rates"]))
-    rows: list[dict[str, Any]] = []
-    for row in ablation["methods"]:
-        folder = arguments.runs / row["method"]["name"]
-        opened = {}
-        for rate in rates:
-            result = result_of(folder, rate)
-            tuned = (result / PROMPTS).is_dir()
-            opened[rate] = (
-                Codec.load(result / BASE, result / PROMPTS) if tuned else Codec.load(None, result)
-            )
-        facts = {name: row[name] for name in ("optimizer", "learning_rate", "steps", "parameters")}
-        losses = {rate: value["loss"] for rate, value in row["rates"].items()}
-        validations = _validations(folder / f"rate-{rates[-1]}")
-        rows.append(
-            {
-                "method": row["method"],
-                **facts,
-                "held_out_loss": losses,
-                "last_fifth_percent": {rate: _last_fifth(folder / f"rate-{rate}") for rate in rates}
-                if len(validations) > 1
-                else None,
-                "points": points_of(opened, pictures, known),
-            }
-        )
-    ladder = Codec.load()
-    shipped = points_of(dict.fromkeys(rates, ladder), pictures, known)
-    rows.append({"method": {"name": LADDER}, "points": shipped, **_trained(rates)})
-    ceiling = next(r["points"] for r in rows if r["method"]["name"] == arguments.ceiling)
-    for row in rows:
-        row["bd_rate"] = against(row["points"], ceiling)
-    report = {
+    ladder = Codec.load(engine="torch")
+    if ablation["base_sha256"] != ladder.base_hash.hex():
+        raise SystemExit(f"{arguments.runs} is of another base than the installed one: train again")
+    wanted = identity(ladder, pictures, ceiling=arguments.ceiling, gains=GAINS)
+    report = continued(arguments.out, wanted)
+    known = report.setdefault("points", {})
+    found = {}
+    for run in runs_of(ablation, arguments.runs):
+        found[run.key] = known.get(run.key) or measure(run, pictures)
+        known[run.key] = found[run.key]
+        report.pop("provenance", None)
+        write_record(arguments.out, report)
+        print(run.key, flush=True)
+    points = list(found.values())
+    seeds = noise_of([point for point in points if point["method"] == arguments.ceiling])
+    report |= {
+        "points": found,
         "base_sha256": ladder.base_hash.hex(),
         "ceiling": arguments.ceiling,
-        "search_steps": ablation["config"]["search_steps"],
+        "search_share": ablation["config"]["search_share"],
         "ablation": ablation["provenance"],
-        "methods": rows,
+        "noise_percent": seeds,
+        "comparisons": compare(points, arguments.ceiling),
+        "methods": [
+            {
+                "method": row["method"],
+                "steps": row["steps"],
+                "parameters": row["parameters"],
+                "chosen": {
+                    rate: f"{each['optimizer']} {each['learning_rate']:g}"
+                    for rate, each in row["rates"].items()
+                },
+                "held_out_loss": {rate: each["loss"] for rate, each in row["rates"].items()},
+                "last_fifth_percent": _last_fifths(arguments.runs / row["method"]["name"], row),
+            }
+            for row in ablation["methods"]
+        ]
+        + [{"method": {"name": LADDER}, **_trained(sorted(ablation["config"]["rates"]))}],
     }
+    report.pop("provenance", None)
     write_record(arguments.out, report)
 
 
-def _validations(run: Path) -> list[float]:
-    lines = (run / "log.jsonl").read_text("utf-8").splitlines()
-    return [json.loads(line)["validation"]["loss"] for line in lines if '"validation"' in line]
-
-
-def _last_fifth(run: Path) -> float:
+def _last_fifths(folder: Path, row: dict[str, Any]) -> dict[str, float | None]:
     """How much the held-out loss still fell after the last but one validation, in per cent."""
-    before, after = _validations(run)[-2:]
-    return 100.0 * (before / after - 1.0)
+    return {rate: _last_fifth(folder / f"rate-{rate}") for rate in row["rates"]}
+
+
+def _last_fifth(run: Path) -> float | None:
+    lines = (run / "log.jsonl").read_text("utf-8").splitlines()
+    losses = [json.loads(line)["validation"]["loss"] for line in lines if '"validation"' in line]
+    return 100.0 * (losses[-2] / losses[-1] - 1.0) if len(losses) > 1 else None
 
 
 def _trained(rates: list[int]) -> dict[str, Any]:
     """Steps and parameters of the installed ladder."""
     folders = [f for f in find_prompts(None, base=None) if int(f.name[5:]) in rates]
     records = [json.loads((folder / "training.json").read_text("utf-8")) for folder in folders]
-    adapters = Codec.load(find_base(None), folders).ladder.adapters.values()
+    adapters = Codec.load(find_base(None), folders, engine="torch").ladder.adapters.values()
     counts = [count_parameters(adapter.network) for adapter in adapters]
     return {"steps": max(record["steps"] for record in records), "parameters": max(counts)}
 

@@ -297,7 +297,8 @@ def main() -> None:
         picture = folder / "picture.png"
         # No multiple of 64 either way, so that padding takes part.
         Image.fromarray(photograph(source, width=500, height=333)).save(picture)
-        data = Codec.load(arguments.base).encode(picture)
+        codec = Codec.load(arguments.base)
+        data = codec.encode(picture)
         stream = folder / "stream.pc"
         stream.write_bytes(data)
         outcomes = run_all(stream, chosen, base=arguments.base, folder=folder)
@@ -305,6 +306,7 @@ def main() -> None:
     passed = alike and all(outcome.passed or outcome.skipped for outcome in outcomes)
     report = {
         **provenance(),
+        "base_sha256": codec.base_hash.hex(),
         "picture": source.name,
         "stream_bytes": len(data),
         "passed": passed,

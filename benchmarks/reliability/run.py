@@ -22,7 +22,9 @@ from PIL import Image
 from benchmarks.common import ROOT, environment, parse, parser, read_record, write_json
 from benchmarks.reliability.pictures import write_tree
 from benchmarks.reliability.tiles import Settings, large, partial, region, seams
+from promptcodec.io.checkpoints import find_base
 from promptcodec.io.provenance import provenance
+from promptcodec.models.checkpoint import read_base
 
 # The tests that show a target, beside or instead of a measurement.
 TESTS = {
@@ -157,8 +159,11 @@ def main() -> None:
     options.add_argument("--count", type=int, default=1000)
     options.add_argument("--side", type=int, default=16384)
     arguments = parse(options)
-    report = read_record(arguments.out)
-    began = provenance()  # before its own result file changes the tree
+    own = read_base(find_base(arguments.base)).sha256.hex()
+    report: dict[str, Any] = read_record(arguments.out)
+    if report.get("base_sha256") != own:  # parts of two bases are not mixed
+        report = dict[str, Any](base_sha256=own)
+    began = provenance()
     for part in arguments.parts.split(","):
         with tempfile.TemporaryDirectory() as folder:
             settings = Settings(

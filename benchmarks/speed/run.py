@@ -16,7 +16,7 @@ from typing import Any
 
 from PIL import Image
 
-from benchmarks.common import parser, write_json
+from benchmarks.common import parse, parser, write_json
 from benchmarks.speed import startup
 from promptcodec.cli.options import parse_counts, split_words
 from promptcodec.coding.engine import EngineName, Precision
@@ -38,7 +38,7 @@ def main() -> None:
     options.add_argument("--picture", type=Path, help="photograph; default: a bundled one")
     options.add_argument("--peers", default=PEERS, help="comma-separated")
     options.add_argument("--precisions", default="float32,bfloat16", help="comma-separated")
-    arguments = options.parse_args()
+    arguments = parse(options)
     source = arguments.picture or bundled()
     engines = engines_here()
     report: dict[str, Any] = {}

@@ -15,10 +15,17 @@ from benchmarks.tables import accuracy, analysis, packs, segmentation, training
 from benchmarks.tables.corpus import render as corpus
 from benchmarks.tables.items import render as items
 from benchmarks.tables.mutations import render as mutations
+from benchmarks.tables.rates import effort, half_hour, methods, rates, source
 from benchmarks.tables.reliability import render as reliability
+from benchmarks.tables.speed import checkouts, in_short
 from benchmarks.tables.speed import render as speed
 from benchmarks.tables.weights import check_alike
-from promptcodec.evaluation.reports.markdown import update_markers
+from promptcodec.evaluation.reports.markdown import (
+    render_quarters,
+    render_table,
+    shown_comparisons,
+    update_markers,
+)
 from promptcodec.evaluation.results import read_results
 
 CHECKPOINT = ROOT / "checkpoints" / "nano"
@@ -85,113 +92,6 @@ def _passes(name: str, cache: dict[str, Any], serial: dict[str, Any]) -> list[st
     ]
 
 
-def effort(report: dict[str, Any]) -> str:
-    """Levels of effort: rate at equal PSNR and seconds."""
-    lines = [
-        "| effort | steps | rate at equal PSNR | worst picture | bpp | PSNR (dB) | encode (s) |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    lines += [
-        f"| {row['effort']} | {row['steps']} | {row['rate_change_percent']:+.2f} % "
-        f"| {row['worst_percent']:+.2f} % | {row['bpp']:.4f} | {row['psnr']:.2f} "
-        f"| {row['encode_seconds']:.1f} |"
-        for row in report["levels"]
-    ]
-    facts, settings = report["provenance"], report["settings"]
-    lines += [
-        "",
-        f"{len(report['pictures'])} pictures, from file bytes; {facts['machine']['cpu']}, "
-        f"{facts['machine']['threads']} thread, {settings['precision']}; base "
-        f"{settings['base_sha256'][:16]}; commit {facts['commit']}; `{facts['command']}`.",
-    ]
-    return "\n".join(lines)
-
-
-def rates(report: dict[str, Any]) -> str:
-    """The ladder: its points and those between, against published curves, and what it costs."""
-    curve, storage, speed = (report[part]["result"] for part in ("curve", "storage", "speed"))
-    lines = ["| rate | bpp | PSNR (dB) |", "| ---: | ---: | ---: |"]
-    lines += [
-        f"| {point['rate_index']:g} | {point['bpp']:.4f} | {point['psnr']:.2f} |"
-        for point in curve["points"]
-        if point["trained"]
-    ]
-    between = len(curve["points"]) - sum(point["trained"] for point in curve["points"])
-    rises = "rise" if curve["all_monotone"] else "do not rise everywhere"
-    lines += ["", f"With {between} more positions between them, bpp and PSNR {rises}.", ""]
-    lines += [
-        "| BD-rate against | all | lowest quarter | second | third | highest |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for name, values in curve["bd_rate"].items():
-        shown = ["n/a" if value is None else f"{value:+.1f} %" for value in values]
-        lines.append(f"| {name} | {' | '.join(shown)} |")
-    lines += ["", "| target | met | miss | passes of g_a, mean | most |"]
-    lines.append("| --- | ---: | ---: | ---: | ---: |")
-    for row in report["targets"]["result"]:
-        words = [f"{key} {value:g}" for key, value in row["target"].items() if key != "strict"]
-        words += ["strict"] if row["target"].get("strict") else []
-        count = row["met"] + len(row["unreachable"])
-        miss = f"{row['lowest_miss']:+.3f} to {row['highest_miss']:+.3f} {row['unit']}"
-        lines.append(
-            f"| {', '.join(words)} | {row['met']} of {count} | {miss} | {row['mean_passes']:.1f} "
-            f"| {row['most_passes']} |"
-        )
-    swap = report["swap"]["result"]
-    lines += [
-        "",
-        f"- Largest adapter: {max(storage['adapter_parameters']):,} parameters, "
-        f"{storage['largest_share_percent']:.2f} % of the base; "
-        f"{max(storage['adapter_bytes']) / 1000:.0f} kB.",
-        f"- Base and all adapters: {storage['all_over_base']:.2f} times the base, "
-        f"{storage['saved_percent']:.0f} % less than a model for each rate.",
-        f"- Swap: {speed['swap_ms']:.3f} ms; loading an adapter: {speed['load_ms']:.1f} ms.",
-        f"- An adapter adds {speed['overhead_percent']['encode']:+.1f} % to encoding and "
-        f"{speed['overhead_percent']['decode']:+.1f} % to decoding.",
-        f"- {swap['threads']} threads decoded {swap['decoded']:,} streams during {swap['swaps']:,} "
-        f"swaps; {swap['wrong']} came out wrong.",
-        "",
-        _source(report["curve"]["provenance"], base=report["identity"]["base_sha256"]),
-    ]
-    return "\n".join(lines)
-
-
-def methods(report: dict[str, Any]) -> str:
-    """Ways to adapt the base, against the whole base tuned to each rate."""
-    lines = [
-        "| method | trained parameters | steps a rate | optimiser | all | lowest quarter | second "
-        "| third | highest |",
-        "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for row in sorted(report["methods"], key=lambda row: row["bd_rate"][0]):
-        shown = ["n/a" if value is None else f"{value:+.2f} %" for value in row["bd_rate"]]
-        chosen = f"{row['optimizer']} {row['learning_rate']:g}" if "optimizer" in row else "recipe"
-        lines.append(
-            f"| {row['method']['name']} | {row['parameters']:,} | {row['steps']:,} | {chosen} "
-            f"| {' | '.join(shown)} |"
-        )
-    rates = [point["rate_index"] for point in report["methods"][0]["points"]]
-    names = [f"{row['method']['name']}" for row in report["methods"]]
-    lines += ["", "bpp / PSNR (dB) of each:", ""]
-    lines.append("| method | " + " | ".join(f"rate {rate}" for rate in rates) + " |")
-    lines.append("| --- | " + " | ".join("---:" for _ in rates) + " |")
-    for name, row in zip(names, report["methods"], strict=True):
-        cells = [f"{p['bpp']:.4f} / {p['psnr']:.3f}" for p in row["points"]]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    ceiling = next(r for r in report["methods"] if r["method"]["name"] == report["ceiling"])
-    fell = ", ".join(
-        f"{value:.2f} % at rate {rate}" for rate, value in ceiling["last_fifth_percent"].items()
-    )
-    lines += [
-        "",
-        f"BD-rate against `{report['ceiling']}`, more is worse; its held-out loss fell in the last "
-        f"fifth of its steps by {fell}.",
-        "",
-        _source(report["provenance"], base=report["base_sha256"]),
-    ]
-    return "\n".join(lines)
-
-
 def z_tables(report: dict[str, Any]) -> str:
     """A rate's own tables of z: held-out bits by number of sets."""
     asked = [each["asked"] for each in report["rates"][0]["sets"]]
@@ -249,7 +149,7 @@ def graphics(report: dict[str, Any]) -> str:
         f"| {row['logo_psnr']:.2f} |"
         for row in report["rates"]
     ]
-    return "\n".join([*lines, "", _source(report["provenance"], base=report["base_sha256"])])
+    return "\n".join([*lines, "", source(report["provenance"], base=report["base_sha256"])])
 
 
 def exact_tiles(report: dict[str, Any]) -> str:
@@ -289,7 +189,7 @@ def exact_tiles(report: dict[str, Any]) -> str:
             f"{sum(extra) / len(rows):+.2f} % bytes (at most {max(extra):+.2f}) and lose "
             f"{sum(loss) / len(rows):.3f} dB (at most {max(loss):.3f})."
         )
-    return "\n".join([*lines, "", _source(report["provenance"], base=report["base_sha256"])])
+    return "\n".join([*lines, "", source(report["provenance"], base=report["base_sha256"])])
 
 
 def errors() -> str:
@@ -306,14 +206,6 @@ def errors() -> str:
     lines = ["| code | Python | cause | remedy |", "| ---: | --- | --- | --- |"]
     lines += [f"| {code} | {name} | {cause} | {remedy} |" for code, name, cause, remedy in rows]
     return "\n".join(lines)
-
-
-def _source(facts: dict[str, Any], *, base: str) -> str:
-    machine = facts["machine"]
-    return (
-        f"From file bytes; {machine['cpu']}, {machine['threads']} thread; base "
-        f"{base[:16]}; commit {facts['commit']}; `{facts['command']}`."
-    )
 
 
 def _ms(seconds: float | None) -> str:
@@ -341,13 +233,18 @@ TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
     "effort": (ROOT / "docs" / "context.md", effort),
     "rates": (ROOT / "docs" / "rates.md", rates),
     "methods": (ROOT / "docs" / "rates.md", methods),
+    "ceiling": (ROOT / "docs" / "rates.md", methods),
+    "quarters": (ROOT / "docs" / "rates.md", render_quarters),
+    "second-set": (ROOT / "docs" / "evaluation.md", render_table),
+    "half-hour": (ROOT / "README.md", half_hour),
+    "speed-in-short": (ROOT / "README.md", in_short),
+    "checkouts": (ROOT / "docs" / "evaluation.md", checkouts),
     "reliability": (ROOT / "docs" / "reliability.md", reliability),
     "items": (ROOT / "docs" / "reliability.md", items),
     "engines": (ROOT / "docs" / "python.md", engines),
     "mutations": (ROOT / "docs" / "reliability.md", mutations),
     "corpus": (ROOT / "docs" / "corpus.md", corpus),
     "speed": (ROOT / "docs" / "evaluation.md", speed),
-    "speed-small": (ROOT / "docs" / "evaluation.md", speed),
     "anchors": (ROOT / "docs" / "evaluation.md", anchors),
     "graphics": (CHECKPOINT / "README.md", graphics),
     "exact-tiles": (ROOT / "docs" / "graphics.md", exact_tiles),
@@ -375,6 +272,10 @@ TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
     "shards": (ROOT / "docs" / "training.md", training.shards),
     "base-curve": (ROOT / "docs" / "training.md", training.curve),
 }
+RECORDS = {"quarters": "kodak", "speed-in-short": "speed"}
+"""Result files of tables with another name."""
+EVALUATED = (ROOT / "README.md", CHECKPOINT / "README.md")
+"""Documents with the tables of the evaluation on Kodak."""
 # Other result files that a table needs.
 BESIDE = {
     "reliability": ("fuzz", "fuzz-onnx", "fuzz-guided", "determinism", "emulated"),
@@ -391,14 +292,14 @@ NEIGHBOURS = {
 
 def summary_of(results: dict[str, Any]) -> dict[str, Any]:
     """Results of an evaluation without records of single pictures, for a checkpoint's folder."""
-    lists = ("points", "baselines", "comparisons")
+    lists = ("points", "baselines", "comparisons", "bd_rate")
     return {key: value for key, value in results.items() if key not in lists} | {
         "points": [{k: v for k, v in p.items() if k != "pictures"} for p in results["points"]],
         "baselines": [{"name": baseline["name"]} for baseline in results["baselines"]],
+        "bd_rate": results["bd_rate"],
         "comparisons": [
-            {**each, "deltas": {"bd_rate": each["deltas"]["bd_rate"]}}
-            for each in results["comparisons"]
-            if each["metric"] == "psnr" and each["rival"] in results["bd_rate"]
+            {**each, "deltas": {k: each["deltas"][k] for k in ("bd_rate", "range_bpp")}}
+            for each in shown_comparisons(results)
         ],
     }
 
@@ -406,7 +307,10 @@ def summary_of(results: dict[str, Any]) -> dict[str, Any]:
 def fill() -> None:
     """Bring every table up to date whose result file is there, and the checkpoint's summary."""
     check()
-    write_json(CHECKPOINT / "results.json", summary_of(read_results(RESULTS / "kodak.json")))
+    kodak = read_results(RESULTS / "kodak.json")
+    write_json(CHECKPOINT / "results.json", summary_of(kodak))
+    for document in EVALUATED:
+        update_markers(document, render_table(kodak))
     update_markers(ROOT / "docs" / "errors.md", errors(), name="errors")
     for name, (document, render) in TABLES.items():
         if report := read(name):
@@ -419,14 +323,14 @@ def check() -> None:
     Raises:
         UsageError: there are some, or a record has no hashes of its weights.
     """
-    for source, names in NEIGHBOURS.items():
+    for origin, names in NEIGHBOURS.items():
         found = {name: report for name in names if (report := read(name))}
-        check_alike(found, source=source)
+        check_alike(found, source=origin)
 
 
 def read(name: str) -> dict[str, Any]:
     """The record of a table, with the result files beside it; empty without any."""
-    return read_result(name, BESIDE.get(name, ()))
+    return read_result(RECORDS.get(name, name), BESIDE.get(name, ()))
 
 
 if __name__ == "__main__":

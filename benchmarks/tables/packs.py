@@ -78,7 +78,7 @@ def few(report: Report) -> str:
 
 def _percent(found: Mapping[str, float | None] | None) -> str:
     if found is None:
-        return "-"
+        return "n/a"
     interval = "" if found["low"] is None else f" ({found['low']:+.1f} to {found['high']:+.1f})"
     return f"{found['value']:+.1f} %{interval}"
 

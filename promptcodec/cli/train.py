@@ -333,6 +333,10 @@ def ablate(
         list[str] | None,
         Option(help="Train this one of the recipe's methods alone; may be repeated."),
     ] = None,
+    rate_index: Annotated[
+        list[int] | None,
+        Option(min=0, max=7, help="Train this one of the recipe's rates alone; may be repeated."),
+    ] = None,
     printer: Printer,
 ) -> None:
     """Compare ways to adapt the base, each trained at the same rates; a stopped run goes on."""
@@ -341,7 +345,14 @@ def ablate(
 
     config = read_recipe(recipe, AblationConfig)
     folder = run.folder(recipe.stem)
-    report = ablate(config, data=data, out=folder, only=method or (), device=run.device)
+    report = ablate(
+        config,
+        data=data,
+        out=folder,
+        only=method or (),
+        rates=rate_index or (),
+        device=run.device,
+    )
     printer.print_result("ablate", report, render_ablation(report))
 
 

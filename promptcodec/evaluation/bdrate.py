@@ -60,6 +60,19 @@ class Curve:
         object.__setattr__(self, "bpp", tuple(point[0] for point in points))
         object.__setattr__(self, "psnr", tuple(point[1] for point in points))
 
+    def bpp_at(self, quality: float) -> float:
+        """Rate in bits per pixel at a quality, by PCHIP of log(bpp) over quality.
+
+        Raises:
+            UsageError: the quality is outside the measured ones; nothing is extrapolated.
+        """
+        if not self.psnr[0] <= quality <= self.psnr[-1]:
+            raise UsageError(
+                f"a quality of {quality:g} is outside curve {self.name} ({self.psnr[0]:g} to "
+                f"{self.psnr[-1]:g}): measure it at more rates"
+            )
+        return float(np.exp(_rate_over_psnr(self)(quality)))
+
     def psnr_at(self, bpp: float) -> float:
         """PSNR in dB at a rate, by PCHIP over log(bpp).
 
@@ -124,6 +137,20 @@ def shared_psnr(curve: Curve, anchor: Curve) -> tuple[float, float]:
         UsageError: a curve has under four points, or there is no such range.
     """
     return _overlap(curve, anchor, axis=lambda c: c.psnr, unit="dB")
+
+
+def quarters(curve: Curve) -> list[tuple[tuple[float, float], tuple[float, float]]]:
+    """Quarters of a curve's range of log(bpp), lowest first, each as rates and as qualities.
+
+    Args:
+        curve: curve that is divided; every rival is compared on the same quarters.
+    Returns:
+        Four pairs of ((low, high) in bpp, (low, high) in the quality of the curve).
+    """
+    edges = np.exp(np.linspace(np.log(curve.bpp[0]), np.log(curve.bpp[-1]), 5))
+    rates = [float(rate) for rate in np.clip(edges, curve.bpp[0], curve.bpp[-1])]
+    qualities = [curve.psnr_at(rate) for rate in rates]
+    return list(zip(pairwise(rates), pairwise(qualities), strict=True))
 
 
 def _overlap(

@@ -3,16 +3,17 @@
 The pictures of a set are a sample. Resamples of the same size, drawn with replacement, show how far
 a delta depends on which pictures were taken (Efron 1979, doi:10.1214/aos/1176344552; percentile
 intervals). Both codecs are averaged over the same resample, so that a hard picture affects both.
+Qualities are averaged in the metric's own unit, as publications do, and then become dB.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
 from promptcodec.errors import UsageError
-from promptcodec.evaluation.bdrate import Curve, bd_psnr, bd_rate, shared_psnr
+from promptcodec.evaluation.bdrate import Curve, bd_psnr, bd_rate, quarters, shared_psnr
+from promptcodec.evaluation.metrics import Metric, to_db
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
@@ -21,10 +22,6 @@ MIN_PICTURES = 5
 """Fewest pictures for an interval; fewer allow too few different resamples."""
 MAX_FAILED = 0.05
 """Largest share of resamples without a comparable curve; above it there is no interval."""
-EDGES = (0.0, 0.4, 1.0, np.inf)
-"""Bounds of the segments of rate, bpp of the tested codec."""
-MIN_WIDTH = 0.25
-"""Least common range of PSNR, dB, of a segment that is reported."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +47,17 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Segment:
-    """One part of the curve of the tested codec.
+    """One quarter of the tested codec's range of log(bpp).
 
     Attributes:
         low_bpp: lower bound.
-        high_bpp: upper bound; None is unbounded.
-        bd_rate: per cent, within the segment.
+        high_bpp: upper bound.
+        bd_rate: per cent within the quarter; without a value where the rival does not have the
+            whole of it.
     """
 
     low_bpp: float
-    high_bpp: float | None
+    high_bpp: float
     bd_rate: Estimate
 
 
@@ -70,13 +68,16 @@ class Deltas:
     Attributes:
         bd_rate: per cent at equal quality, negative is better.
         bd_quality: difference in dB at equal rate, positive is better.
-        segments: BD-rate by rate of the tested codec, lowest first.
+        segments: BD-rate by quarter of the tested codec's rates, lowest first.
+        range_bpp: rates of the tested codec at the ends of the common range of quality, the range
+            of the BD-rate; None without one.
         reason: why there is no BD-rate; empty if there is one.
     """
 
     bd_rate: Estimate
     bd_quality: Estimate
     segments: tuple[Segment, ...]
+    range_bpp: tuple[float, float] | None = None
     reason: str = ""
 
 
@@ -87,12 +88,15 @@ class Sample:
     Attributes:
         name: name of the codec.
         bpp: rates, (pictures, points).
-        quality: quality in dB, same shape; the order of the pictures is the same for every codec.
+        quality: quality in the metric's own unit, same shape; the order of the pictures is the
+            same for every codec.
+        metric: metric of the quality.
     """
 
     name: str
     bpp: np.ndarray
     quality: np.ndarray
+    metric: Metric = "psnr"
 
     def curve(self, chosen: np.ndarray | None = None) -> Curve:
         """Averages over all pictures, or over those with the given indexes.
@@ -101,8 +105,9 @@ class Sample:
             UsageError: the averages are no curve.
         """
         rows = slice(None) if chosen is None else chosen
-        rates, qualities = self.bpp[rows].mean(axis=0), self.quality[rows].mean(axis=0)
-        return Curve(self.name, tuple(rates.tolist()), tuple(qualities.tolist()))
+        rates, means = self.bpp[rows].mean(axis=0), self.quality[rows].mean(axis=0)
+        qualities = (to_db(self.metric, mean) for mean in means.tolist())
+        return Curve(self.name, tuple(rates.tolist()), tuple(qualities))
 
 
 def deltas(ours: Sample, rival: Sample | Curve, *, resamples: int = RESAMPLES) -> Deltas:
@@ -115,9 +120,9 @@ def deltas(ours: Sample, rival: Sample | Curve, *, resamples: int = RESAMPLES) -
     """
     try:
         pair = ours.curve(), rival if isinstance(rival, Curve) else rival.curve()
-        shared_psnr(*pair)
+        common = shared_psnr(*pair)
     except UsageError as error:
-        return Deltas(Estimate(None), Estimate(None), (), str(error))
+        return Deltas(Estimate(None), Estimate(None), (), reason=str(error))
     values = _quantities(*pair)
     bounds = np.full((2, values.size), np.nan)
     pictures = ours.bpp.shape[0]
@@ -131,15 +136,36 @@ def deltas(ours: Sample, rival: Sample | Curve, *, resamples: int = RESAMPLES) -
         Estimate(_finite(value), _finite(low), _finite(high))
         for value, low, high in zip(values, *bounds, strict=True)
     )
+    parts = zip(quarters(pair[0]), segments, strict=True)
     return Deltas(
         rate,
         quality,
-        tuple(
-            Segment(low, _finite(high), each)
-            for (low, high), each in zip(pairwise(EDGES), segments, strict=True)
-            if each.value is not None
-        ),
+        tuple(Segment(low, high, each) for ((low, high), _), each in parts),
+        (pair[0].bpp_at(common[0]), pair[0].bpp_at(common[1])),
     )
+
+
+def estimate(
+    figure: Callable[[np.ndarray], float], pictures: int, *, resamples: int = RESAMPLES
+) -> Estimate:
+    """A figure of a set of pictures with its interval.
+
+    Args:
+        figure: function from indexes of pictures to the figure over these; it raises `UsageError`
+            where there is none, outside a measured range for instance.
+        pictures: number of pictures.
+        resamples: number of resamples.
+    Returns:
+        No value where there is none over all pictures; no interval for fewer pictures than
+        `MIN_PICTURES`, or where more than `MAX_FAILED` of the resamples have no figure.
+    """
+    value = _attempt(lambda: figure(np.arange(pictures)))
+    if not np.isfinite(value) or pictures < MIN_PICTURES:
+        return Estimate(_finite(value))
+    draws = np.random.default_rng(0).integers(0, pictures, (resamples, pictures))
+    values = np.array([[_attempt(lambda d=draw: figure(d))] for draw in draws])
+    low, high = _bounds(values)[:, 0]
+    return Estimate(value, _finite(low), _finite(high))
 
 
 def _of_draw(ours: Sample, rival: Sample, draw: np.ndarray, *, count: int) -> np.ndarray:
@@ -150,29 +176,14 @@ def _of_draw(ours: Sample, rival: Sample, draw: np.ndarray, *, count: int) -> np
 
 
 def _quantities(curve: Curve, anchor: Curve) -> np.ndarray:
-    """BD-rate, BD-quality and the BD-rate of each segment; NaN where one is impossible."""
-    segments = pairwise(EDGES)
+    """BD-rate, BD-quality and the BD-rate of each quarter; NaN where one is impossible."""
     return np.array(
         [
             _attempt(lambda: bd_rate(curve, anchor)),
             _attempt(lambda: bd_psnr(curve, anchor)),
-            *[_attempt(lambda s=s: _segment_rate(curve, anchor, *s)) for s in segments],
+            *[_attempt(lambda q=q: bd_rate(curve, anchor, between=q)) for _, q in quarters(curve)],
         ]
     )
-
-
-def _segment_rate(curve: Curve, anchor: Curve, low: float, high: float) -> float:
-    shared = shared_psnr(curve, anchor)
-    if high <= curve.bpp[0] or low >= curve.bpp[-1]:
-        return np.nan
-    ends = (
-        curve.psnr_at(max(low, curve.bpp[0])),
-        curve.psnr_at(min(high, curve.bpp[-1])),
-    )
-    between = max(ends[0], shared[0]), min(ends[1], shared[1])
-    if between[1] - between[0] < MIN_WIDTH:
-        return np.nan
-    return bd_rate(curve, anchor, between=between)
 
 
 def _bounds(draws: np.ndarray) -> np.ndarray:

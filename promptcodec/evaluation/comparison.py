@@ -103,8 +103,7 @@ def _sample(
     if any(None in row for row in values):
         return None
     rates = [[record.bpp for record in row] for row in sweeps]
-    qualities = [[to_db(metric, value) for value in row] for row in values]
-    return Sample(name, np.array(rates).T, np.array(qualities).T)
+    return Sample(name, np.array(rates).T, np.array(values).T, metric)
 
 
 def _baseline_sample(baseline: BaselineResult, metric: Metric) -> Sample:

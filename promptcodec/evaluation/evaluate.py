@@ -38,7 +38,7 @@ from promptcodec.evaluation.workers import measure_in_processes
 from promptcodec.io.atomic import refuse_input
 from promptcodec.io.find import PICTURE_SUFFIXES, find_files
 from promptcodec.io.notes import note_lines
-from promptcodec.io.provenance import commit, provenance, versions
+from promptcodec.io.provenance import changes, commit, machine, provenance, versions
 
 if TYPE_CHECKING:
     from promptcodec.api import Codec
@@ -101,7 +101,7 @@ def evaluate_folder(
     QualityMetrics(config.metrics, lpips_weights=config.lpips_weights)
     config = replace(config, against=tuple(codecs))
     codec = config.load()
-    identity = _identity(codec, config, codecs)
+    identity = _identity(codec, config, codecs, jobs=jobs)
     measurement = config.build(codec)
     journal = Journal(out and out.with_name(out.name + ".partial"), identity, force=force)
     todo = [
@@ -203,9 +203,9 @@ def _named(folder: Path) -> dict[str, Path]:
 
 
 def _identity(
-    codec: "Codec", config: MeasurementConfig, codecs: dict[str, BaselineCodec]
+    codec: "Codec", config: MeasurementConfig, codecs: dict[str, BaselineCodec], *, jobs: int
 ) -> dict[str, Any]:
-    """Settings that the parts of one run must share."""
+    """What the parts of one run must share."""
     from promptcodec.coding.adapter_file import adapter_digest
     from promptcodec.io.checkpoints import find_prompts
 
@@ -220,8 +220,12 @@ def _identity(
         "engine": codec.engine.name,
         "peers": {name: each.options() for name, each in codecs.items()},
         "metrics": sorted(config.metrics),
-        "threads": config.threads,
+        "lpips": config.lpips_weights and _digest(config.lpips_weights),
+        "max_pixels": config.max_pixels,
+        "machine": machine(threads=config.threads),
+        "alone": jobs == 1,  # times of the two kinds must not be mixed
         "commit": commit(),
+        "changes": changes(),
         "versions": versions(),
     }
 
@@ -231,9 +235,13 @@ def _is_done(path: Path, measured: Measured | None) -> bool:
     if measured is None:
         return False
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest() == measured.sha256
+        return _digest(path) == measured.sha256
     except OSError:
         return False
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _collect(

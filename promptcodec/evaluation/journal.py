@@ -37,8 +37,8 @@ class Journal:
             self.done = {each.picture: each for each in map(_measured, lines[1:]) if each}
         elif len(lines) > 1 and not force:
             raise UsageError(
-                f"{path} is of a run with other settings: finish that run, remove the file, or "
-                "pass --force to begin anew"
+                f"{path} is of a run with other settings, weights, code or machine: finish that "
+                "run, remove the file, or pass --force to begin anew"
             )
         kept = [json.dumps(asdict(each), allow_nan=False) for each in self.done.values()]
         self._write("w", "\n".join([header, *kept]) + "\n")

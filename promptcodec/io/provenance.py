@@ -1,15 +1,21 @@
 """Provenance of figures: date, commit, versions, machine, command; peak memory."""
 
+import hashlib
 import os
 import platform
 import shlex
 import subprocess
 import sys
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+DOCUMENTS = (":(exclude)docs", ":(exclude)*.md", ":(exclude)checkpoints/*/results.json")
+"""Paths of git that no figure depends on: documents, and the records that commands write."""
 PACKAGES = ("promptcodec", "torch", "onnxruntime", "numpy", "pillow", "constriction")
+
+_HERE = Path(__file__).resolve()
 
 
 def provenance(*, threads: int | None = None) -> dict[str, object]:
@@ -19,7 +25,7 @@ def provenance(*, threads: int | None = None) -> dict[str, object]:
         threads: CPU threads of its computation; None is those of torch, where it is in use.
     Returns:
         JSON-ready facts: date (UTC, ISO 8601), commit (None outside a checkout; "-dirty" when
-        tracked files differ from it), command, versions, machine.
+        files other than documents differ from it), command, versions, machine.
     """
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -57,13 +63,40 @@ def machine(*, threads: int | None = None) -> dict[str, object]:
     }
 
 
+@cache
 def commit() -> str | None:
-    """Commit of the checkout that contains this package; None if it was installed."""
-    here = Path(__file__).resolve()
-    # An installed package may be inside another checkout, where this file is not tracked.
-    if _git("ls-files", "--error-unmatch", here.name, folder=here.parent) is None:
+    """Commit of the checkout that contains this package; None if it was installed.
+
+    It ends with "-dirty" where a file differs from it, or Python code is not in it, that a figure
+    may depend on; changes of `DOCUMENTS` do not count. The first answer holds for the process,
+    whose code was read then: long runs ask at their start.
+    """
+    if not _in_checkout():
         return None
-    return _git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*", folder=here.parent)
+    found = _git("rev-parse", "--short=12", "HEAD", folder=_HERE.parent)
+    return f"{found}-dirty" if found and changes() else found
+
+
+@cache
+def changes() -> str:
+    """Hash of what differs from the commit, hexadecimal; empty if nothing does."""
+    if not _in_checkout():
+        return ""
+    root = _HERE.parents[2]
+    changed = _git("diff", "HEAD", "--binary", "--", ".", *DOCUMENTS, folder=root) or ""
+    new = _git("ls-files", "--others", "--exclude-standard", "*.py", folder=root) or ""
+    code = "".join(f"{name}\n{_text(root / name)}" for name in new.splitlines())
+    return hashlib.sha256(f"{changed}\n{code}".encode()).hexdigest() if changed or code else ""
+
+
+def _in_checkout() -> bool:
+    # An installed package may be inside another checkout, where this file is not tracked.
+    tracked = _git("ls-files", "--error-unmatch", _HERE.name, folder=_HERE.parent)
+    return tracked is not None
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 def _git(*arguments: str, folder: Path) -> str | None:
@@ -73,6 +106,7 @@ def _git(*arguments: str, folder: Path) -> str | None:
             cwd=folder,
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=10,
             check=True,
         )

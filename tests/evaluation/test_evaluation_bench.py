@@ -9,6 +9,7 @@ import pytest
 
 from promptcodec.cli.main import main
 from promptcodec.errors import UsageError
+from promptcodec.evaluation.codecs import compressai_timing
 from promptcodec.evaluation.speed import bench as benching
 from promptcodec.evaluation.speed.bench import bench
 from promptcodec.io import samples
@@ -44,6 +45,7 @@ def test_ratios_are_of_pairs_and_every_value_is_kept(tiny_checkpoint: Path, rgb)
     assert found["engine"] == "onnx" and set(found["decode_parts_seconds"]) == {"onnx", "torch"}
     assert len(lines) == 6 and "to encode (quartiles" in lines[0]
     assert json.loads(json.dumps(facts))["size"] == [128, 64]
+    assert len(facts["base_sha256"]) == 64 and facts["load_average_after"] >= 0
 
 
 def test_a_noisy_machine_is_said_to_be_noisy() -> None:
@@ -82,3 +84,13 @@ def test_the_command_prints_a_table_and_writes_json(
     assert main(["bench", "--threads", "0"]) == 2
     assert main(["bench", "--peers", "av2"]) == 2
     assert main(["bench", "--engine", "onnx,caffe"]) == 2
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("ours", [0.3, 1.2])
+def test_the_learned_peer_takes_the_rate_next_to_ours(ours: float, rgb) -> None:
+    limit = round(ours * rgb.shape[0] * rgb.shape[1] / 8)
+    found = benching._model_actions(rgb, limit=limit, precision="float32", threads=1)
+    assert found.setting == f"quality {compressai_timing.nearest_quality(ours)}"
+    rate = 8 * found.size / (rgb.shape[0] * rgb.shape[1])
+    assert rate == pytest.approx(ours, rel=0.25)

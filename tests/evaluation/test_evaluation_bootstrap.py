@@ -4,6 +4,7 @@ import pytest
 from promptcodec.evaluation.anchors import kodak_anchors
 from promptcodec.evaluation.bdrate import Curve, bd_psnr, bd_rate
 from promptcodec.evaluation.bootstrap import MIN_PICTURES, Sample, deltas
+from promptcodec.evaluation.metrics import Metric, to_db
 
 RATES = np.array([0.15, 0.3, 0.6, 1.2, 2.0])
 QUALITIES = np.array([27.0, 30.0, 33.0, 36.5, 39.0])
@@ -21,7 +22,10 @@ def test_a_constant_factor_has_an_interval_of_no_width() -> None:
     found = deltas(dearer, plain, resamples=50)
     for estimate in (found.bd_rate, *(segment.bd_rate for segment in found.segments)):
         assert [estimate.low, estimate.value, estimate.high] == pytest.approx([25.0] * 3, abs=1e-6)
-    assert [(s.low_bpp, s.high_bpp) for s in found.segments] == [(0, 0.4), (0.4, 1.0), (1.0, None)]
+    rates = 1.25 * np.exp(np.linspace(np.log(RATES[0]), np.log(RATES[-1]), 5))
+    assert [s.low_bpp for s in found.segments] == pytest.approx(rates[:-1])
+    assert [s.high_bpp for s in found.segments] == pytest.approx(rates[1:])
+    assert found.range_bpp == pytest.approx((rates[0], rates[-1]))
     assert found.bd_quality.value is not None and found.bd_quality.value < -0.5
     assert found.reason == ""
 
@@ -76,11 +80,38 @@ def steep() -> Sample:
     return Sample("steep", np.tile(RATES, (6, 1)), np.tile(np.linspace(25, 45, 5), (6, 1)))
 
 
-def test_segments_of_published_curves_average_to_the_whole() -> None:
+def test_a_quarter_that_the_rival_has_in_part_has_no_value() -> None:
+    """Nothing is extrapolated, and no quarter is judged by a part of it."""
+    short = sample("short", factors=np.ones(8))
+    short = Sample("short", short.bpp[:, 1:], short.quality[:, 1:])  # nothing below 30 dB
+    found = deltas(sample("ours", factors=np.full(8, 1.1)), short, resamples=50)
+    assert [segment.bd_rate.value is None for segment in found.segments] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert found.range_bpp == pytest.approx((1.1 * RATES[1], 1.1 * RATES[-1]))
+    values = [segment.bd_rate.value for segment in found.segments[2:]]
+    assert values == pytest.approx([10.0, 10.0], abs=0.5)
+
+
+@pytest.mark.parametrize(("metric", "values"), [("ms-ssim", (0.9, 0.99)), ("lpips", (0.4, 0.01))])
+def test_averages_are_taken_before_decibels(metric: Metric, values: tuple[float, ...]) -> None:
+    """As publications do; the average of decibels would favour uneven codecs."""
+    raw = np.tile(np.linspace(values[0], values[1], 5), (2, 1))
+    raw[1] -= 0.004
+    curve = Sample("x", np.tile(RATES, (2, 1)), raw, metric).curve()
+    assert curve.psnr == pytest.approx([to_db(metric, mean) for mean in raw.mean(axis=0)])
+    each = np.mean([[to_db(metric, value) for value in row] for row in raw], axis=0)
+    assert abs(curve.psnr[-1] - each[-1]) > 0.05
+
+
+def test_segments_of_published_curves_lie_around_the_whole() -> None:
     anchors = kodak_anchors()
     webp = Sample("WebP", np.array([anchors["WebP"].bpp]), np.array([anchors["WebP"].psnr]))
     found = deltas(webp, anchors["VTM"])
     parts = [segment.bd_rate.value for segment in found.segments]
-    assert len(parts) == 3
+    assert len(parts) == 4
     assert found.bd_rate.value == pytest.approx(78.7, abs=0.1)
     assert min(parts) < found.bd_rate.value < max(parts)

@@ -1,6 +1,7 @@
 """Peers that can run, and what is said of those that cannot."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def test_a_peer_that_cannot_run_is_skipped_under_all_and_refused_by_name(
     assert list(found) == [name for name in running if not name.endswith("-slow")]
     assert "avif-slow" in find_codecs(["all", "avif-slow"], weights=tmp_path)
     assert any(note.startswith("jxl: skipped") and "promptcodec[jxl]" in note for note in notes)
-    assert any(note.startswith("hevc: skipped") and "libx265" in note for note in notes)
+    assert any(note.startswith("hevc, hevc-psnr: skipped") and "libx265" in note for note in notes)
     assert any("mbt2018-mean, " in note and "promptcodec[peers]" in note for note in notes)
     for name, remedy in (("jxl", "pip install"), ("hevc", "ffmpeg"), ("mbt2018", "pip install")):
         with pytest.raises(UsageError, match=f"peer {name} cannot run.*{remedy}"):
@@ -157,3 +158,8 @@ def test_hevc_comes_back(picture: Image.Image) -> None:
     decoded = np.asarray(codec.decompress(data))
     assert psnr(np.asarray(picture), decoded) > 35
     assert len(data) < len(codec.compress(picture, -10))
+    units = [(data[found.end()] >> 1) & 63 for found in re.finditer(b"\x00\x00\x01", data)]
+    assert units[:3] == [32, 33, 34] and not {39, 40} & set(units)  # no message (SEI)
+    tuned = Hevc(tune="psnr")
+    better = psnr(np.asarray(picture), np.asarray(tuned.decompress(tuned.compress(picture, -20))))
+    assert better > psnr(np.asarray(picture), decoded)

@@ -11,12 +11,34 @@ from promptcodec.evaluation.reports.markdown import (
     BEGIN,
     END,
     render_ladder,
+    render_quarters,
     render_table,
     render_training,
     update_markers,
 )
 from promptcodec.evaluation.reports.plot import plot_curves
 from promptcodec.io import provenance
+
+
+def comparison(
+    rival: str,
+    metric: str,
+    values: tuple[float | None, ...],
+    range_bpp: tuple[float, float] | None,
+    *,
+    published: bool = False,
+    parts: tuple[float | None, ...] = (),
+) -> dict:
+    """A comparison as in results.json; "parts" are the values of its quarters."""
+    estimates = [dict(zip(("value", "low", "high"), values, strict=True))]
+    estimates += [{"value": value, "low": None, "high": None} for value in parts]
+    segments = [
+        {"low_bpp": k / 2, "high_bpp": (k + 1) / 2, "bd_rate": each}
+        for k, each in enumerate(estimates[1:])
+    ]
+    own = {"bd_rate": estimates[0], "range_bpp": range_bpp, "segments": segments}
+    return {"rival": rival, "metric": metric, "published": published, "deltas": own}
+
 
 RESULTS = {
     "format": 1,
@@ -30,23 +52,32 @@ RESULTS = {
         "versions": {},
         "machine": {"cpu": "A processor", "processors": 2, "threads": 1, "system": "Linux"},
     },
+    "metrics": ["psnr", "ms-ssim"],
+    "jobs": 1,
     "points": [
         {
             "label": label,
             "bpp": bpp,
             "psnr": psnr,
-            "psnr_above": {"jpeg": above, "webp": None},
+            "ms_ssim": similarity,
             "encode_seconds": 0.25,
             "decode_seconds": 0.5,
             "pictures": [{}] * 24,
         }
-        for label, bpp, psnr, above in (
-            ("rate 5", 1.25, 35.0, 3.5),
-            ("rate 4", 0.5, 32.125, -1.5),
+        for label, bpp, psnr, similarity in (
+            ("rate 5", 1.25, 35.0, 0.98765),
+            ("rate 4", 0.5, 32.125, None),
         )
     ],
     "baselines": [{"name": "jpeg"}, {"name": "webp"}],
-    "bd_rate": {"VTM": 25.0, "jpeg": None},
+    "comparisons": [
+        comparison("jpeg", "psnr", (-45.48, -47.5, -43.56), (0.25, 1.2), parts=(-1.0, None)),
+        comparison("jpeg", "ms-ssim", (-30.0, -31.0, -29.0), (0.2, 1.1)),
+        comparison("webp", "psnr", (None, None, None), None),
+        comparison("VTM", "psnr", (25.0, None, None), (0.5, 1.25), published=True),
+        comparison("QARV", "psnr", (9.0, None, None), (0.5, 1.25), published=True),
+    ],
+    "bd_rate": {"VTM": 25.0, "jpeg": -45.48, "webp": None},
     "failures": [{"picture": "x.png", "reason": "broken"}],
     "notes": [],
 }
@@ -54,13 +85,43 @@ RESULTS = {
 
 def test_table_shows_what_the_file_says() -> None:
     lines = render_table(RESULTS).splitlines()
-    assert lines[0].startswith("| rate | bpp | PSNR (dB) | above JPEG (dB) | above WebP (dB) |")
-    assert lines[2] == "| rate 4 | 0.500 | 32.12 | -1.50 | n/a | 0.25 | 0.50 |"
-    assert lines[3] == "| rate 5 | 1.250 | 35.00 | +3.50 | n/a | 0.25 | 0.50 |"
+    assert lines[0] == "| rate | bpp | PSNR (dB) | MS-SSIM | encode (s) | decode (s) |"
+    assert lines[2] == "| rate 4 | 0.500 | 32.12 | n/a | 0.25 | 0.50 |"
+    assert lines[3] == "| rate 5 | 1.250 | 35.00 | 0.9877 | 0.25 | 0.50 |"
     assert len({line.count("|") for line in lines[:4]}) == 1
-    assert "BD-rate: +25.0 % against VTM." in lines
+    assert lines[5:10] == [
+        "| BD-rate against | our bpp | by PSNR | by MS-SSIM |",
+        "| --- | ---: | ---: | ---: |",
+        "| JPEG | 0.25 to 1.20 | -45.5 % (-47.5 to -43.6) | -30.0 % (-31.0 to -29.0) |",
+        "| WebP | n/a | n/a | n/a |",
+        "| VTM (published) | 0.50 to 1.25 | +25.0 % | n/a |",
+    ]
+    assert "QARV" not in "".join(lines)  # documents have it
     for fact in ("24 pictures of `kodak`", "1 more could not", "abc123", "2026-01-02", "A proc"):
         assert fact in lines[-1]
+
+
+def test_times_of_processes_side_by_side_are_left_out() -> None:
+    lines = render_table(RESULTS | {"jobs": 2}).splitlines()
+    assert lines[0] == "| rate | bpp | PSNR (dB) | MS-SSIM |"
+    assert lines[2] == "| rate 4 | 0.500 | 32.12 | n/a |"
+    assert "2 processes, so that there are no times" in lines[-1]
+
+
+def test_files_without_the_range_are_still_read() -> None:
+    older = json.loads(json.dumps(RESULTS))
+    for each in older["comparisons"]:
+        del each["deltas"]["range_bpp"]
+    assert "| JPEG | n/a | -45.5 % (-47.5 to -43.6) |" in render_table(older)
+
+
+def test_quarters_are_of_every_rival() -> None:
+    lines = render_quarters(RESULTS).splitlines()
+    assert lines[0] == "| by PSNR | our bpp | all | 0.00 to 0.50 bpp | 0.50 to 1.00 bpp |"
+    assert lines[2] == "| JPEG | 0.25 to 1.20 | -45.5 % (-47.5 to -43.6) | -1.0 % | n/a |"
+    assert lines[3] == "| WebP | n/a | n/a | n/a | n/a |"
+    assert lines[5] == "| QARV (published) | 0.50 to 1.25 | +9.0 % | n/a | n/a |"
+    assert lines[7] == "| by MS-SSIM | our bpp | all |"
 
 
 def test_markers_are_filled_and_the_rest_is_left_alone(tmp_path: Path) -> None:

@@ -94,10 +94,46 @@ def test_other_settings_are_not_mixed_in(
     with pytest.raises(KeyboardInterrupt):
         evaluate_folder(folder, setup, out=out)
     other = replace(setup, gains=(3.0,))
-    with pytest.raises(UsageError, match="other settings: finish that run"):
+    with pytest.raises(UsageError, match=r"other settings.*finish that run"):
         evaluate_folder(folder, other, out=out)
     evaluate_folder(folder, other, out=out, force=True)
     assert seen[3:] == NAMES
+
+
+@pytest.mark.parametrize(
+    ("what", "value"),
+    [
+        ("commit", "0123456789ab"),
+        ("changes", "of a file"),
+        ("machine", {"cpu": "another"}),
+        ("versions", {"numpy": "another"}),
+    ],
+)
+def test_code_and_machine_are_not_mixed(
+    what: str,
+    value: object,
+    folder: Path,
+    setup: MeasurementConfig,
+    seen: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "results.json"
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_folder(folder, setup, out=out)
+    monkeypatch.setattr(evaluate, what, lambda **_: value)
+    with pytest.raises(UsageError, match="other settings"):
+        evaluate_folder(folder, setup, out=out)
+
+
+def test_times_of_pictures_alone_and_together_are_not_mixed(
+    folder: Path, setup: MeasurementConfig, seen: list[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "results.json"
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_folder(folder, setup, out=out)
+    with pytest.raises(UsageError, match="other settings"):
+        evaluate_folder(folder, setup, out=out, jobs=2)
 
 
 def test_processes_change_no_byte(folder: Path, setup: MeasurementConfig, tmp_path: Path) -> None:

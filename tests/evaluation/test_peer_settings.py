@@ -2,14 +2,17 @@
 
 import io
 import itertools
+import subprocess
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import AvifImagePlugin, Image
 
 from promptcodec.config import LAMBDAS
+from promptcodec.errors import PictureError
 from promptcodec.evaluation.classification import ReaderConfig, SourceConfig, write_files
 from promptcodec.evaluation.codecs import hevc
 from promptcodec.evaluation.codecs.registry import CLASSIC, SLOW, TITLES
@@ -54,7 +57,7 @@ def test_files_are_written_with_these_settings(name: str) -> None:
 
 
 def test_every_codec_of_pillow_has_its_settings_here() -> None:
-    assert set(CLASSIC) == {*SETTINGS, "jpegli", "hevc"} == set(TITLES)
+    assert set(CLASSIC) == {*SETTINGS, "jpegli", "hevc", "hevc-psnr"} == set(TITLES)
     assert {name for name in CLASSIC if "slow" in name} == SLOW
 
 
@@ -78,14 +81,73 @@ def test_jpegli_has_the_quality_it_is_given(monkeypatch: pytest.MonkeyPatch) -> 
     assert asked == [((9, 8), {"quality": 42})]
 
 
-def test_hevc_is_asked_for_a_slow_intra_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "tune"), [("hevc", None), ("hevc-psnr", "psnr")])
+def test_hevc_is_asked_for_a_slow_intra_frame(
+    name: str, tune: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[str] = []
     monkeypatch.setattr(hevc, "_ffmpeg", lambda words, data: asked.extend(words) or b"")
-    hevc.Hevc().compress(Image.new("RGB", (8, 8)), -30)
+    CLASSIC[name].compress(Image.new("RGB", (8, 8)), -30)
     pairs = dict(itertools.pairwise(asked))
-    assert pairs["-preset"] == "slow" and pairs["-c:v"] == "libx265"
-    assert pairs["-x265-params"].startswith("qp=30:keyint=1:")
-    assert "yuv444p" in asked and "range=full" in pairs["-vf"]
+    assert pairs["-preset"] == "slow" and pairs["-c:v"] == "libx265" and pairs.get("-tune") == tune
+    parameters = pairs["-x265-params"].split(":")
+    # x265's message about itself would be 2 kB of every file; one thread.
+    assert {"qp=30", "keyint=1", "info=0", "pools=none", "frame-threads=1"} <= set(parameters)
+    # The input is converted already: what ffmpeg reads is what x265 codes.
+    assert [after for word, after in itertools.pairwise(asked) if word == "-pix_fmt"] == [
+        "yuv444p",
+        "yuv444p",
+    ]
+
+
+def test_hevc_gets_colours_to_the_nearest_level() -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    rgb[0, 0], rgb[0, 1], rgb[0, 2] = (0, 0, 0), (255, 255, 255), (255, 0, 0)
+    planes = hevc.to_planes(rgb)
+    assert planes[:, 0, :3].T.tolist() == [[0, 128, 128], [255, 128, 128], [54, 99, 255]]
+    assert psnr(rgb, hevc.from_planes(planes)) > 51.5
+
+
+def test_hevc_has_one_thread_in_both_directions(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+    done = subprocess.CompletedProcess([], 0, b"", b"")
+    monkeypatch.setattr(hevc.subprocess, "run", lambda words, **_: asked.append(words) or done)
+    CLASSIC["hevc"].compress(Image.new("RGB", (8, 8)), -30)
+    with pytest.raises(PictureError, match="returned no picture"):
+        CLASSIC["hevc"].decompress(b"")
+    for words in asked:
+        assert dict(itertools.pairwise(words))["-threads"] == "1"
+        assert words.index("-threads") < words.index("-i")  # of the decoder, not of the output
+
+
+@pytest.mark.parametrize("name", ["avif", "jxl"])
+def test_files_are_read_by_one_thread(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that say one thread mean both directions; the plugins read on every core."""
+    if CLASSIC[name].missing():
+        pytest.skip(f"{name} cannot run here")
+    data = CLASSIC[name].compress(Image.new("RGB", (64, 48)), 50)
+    asked: list[int] = []
+    if name == "avif":
+        decoder, module = AvifImagePlugin._avif.AvifDecoder, AvifImagePlugin
+
+        def spy(*words):
+            return asked.append(words[2]) or decoder(*words)
+
+        monkeypatch.setattr(AvifImagePlugin, "_avif", SimpleNamespace(AvifDecoder=spy))
+        option = "DEFAULT_MAX_THREADS"
+    else:
+        from pillow_jxl import JpegXLImagePlugin as module
+
+        reader, option = module.Decoder, "DECODE_THREADS"
+
+        def spy(num_threads):
+            return asked.append(num_threads) or reader(num_threads=num_threads)
+
+        monkeypatch.setattr(module, "Decoder", spy)
+    earlier = getattr(module, option)
+    assert CLASSIC[name].decompress(data).size == (64, 48)
+    assert asked == [1]
+    assert getattr(module, option) == earlier != 1  # others in this process are left alone
 
 
 @pytest.mark.parametrize(
@@ -114,6 +176,7 @@ def test_qualities_of_the_sweeps_go_from_small_to_nearly_lossless() -> None:
         "jxl": (20, 97),
         "jxl-slow": (20, 97),
         "hevc": (-46, -18),
+        "hevc-psnr": (-46, -18),
     }
 
 

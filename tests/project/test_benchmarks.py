@@ -14,7 +14,7 @@ from golden_streams import FOLDER, load
 from PIL import Image
 
 from benchmarks.rates import context as context_benchmark
-from benchmarks.rates import effort, z_tables
+from benchmarks.rates import z_tables
 from benchmarks.reliability import determinism
 from benchmarks.shards import crops as shard_crops
 from promptcodec.bitstream import parse
@@ -43,8 +43,13 @@ def test_ratios_are_taken_pair_by_pair() -> None:
     assert timing.summarise([1.0, 2.0, 3.0]).noisy
 
 
-def test_the_peer_codes_what_was_published() -> None:
-    deviations = compressai_timing.typical_deviations(192)
+@pytest.mark.parametrize(("ours", "quality"), [(0.01, 1), (0.46, 4), (0.54, 4), (0.56, 5), (9, 8)])
+def test_the_peer_is_that_of_the_nearest_rate(ours: float, quality: int) -> None:
+    assert compressai_timing.nearest_quality(ours) == quality
+
+
+def test_deviations_have_the_entropy_of_a_rate() -> None:
+    deviations = compressai_timing.typical_deviations(192, bpp=0.66)
     assert deviations[-1] / deviations[0] == pytest.approx(compressai_timing.SPREAD)
     # Entropy by counting rounded samples, independent of the integral that was solved for.
     rng = np.random.default_rng(0)
@@ -53,7 +58,7 @@ def test_the_peer_codes_what_was_published() -> None:
         _, counts = np.unique(np.rint(rng.normal(0, deviation, 20_000)), return_counts=True)
         p = counts / counts.sum()
         bits -= float((p * np.log2(p)).sum())
-    assert bits / 256 == pytest.approx(compressai_timing.PUBLISHED_BPP, rel=0.02)
+    assert bits / 256 == pytest.approx(0.66, rel=0.02)
 
 
 def test_photographs_repeat_and_gain_noise_only_when_they_grow(tmp_path: Path) -> None:
@@ -118,23 +123,6 @@ def test_peak_memory_is_not_inherited_from_a_large_parent() -> None:
     code = "from promptcodec.io import provenance; print(provenance.peak_rss_mb())"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 1 < float(run.stdout) < 60 < own
-
-
-def test_effort_is_compared_at_equal_psnr() -> None:
-
-    def point(bpp: float) -> dict[str, float]:
-        return {"bpp": bpp, "psnr": 30.0 + 6.0 * float(np.log2(bpp)), "encode_seconds": 1.0}
-
-    record = {f"0/{gain:g}": point(2.0 ** (gain / 6)) for gain in effort.GAINS}
-    better = point(1.1)
-    better["bpp"] *= 0.9  # a tenth fewer bits than the curve asks for this PSNR
-    rows = effort.summarise({"a": record | {"6/0": better}, "b": record | {"6/0": better}})
-    assert [row["effort"] for row in rows] == [0, 6]
-    assert rows[0]["rate_change_percent"] == pytest.approx(0.0, abs=1e-9)
-    assert rows[1]["rate_change_percent"] == pytest.approx(-10.0)
-    better["psnr"] = 99.0
-    with pytest.raises(SystemExit, match="off the curve"):
-        effort.summarise({"a": record | {"6/0": better}})
 
 
 @pytest.fixture

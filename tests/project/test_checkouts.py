@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -13,6 +12,7 @@ from places import ASSETS, ROOT
 
 from benchmarks.reliability import same_bytes
 from benchmarks.speed import checkouts
+from benchmarks.tables import speed as tables
 
 ECHO = """
 import sys
@@ -63,10 +63,10 @@ def test_a_difference_is_named_and_fails(
 def test_a_worker_does_what_it_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkouts, "WORKER", ECHO)
     log = tmp_path / "log"
-    checkout = checkouts.Checkout(tmp_path, tmp_path / "picture.png", log)
+    checkout = checkouts.Checkout(tmp_path, tmp_path / "picture.png", log, "torch")
     actions = checkout.actions()
     for name in ("encode", "decode", "encode"):
-        actions[name]()
+        actions[f"{name}, torch"]()
     assert log.read_text().split() == ["encode", "decode", "encode"]
     with pytest.raises(SystemExit, match=r"the worker of .* ended"):
         checkout._ask("stop")
@@ -79,25 +79,33 @@ def test_both_sides_of_an_action_follow_each_other(
     order: list[str] = []
 
     class Fake:
-        def __init__(self, root: Path, picture: Path, stream: Path) -> None:
+        def __init__(self, root: Path, picture: Path, stream: Path, engine: str) -> None:
             self.name = "ours" if root == ROOT else "theirs"
+            self.engine, self.base_hash = engine, f"base of {self.name}"
             self.process = subprocess.Popen(["true"])
 
+        def _log(self, name: str) -> dict:
+            return {name: lambda: order.append(f"{name}, {self.name}")}
+
         def actions(self) -> dict:
-            names = ("encode", "cold decode")
-            return {name: lambda name=name: order.append(f"{name} {self.name}") for name in names}
+            return self._log(f"encode, {self.engine}")
+
+        def commands(self) -> dict:
+            return self._log("decode, fresh process")
 
     monkeypatch.setattr(checkouts, "Checkout", Fake)
     monkeypatch.setattr(checkouts, "commit_of", lambda root: "abc")
-    quiet = SimpleNamespace(run=lambda *_, **__: None)  # no stream is made
-    monkeypatch.setattr(checkouts, "subprocess", quiet)
     out = tmp_path / "record.json"
     words = ["x", str(tmp_path), "picture.png", "--repeats", "2", "--out", str(out)]
     monkeypatch.setattr(sys, "argv", words)
     checkouts.main()
-    round_ = ["cold decode ours", "cold decode theirs", "encode ours", "encode theirs"]
-    assert order == round_ * 3  # the first is not timed
+    names = ("decode, fresh process", "encode, onnx", "encode, torch")
+    assert order == 3 * [
+        f"{n}, {side}" for n in names for side in ("ours", "theirs")
+    ]  # one warm-up
     record = json.loads(out.read_text())
-    assert set(record["ours_over_theirs"]) == {"encode", "cold decode"}
-    assert len(record["ours_over_theirs"]["encode"]["values"]) == 2
-    assert "encode: " in capsys.readouterr().out
+    assert set(record["ours_over_theirs"]) == set(names)
+    assert len(record["ours_over_theirs"]["encode, torch"]["values"]) == 2
+    assert record["other_base_sha256"] == "base of theirs"
+    assert "encode, torch: " in capsys.readouterr().out
+    assert "times as long as the other" in tables.checkouts(record)

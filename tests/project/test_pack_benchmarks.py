@@ -69,3 +69,14 @@ def test_the_tables() -> None:
     few = {"rates": [2], "rows": [{"pictures": 30, "held_out": [point]}], "pack": "maps"}
     table = tables.few(few | {"minutes": 20.0} | FACTS)
     assert "| 30 | +21.0 % (+18.0 to +24.0) | +21.0 % |" in table
+
+
+def test_nothing_is_extrapolated_against_other_codecs(monkeypatch: pytest.MonkeyPatch) -> None:
+    curve = [Point(0.2, 30.0), Point(0.4, 33.0), Point(0.8, 36.0)]
+    monkeypatch.setattr(saved, "sweep", lambda *_, **__: curve)
+    parts = [np.zeros((8, 8, 3), np.uint8)] * 2
+    points = {1: [Point(0.2, 33.0), Point(0.2, 33.0)], 2: [Point(0.2, 33.0), Point(0.9, 36.1)]}
+    found = saved.against("webp", parts, points)
+    assert found[1] is not None and found[1]["value"] == pytest.approx(50.0)
+    assert found[2] is None
+    assert tables._percent(found[2]) == "n/a"

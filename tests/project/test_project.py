@@ -81,7 +81,7 @@ def source(tmp_path_factory):
             "promptcodec/cli/main.py",
             "tests/conftest.py",
         ),
-        *("docs/command-line.md", "docs/results/rates.json", "recipes/base/base-tiny.yaml"),
+        *("docs/command-line.md", "docs/results/kodak.json", "recipes/base/base-tiny.yaml"),
         *("checkpoints/nano/base/model.safetensors", "tests/golden/base/model.safetensors"),
     ],
 )

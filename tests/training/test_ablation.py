@@ -10,7 +10,7 @@ import torch
 from peft import PeftModel
 from places import ASSETS, RECIPES
 
-from promptcodec.errors import ConfigError, UsageError
+from promptcodec.errors import ConfigError, DivergenceError, UsageError
 from promptcodec.models.adapters.checkpoint import read_adapter, write_adapter
 from promptcodec.models.adapters.prompts import LayerAdaptivePrompts
 from promptcodec.models.checkpoint import read_base
@@ -24,6 +24,7 @@ from promptcodec.training.ablation import (
 )
 from promptcodec.training.config import BaseTrainingConfig, DataConfig, OptimizerConfig, read_recipe
 from promptcodec.training.rate_adapter import PARTS, RateAdapterConfig
+from promptcodec.training.record import read_record
 from promptcodec.training.z_sets import fit_sets, hyper_latents
 
 
@@ -47,13 +48,15 @@ def test_methods_side_by_side(
         Method(name="no gains", parts=("prompts", "means", "maps"), progressive=False, **small),
         Method(name="encoder", parts=("prompts", "maps"), sides=("encoder",), **small),
     )
-    config = AblationConfig(methods=methods, rates=(3, 5), prompts=prompts, search_steps=1)
+    config = AblationConfig(methods=methods, rates=(3, 5), prompts=prompts)
     report = ablate(config, data=ASSETS, out=tmp_path, device="cpu")
-    assert json.loads((tmp_path / "ablation.json").read_text())["methods"][0]["learning_rate"] in (
-        0.01,
-        0.1,
-    )
     rows = report["methods"]
+    written = json.loads((tmp_path / "ablation.json").read_text())["methods"]
+    for found in written[0]["rates"].values():
+        tried = sorted(found["trials"], key=lambda trial: trial["learning_rate"])
+        best = [trial["learning_rate"] for trial in tried].index(found["learning_rate"])
+        assert 0 < best < len(tried) - 1
+    assert written[1]["rates"]["3"]["trials"] == []  # one learning rate is no search
     assert [sorted(row["rates"]) for row in rows] == 3 * [[3, 5]]
     assert rows[0]["parameters"] == 12  # a gain for each latent channel
     base = read_base(Path(str(prompts.base)))
@@ -76,7 +79,7 @@ def test_methods_side_by_side(
     with pytest.raises(UsageError, match="another recipe"):
         ablate(other, data=ASSETS, out=tmp_path, device="cpu")
     table = render_ablation(report)
-    assert table.count("\n") == 4 and "| gains | 12 |" in table
+    assert table.count("\n") == 4 and "| gains | 12 |" in table and "(muon 0.01) |" in table
 
 
 def test_a_result_is_measured_by_its_own_tables(
@@ -100,9 +103,9 @@ def test_a_tuned_codec_stands_by_itself(
     prompts: RateAdapterConfig, tmp_path: Path, tune: str
 ) -> None:
     method = Method(name="m", tune=tune, parts=("gains",), rank=2, optimizers=("adamw", "muon"))
-    config = AblationConfig(methods=(method,), rates=(2, 3), prompts=prompts, search_steps=1)
+    config = AblationConfig(methods=(method,), rates=(2, 3), prompts=prompts)
     (row,) = ablate(config, data=ASSETS, out=tmp_path, device="cpu")["methods"]
-    assert row["optimizer"] in ("adamw", "muon")
+    assert {trial["optimizer"] for trial in row["rates"][2]["trials"]} == {"adamw", "muon"}
     shipped = read_base(Path(str(prompts.base)))
     every = sum(p.numel() for p in shipped.model.parameters()) + 12
     assert row["parameters"] == every if tune == "base" else row["parameters"] < every
@@ -143,6 +146,73 @@ def test_lora_is_what_peft_loads(prompts: RateAdapterConfig, tmp_path: Path) -> 
         ablate(config, data=ASSETS, out=tmp_path, only=["n"], device="cpu")
 
 
+@pytest.fixture
+def losses(monkeypatch: pytest.MonkeyPatch) -> dict[float, float]:
+    """Held-out losses by learning rate, in place of training; without an entry a run diverges."""
+    known: dict[float, float] = {}
+
+    def train(run: RateAdapterConfig, **_: Any) -> dict[str, float]:
+        if run.optimizer.learning_rate not in known:
+            raise DivergenceError("diverged")
+        return {"loss": known[run.optimizer.learning_rate]}
+
+    monkeypatch.setattr(ablation, "_train", train)
+    return known
+
+
+def search(prompts: RateAdapterConfig, *rates: float) -> tuple[float, list[float]]:
+    """Chosen and tried learning rates of a method."""
+    method = Method(name="m", learning_rates=rates)
+    config = AblationConfig(methods=(method,), rates=(2,), prompts=prompts)
+    runs = ablation._Runs(config, data=Path(), out=Path(), device=None, anchor=4)
+    chosen, trials = runs.search(method, 2)
+    return chosen.learning_rate, [trial.learning_rate for trial in trials]
+
+
+def test_the_best_learning_rate_is_never_an_end(
+    prompts: RateAdapterConfig, losses: dict[float, float]
+) -> None:
+    losses |= {0.5: 9, 1: 5, 2: 3, 4: 2, 8: 1, 16: 2}
+    assert search(prompts, 2, 8, 4) == (8, [2, 4, 8, 16])
+    assert search(prompts, 1, 2) == (8, [1, 2, 4, 8, 16])
+    assert search(prompts, 16, 32) == (8, [4, 8, 16, 32])  # 32 diverges
+    assert search(prompts, 8) == (8, [])
+
+
+def test_a_search_without_an_end_says_so(
+    prompts: RateAdapterConfig, losses: dict[float, float]
+) -> None:
+    losses |= {2.0**k: -k for k in range(12)}
+    with pytest.raises(
+        UsageError, match="'m' at rate 2: of 9 learning rates of muon the highest, 256"
+    ):
+        search(prompts, 1, 2)
+    losses.clear()
+    with pytest.raises(DivergenceError, match="'m' diverges at rate 2 at every learning rate"):
+        search(prompts, 1, 2)
+
+
+def test_rates_in_two_processes_and_seeds(prompts: RateAdapterConfig, tmp_path: Path) -> None:
+    method = Method(name="m", parts=("gains",), progressive=False, seeds=2)
+    config = AblationConfig(methods=(method,), rates=(2, 5), seeded_rates=(5,), prompts=prompts)
+    words: dict[str, Any] = {"data": ASSETS, "out": tmp_path, "device": "cpu"}
+    assert ablate(config, rates=[5], **words)["methods"] == []
+    assert not (tmp_path / "ablation.json").exists()
+    (row,) = ablate(config, rates=[2], **words)["methods"]
+    assert (tmp_path / "ablation.json").exists()
+    assert [len(row["rates"][rate]["other_seeds"]) for rate in (2, 5)] == [0, 1]
+    seeds = [
+        read_record(ablation.result_of(tmp_path / "m", 5, seed=number))["recipe"]["seed"]
+        for number in (0, 1)
+    ]
+    assert seeds[1] == seeds[0] + 1
+    with pytest.raises(UsageError, match="no rate 3 in this recipe"):
+        ablate(config, rates=[3], **words)
+    chained = replace(config, methods=(replace(method, progressive=True),))
+    with pytest.raises(UsageError, match="'m' starts each rate from its neighbour"):
+        ablate(chained, rates=[2], **words)
+
+
 def test_every_parameter_belongs_to_one_part() -> None:
 
     codec = read_recipe(RECIPES / "base" / "base-tiny.yaml", BaseTrainingConfig).codec
@@ -163,6 +233,7 @@ def test_every_parameter_belongs_to_one_part() -> None:
         ("methods: [{name: a, sides: [left]}]", "need some of encoder, decoder"),
         ("methods: [{name: a, learning_rates: [0]}]", r"learning_rates\[0\] is 0.0"),
         ("methods: [{name: a}]\nprompts: {lmbda: 1}", "are set for each run"),
+        ("methods: [{name: a}]\nseeded_rates: [5]", r"seeded_rates are \[5\]; need some of"),
         ("methods: [{name: a}]\nrates: [9]", r"rates\[0\] is 9; need 0 to 7"),
         ("methods: [{name: a, tune: lora}]", "there are gains or nothing"),
         ("methods: [{name: a, tune: luck, parts: []}]", "need 'base' or 'lora'"),

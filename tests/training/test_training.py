@@ -294,8 +294,9 @@ def test_schedule() -> None:
 def test_every_recipe_loads(path: Path) -> None:
     if path.name.startswith("ladder-"):
         assert read_recipe(path, LadderConfig).prompts.steps > 0
-    elif path.name.startswith("ablation"):
-        assert read_recipe(path, AblationConfig).methods
+    elif path.name.startswith(("ablation", "ceiling")):
+        config = read_recipe(path, AblationConfig)
+        assert config.methods and config.search_share >= 0.25
     elif path.name.startswith(("classify", "segment", "transfer")):
         assert read_head_recipe(path).steps > 0
     elif path.name.startswith("eval-"):

@@ -5,11 +5,13 @@ Each is a set of options and a sweep of qualities; both are recorded in the resu
 
 import importlib.util
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import PIL
-from PIL import Image, features
+from PIL import AvifImagePlugin, Image, features
 
 from promptcodec.io.save import encode_lossy
 
@@ -121,6 +123,11 @@ class Avif(_PillowCodec):
         found = {"speed": self.speed, "subsampling": self.subsampling, "max_threads": 1}
         return found if self.tune == "default" else found | {"advanced": {"tune": self.tune}}
 
+    def decompress(self, data: bytes) -> Image.Image:
+        """The picture of a file, RGB."""
+        with _set(AvifImagePlugin, "DEFAULT_MAX_THREADS", 1):
+            return super().decompress(data)
+
     def options(self) -> dict[str, object]:
         """Options and versions for the results."""
         from PIL import _avif  # type: ignore[attr-defined]
@@ -164,6 +171,22 @@ class JpegXl(_PillowCodec):
 
     def decompress(self, data: bytes) -> Image.Image:
         """The picture of a file, RGB."""
-        import pillow_jxl  # type: ignore[import-not-found]  # noqa: F401
+        from pillow_jxl import JpegXLImagePlugin  # type: ignore[import-not-found]
 
-        return super().decompress(data)
+        with _set(JpegXLImagePlugin, "DECODE_THREADS", 1):
+            return super().decompress(data)
+
+
+@contextmanager
+def _set(module: Any, name: str, value: int) -> Iterator[None]:
+    """Set an option of a plugin that `Image.open` has no argument for.
+
+    Raises:
+        AttributeError: the plugin has no such option; files would be read on every core.
+    """
+    earlier = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, earlier)

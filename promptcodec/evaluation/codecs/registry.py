@@ -56,6 +56,7 @@ CLASSIC: dict[str, BaselineCodec] = {
     "jxl": JpegXl(),
     "jxl-slow": JpegXl(effort=9),
     "hevc": Hevc(),
+    "hevc-psnr": Hevc(tune="psnr"),
 }
 """Codecs by the names that `--against` takes; the others are `compressai.NAMES`."""
 
@@ -76,6 +77,7 @@ TITLES = {
     "jxl": "JPEG XL",
     "jxl-slow": "JPEG XL slow",
     "hevc": "HEVC intra",
+    "hevc-psnr": "HEVC intra for PSNR",
 }
 """Titles in tables and figures."""
 

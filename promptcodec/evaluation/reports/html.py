@@ -1,12 +1,10 @@
 """The report of an evaluation as one HTML file."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
 from promptcodec.errors import UsageError
 from promptcodec.evaluation.anchors import published
-from promptcodec.evaluation.bootstrap import EDGES
 from promptcodec.evaluation.codecs.registry import TITLES
 from promptcodec.evaluation.comparison import ANCHOR, is_kodak
 from promptcodec.evaluation.measure import Measurement
@@ -119,8 +117,10 @@ def _shown_point(count: int) -> int:
 def _data(facts: dict) -> dict:
     """Data of the page without its pictures."""
     metrics = [{"id": name, **METRICS[name]} for name in facts["metrics"]]
+    compared = next((each for each in facts["comparisons"] if each["deltas"]["segments"]), None)
     segments = [
-        {"low_bpp": low, "title": _segment_title(low, high)} for low, high in pairwise(EDGES)
+        {"low_bpp": s["low_bpp"], "title": f"{s['low_bpp']:.2f} to {s['high_bpp']:.2f} bpp"}
+        for s in (compared["deltas"]["segments"] if compared else ())
     ]
     return {
         "metrics": metrics,
@@ -135,18 +135,13 @@ def _data(facts: dict) -> dict:
             for each in facts["comparisons"]
         ],
         "points": facts["points"],
+        "alone": facts["jobs"] == 1,
         "notes": [
             *(f"{each['picture']}: {each['reason']}" for each in facts["failures"]),
             *facts["notes"],
         ],
         "facts": _facts(facts),
     }
-
-
-def _segment_title(low: float, high: float) -> str:
-    if low == EDGES[0]:
-        return f"below {high:g} bpp"
-    return f"above {low:g} bpp" if high == EDGES[-1] else f"{low:g} to {high:g} bpp"
 
 
 def _curves(facts: dict) -> list[dict]:

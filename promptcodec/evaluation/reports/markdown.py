@@ -1,56 +1,119 @@
 """Tables of README and model card, rendered from results.json."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from promptcodec.errors import DataError, not_found
 from promptcodec.evaluation.codecs.registry import TITLES
+from promptcodec.evaluation.metrics import METRICS, Metric
 from promptcodec.io.atomic import write_atomically
 
 BEGIN = "<!-- results:begin -->"
 END = "<!-- results:end -->"
 
 
+SHOWN = ("VTM", "BPG 4:4:4", "mbt2018-mean", "cheng2020-attn", "ELIC (paper)")
+"""Published curves of the table of rivals; documents have the others."""
+
+
 def render_table(results: dict) -> str:
-    """Markdown table of one evaluation, with a line on its origin.
+    """Markdown tables of one evaluation, rates and rivals, with a line on their origin.
 
     Args:
         results: result of `results.read_results`.
     """
-    rivals = [baseline["name"] for baseline in results["baselines"]]
-    header = ["rate", "bpp", "PSNR (dB)"]
-    header += [f"above {TITLES.get(name, name)} (dB)" for name in rivals]
-    header += ["encode (s)", "decode (s)"]
+    lines = [*_rates(results), ""]
+    if compared := shown_comparisons(results):
+        lines += [*_rivals(results["metrics"], compared), ""]
+        lines += [
+            "BD-rate: mean difference in bytes at equal quality, over the range in which both "
+            'curves exist; "our bpp" are our rates at its ends, by PSNR. In brackets: 95 % '
+            "intervals over pictures; published curves are averages and have none. n/a: the "
+            "curves share no range, or a picture has no value.",
+            "",
+        ]
+    return "\n".join([*lines, _caption(results)])
+
+
+def shown_comparisons(results: dict) -> list[dict]:
+    """Comparisons with each measured rival and with the published ones of `SHOWN`."""
+    found = results.get("comparisons", ())
+    return [each for each in found if not each["published"] or each["rival"] in SHOWN]
+
+
+def render_quarters(results: dict) -> str:
+    """Markdown tables of BD-rates by quarter of our rates, for every rival and metric.
+
+    Args:
+        results: result of `results.read_results`, with all comparisons.
+    """
+    lines = []
+    for metric in results["metrics"]:
+        rows = [each for each in results["comparisons"] if each["metric"] == metric]
+        parts = next((r["deltas"]["segments"] for r in rows if r["deltas"]["segments"]), ())
+        heads = [f"{part['low_bpp']:.2f} to {part['high_bpp']:.2f} bpp" for part in parts]
+        header = [f"by {METRICS[metric]['title']}", "our bpp", "all", *heads]
+        table = [header, ["---", *["---:"] * (len(header) - 1)]]
+        for each in rows:
+            own = each["deltas"]
+            values = [own["bd_rate"], *(part["bd_rate"] for part in own["segments"])]
+            values += [None] * (len(header) - 2 - len(values))
+            table.append([_rival(each), _range(own), *map(_percent, values)])
+        lines += [*_joined(table), ""]
+    return "\n".join([*lines, _caption(results)])
+
+
+def _rates(results: dict) -> list[str]:
+    """A row for each rate; times only where a picture ran alone."""
+    metrics = [METRICS[name] for name in results["metrics"]]
+    alone = results.get("jobs", 1) == 1
+    header = ["rate", "bpp", *(metric["raw"] for metric in metrics)]
+    header += ["encode (s)", "decode (s)"] if alone else []
     rows = [header, ["---", *["---:"] * (len(header) - 1)]]
     for point in sorted(results["points"], key=lambda point: point["bpp"]):
-        rows.append(
-            [
-                point["label"],
-                f"{point['bpp']:.3f}",
-                f"{point['psnr']:.2f}",
-                *[_signed(point["psnr_above"].get(name)) for name in rivals],
-                f"{point['encode_seconds']:.2f}",
-                f"{point['decode_seconds']:.2f}",
-            ]
-        )
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    intervals = {
-        each["rival"]: each["deltas"]["bd_rate"]
-        for each in results.get("comparisons", ())
-        if each["metric"] == "psnr"
-    }
-    bd_rates = [
-        f"{value:+.1f} %{_interval(intervals.get(name))} against {TITLES.get(name, name)}"
-        for name, value in results["bd_rate"].items()
-        if value is not None
-    ]
-    if bd_rates:
-        ranges = " In brackets: 95 % intervals over pictures." if "(" in "".join(bd_rates) else ""
-        lines += ["", f"BD-rate: {', '.join(bd_rates)}.{ranges}"]
-    return "\n".join([*lines, "", _caption(results)])
+        values = [(point.get(metric["field"]), metric["digits"]) for metric in metrics]
+        if alone:
+            values += [(point["encode_seconds"], 2), (point["decode_seconds"], 2)]
+        shown = ["n/a" if value is None else f"{value:.{digits}f}" for value, digits in values]
+        rows.append([point["label"], f"{point['bpp']:.3f}", *shown])
+    return _joined(rows)
+
+
+def _rivals(metrics: Sequence[Metric], compared: Sequence[dict]) -> list[str]:
+    """A row for each rival, a column for each metric."""
+    header = ["BD-rate against", "our bpp", *(f"by {METRICS[name]['title']}" for name in metrics)]
+    rows = [header, ["---", *["---:"] * (len(header) - 1)]]
+    for name in dict.fromkeys(_rival(each) for each in compared):
+        own = {each["metric"]: each["deltas"] for each in compared if _rival(each) == name}
+        values = [own[metric]["bd_rate"] if metric in own else None for metric in metrics]
+        rows.append([name, _range(own.get("psnr")), *map(_percent, values)])
+    return _joined(rows)
+
+
+def _rival(comparison: dict) -> str:
+    name: str = comparison["rival"]
+    if comparison["published"]:
+        return f"{name.removesuffix(' (paper)')} (published)"
+    return TITLES.get(name, name)
+
+
+def _range(deltas: dict | None) -> str:
+    if not deltas or not deltas.get("range_bpp"):  # older files have none
+        return "n/a"
+    return "{:.2f} to {:.2f}".format(*deltas["range_bpp"])
+
+
+def _percent(estimate: dict | None) -> str:
+    if estimate is None or estimate["value"] is None:
+        return "n/a"
+    return f"{estimate['value']:+.1f} %{_interval(estimate)}"
+
+
+def _joined(rows: Sequence[Sequence[str]]) -> list[str]:
+    return ["| " + " | ".join(row) + " |" for row in rows]
 
 
 def render_training(folder: str | Path) -> str:
@@ -196,22 +259,23 @@ def _caption(results: dict) -> str:
     count = len(results.get("picture_hashes") or results["points"][0]["pictures"])
     parts = [
         f"{count} pictures of `{results['folder']}`, from file bytes",
-        f"{machine['cpu']}, {machine['threads']} threads, {results['precision']}",
+        f"{machine['cpu']}, {_count(machine['threads'], 'thread', 'threads')}, "
+        f"{results['precision']}",
         f"base {results['base_hash'][:16] or 'unknown'}",
         f"commit {facts['commit'] or 'unknown'}",
         str(facts["date"])[:10],
         f"`{facts['command']}`",
     ]
+    if compared := results.get("compared"):
+        parts.append(f"compared anew by commit {compared['commit']}")
+    if results.get("jobs", 1) > 1:
+        parts.insert(2, f"{results['jobs']} processes, so that there are no times")
     if results["failures"]:
         parts.insert(1, f"{len(results['failures'])} more could not be evaluated")
     return "; ".join(parts) + "."
 
 
-def _interval(estimate: dict | None) -> str:
-    if estimate is None or estimate["low"] is None:
+def _interval(estimate: dict) -> str:
+    if estimate["low"] is None:
         return ""
     return f" ({estimate['low']:+.1f} to {estimate['high']:+.1f})"
-
-
-def _signed(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:+.2f}"

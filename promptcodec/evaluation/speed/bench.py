@@ -19,6 +19,7 @@ from promptcodec.api import Codec
 from promptcodec.errors import UsageError
 from promptcodec.evaluation.codecs import compressai
 from promptcodec.evaluation.codecs.registry import CLASSIC, find_codecs
+from promptcodec.evaluation.metrics import bpp
 from promptcodec.evaluation.reports.equal_size import largest_within
 from promptcodec.evaluation.speed import memory
 from promptcodec.evaluation.speed.timing import NOISY, in_turn, ratio, summarise
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from promptcodec.coding.engine import EngineName, Precision
 
 MODEL = "mbt2018-mean"
-"""The learned peer: CompressAI's model at quality 4, with weights of `compressai_timing`."""
+"""The learned peer: CompressAI's model, with weights of `compressai_timing`."""
 WIDTH, HEIGHT = 768, 512
 """Size of the timed picture, px."""
 STRIDE = 64  # px; the learned peer needs multiples
@@ -66,7 +67,8 @@ def bench(
 ) -> dict[str, Any]:
     """Time encoding and decoding of one picture, our engines and each peer in turn.
 
-    Classic peers run at as many bytes as ours, on one thread.
+    Classic peers run at as many bytes as ours, on one thread; the learned one at the published
+    rate next to ours.
 
     Args:
         rgb: picture, uint8 (H, W, 3), multiples of 64 px if the learned peer is among the peers.
@@ -88,13 +90,14 @@ def bench(
     """
     check_peers(peers, height=rgb.shape[0], width=rgb.shape[1])
     load_before = os.getloadavg()[0]
-    comparisons = []
+    comparisons, base_hash = [], ""
     for count in threads:
         for precision in precisions:
             ours: dict[str, Codec] = {
                 name: Codec.load(base, engine=name, precision=precision, threads=count)
                 for name in engines
             }
+            base_hash = next(iter(ours.values())).base_hash.hex()
             found = _compare(
                 ours,
                 rgb,
@@ -110,7 +113,9 @@ def bench(
     return {
         **provenance(),
         "size": [rgb.shape[1], rgb.shape[0]],
+        "base_sha256": base_hash,
         "load_average_before": load_before,
+        "load_average_after": os.getloadavg()[0],
         "peer_model": _model_text() if MODEL in peers else None,
         "comparisons": comparisons,
         "warnings": _warnings(comparisons, load=load_before),
@@ -209,7 +214,7 @@ def _actions(
     name: str, rgb: np.ndarray, *, limit: int, precision: "Precision", threads: int
 ) -> Actions:
     if name == MODEL:
-        return _model_actions(rgb, precision=precision, threads=threads)
+        return _model_actions(rgb, limit=limit, precision=precision, threads=threads)
     peer = CLASSIC[name]
     compress = partial(peer.compress, Image.fromarray(rgb))
     settings = range(peer.qualities[0], peer.qualities[-1] + 1)
@@ -218,14 +223,16 @@ def _actions(
     return Actions(encode, decode, len(data), f"quality {quality}")
 
 
-def _model_actions(rgb: np.ndarray, *, precision: "Precision", threads: int) -> Actions:
+def _model_actions(rgb: np.ndarray, *, limit: int, precision: "Precision", threads: int) -> Actions:
     import torch
 
     from promptcodec.evaluation.codecs import compressai_timing
     from promptcodec.models.tensors import from_pixels
 
     x = from_pixels(rgb[None].copy(), torch.device("cpu"))
-    rival = compressai_timing.build(x)
+    rate = bpp(limit, width=rgb.shape[1], height=rgb.shape[0])
+    quality = compressai_timing.nearest_quality(rate)
+    rival = compressai_timing.build(x, quality=quality)
     half = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16")
 
     def encode() -> dict:
@@ -240,7 +247,7 @@ def _model_actions(rgb: np.ndarray, *, precision: "Precision", threads: int) -> 
 
     packed = encode()
     size = sum(len(string) for group in packed["strings"] for string in group)
-    return Actions(encode, decode, size, "quality 4")
+    return Actions(encode, decode, size, f"quality {quality}")
 
 
 def _model_text() -> str:

@@ -38,8 +38,8 @@ function makeReport(data) {
     if (!rows.length) continue;
     const segments = data.segments;
     at("deltas").append(element("h3", {}, `At equal ${metric.title}`));
-    table(at("deltas"), ["against", "BD-rate (%)", "BD-quality (dB)", ...segments.map((s) => `${s.title} (%)`)],
-      rows.map((each) => [each.title, estimate(each.bd_rate, 1, -1), estimate(each.bd_quality, 2, 1),
+    table(at("deltas"), ["against", "our bpp", "BD-rate (%)", "BD-quality (dB)", ...segments.map((s) => `${s.title} (%)`)],
+      rows.map((each) => [each.title, each.range_bpp ? each.range_bpp.map((rate) => rate.toFixed(2)).join(" to ") : "\u2013", estimate(each.bd_rate, 1, -1), estimate(each.bd_quality, 2, 1),
         ...segments.map((s) => estimate(each.segments.find((found) => found.low_bpp === s.low_bpp)?.bd_rate, 1, -1))]));
   }
   if (!data.comparisons.length) at("deltas").append(element("p", {}, "A curve needs at least four rates."));
@@ -47,18 +47,21 @@ function makeReport(data) {
   makeSlider(at("slider"), data.slides);
   at("looks").hidden = !data.slides.length;
 
-  table(at("points"), ["rate", "bpp", ...data.metrics.map((m) => m.raw), "encode (s)", "decode (s)"],
+  // Processes that share a machine slow each other down: their times are not shown.
+  const timeHeads = data.alone ? ["encode (s)", "decode (s)"] : [];
+  const times = (each) => (data.alone ? [number(each.encode_seconds, 2), number(each.decode_seconds, 2)] : []);
+  table(at("points"), ["rate", "bpp", ...data.metrics.map((m) => m.raw), ...timeHeads],
     data.points.map((point) => [point.label, number(point.bpp, 3), ...data.metrics.map((m) => number(point[m.field], m.digits)),
-      number(point.encode_seconds, 2), number(point.decode_seconds, 2)]));
+      ...times(point)]));
 
   const select = element("select", { "aria-label": "Rate" });
   data.points.forEach((point, index) => select.append(element("option", { value: index }, point.label)));
   const rows = element("div");
   const showPictures = () => {
     rows.replaceChildren();
-    table(rows, ["picture", "size", "bytes", "bpp", ...data.metrics.map((m) => m.raw), "encode (s)", "decode (s)"],
+    table(rows, ["picture", "size", "bytes", "bpp", ...data.metrics.map((m) => m.raw), ...timeHeads],
       data.points[select.value].pictures.map((each) => [each.picture, `${each.width}\u00d7${each.height}`, each.bytes.toLocaleString("en"),
-        number(each.bpp, 3), ...data.metrics.map((m) => number(each[m.field], m.digits)), number(each.encode_seconds, 2), number(each.decode_seconds, 2)]));
+        number(each.bpp, 3), ...data.metrics.map((m) => number(each[m.field], m.digits)), ...times(each)]));
   };
   select.addEventListener("change", showPictures);
   at("pictures").append(element("div", { class: "controls" }, element("label", {}, "Rate", select)), rows);
