@@ -62,8 +62,17 @@ def test_a_curve_is_read_between_two_points_and_nowhere_else() -> None:
 HASHES = {"bases_sha256": ["aa"], "adapters_sha256": ["bb"], "readers_sha256": {}}
 
 
-def source(*names: str, points: dict[float, str], **facts: Any) -> dict[str, Any]:
-    """A source of `eval-task`: right pictures by bpp, the same for each reader."""
+def source(
+    *names: str, points: dict[float, str], bare: float = 0.5, **facts: Any
+) -> dict[str, Any]:
+    """A source of `eval-task`: right pictures by bpp, the same for each reader.
+
+    Args:
+        names: readers.
+        points: right pictures, as 0 and 1, by bpp.
+        bare: share of the files that is no header.
+        facts: hashes.
+    """
     rows = []
     for place, (bpp, right) in enumerate(points.items()):
         found = {
@@ -73,7 +82,7 @@ def source(*names: str, points: dict[float, str], **facts: Any) -> dict[str, Any
         }
         more = {"top5": {"accuracy": 1.0}, "among": {"accuracy": 0.9}}
         readers = dict.fromkeys(names, found | more)
-        sizes = {"bpp": bpp, "bpp_payload": bpp / 2}
+        sizes = {"bpp": bpp, "bpp_payload": bare * bpp}
         rows.append({"setting": place, "gain_steps": 0.0, **sizes, "psnr": 20 + bpp,
                      "readers": readers})  # fmt: skip
     return {"name": names[0], **HASHES, **facts, "settings": rows}
@@ -95,7 +104,7 @@ def test_paths_of_a_thousand_classes() -> None:
     report = report_of(
         source(tables.LATENTS, points={1.0: "1000", 4.0: "1111"}),
         source(tables.DECODED, decoded, points={1.0: "0100", 4.0: "1110"}),
-        source("JPEG, fine-tuned", points={2.0: "0000", 9.0: "1111"}),
+        source("JPEG, fine-tuned", points={2.0: "0000", 9.0: "1111"}, bare=0.25),
         source("original pictures", points={24.0: "1111"}),
     )
     report["sources"][3]["settings"][0]["psnr"] = 100.0
@@ -105,8 +114,8 @@ def test_paths_of_a_thousand_classes() -> None:
     # Halfway between two rates on the logarithm: 1 and (1 + 4) / 2 of four pictures are right.
     others = tables.against_others(every, tables.LATENTS, tables.classic(every))
     near, far = cells(others, "JPEG, fine-tuned")
-    assert near[:3] == ["0", "2.000", "+62.5"] and near[4:6] == ["1.000", "+62.5"]
-    assert far[1:3] == ["9.000", "n/a"] and far[4:6] == ["4.500", "n/a"]
+    assert near[:3] == ["0", "2.000", "+62.5"] and near[4:6] == ["0.500", "+25.0"]
+    assert far[1:3] == ["9.000", "n/a"] and far[4:6] == ["2.250", "n/a"]
     text = tables.thousand(report)
     (whole,) = cells(text, "original pictures")
     assert whole == ["0", "24.000", "12.000", "n/a", "100.0", "100.0", "90.0", "12.5"]
