@@ -296,7 +296,7 @@ def add_missing() -> None:
         if (FOLDER / f"{name}.pc").exists():
             continue
         codec = load(name)
-        options = {"graphics": "never"} | golden.options
+        options: dict[str, Any] = {"graphics": "never"} | golden.options
         data = golden.edit(codec, codec.encode(source(name), **options))
         (FOLDER / f"{name}.pc").write_bytes(data)
         codec.decode(data).save(FOLDER / f"{name}.png")

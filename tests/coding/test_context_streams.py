@@ -24,6 +24,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("econtext") / "base"
     torch.manual_seed(2)
     model = CodecModel(CONFIG)
+    with torch.no_grad():
+        model.g_a.head.weight.mul_(10.0)
     for parameter in model.context.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     write_base(folder, model, config=BaseConfig(codec=CONFIG, rate_index=4, lmbda=0.025))

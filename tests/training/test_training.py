@@ -212,7 +212,8 @@ def test_an_earlier_run_is_not_overwritten(pictures: Path, tmp_path: Path) -> No
 def test_a_state_of_another_architecture_is_refused(pictures: Path, tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, steps=2)
     train_base(recipe, data=pictures, out=tmp_path / "run", device="cpu")
-    recipe.write_text(recipe.read_text().replace("latent_channels: 12", "latent_channels: 16"))
+    text = recipe.read_text()
+    recipe.write_text(text.replace('"latent_channels": 12', '"latent_channels": 16'))
     with pytest.raises(ConfigError, match="the run to resume had codec"):
         train_base(recipe, data=pictures, out=tmp_path / "run", resume=True, device="cpu")
     (tmp_path / "run/state.safetensors").write_bytes(b"nonsense")
