@@ -19,7 +19,7 @@ from promptcodec.errors import ConfigError, UsageError
 from promptcodec.models.checkpoint import read_base
 from promptcodec.training import progress
 from promptcodec.training.base import BaseTask
-from promptcodec.training.config import BaseTrainingConfig, read_recipe, read_yaml
+from promptcodec.training.config import BaseTrainingConfig, RateConfig, read_recipe, read_yaml
 from promptcodec.training.data.pictures import PictureStore
 from promptcodec.training.ladder import LadderConfig
 from promptcodec.training.pace import Budget, ClockPace, StepPace
@@ -223,7 +223,7 @@ def test_recipes_extend_recipes(recipes: Path, capsys: pytest.CaptureFixture[str
     merged = {"crop": 64, "exclude": ["b", "c"], "reduce_min": 0.4}
     expected = {"steps": 5, "data": merged, "seed": 3, "batch": 2}
     assert read_yaml(recipes / "third.yaml") == expected
-    config = read_recipe(recipes / "third.yaml", BaseTrainingConfig)
+    config = read_recipe(recipes / "third.yaml", RateConfig)
     assert (config.steps, config.seed, config.data.exclude) == (5, 3, ("b", "c"))
     assert main(["recipe", str(recipes / "third.yaml")]) == 0
     assert yaml.safe_load(capsys.readouterr().out) == expected
