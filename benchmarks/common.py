@@ -1,7 +1,6 @@
 """Shared by the benchmarks: arguments, result files, files there and back, other checkouts."""
 
 import argparse
-import hashlib
 import json
 import os
 import subprocess
@@ -18,6 +17,7 @@ from promptcodec.evaluation.bdrate import Curve
 from promptcodec.evaluation.bootstrap import Sample
 from promptcodec.evaluation.metrics import bpp, psnr
 from promptcodec.io.atomic import write_atomically
+from promptcodec.io.hub.manifest import sha256_of
 from promptcodec.io.load import load_picture
 from promptcodec.io.provenance import changes, commit, machine, provenance
 
@@ -85,9 +85,7 @@ def identity(codec: PictureCodec, pictures: Sequence[Path], **settings: Any) -> 
             f"{index:g}": adapter.sha256.hex()
             for index, adapter in sorted(codec.ladder.adapters.items())
         },
-        "pictures_sha256": {
-            path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in pictures
-        },
+        "pictures_sha256": {path.name: sha256_of(path) for path in pictures},
         "commit": commit(),
         "changes": changes(),
         "machine": machine(),

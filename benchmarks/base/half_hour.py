@@ -9,13 +9,11 @@ not exist yet, so that nothing is taken over from an earlier run. Then the base,
 codes every picture to a file, and JPEG is read from its curve at the same rate.
 """
 
-import json
 import os
 import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -26,6 +24,7 @@ from promptcodec.evaluation.codecs.registry import CLASSIC
 from promptcodec.evaluation.codecs.sweep import sweep
 from promptcodec.evaluation.evaluate import find_pictures
 from promptcodec.io.load import load_picture
+from promptcodec.training.record import read_record
 
 
 def train(recipe: Path, *, data: Path, run: Path, minutes: float) -> None:
@@ -33,11 +32,6 @@ def train(recipe: Path, *, data: Path, run: Path, minutes: float) -> None:
     words = [sys.executable, "-m", "promptcodec", "train-base", str(recipe), "--data", str(data)]
     words += ["--out", str(run), "--minutes", f"{minutes:g}", "--device", "cpu"]
     subprocess.run(words, check=True, env=environment())
-
-
-def training_of(base: Path) -> dict[str, Any]:
-    """Record of the training of a base."""
-    return json.loads((base / "training.json").read_text("utf-8"))
 
 
 def above(ours: dict[str, list[float]], rival: Sample) -> Estimate:
@@ -93,7 +87,7 @@ def main() -> None:
         "recipe": arguments.recipe.name,
         "load_average_before": load,
         "base_sha256": codec.base_hash.hex(),
-        "training": training_of(base),
+        "training": read_record(base),
         "folder": arguments.pictures.resolve().name,
         "pictures": len(pictures),
         "bpp": float(np.mean(found["bpp"])),

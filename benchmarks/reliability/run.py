@@ -160,9 +160,9 @@ def main() -> None:
     options.add_argument("--side", type=int, default=16384)
     arguments = parse(options)
     own = read_base(find_base(arguments.base)).sha256.hex()
-    report = read_record(arguments.out)
+    report: dict[str, Any] = read_record(arguments.out)
     if report.get("base_sha256") != own:  # parts of two bases are not mixed
-        report = {"base_sha256": own}
+        report = dict[str, Any](base_sha256=own)
     began = provenance()
     for part in arguments.parts.split(","):
         with tempfile.TemporaryDirectory() as folder:

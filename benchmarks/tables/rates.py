@@ -174,15 +174,15 @@ def source(facts: Report, *, base: str) -> str:
 def _percent(estimate: dict[str, float | None] | None, *, noise: float = 0.0) -> str:
     if estimate is None or estimate["value"] is None:
         return "n/a"
-    interval = ""
-    if estimate["low"] is not None:
-        interval = f" ({estimate['low']:+.2f} to {estimate['high']:+.2f})"
     small = 0.0 < abs(estimate["value"]) < noise
-    return f"{estimate['value']:+.2f} %{interval}{', noise' if small else ''}"
+    return f"{estimate['value']:+.2f} %{_interval(estimate)}{', noise' if small else ''}"
 
 
 def _signed(estimate: dict[str, float | None]) -> str:
-    interval = ""
-    if estimate["low"] is not None:
-        interval = f" ({estimate['low']:+.2f} to {estimate['high']:+.2f})"
-    return f"{estimate['value']:+.2f}{interval}"
+    return f"{estimate['value']:+.2f}{_interval(estimate)}"
+
+
+def _interval(estimate: dict[str, float | None]) -> str:
+    if estimate["low"] is None:
+        return ""
+    return f" ({estimate['low']:+.2f} to {estimate['high']:+.2f})"

@@ -4,7 +4,6 @@ Only pixels are compared: alpha, profiles and EXIF are left out of all files, so
 without them has no advantage.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from importlib import import_module
@@ -37,6 +36,7 @@ from promptcodec.evaluation.results import (
 from promptcodec.evaluation.workers import measure_in_processes
 from promptcodec.io.atomic import refuse_input
 from promptcodec.io.find import PICTURE_SUFFIXES, find_files
+from promptcodec.io.hub.manifest import sha256_of
 from promptcodec.io.notes import note_lines
 from promptcodec.io.provenance import changes, commit, machine, provenance, versions
 
@@ -220,7 +220,7 @@ def _identity(
         "engine": codec.engine.name,
         "peers": {name: each.options() for name, each in codecs.items()},
         "metrics": sorted(config.metrics),
-        "lpips": config.lpips_weights and _digest(config.lpips_weights),
+        "lpips": config.lpips_weights and sha256_of(config.lpips_weights),
         "max_pixels": config.max_pixels,
         "machine": machine(threads=config.threads),
         "alone": jobs == 1,  # times of the two kinds must not be mixed
@@ -235,13 +235,9 @@ def _is_done(path: Path, measured: Measured | None) -> bool:
     if measured is None:
         return False
     try:
-        return _digest(path) == measured.sha256
+        return sha256_of(path) == measured.sha256
     except OSError:
         return False
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _collect(

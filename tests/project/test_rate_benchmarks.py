@@ -277,7 +277,7 @@ class TestHalfHour:
 
         record = {"machine": provenance(threads=1)["machine"]}
         monkeypatch.setattr(half_hour, "train", train)
-        monkeypatch.setattr(half_hour, "training_of", lambda base: record)
+        monkeypatch.setattr(half_hour, "read_record", lambda base: record)
         out = tmp_path / "out.json"
         words = ["x", "data", str(tmp_path), "--run", str(tmp_path / "run"), "--out", str(out)]
         monkeypatch.setattr(sys, "argv", words)
